@@ -1,0 +1,38 @@
+"""Osler: questions about a patient's images and record, answered on your own machine.
+
+Research software, not a medical device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osler.engine.session import Session, load
+    from osler.readers import open_study
+    from osler.study import Answer, Study
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "osler.study",
+    "Session": "osler.engine.session",
+    "Study": "osler.study",
+    "load": "osler.engine.session",
+    "open_study": "osler.readers",
+}
+
+__all__ = ["Answer", "Session", "Study", "__version__", "load", "open_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports public names when they are first used, so that ``import osler`` stays instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'osler' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

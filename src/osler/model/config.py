@@ -1,0 +1,195 @@
+"""Configurations of the network: one row a variant.
+
+Sources: the facts of Gemma 3 4B and MedGemma 1.5 (technical report arXiv
+2604.05081; `transformers` Gemma3 and Siglip configurations), Gemma 2
+(arXiv 2408.00118), Gemma 3 270M (its GGUF metadata).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from osler.errors import unknown_name
+
+LayerKind = Literal["sliding", "global"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """The Gemma decoder.
+
+    Args:
+        vocab: Rows of the embedding, which is also the language head.
+        width: Residual stream. mlp_width: Hidden width of the gated MLP.
+        layers: Decoder layers. heads: Query heads. kv_heads: Key and value heads.
+        head_dim: Width of a head.
+        window: Keys that a sliding layer sees, the query's own included.
+        global_every: Layer ``i`` is global iff ``(i + 1) % global_every == 0``.
+        rope_theta: Base of the global layers. rope_theta_sliding: Base of the sliding layers.
+        rope_scale: Positions of global layers are divided by it.
+        query_scalar: Attention scores are divided by its square root.
+        qk_norm: RMSNorm on queries and keys (Gemma 3), or none (Gemma 2).
+        attention_softcap: ``cap * tanh(scores / cap)`` (Gemma 2), or ``None``.
+        logit_softcap: The same on the logits (Gemma 2), or ``None``.
+        max_positions: Context length in tokens.
+    """
+
+    vocab: int
+    width: int
+    mlp_width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int
+    global_every: int = 6
+    rope_theta: float = 1_000_000.0
+    rope_theta_sliding: float = 10_000.0
+    rope_scale: float = 1.0
+    query_scalar: float = 256.0
+    qk_norm: Literal["rms", "none"] = "rms"
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
+    norm_eps: float = 1e-6
+    max_positions: int = 131_072
+
+    def kind(self, layer: int) -> LayerKind:
+        """Whether a layer sees the window or everything."""
+        return "global" if (layer + 1) % self.global_every == 0 else "sliding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionConfig:
+    """The SigLIP image tower.
+
+    Args:
+        image_size: Side of the square input, px. patch: Side of a patch, px.
+    """
+
+    image_size: int
+    patch: int
+    width: int
+    mlp_width: int
+    layers: int
+    heads: int
+    norm_eps: float = 1e-6
+
+    @property
+    def side(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIds:
+    """Ids of the tokens with a meaning of their own."""
+
+    pad: int = 0
+    eos: int = 1
+    bos: int = 2
+    start_of_turn: int = 105
+    end_of_turn: int = 106
+    start_of_image: int = 255_999
+    end_of_image: int = 256_000
+    image: int = 262_144
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OslerConfig:
+    """The whole network: decoder, image tower and projector.
+
+    Args:
+        name: The variant.
+        image_tokens: Soft tokens an image takes after pooling; a square number.
+        vision: ``None`` for a text-only network.
+    """
+
+    name: str
+    decoder: DecoderConfig
+    vision: VisionConfig | None
+    image_tokens: int = 256
+    tokens: TokenIds = field(default_factory=TokenIds)
+
+
+_GEMMA3_4B = DecoderConfig(
+    vocab=262_208,
+    width=2560,
+    mlp_width=10_240,
+    layers=34,
+    heads=8,
+    kv_heads=4,
+    head_dim=256,
+    window=1024,
+    rope_scale=8.0,
+)
+_GEMMA3_270M = DecoderConfig(
+    vocab=262_144,
+    width=640,
+    mlp_width=2048,
+    layers=18,
+    heads=4,
+    kv_heads=1,
+    head_dim=256,
+    window=512,
+    max_positions=32_768,
+)
+_GEMMA2_2B = DecoderConfig(
+    vocab=256_000,
+    width=2304,
+    mlp_width=9216,
+    layers=26,
+    heads=8,
+    kv_heads=4,
+    head_dim=256,
+    window=4096,
+    global_every=2,
+    rope_theta=10_000.0,
+    qk_norm="none",
+    attention_softcap=50.0,
+    logit_softcap=30.0,
+    max_positions=8192,
+)
+_SIGLIP_896 = VisionConfig(image_size=896, patch=14, width=1152, mlp_width=4304, layers=27, heads=16)
+_SIGLIP_MINI = VisionConfig(image_size=256, patch=16, width=384, mlp_width=1536, layers=10, heads=6)
+
+_CONFIGS = {
+    "medgemma-1.5-4b": OslerConfig(name="medgemma-1.5-4b", decoder=_GEMMA3_4B, vision=_SIGLIP_896),
+    "osler-mini": OslerConfig(name="osler-mini", decoder=_GEMMA3_270M, vision=_SIGLIP_MINI, image_tokens=64),
+    "gemma-2-2b": OslerConfig(name="gemma-2-2b", decoder=_GEMMA2_2B, vision=None),
+    "debug": OslerConfig(
+        name="debug",
+        decoder=DecoderConfig(
+            vocab=512,
+            width=64,
+            mlp_width=128,
+            layers=7,
+            heads=4,
+            kv_heads=2,
+            head_dim=16,
+            window=24,
+            rope_scale=8.0,
+            query_scalar=16.0,
+            max_positions=4096,
+        ),
+        vision=VisionConfig(image_size=32, patch=4, width=48, mlp_width=96, layers=2, heads=4),
+        image_tokens=4,
+        tokens=TokenIds(start_of_image=500, end_of_image=501, image=511),
+    ),
+}
+
+
+def config_names() -> tuple[str, ...]:
+    """The names that `get_config` knows."""
+    return tuple(_CONFIGS)
+
+
+def get_config(name: str) -> OslerConfig:
+    """Returns the configuration of a variant.
+
+    Raises:
+        RequestError: If the name is unknown; the message has the nearest match.
+    """
+    if name not in _CONFIGS:
+        raise unknown_name("configuration", name=name, known=_CONFIGS)
+    return _CONFIGS[name]
