@@ -151,7 +151,7 @@ _GEMMA2_2B = DecoderConfig(
     max_positions=8192,
 )
 _SIGLIP_896 = VisionConfig(image_size=896, patch=14, width=1152, mlp_width=4304, layers=27, heads=16)
-_SIGLIP_MINI = VisionConfig(image_size=256, patch=16, width=384, mlp_width=1536, layers=10, heads=6)
+_SIGLIP_MINI = VisionConfig(image_size=256, patch=16, width=320, mlp_width=1280, layers=10, heads=5)
 
 _CONFIGS = {
     "medgemma-1.5-4b": OslerConfig(name="medgemma-1.5-4b", decoder=_GEMMA3_4B, vision=_SIGLIP_896),
