@@ -138,9 +138,10 @@ def _decode_here(job: Job, *, take: Callable[[int, np.ndarray], None]) -> None:
 
 
 def _undecodable(job: Job, *, error: Exception) -> FileFormatError:
-    reasons = " | ".join(line.strip() for line in str(error).strip().splitlines()) or type(error).__name__
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    reasons = (" | ".join(lines) or type(error).__name__)[:500].rstrip(".")
     return FileFormatError(
-        f"{job.blob.name}: its pixels ({UID(job.syntax).name}) cannot be decoded: {reasons[:500].rstrip(".")}.",
+        f"{job.blob.name}: its pixels ({UID(job.syntax).name}) cannot be decoded: {reasons}.",
         next_step="Export the file again, uncompressed if you can; if only this file is damaged, take it away.",
     )
 
