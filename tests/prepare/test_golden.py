@@ -68,7 +68,7 @@ def build_cases(make) -> dict[str, Case]:
     color = np.stack([make.xray_pixels(seed=s) for s in (6, 7, 8)], axis=-1)
     ct, mr = make.ct_pixels(), make.mr_pixels()
     long_ct = make.ct_pixels(slices=90, rows=12, columns=10)
-    picks = [int(round(i / 85 * 89)) for i in range(1, 86)]
+    picks = [round(i / 85 * 89) for i in range(1, 86)]
     pairs = Study(
         timepoints=(
             TimePoint(series=(make.image(prior, series="a"),), date=dt.date(2020, 1, 1)),
