@@ -22,7 +22,11 @@ def _random_blocks(name: str, *, shape: tuple[int, ...], seed: int) -> np.ndarra
     block = next(block for block in BLOCK_FORMATS.values() if block.name == name)
     random = np.random.default_rng(seed)
     if name == "BF16":
-        return (random.standard_normal(prod(shape), dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+        return (
+            (random.standard_normal(prod(shape), dtype=np.float32).view(np.uint32) >> 16)
+            .astype(np.uint16)
+            .view(np.uint8)
+        )
     if name in ("F32", "F16"):
         kind = np.float32 if name == "F32" else np.float16
         return random.standard_normal(prod(shape)).astype(kind).view(np.uint8)

