@@ -86,7 +86,7 @@ class GgufFile:
         Raises:
             CheckpointError: If there is no such tensor.
         """
-        tensor = self._tensor(name)
+        tensor = self.tensor(name)
         return self.data[tensor.offset : tensor.offset + tensor.bytes]
 
     def read(self, name: str, *, dtype: torch.dtype) -> torch.Tensor:
@@ -97,7 +97,7 @@ class GgufFile:
         """
         from osler.weights.gguf_blocks import dequantize
 
-        tensor = self._tensor(name)
+        tensor = self.tensor(name)
         return dequantize(self.raw(name), format_name=tensor.format.name, shape=tensor.shape, dtype=dtype)
 
     def value(self, key: str) -> Any:
@@ -113,7 +113,12 @@ class GgufFile:
             )
         return self.metadata[key]
 
-    def _tensor(self, name: str) -> GgufTensor:
+    def tensor(self, name: str) -> GgufTensor:
+        """Returns where a tensor lies.
+
+        Raises:
+            CheckpointError: If there is no such tensor.
+        """
         if name not in self.tensors:
             raise CheckpointError(f"{str(self.path)!r} has no tensor {name!r}.")
         return self.tensors[name]
