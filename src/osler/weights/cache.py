@@ -26,8 +26,8 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """Opens a temporary file beside ``target`` that takes its name only on success.
+def whole_path(target: Path) -> Iterator[Path]:
+    """Lends a temporary path beside ``target``; what is written there takes the name only on success.
 
     Two processes may do so at once: each writes its own file and the last to
     finish wins. On any error, Ctrl-C included, the temporary file is removed.
@@ -38,12 +38,18 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with part.open("xb") as out:
-            yield out
-            out.flush()
-            # Without this a power cut can leave a full-length file of zeros under the final name.
-            os.fsync(out.fileno())
+        yield part
+        # Without this a power cut can leave a full-length file of zeros under the final name.
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
         os.replace(part, target)
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside ``target`` for writing; see `whole_path`."""
+    with whole_path(target) as part, part.open("xb") as out:
+        yield out
