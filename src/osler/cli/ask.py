@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,7 +89,7 @@ def path_and_question(first: str | None, second: str | None, *, no_image: bool) 
     if first is None:
         raise RequestError("Neither a scan nor a question.", allowed=usage)
     if second is None:
-        if Path(first).exists():
+        if os.path.exists(first):  # Path.exists raises on a name that is too long
             raise RequestError(f"No question about {first!r}.", allowed=usage, next_step="Add a question in quotes.")
         raise RequestError(
             f"A question without an image: {shortened(first)!r}.",
