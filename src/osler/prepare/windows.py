@@ -88,7 +88,7 @@ class FiniteRange:
     def including(self, values: np.ndarray) -> FiniteRange:
         """Returns the range with more values taken in."""
         finite = values
-        if values.dtype.kind == "f" and values.size and not np.isfinite(values.min() + values.max()):
+        if values.dtype.kind == "f" and values.size and not np.isfinite(float(values.min()) + float(values.max())):
             finite = values[np.isfinite(values)]
         bad = values.size - finite.size
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
@@ -131,7 +131,7 @@ def fill(values: np.ndarray, *, low: float, high: float) -> np.ndarray:
     return np.nan_to_num(values, nan=low, neginf=low, posinf=high)
 
 
-def normalizer(preprocess: Preprocess) -> Float[np.ndarray, 256]:
+def normalizer(preprocess: Preprocess) -> Float[np.ndarray, " 256"]:
     """Returns the float32 that the network sees for each uint8.
 
     The reference computes ``x * (1 / 255)`` in float64, rounds to float32 and

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from osler.errors import CheckpointError
 from osler.model.config import OslerConfig
@@ -45,8 +46,7 @@ def assemble(config: OslerConfig, tensors: Mapping[str, Tensor], *, source: str)
     Raises:
         CheckpointError: Lists tensors that are missing, extra or of the wrong shape.
     """
-    with torch.device("meta"):
-        model = Osler(config)
+    model = empty_network(config)
     check_tensors(
         wanted={name: tuple(value.shape) for name, value in model.state_dict().items()},
         found={name: tuple(value.shape) for name, value in tensors.items()},
@@ -54,6 +54,23 @@ def assemble(config: OslerConfig, tensors: Mapping[str, Tensor], *, source: str)
     )
     model.load_state_dict(dict(tensors), assign=True)
     return model.requires_grad_(False).eval()
+
+
+def empty_network(config: OslerConfig) -> Osler:
+    """Builds a network whose parameters have shapes but no storage."""
+    with _Uninitialized(), torch.device("meta"):
+        return Osler(config)
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Skips random initialization, which on the meta device imports a compiler for seconds."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def check_tensors(

@@ -18,7 +18,9 @@ import torch
 
 from osler.weights.gguf_file import BLOCK_FORMATS
 
-_CHUNK_WEIGHTS = 1 << 18
+# The most that torch computes without waking its thread pool: waking it thousands of times costs
+# seconds when the cores are busy, and a chunk that stays in the cache needs no second core.
+_CHUNK_WEIGHTS = 1 << 15
 _FORMATS = {block.name: block for block in BLOCK_FORMATS.values()}
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
