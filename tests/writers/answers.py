@@ -28,9 +28,7 @@ def full_answer() -> Answer:
     return Answer(
         text="A nodule in the left lung.",
         stopped="max_tokens",
-        model=ModelStamp(
-            name="osler-mini", weights="0123456789abcdef", bits=4, backend="jax", device="cuda:0", seed=7
-        ),
+        model=ModelStamp(name="osler-mini", weights="0123456789abcdef", bits=4, backend="jax", device="cuda:0", seed=7),
         preprocess="b" * 64,
         boxes=(
             FoundBox(

@@ -14,7 +14,7 @@ from osler.cli.progress import StageProgress
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
-    from osler.tasks.ask import Asked, AskRequest
+    from osler.tasks.ask import AskRequest
 
 
 @guarded
@@ -114,18 +114,19 @@ def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: b
         quiet: No progress.
     """
     from osler.tasks.ask import ask as ask_task
-    from osler.writers import format_evidence, printable
+    from osler.writers import draw_answer, format_evidence, printable, write_atomic
 
     with StageProgress(quiet=quiet) as progress:
 
         def show(text: str) -> None:
-            progress.clear()
+            progress.give_way()
             sys.stdout.write(printable(text))
             sys.stdout.flush()
 
         asked = ask_task(request, on_text=None if as_json else show, on_progress=progress.update)
         if target is not None:
-            _write_picture(asked, question=request.question, target=target, progress=progress)
+            png = draw_answer(asked.prepared, study=asked.study, question=request.question, answer=asked.answer)
+            write_atomic(target, data=png)
     if as_json:
         typer.echo(asked.answer.to_json())
         return
@@ -133,13 +134,3 @@ def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: b
     typer.echo(format_evidence(asked.answer))
     if target is not None:
         typer.echo(f"Picture: {target}")
-
-
-def _write_picture(asked: Asked, *, question: str, target: Path, progress: StageProgress) -> None:
-    from osler.prepare import prepare_images
-    from osler.study import Study
-    from osler.writers import draw_answer, write_atomic
-
-    study = asked.study or Study(timepoints=())
-    prepared = prepare_images(study, preprocess=_contract(asked), progress=progress.update)
-    write_atomic(target, data=draw_answer(prepared, study=study, question=question, answer=asked.answer))

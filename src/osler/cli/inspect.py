@@ -102,7 +102,9 @@ def _print_inspection(inspection: Inspection) -> None:
 
     series = [entry for point in inspection.timepoints for entry in point.series]
     dates = [point.date or "no date" for point in inspection.timepoints]
-    say(f"{inspection.source}: 1 patient, {_count(len(dates), 'time point')} ({', '.join(dates)}), {len(series)} series")
+    say(
+        f"{inspection.source}: 1 patient, {_count(len(dates), 'time point')} ({', '.join(dates)}), {len(series)} series"
+    )
     if series:
         console.print(_table(inspection))
     for entry in series:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 _TITLES = {
     "read": "Reading",
     "load": "Loading the model",
-    "prepare": "Preparing",
+    "prepare": "Preparing images",
+    "images": "Preparing images",
     "encode": "Encoding images",
     "prefill": "Reading the question",
     "answer": "Answering",
@@ -29,14 +33,16 @@ class StageProgress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._draw = not quiet and sys.stderr.isatty()
-        self._bar = None
-        self._task = None
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
         self._stage = ""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.clear()
 
     def update(self, stage: str, done: int, total: int) -> None:
@@ -60,12 +66,18 @@ class StageProgress:
             self._bar = None
             self._task = None
 
-    @staticmethod
-    def _start():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    def give_way(self) -> None:
+        """Takes the bar away for good: from here on the answer itself shows the progress."""
+        self.clear()
+        self._draw = False
 
-        bar = Progress(
+    @staticmethod
+    def _start() -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),

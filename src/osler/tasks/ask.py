@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
 from osler.study import Answer, Study
@@ -47,12 +48,13 @@ class AskRequest:
     stop: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
-    """An answer and the study that it is about (``None`` without one)."""
+    """An answer, the study that it is about (empty without a scan) and what the model saw of it."""
 
     answer: Answer
-    study: Study | None
+    study: Study
+    prepared: PreparedImages
 
 
 def ask(
@@ -71,10 +73,8 @@ def ask(
     check_question(request.question)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
-    study = None
-    if request.path is not None:
-        report("read", 0, 0)
-        study = open_study(request.path)
+    report("read", 0, 0)
+    study = Study(timepoints=()) if request.path is None else open_study(request.path)
     opened = time.perf_counter()
     report("load", 0, 0)
     from osler.engine.session import load  # torch comes with it: a bad file is refused before
@@ -82,7 +82,7 @@ def ask(
     session = load(request.model, device=request.device)
     loaded = time.perf_counter()
     answer = session.ask(
-        study,
+        None if request.path is None else study,
         request.question,
         max_tokens=request.max_tokens,
         temperature=request.temperature,
@@ -94,5 +94,6 @@ def ask(
         on_text=on_text,
         on_progress=on_progress,
     )
-    timings = {"read": opened - started, "load": loaded - opened, **(answer.timings or {})}
-    return Asked(answer=dataclasses.replace(answer, timings=timings), study=study)
+    timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
+    ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
+    return Asked(answer=dataclasses.replace(answer, timings=ordered), study=study, prepared=session.prepare(study))
