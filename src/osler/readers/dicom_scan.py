@@ -152,7 +152,9 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
     reason = _NOT_READ.get(modality)
     if reason:
         raise UnsupportedError(
-            f"{blob.name} is {reason}.", allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures."
+            f"{blob.name} is {reason}.",
+            allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures.",
+            next_step="Open the images that it belongs to.",
         )
     if len(dataset) == 0 and dataset.preamble is None and len(dataset.file_meta) == 0:
         raise FileFormatError(
@@ -163,6 +165,7 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
         raise UnsupportedError(
             f"{blob.name} is a DICOM object without pixels{f' (modality {modality!r})' if modality else ''}.",
             allowed="Osler reads DICOM images.",
+            next_step="Open the series that holds the images.",
         )
 
 
@@ -213,7 +216,9 @@ def _frame_count(dataset: Dataset, *, blob: Blob) -> int:
         return 1
     count = as_int(value)
     if count is None or count < 1:
-        raise FileFormatError(f"{blob.name}: the header says {value!r} frames.", allowed="At least one.")
+        raise FileFormatError(
+            f"{blob.name}: the header says {value!r} frames.", allowed="At least one.", next_step="Export it again."
+        )
     return count
 
 
