@@ -48,7 +48,7 @@ class CatalogEntry:
     missing: str = ""
 
 
-def catalog() -> tuple[CatalogEntry, ...]:
+def list_models() -> tuple[CatalogEntry, ...]:
     """Lists the models: the embedded ones, the published one, and the user's own in the models folders."""
     own = [_own_entry(path) for path in _own_models()]
     known = [_mini_entry(), _embedded_entry()]
