@@ -50,7 +50,9 @@ def test_sampled_rows_of_a_batch_draw_as_they_do_alone(runner: Runner, make_prom
 def test_the_seed_decides(runner: Runner, make_prompt: Callable[..., Prompt]) -> None:
     def draw(seed: int) -> list[int]:
         sampling = Sampling(temperature=2.0, seed=seed)
-        return generate(runner, [make_prompt(**SHORT)], decoding=Decoding(max_tokens=12, sampling=sampling))[0].token_ids
+        return generate(runner, [make_prompt(**SHORT)], decoding=Decoding(max_tokens=12, sampling=sampling))[
+            0
+        ].token_ids
 
     assert draw(1) == draw(1) != draw(2)
 
