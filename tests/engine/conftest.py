@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from osler.engine.runner import Runner
 from osler.model.config import OslerConfig, get_config
 from osler.model.osler import Osler, image_blocks
 from osler.prepare import preprocess_for
+from osler.study import Affine, ArrayPixels, SliceOrigin, Study, TimePoint, Volume
+from osler.weights import Checkpoint
 from osler.weights.tokenizer import GemmaTokenizer
 from osler.weights.tokenizer_files import Vocabulary
 
@@ -115,8 +117,32 @@ def tokenizer(config: OslerConfig) -> GemmaTokenizer:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(model: Osler, tokenizer: GemmaTokenizer, config: OslerConfig) -> SimpleNamespace:
+def checkpoint(model: Osler, tokenizer: GemmaTokenizer, config: OslerConfig) -> Checkpoint:
     """What `load_checkpoint` returns, around the random weights."""
-    return SimpleNamespace(
-        model=model, tokenizer=tokenizer, preprocess=preprocess_for(config), name="debug", sha256="0" * 64
+    return Checkpoint(
+        model=model,
+        tokenizer=tokenizer,
+        preprocess=preprocess_for(config),
+        name="debug",
+        source=Path("random-weights"),
+        licence="none",
     )
+
+
+@pytest.fixture(scope="session")
+def ct_study() -> Study:
+    """Eight CT slices of noise around a bright ball."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.ogrid[:8, :24, :24]
+    ball = (z - 4) ** 2 * 4 + (y - 12) ** 2 + (x - 10) ** 2 < 40
+    voxels = np.where(ball, 300.0, -600.0).astype(np.float32) + rng.normal(0, 40, (8, 24, 24)).astype(np.float32)
+    volume = Volume(
+        series="1.2.3",
+        pixels=ArrayPixels(voxels),
+        affine=Affine(np.diag([1.0, 1.0, 4.0, 1.0])),
+        modality="CT",
+        units="HU",
+        origins=tuple(SliceOrigin(file=f"{index}.dcm", sop_uid=f"1.2.3.{index}") for index in range(8)),
+        description="made by a test",
+    )
+    return Study(timepoints=(TimePoint(series=(volume,)),))

@@ -176,7 +176,7 @@ class Session:
             evidence=tuple(_evidence(image) for image in inputs.images),
             used=inputs.used,
             left_out=inputs.left_out,
-            warnings=(*inputs.warnings, *_warnings(text, result=result)),
+            warnings=(*self.checkpoint.warnings, *inputs.warnings, *_warnings(text, result=result)),
             tokens=_tokens(inputs, text=text, result=result),
             timings=seconds,
         )
@@ -252,7 +252,7 @@ class Session:
     def _stamp(self, *, seed: int | None) -> ModelStamp:
         return ModelStamp(
             name=self.checkpoint.name,
-            weights=self.checkpoint.sha256,
+            weights=self.checkpoint.source.name,
             bits=8 * self.runner.dtype.itemsize,
             backend="torch",
             device=self.runner.device.type,
