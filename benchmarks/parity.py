@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import torch
 import transformers
+from tests.parity.comparisons import COMPARISONS, NEW_TOKENS, text_ids, with_images
+from tests.parity.reference import GEMMA3, multimodal_pair
 from torch import Tensor
 
 from osler.model.osler import image_blocks
-from tests.parity.comparisons import COMPARISONS, NEW_TOKENS, text_ids, with_images
-from tests.parity.reference import GEMMA3, multimodal_pair
 
 SEEDS = 20
 
@@ -99,7 +99,7 @@ def lines() -> Iterator[str]:
     yield ""
     yield "## bfloat16"
     yield ""
-    yield f"A prompt of 120 tokens with four images, {SEEDS} draws of the weights; errors relative to the float32 logits."
+    yield f"A prompt of 120 tokens with four images, {SEEDS} draws of weights; errors relative to float32 logits."
     yield ""
     yield "| | Mean | Worst |"
     yield "|---|---:|---:|"

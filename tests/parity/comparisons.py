@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
+from tests.parity.grow_cache import GrowCache, Order
+from tests.parity.reference import GEMMA2, GEMMA3, multimodal_pair, relative_difference, text_config, text_pair
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.models.gemma3.modeling_gemma3 import (
@@ -23,8 +26,6 @@ from osler.model.decoder import Decoder, ForwardStep
 from osler.model.norm import RMSNorm
 from osler.model.osler import Osler, image_blocks
 from osler.model.rope import rotary_table, rotate
-from tests.parity.grow_cache import GrowCache, Order
-from tests.parity.reference import GEMMA2, GEMMA3, multimodal_pair, relative_difference, text_config, text_pair
 
 NEW_TOKENS = 32
 
@@ -207,7 +208,7 @@ def greedy(
     cache = GrowCache(model.config.decoder, order=order)
     hidden = []
     edges = (0, *chunks, ids_BL.shape[1])
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         part = slice(start, stop)
         padding = None if padding_BL is None else padding_BL[:, part]
         cache.expect(positions_BL[:, part], padding_BL=padding)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from tests.parity.comparisons import COMPARISONS, NEW_TOKENS
 
 
