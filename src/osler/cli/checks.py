@@ -8,7 +8,6 @@ answer to a question about it.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import platform
@@ -118,7 +117,8 @@ def _image_decoders(name: str) -> Check:
 def _cpu(name: str) -> Check:
     from osler.engine.device import has_fast_bfloat16
 
-    flags = [flag for flag in _CPU_FLAGS if flag in _cpu_flags()]
+    found_flags = _cpu_flags()
+    flags = [flag for flag in _CPU_FLAGS if flag in found_flags]
     found = f"{os.cpu_count()} logical cores; {', '.join(flags) or 'features unknown'}"
     if not has_fast_bfloat16():
         return Check(
@@ -206,7 +206,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-@functools.cache
 def _cpu_flags() -> frozenset[str]:
     """Feature words of the processor, empty where the system does not list them."""
     try:
