@@ -112,6 +112,7 @@ class ForwardStep:
         dtype: torch.dtype,
     ) -> None:
         self.cache = cache
+        self.dtype = dtype
         self.positions_BL = positions_BL
         self.image_blocks_BL = image_blocks_BL
         self.padding_BL = padding_BL
@@ -154,6 +155,7 @@ class ForwardStep:
                 keys_BS=self._key_positions(keys) if keys_BS is None else keys_BS,
                 reach=self.reach,
                 window=window,
+                dtype=self.dtype,
             )
         return self._views[kind]
 

@@ -102,7 +102,7 @@ class Affine:
         return x, y, z
 
     @property
-    def normal(self) -> Float[np.ndarray, "3"]:
+    def normal(self) -> Float[np.ndarray, 3]:
         """Unit normal of the slice plane: column axis cross row axis."""
         direction = self.direction
         normal = np.cross(direction[:, 0], direction[:, 1])
