@@ -143,8 +143,9 @@ def _threads(name: str) -> Check:
 
 def _memory(name: str) -> Check:
     from osler.engine.memory_plan import available_memory
+    from osler.weights.catalog import list_models
 
-    needed = _mini_entry().memory_bytes
+    needed = next(entry.memory_bytes for entry in list_models() if entry.name == "osler-mini")
     free = available_memory()
     found = f"{free / 1e9:.1f} GB free, osler-mini needs {needed / 1e9:.1f} GB"
     if free < needed:
