@@ -90,12 +90,15 @@ class SliceOrigin:
         frame: Frame within a multi-frame file.
         sop_uid: SOP Instance UID, empty outside DICOM.
         instance_number: DICOM Instance Number, if any.
+        shift: ``(column, row)`` to add to a pixel of the series to get the pixel of the file; other than
+            zero where a reader has straightened a tilted stack.
     """
 
     file: str
     frame: int = 0
     sop_uid: str = ""
     instance_number: int | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
