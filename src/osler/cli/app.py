@@ -1,0 +1,62 @@
+"""The command-line application: which commands there are, and ``--version``.
+
+Nothing heavy is imported here: ``osler --help`` answers before torch, numpy
+or pydicom would have loaded. Each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+import osler
+from osler.cli.ask import ask
+from osler.cli.demo import demo
+from osler.cli.doctor import doctor
+from osler.cli.inspect import inspect
+from osler.cli.models import models
+from osler.cli.schema import schema
+from osler.cli.train import train
+
+app = typer.Typer(
+    name="osler",
+    help="Ask questions about a patient's images, on your own machine. Research software, not a medical device.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"osler {osler.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+for command in (ask, inspect, models, doctor, demo, train, schema):
+    app.command()(command)
+
+
+def run() -> None:
+    """Runs the application; SIGTERM unwinds like Ctrl-C, so that no half file stays."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,136 @@
+"""``osler ask``: a question about a scan."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from osler.cli.failure import guarded
+from osler.cli.progress import StageProgress
+from osler.errors import RequestError
+
+if TYPE_CHECKING:
+    from osler.tasks.ask import AskRequest
+
+
+@guarded
+def ask(
+    path: Annotated[
+        str | None, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")
+    ] = None,
+    question: Annotated[str | None, typer.Argument(help="The question, in quotes.")] = None,
+    no_image: Annotated[
+        bool, typer.Option("--no-image", help="Ask without images: give the question alone, without PATH.")
+    ] = False,
+    model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
+    picture: Annotated[Path | None, typer.Option(help="PNG to write: what was seen, and the answer.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --picture overwrite any file.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest word each time.")] = 0.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Sample among the k likeliest.")] = None,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample within this probability mass.")] = 1.0,
+    min_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop words below this share of the likeliest.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+) -> None:
+    """Ask a question about a scan.
+
+    osler ask PATH "question", or without a scan: osler ask --no-image "question"
+    """
+    from osler.prepare.inputs import check_question
+    from osler.tasks.ask import AskRequest
+    from osler.writers import check_writable, is_own_picture
+
+    path, question = path_and_question(path, question, no_image=no_image)
+    check_question(question)
+    target = None
+    if picture is not None:
+        target = check_writable(picture, replace="any" if force else "ours", is_ours=is_own_picture)
+    request = AskRequest(
+        question=question,
+        path=path,
+        model=model,
+        device=device,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    run_ask(request, target=target, as_json=as_json, quiet=quiet)
+
+
+def path_and_question(first: str | None, second: str | None, *, no_image: bool) -> tuple[str | None, str]:
+    """Sorts the arguments into a path and a question.
+
+    Raises:
+        RequestError: If one of them is missing, or a path comes with ``--no-image``.
+    """
+    usage = 'osler ask PATH "question", or osler ask --no-image "question".'
+    if no_image:
+        if first is None:
+            raise RequestError("--no-image without a question.", allowed=usage)
+        if second is not None:
+            raise RequestError(
+                f"--no-image with a path and a question: {first!r} would not be looked at.",
+                allowed=usage,
+                next_step="Leave one of the two out.",
+            )
+        return None, first
+    if first is None:
+        raise RequestError("Neither a scan nor a question.", allowed=usage)
+    if second is None:
+        if os.path.exists(first):  # Path.exists raises on a name that is too long
+            raise RequestError(f"No question about {first!r}.", allowed=usage, next_step="Add a question in quotes.")
+        raise RequestError(
+            f"A question without an image: {shortened(first)!r}.",
+            allowed=usage,
+            next_step="Put the path of a scan before it, or add --no-image.",
+        )
+    return first, second
+
+
+def shortened(text: str, *, limit: int = 80) -> str:
+    """The text, cut to what fits into a message."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: bool) -> None:
+    """Asks, and prints the answer as it comes; writes the picture if one is wanted.
+
+    Args:
+        request: What to ask.
+        target: Where the picture goes, checked already.
+        as_json: Print the `Answer` as JSON instead of text.
+        quiet: No progress.
+    """
+    from osler.tasks.ask import ask as ask_task
+    from osler.writers import draw_answer, format_evidence, printable, write_atomic
+
+    with StageProgress(quiet=quiet) as progress:
+
+        def show(text: str) -> None:
+            progress.give_way()
+            sys.stdout.write(printable(text))
+            sys.stdout.flush()
+
+        asked = ask_task(request, on_text=None if as_json else show, on_progress=progress.update)
+        if target is not None:
+            png = draw_answer(asked.prepared, study=asked.study, question=request.question, answer=asked.answer)
+            write_atomic(target, data=png)
+    if as_json:
+        typer.echo(asked.answer.to_json())
+        return
+    typer.echo("\n")
+    typer.echo(format_evidence(asked.answer))
+    if target is not None:
+        typer.echo(f"Picture: {target}")

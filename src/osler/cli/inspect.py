@@ -1,0 +1,160 @@
+"""``osler inspect``: what a file or folder holds, and what the model would see of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from osler.cli.failure import guarded
+from osler.cli.progress import StageProgress
+from osler.errors import OslerError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from osler.study import Study
+    from osler.tasks.inspect import InspectedSeries, Inspection
+
+_DEFAULT_PICTURE = Path("osler-inspect.png")
+_PIPED_WIDTH = 140
+
+
+@guarded
+def inspect(
+    path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option(help=f"PNG of what the model would see.  [default: {_DEFAULT_PICTURE} in this folder]"),
+    ] = None,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Read headers only and draw nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let --picture overwrite any file.")] = False,
+    model: Annotated[str, typer.Option(help="Whose view to draw: a name from `osler models`.")] = "osler-mini",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (`osler schema inspection`).")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+) -> None:
+    """Show what a file or folder holds: dates, series, geometry, units, problems."""
+    from osler.readers import open_study
+    from osler.tasks.inspect import inspect_study
+
+    target = None if no_picture else _picture_target(picture, force=force)
+    with StageProgress(quiet=quiet) as progress:
+        progress.update("read", 0, 0)
+        study = open_study(path)
+        inspection = inspect_study(study)
+        if not as_json:
+            progress.clear()
+            _print_inspection(inspection)
+        if target is not None:
+            _draw(study, target=target, model=model, progress=progress)
+    if as_json:
+        record = inspection.to_dict()
+        if target is not None:
+            record["picture"] = str(target)
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    elif target is not None:
+        typer.echo(f"\nWhat the model would see: {target}")
+
+
+def _picture_target(picture: Path | None, *, force: bool) -> Path | None:
+    """Where the picture goes, checked before anything is read.
+
+    A file that the user named must be writable. The default one may fail:
+    inspecting a scan from a read-only folder is no mistake.
+    """
+    from osler.writers import check_writable, is_own_picture
+
+    replace = "any" if force else "ours"
+    if picture is not None:
+        return check_writable(picture, replace=replace, is_ours=is_own_picture)
+    try:
+        return check_writable(_DEFAULT_PICTURE, replace=replace, is_ours=is_own_picture)
+    except OslerError as error:
+        typer.echo(f"No picture is drawn: {error.problem} Name a file with --picture.", err=True)
+        return None
+
+
+def _draw(study: Study, *, target: Path, model: str, progress: StageProgress) -> None:
+    """Prepares the images as for a question, and writes them as one picture."""
+    from osler.model.config import get_config
+    from osler.prepare import prepare_images, preprocess_for
+    from osler.writers import draw_view, write_atomic
+
+    prepared = prepare_images(study, preprocess=preprocess_for(get_config(model)), progress=progress.update)
+    write_atomic(target, data=draw_view(prepared, study=study, model=model))
+
+
+def _print_inspection(inspection: Inspection) -> None:
+    """Prints the table of series, then problems and what was left out."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from osler.writers import printable
+
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+
+    def say(text: str, *, style: str = "") -> None:
+        console.print(Text(printable(text), style=style), soft_wrap=True)
+
+    series = [entry for point in inspection.timepoints for entry in point.series]
+    dates = [point.date or "no date" for point in inspection.timepoints]
+    say(
+        f"{inspection.source}: 1 patient, {_count(len(dates), 'time point')} ({', '.join(dates)}), {len(series)} series"
+    )
+    if series:
+        console.print(_table(inspection))
+    for entry in series:
+        for problem in entry.problems:
+            say(f"Problem: {entry.modality} {_name(entry)}: {problem}", style="yellow")
+    for problem in inspection.problems:
+        say(f"Problem: {problem}", style="yellow")
+    for left in inspection.left_out:
+        times = f" (x{left.count})" if left.count > 1 else ""
+        say(f"Left out: {left.what}{times}: {left.why}")
+
+
+def _table(inspection: Inspection) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from osler.writers import printable
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in (
+        ("date", "left"),
+        ("kind", "left"),
+        ("series", "left"),
+        ("slices", "right"),
+        ("px", "right"),
+        ("mm", "right"),
+        ("plane", "left"),
+        ("units", "left"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")
+    for point in inspection.timepoints:
+        for entry in point.series:
+            table.add_row(*(Text(printable(cell)) for cell in _row(entry, date=point.date)))
+    return table
+
+
+def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
+    mm = " x ".join(f"{value:.4g}" for value in entry.spacing)
+    plane = f"{entry.plane} {entry.orientation}".strip()
+    if entry.obliquity >= 1:
+        plane += f", {entry.obliquity:.0f} deg oblique"
+    slices = str(entry.slices) if entry.kind == "volume" else "image"
+    kind = entry.modality or "unknown"
+    return date or "-", kind, _name(entry), slices, f"{entry.size[0]} x {entry.size[1]}", mm or "-", plane or "-", entry.units
+
+
+def _name(entry: InspectedSeries) -> str:
+    return " ".join(part for part in (entry.description, entry.body_part, entry.view) if part) or entry.series
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

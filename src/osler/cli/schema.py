@@ -1,0 +1,22 @@
+"""``osler schema``: the published JSON Schemas of what ``--json`` prints."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from osler.cli.failure import guarded
+
+
+@guarded
+def schema(
+    name: Annotated[
+        str, typer.Argument(help="Which schema: answer, failure (an error), inspection (osler inspect).")
+    ] = "answer",
+) -> None:
+    """Print the JSON Schema of an answer, an error or an inspection."""
+    from osler.writers import load_schema
+
+    typer.echo(json.dumps(load_schema(name), indent=2))

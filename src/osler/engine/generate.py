@@ -1,0 +1,224 @@
+"""From prompts to tokens: chunked prefill, then one token a step for each row.
+
+Each prompt of a batch is read alone, so that its cuts and results are those of
+a single prompt; the rows are then joined and decoded together.
+
+Legend: B rows, L tokens, N images, T soft tokens of an image, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from osler.engine.chunks import CHUNK, chunk_ends, study_length
+from osler.engine.kv_cache import KVCache
+from osler.engine.memory_plan import require_context
+from osler.engine.prefix import PrefixStore, PromptKey, image_digests
+from osler.engine.runner import Runner
+from osler.engine.sampling import Sampler, Sampling
+from osler.errors import RequestError
+from osler.model.config import TokenIds
+
+Stopped = Literal["end", "max_tokens", "stop_string"]
+OnToken = Callable[[int, int], bool]
+"""Takes a row and its new token; true ends the row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt and the features of its images.
+
+    Args:
+        token_ids: (L,) ids; `TokenIds.image` where a soft token stands.
+        features_NTD: From `Osler.encode_images`, or ``None`` without images.
+    """
+
+    token_ids: np.ndarray
+    features_NTD: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How answers are drawn and when they end.
+
+    Args:
+        max_tokens: Tokens of an answer at most.
+        sampling: How a token is drawn.
+        chunk: Tokens read in one pass of prefill.
+
+    Raises:
+        RequestError: If ``max_tokens`` or ``chunk`` is below 1.
+    """
+
+    max_tokens: int = 256
+    sampling: Sampling = field(default_factory=Sampling)
+    chunk: int = CHUNK
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "chunk"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise RequestError(f"The {name} {value!r} is out of range.", allowed="Allowed: a whole number from 1.")
+
+
+@dataclass(slots=True, kw_only=True)
+class Generated:
+    """Tokens of one answer.
+
+    Args:
+        token_ids: Without the token that ended it.
+        stopped: Why it ended.
+        prompt_tokens: Length of the prompt. reused_tokens: Of it, taken from the prefix store.
+        prefill_seconds: To read this prompt. decode_seconds: Of the whole batch.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    stopped: Stopped = "max_tokens"
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+def forbidden_ids(tokens: TokenIds, *, vocab: int) -> tuple[int, ...]:
+    """Lists the ids that an answer can never hold: image tokens and padding."""
+    ids = (tokens.pad, tokens.start_of_image, tokens.end_of_image, tokens.image)
+    return tuple(token for token in ids if token < vocab)
+
+
+def generate(
+    runner: Runner,
+    prompts: Sequence[Prompt],
+    *,
+    decoding: Decoding,
+    on_token: OnToken | None = None,
+    on_prefill: Callable[[int, int], None] | None = None,
+    prefix: PrefixStore | None = None,
+) -> list[Generated]:
+    """Answers one or several prompts.
+
+    Args:
+        runner: The network.
+        prompts: At least one.
+        decoding: How to draw and when to end.
+        on_token: Called with each new token as it comes.
+        on_prefill: Called with the tokens read so far and the tokens to read.
+        prefix: Reuses and keeps the cache; only with a single prompt.
+
+    Returns:
+        One result a prompt, in order.
+
+    Raises:
+        CapacityError: If a prompt and its answer exceed the context.
+        RequestError: If a prompt is empty.
+    """
+    results = [Generated(prompt_tokens=len(prompt.token_ids)) for prompt in prompts]
+    for prompt in prompts:
+        require_context(
+            runner.model.config.decoder, prompt_tokens=len(prompt.token_ids), max_tokens=decoding.max_tokens
+        )
+    caches, logits = [], []
+    store = prefix if len(prompts) == 1 else None
+    for prompt, result in zip(prompts, results, strict=True):
+        started = time.perf_counter()
+        cache, logits_1V = _prefill(
+            runner, prompt, result=result, decoding=decoding, on_prefill=on_prefill, prefix=store
+        )
+        result.prefill_seconds = time.perf_counter() - started
+        caches.append(cache)
+        logits.append(logits_1V)
+    planned = max(len(prompt.token_ids) for prompt in prompts) + decoding.max_tokens
+    cache = caches[0] if len(caches) == 1 else KVCache.stack(caches, planned=planned)
+    started = time.perf_counter()
+    _decode(runner, torch.cat(logits), cache=cache, results=results, decoding=decoding, on_token=on_token)
+    for result in results:
+        result.decode_seconds = time.perf_counter() - started
+    return results
+
+
+def _prefill(
+    runner: Runner,
+    prompt: Prompt,
+    *,
+    result: Generated,
+    decoding: Decoding,
+    on_prefill: Callable[[int, int], None] | None,
+    prefix: PrefixStore | None,
+) -> tuple[KVCache, torch.Tensor]:
+    config = runner.model.config
+    ids, image = prompt.token_ids, config.tokens.image
+    ends = chunk_ends(ids, image_token=image, chunk=decoding.chunk)
+    planned = len(ids) + decoding.max_tokens
+    cache, marks = KVCache(config.decoder, planned=planned), []
+    key = None
+    if prefix is not None:
+        key = PromptKey(
+            token_ids=ids,
+            images=image_digests(prompt.features_NTD),
+            image_token=image,
+            image_tokens=config.image_tokens,
+        )
+        cache, marks = prefix.take(key, ends=ends, config=config.decoder, planned=planned)
+    result.reused_tokens = cache.length
+    to_mark = {study_length(ids, image_token=image), ends[-2] if len(ends) > 1 else 0}
+    logits_1V = torch.empty(0)
+    for end in (end for end in ends if end > result.reused_tokens):
+        part = slice(cache.length, end)
+        logits_1V = runner.read(
+            torch.from_numpy(ids[part])[None], features_NTD=_features_of(prompt, part, image=image), cache=cache
+        )
+        if prefix is not None and end in to_mark and end < len(ids):
+            marks.append(cache.mark())
+        if on_prefill is not None:
+            on_prefill(end, len(ids))
+    if prefix is not None and key is not None:
+        prefix.put(key, cache=cache, marks=marks)
+    return cache, logits_1V
+
+
+def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | None:
+    """Features of the images inside a part of the prompt."""
+    inside = int(np.count_nonzero(prompt.token_ids[part] == image))
+    if not inside or prompt.features_NTD is None:
+        return None
+    per_image = prompt.features_NTD.shape[1]
+    first = int(np.count_nonzero(prompt.token_ids[: part.start] == image)) // per_image
+    return prompt.features_NTD[first : first + inside // per_image]
+
+
+def _decode(
+    runner: Runner,
+    logits_BV: torch.Tensor,
+    *,
+    cache: KVCache,
+    results: list[Generated],
+    decoding: Decoding,
+    on_token: OnToken | None,
+) -> None:
+    config = runner.model.config
+    stop_ids = {config.tokens.eos, config.tokens.end_of_turn}
+    sampler = Sampler(
+        decoding.sampling, forbidden=forbidden_ids(config.tokens, vocab=config.decoder.vocab), rows=len(results)
+    )
+    open_rows = set(range(len(results)))
+    for count in range(1, decoding.max_tokens + 1):
+        token_ids_B = sampler.pick(logits_BV)
+        for row in sorted(open_rows):
+            token = int(token_ids_B[row])
+            if token in stop_ids:
+                results[row].stopped = "end"
+                open_rows.discard(row)
+                continue
+            results[row].token_ids.append(token)
+            if on_token is not None and on_token(row, token):
+                results[row].stopped = "stop_string"
+                open_rows.discard(row)
+        if not open_rows or count == decoding.max_tokens:
+            return
+        logits_BV = runner.step(token_ids_B, cache=cache)

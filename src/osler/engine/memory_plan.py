@@ -1,0 +1,179 @@
+"""How much memory a request takes, known before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from osler.engine.chunks import CHUNK
+from osler.engine.kv_cache import cache_bytes
+from osler.errors import CapacityError, RequestError
+from osler.model.config import DecoderConfig, OslerConfig
+
+_CGROUP = Path("/sys/fs/cgroup")
+_SPARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Bytes that a request takes beside the loaded weights.
+
+    Args:
+        weights: Still to be loaded; 0 for a loaded model.
+        kv_cache: Keys and values of prompt and answer, marks of the prefix store included.
+        features: Of all images.
+        activations: Of the larger of one chunk of prefill and one batch of images.
+    """
+
+    weights: int = 0
+    kv_cache: int = 0
+    features: int = 0
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts, bytes."""
+        return self.weights + self.kv_cache + self.features + self.activations
+
+    def describe(self) -> str:
+        """Names the parts, such as ``"KV cache 0.58 GB, features 0.11 GB"``."""
+        parts = {
+            "weights": self.weights,
+            "KV cache": self.kv_cache,
+            "features": self.features,
+            "activations": self.activations,
+        }
+        return ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
+
+    def require(self, available: int) -> None:
+        """Refuses a request that does not fit.
+
+        Args:
+            available: Free memory, bytes; 5% of it is left alone.
+
+        Raises:
+            CapacityError: With the numbers and what to do.
+        """
+        if self.total <= available * (1 - _SPARE):
+            return
+        advice = (
+            "Close other programs or choose a smaller model."
+            if self.weights
+            else "Show fewer slices, ask a shorter question or ask for fewer tokens."
+        )
+        raise CapacityError(
+            f"This takes {_gb(self.total)} of memory ({self.describe()}), and {_gb(available)} are free.",
+            next_step=advice,
+        )
+
+
+def plan_request(
+    config: OslerConfig,
+    *,
+    prompt_tokens: int,
+    max_tokens: int,
+    images: int,
+    itemsize: int,
+    image_batch: int = 1,
+    rows: int = 1,
+    chunk: int = CHUNK,
+) -> MemoryPlan:
+    """Plans a request to a loaded model.
+
+    Args:
+        prompt_tokens: Of the longest prompt. max_tokens: Of the answer.
+        images: In all prompts together.
+        itemsize: Bytes of one number of the activations.
+        image_batch: Images encoded at a time.
+        rows: Prompts answered together.
+        chunk: Tokens read in one pass.
+    """
+    decoder = config.decoder
+    tokens = prompt_tokens + max_tokens
+    cache = cache_bytes(decoder, tokens=tokens, itemsize=itemsize, rows=rows)
+    # A mark of the prefix store is one window of each sliding layer; two are kept.
+    marks = 2 * cache_bytes(decoder, tokens=0, itemsize=itemsize)
+    features = images * config.image_tokens * decoder.width * itemsize
+    reading = prefill_bytes(
+        decoder, chunk=min(max(chunk, config.image_tokens), prompt_tokens), tokens=tokens, itemsize=itemsize
+    )
+    encoding = encode_bytes(config, images=min(image_batch, images), itemsize=itemsize)
+    logits = rows * decoder.vocab * (itemsize + 4)
+    return MemoryPlan(kv_cache=cache + marks, features=features, activations=max(reading + logits, encoding))
+
+
+def prefill_bytes(config: DecoderConfig, *, chunk: int, tokens: int, itemsize: int) -> int:
+    """Estimates the activations of one chunk of prefill, from above, bytes.
+
+    Counts the stream and its float32 norm, the projections, gate, up and their
+    product, the mask and what attention needs for it.
+    """
+    stream = chunk * config.width * (4 * itemsize + 2 * 4)
+    heads = chunk * (config.heads + 2 * config.kv_heads) * config.head_dim * (4 * itemsize + 4)
+    mlp = chunk * config.mlp_width * 4 * itemsize
+    mask = chunk * tokens * (1 + itemsize)
+    # Keys and values of a sliding layer are joined with the chunk outside the buffer.
+    joined = 4 * (chunk + config.window) * config.kv_heads * config.head_dim * itemsize
+    return stream + max(heads + mask + joined, mlp)
+
+
+def encode_bytes(config: OslerConfig, *, images: int, itemsize: int) -> int:
+    """Estimates the memory to encode a batch of images, from above, bytes."""
+    if config.vision is None or images == 0:
+        return 0
+    vision = config.vision
+    patches = vision.side**2
+    pixels = 2 * 3 * vision.image_size**2 * 4
+    layer = patches * (vision.width * 6 + vision.mlp_width * 2) * max(itemsize, 4)
+    return images * (pixels + layer)
+
+
+def require_context(config: DecoderConfig, *, prompt_tokens: int, max_tokens: int) -> None:
+    """Refuses a prompt that is empty or does not fit the context with its answer.
+
+    Raises:
+        CapacityError: If prompt and answer are longer than the context.
+        RequestError: If the prompt is empty.
+    """
+    if prompt_tokens < 1:
+        raise RequestError("The prompt is empty.", next_step="Ask a question.")
+    limit = config.max_positions
+    if prompt_tokens >= limit:
+        raise CapacityError(
+            f"The prompt takes {prompt_tokens:,} tokens.",
+            allowed=f"This model holds {limit:,} tokens, the answer included.",
+            next_step="Show fewer slices or ask a shorter question.",
+        )
+    if prompt_tokens + max_tokens > limit:
+        raise CapacityError(
+            f"The prompt takes {prompt_tokens:,} tokens and the answer may take {max_tokens:,}.",
+            allowed=f"This model holds {limit:,} tokens, the answer included.",
+            next_step=f"Ask for at most {limit - prompt_tokens:,} tokens, or show fewer slices.",
+        )
+
+
+def available_memory() -> int:
+    """Measures the free memory of this machine or container, bytes."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
+        cached = _inactive_file()
+    except (OSError, ValueError):
+        return free
+    return free if limit == "max" else min(free, max(int(limit) - used + cached, 0))
+
+
+def _inactive_file() -> int:
+    """File pages that the container can give back, bytes."""
+    for line in (_CGROUP / "memory.stat").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == "inactive_file":
+            return int(value)
+    return 0
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,105 @@
+"""The part of a prompt that was read before is not read again.
+
+A second question about the same study has the same tokens and the same images
+up to the question. The store keeps the cache of the last prompt and goes back
+to a mark inside the common part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from osler.engine.kv_cache import CachePoint, KVCache
+from osler.model.config import DecoderConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptKey:
+    """What decides the keys and values of a prompt.
+
+    Args:
+        token_ids: The prompt.
+        images: Digest of the features of each image, in order.
+        image_token: Id of a soft token.
+        image_tokens: Soft tokens of an image.
+    """
+
+    token_ids: np.ndarray
+    images: tuple[str, ...]
+    image_token: int
+    image_tokens: int
+
+    def common(self, other: PromptKey) -> int:
+        """Counts the leading tokens that are the same, images by their content."""
+        count = min(len(self.token_ids), len(other.token_ids))
+        differs = np.flatnonzero(self.token_ids[:count] != other.token_ids[:count])
+        if len(differs):
+            count = int(differs[0])
+        places = np.flatnonzero(self.token_ids[:count] == self.image_token)
+        for number, place in enumerate(places[:: self.image_tokens]):
+            if self.images[number] != other.images[number]:
+                return min(count, int(place))
+        return count
+
+
+@dataclass(slots=True)
+class PrefixStore:
+    """Remembers the cache of the last prompt.
+
+    Not for use from several threads at once.
+    """
+
+    _key: PromptKey | None = None
+    _cache: KVCache | None = None
+    _marks: list[CachePoint] = field(default_factory=list)
+
+    def take(
+        self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
+    ) -> tuple[KVCache, list[CachePoint]]:
+        """Returns a cache that holds as much of the prompt as was read before.
+
+        Args:
+            key: The new prompt.
+            ends: Where it is cut; a mark elsewhere is not used, so that every
+                token is computed in the same part as without the store.
+            planned: Tokens that the cache will hold at most.
+
+        Returns:
+            The cache, to which ``cache.length`` tokens need not be read again,
+            and the marks that it keeps.
+        """
+        cache, old_key, marks = self._cache, self._key, self._marks
+        self.clear()
+        if cache is not None and old_key is not None:
+            common = min(key.common(old_key), len(key.token_ids) - 1)
+            usable = [mark for mark in marks if mark.length <= common and mark.length in ends]
+            if usable:
+                cache.rewind(usable[-1], planned=planned)
+                return cache, usable
+        return KVCache(config, planned=planned), []
+
+    def put(self, key: PromptKey, *, cache: KVCache, marks: list[CachePoint]) -> None:
+        """Keeps the cache of a prompt that was read to its end."""
+        self._key, self._cache, self._marks = key, cache, marks
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._key, self._cache, self._marks = None, None, []
+
+    @property
+    def bytes(self) -> int:
+        """Memory that is held."""
+        return (self._cache.bytes if self._cache else 0) + sum(mark.bytes for mark in self._marks)
+
+
+def image_digests(features_NTD: torch.Tensor | None) -> tuple[str, ...]:
+    """Digests the features of each image."""
+    if features_NTD is None:
+        return ()
+    plain = features_NTD.detach().cpu().contiguous().view(torch.uint8)
+    return tuple(hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in plain)

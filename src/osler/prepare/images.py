@@ -1,0 +1,353 @@
+"""From a study to the images that the network sees.
+
+Slices are read, shown as 8-bit color and resized a few at a time, in threads,
+into one uint8 array.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from osler.errors import DataError, RequestError, UnsupportedError
+from osler.prepare.contract import Preprocess
+from osler.prepare.pixels import PixelBatches, ShownImage
+from osler.prepare.prompt import ShownSeries, slice_numbers
+from osler.prepare.resize import PixelMap, fit, pixel_map
+from osler.prepare.sampling import pick_slices, share_budget
+from osler.prepare.scope import few_slices_warning
+from osler.prepare.windows import (
+    FiniteRange,
+    color_to_rgb,
+    ct_to_rgb,
+    fill,
+    grey_range,
+    range_to_rgb,
+    require_numbers,
+)
+from osler.study import Image, LeftOut, Series, Study, UsedSeries, Volume
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, how much is done and how much there is."""
+
+_AT_ONCE = 16
+_WHOLE_VOXELS = 2**27
+_MOST_PADDED = 2**28
+_LEAST_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedImages:
+    """The images of a study, ready for a prompt.
+
+    Args:
+        pixels: What the network sees.
+        images: One entry an image, in the same order.
+        series: What the prompt says of each series.
+        used: What was shown of each series.
+        left_out: What was not shown, and why.
+        warnings: What the user should know, one sentence each.
+    """
+
+    pixels: PixelBatches
+    images: tuple[ShownImage, ...]
+    series: tuple[ShownSeries, ...]
+    used: tuple[UsedSeries, ...]
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A series with its time point and its share of the budget."""
+
+    series: Series
+    timepoint: int
+    date: dt.date | None
+    share: int
+    picks: tuple[int, ...]
+    plan: PixelMap
+
+    @property
+    def name(self) -> str:
+        return series_name(self.series)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tone:
+    """How the values of a series become colors."""
+
+    view: str
+    to_rgb: Callable[[np.ndarray], np.ndarray]
+    low: float
+    high: float
+
+
+def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress | None = None) -> PreparedImages:
+    """Picks, windows and resizes the images of a study.
+
+    Args:
+        study: The study; without series it gives no image.
+        preprocess: The contract.
+        progress: Called with ``"images"``, images done and images in all.
+
+    Raises:
+        DataError: If pixels cannot be read or mean nothing.
+        RequestError: If the network takes no images.
+    """
+    entries, left_out = _plan(study, preprocess=preprocess)
+    total = sum(len(entry.picks) or 1 for entry in entries)
+    size = preprocess.image_size
+    rgb = np.empty((total, size, size, 3), dtype=np.uint8)
+    used: list[UsedSeries] = []
+    warnings: list[str] = list(study.problems)
+    done = 0
+    with ThreadPoolExecutor(max_workers=_workers()) as pool:
+        for entry in entries:
+            count = len(entry.picks) or 1
+            tone, notes = _render(entry, rgb[done : done + count], preprocess=preprocess, pool=pool)
+            done += count
+            warnings.extend(notes)
+            used.append(_used(entry, view=tone.view, tokens=count * preprocess.image_tokens))
+            if progress:
+                progress("images", done, total)
+    shown = _shown_series(entries)
+    return PreparedImages(
+        pixels=PixelBatches(rgb=rgb, preprocess=preprocess),
+        images=tuple(_shown_images(entries, numbers=slice_numbers(shown, style=preprocess.prompt))),
+        series=shown,
+        used=tuple(used),
+        left_out=(*study.left_out, *left_out),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def series_name(series: Series) -> str:
+    """Returns what messages call a series: modality and description, or its identifier."""
+    kind = "volume" if isinstance(series, Volume) else "image"
+    return f"{series.modality} {kind} {series.description or series.series!r}".strip()
+
+
+def _workers() -> int:
+    return max(1, min(8, os.cpu_count() or 1))
+
+
+def _plan(study: Study, *, preprocess: Preprocess) -> tuple[list[_Entry], list[LeftOut]]:
+    """Decides which images are shown, and says what is left out."""
+    found = [(index, point, series) for index, point in enumerate(study.timepoints) for series in point.series]
+    if found and preprocess.image_size == 0:
+        raise RequestError(
+            "This model reads text only, and the study has images.",
+            next_step="Ask without a study, or load a model with an image tower.",
+        )
+    counts = [_slices(series) for _, _, series in found]
+    shares = share_budget(counts, ages=[index for index, _, _ in found], places=preprocess.max_slices)
+    entries: list[_Entry] = []
+    left_out: list[LeftOut] = []
+    for (index, point, series), count, share in zip(found, counts, shares, strict=True):
+        if share == 0:
+            left_out.append(_series_left_out(series, limit=preprocess.max_slices))
+            continue
+        picks = pick_slices(count, limit=share, sampling=preprocess.sampling) if count else ()
+        if len(picks) < count:
+            left_out.append(_slices_left_out(series, shown=len(picks), count=count, sampling=preprocess.sampling))
+        plan = _fit_plan(series, preprocess=preprocess)
+        entries.append(_Entry(series=series, timepoint=index, date=point.date, share=share, picks=picks, plan=plan))
+    return entries, left_out
+
+
+def _slices(series: Series) -> int:
+    """Slices of a volume, 0 for an image; refuses a series without pixels."""
+    if 0 in series.pixels.shape:
+        raise DataError(
+            f"{series_name(series)} has no pixels: its shape is {series.pixels.shape}.",
+            allowed="At least one slice, row and column.",
+        )
+    return series.pixels.shape[0] if isinstance(series, Volume) else 0
+
+
+def _fit_plan(series: Series, *, preprocess: Preprocess) -> PixelMap:
+    shape = series.pixels.shape[1:] if isinstance(series, Volume) else series.pixels.shape
+    plan = pixel_map(width=shape[1], height=shape[0], image_size=preprocess.image_size, aspect=preprocess.aspect)
+    if plan.padded_width * plan.padded_height > _MOST_PADDED:
+        raise UnsupportedError(
+            f"{series_name(series)} is {plan.width}x{plan.height} px, too large to prepare as one image.",
+            allowed=f"At most {_MOST_PADDED:,} px, padding to a square included.",
+            next_step="Crop it, or make it smaller.",
+        )
+    return plan
+
+
+def _render(
+    entry: _Entry, out: np.ndarray, *, preprocess: Preprocess, pool: ThreadPoolExecutor
+) -> tuple[_Tone, list[str]]:
+    """Fills ``out`` with the images of one series; returns how they were shown and what to say."""
+    notes = [f"{entry.name}: {problem}" for problem in entry.series.problems]
+    if isinstance(entry.series, Volume):
+        tone, extent = _render_volume(entry, entry.series, out, preprocess=preprocess, pool=pool)
+        notes.extend(few_slices_warning(entry.series.pixels.shape[0], name=entry.name))
+    else:
+        tone, extent = _render_image(entry, entry.series, out, preprocess=preprocess)
+    if extent.bad:
+        notes.append(
+            f"{entry.name}: {extent.bad} of {extent.values} values are NaN or infinite; "
+            "they are shown as the lowest or highest value."
+        )
+    if extent.low == extent.high:
+        notes.append(f"{entry.name} is constant: every value read is {extent.low:g}.")
+    if min(entry.plan.width, entry.plan.height) < _LEAST_SIDE:
+        notes.append(f"{entry.name} is only {entry.plan.width}x{entry.plan.height} px; little can be seen.")
+    return tone, notes
+
+
+def _render_volume(
+    entry: _Entry, volume: Volume, out: np.ndarray, *, preprocess: Preprocess, pool: ThreadPoolExecutor
+) -> tuple[_Tone, FiniteRange]:
+    extent = FiniteRange()
+    if len(volume.pixels.shape) == 4:
+        tone = _Tone(view="color", to_rgb=color_to_rgb, low=0, high=255)
+        extent = _show(_chunks(volume, entry.picks), out, entry=entry, tone=tone, extent=extent, pool=pool)
+    elif volume.units == "HU":
+        tone = _ct_tone(preprocess)
+        extent = _show(_chunks(volume, entry.picks), out, entry=entry, tone=tone, extent=extent, pool=pool)
+    else:
+        whole = volume.read() if int(np.prod(volume.pixels.shape)) <= _WHOLE_VOXELS else None
+        everything = range(volume.pixels.shape[0])
+        for _, chunk in _chunks(volume, everything) if whole is None else ((0, whole),):
+            require_numbers(chunk, name=entry.name)
+            extent = extent.including(chunk)
+        extent.require_some(entry.name)
+        tone = _range_tone(extent.low, extent.high, view="min-max")
+        chunks = _chunks(volume, entry.picks, whole=whole)
+        _show(chunks, out, entry=entry, tone=tone, extent=FiniteRange(), pool=pool)
+    extent.require_some(entry.name)
+    return tone, extent
+
+
+def _render_image(entry: _Entry, image: Image, out: np.ndarray, *, preprocess: Preprocess) -> tuple[_Tone, FiniteRange]:
+    values = image.read()
+    require_numbers(values, name=entry.name)
+    extent = FiniteRange().including(values)
+    extent.require_some(entry.name)
+    if values.ndim == 3:
+        tone = _Tone(view="color", to_rgb=color_to_rgb, low=0, high=255)
+    elif image.units == "HU":
+        tone = _ct_tone(preprocess)
+    elif image.modality == "MR":
+        tone = _range_tone(extent.low, extent.high, view="min-max")
+    else:
+        filled = fill(values, low=extent.low, high=extent.high)
+        low, high, view = grey_range(filled, image=image, preprocess=preprocess)
+        tone = _range_tone(low, high, view=view)
+    fit(tone.to_rgb(fill(values, low=tone.low, high=tone.high)), plan=entry.plan, out=out[0])
+    return tone, extent
+
+
+def _ct_tone(preprocess: Preprocess) -> _Tone:
+    windows = preprocess.ct_windows
+    return _Tone(
+        view="CT windows",
+        to_rgb=lambda values: ct_to_rgb(values, windows=windows),
+        low=min(window.low for window in windows),
+        high=max(window.high for window in windows),
+    )
+
+
+def _range_tone(low: float, high: float, *, view: str) -> _Tone:
+    return _Tone(view=view, to_rgb=lambda values: range_to_rgb(values, low=low, high=high), low=low, high=high)
+
+
+def _chunks(
+    volume: Volume, picks: Sequence[int], *, whole: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields where a chunk of slices starts among ``picks``, and the chunk."""
+    for start in range(0, len(picks), _AT_ONCE):
+        some = list(picks[start : start + _AT_ONCE])
+        yield start, volume.read(slices=some) if whole is None else whole[some]
+
+
+def _show(
+    chunks: Iterator[tuple[int, np.ndarray]],
+    out: np.ndarray,
+    *,
+    entry: _Entry,
+    tone: _Tone,
+    extent: FiniteRange,
+    pool: ThreadPoolExecutor,
+) -> FiniteRange:
+    """Shows and resizes chunks of slices into ``out``; returns the range of what was read."""
+
+    def one(place: int, values: np.ndarray) -> None:
+        fit(tone.to_rgb(fill(values, low=tone.low, high=tone.high)), plan=entry.plan, out=out[place])
+
+    for start, chunk in chunks:
+        require_numbers(chunk, name=entry.name)
+        extent = extent.including(chunk)
+        list(pool.map(one, range(start, start + len(chunk)), chunk))
+    return extent
+
+
+def _shown_series(entries: Sequence[_Entry]) -> tuple[ShownSeries, ...]:
+    """Numbers time points among those shown."""
+    ranks = {point: rank for rank, point in enumerate(sorted({entry.timepoint for entry in entries}))}
+    return tuple(
+        ShownSeries(
+            timepoint=ranks[entry.timepoint],
+            date=entry.date,
+            images=len(entry.picks) or 1,
+            kind="volume" if entry.picks else "image",
+        )
+        for entry in entries
+    )
+
+
+def _shown_images(entries: Sequence[_Entry], *, numbers: Sequence[int | None]) -> Iterator[ShownImage]:
+    number = iter(numbers)
+    for entry in entries:
+        series = entry.series
+        for index in entry.picks or (None,):
+            place = index or 0
+            yield ShownImage(
+                series=series.series,
+                modality=series.modality,
+                timepoint=entry.timepoint,
+                slice=index,
+                number=next(number),
+                origin=series.origins[place] if place < len(series.origins) else None,
+                pixel_map=entry.plan,
+                affine=series.affine,
+            )
+
+
+def _used(entry: _Entry, *, view: str, tokens: int) -> UsedSeries:
+    series = entry.series
+    return UsedSeries(
+        series=series.series,
+        modality=series.modality,
+        description=series.description,
+        slices=entry.picks,
+        of=series.pixels.shape[0] if isinstance(series, Volume) else 1,
+        view=view,
+        tokens=tokens,
+    )
+
+
+def _series_left_out(series: Series, *, limit: int) -> LeftOut:
+    return LeftOut(
+        what=series_name(series),
+        why=f"a prompt holds at most {limit} images, and other series were shown first (newest study, most slices)",
+        count=series.pixels.shape[0] if isinstance(series, Volume) else 1,
+    )
+
+
+def _slices_left_out(series: Series, *, shown: int, count: int, sampling: str) -> LeftOut:
+    return LeftOut(
+        what=f"slices of {series_name(series)}",
+        why=f"{shown} of {count} slices are shown, evenly spread ({sampling} sampling)",
+        count=count - shown,
+    )

@@ -1,0 +1,118 @@
+"""Fitting an image to the network's square, and the way back.
+
+The reference (``transformers``, Gemma 3 image processor, Pillow backend)
+resizes uint8 RGB with Pillow's bilinear filter, so Pillow it is here. The
+torchvision backend rounds differently by at most one grey level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as PillowImage
+
+from osler.errors import GeometryError
+from osler.prepare.contract import Aspect
+from osler.study import Box2D
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelMap:
+    """The map between the pixels of the file and those of the network's square.
+
+    Coordinates are edges, as in `Box2D`: pixel ``i`` covers ``[i, i + 1)``.
+
+    Args:
+        width: Width of the file's image, px. height: Its height, px.
+        left: Zero columns put before it. top: Zero rows put above it.
+        padded_width: Width with padding, px. padded_height: Height with padding, px.
+        image_size: Side of the network's square, px.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+    padded_width: int
+    padded_height: int
+    image_size: int
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Network pixels per file pixel, along columns and rows."""
+        return self.image_size / self.padded_width, self.image_size / self.padded_height
+
+    def to_model(self, box: Box2D) -> Box2D:
+        """Maps a box in file pixels to the network's pixels."""
+        _require_pixel(box)
+        sx, sy = self.scale
+        return Box2D(
+            x0=(box.x0 + self.left) * sx,
+            y0=(box.y0 + self.top) * sy,
+            x1=(box.x1 + self.left) * sx,
+            y1=(box.y1 + self.top) * sy,
+        )
+
+    def to_file(self, box: Box2D) -> Box2D:
+        """Maps a box in the network's pixels to file pixels, cut off at the image's edge."""
+        _require_pixel(box)
+        sx, sy = self.scale
+        return Box2D(
+            x0=_inside(box.x0 / sx - self.left, self.width),
+            y0=_inside(box.y0 / sy - self.top, self.height),
+            x1=_inside(box.x1 / sx - self.left, self.width),
+            y1=_inside(box.y1 / sy - self.top, self.height),
+        )
+
+
+def pixel_map(*, width: int, height: int, image_size: int, aspect: Aspect) -> PixelMap:
+    """Plans how an image of that size (px) is fitted to the square.
+
+    ``"pad-square"`` puts half of the missing rows or columns (rounded down)
+    before and the rest after, as the published localization notebook does.
+    """
+    side = max(width, height)
+    padded_width, padded_height = (side, side) if aspect == "pad-square" else (width, height)
+    return PixelMap(
+        width=width,
+        height=height,
+        left=(padded_width - width) // 2,
+        top=(padded_height - height) // 2,
+        padded_width=padded_width,
+        padded_height=padded_height,
+        image_size=image_size,
+    )
+
+
+def fit(
+    rgb: UInt8[np.ndarray, "row column 3"], *, plan: PixelMap, out: UInt8[np.ndarray, "size size 3"] | None = None
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Pads and resizes an image as planned.
+
+    Args:
+        rgb: The image.
+        plan: From `pixel_map`.
+        out: Where to write, or ``None`` for a new array.
+    """
+    height, width = rgb.shape[:2]
+    if (plan.padded_width, plan.padded_height) != (width, height):
+        padded = np.zeros((plan.padded_height, plan.padded_width, 3), dtype=np.uint8)
+        padded[plan.top : plan.top + height, plan.left : plan.left + width] = rgb
+        rgb = padded
+    size = (plan.image_size, plan.image_size)
+    picture = PillowImage.fromarray(np.ascontiguousarray(rgb)).resize(size, resample=PillowImage.Resampling.BILINEAR)
+    if out is None:
+        return np.array(picture)
+    out[...] = np.asarray(picture)
+    return out
+
+
+def _inside(value: float, limit: int) -> float:
+    return min(max(value, 0.0), float(limit))
+
+
+def _require_pixel(box: Box2D) -> None:
+    if box.frame != "pixel":
+        raise GeometryError(f"A {box.frame!r} box where pixels are needed.", next_step="Call to_pixel first.")

@@ -1,0 +1,99 @@
+"""Ask: a question about a study, or about none, answered in text."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from osler.prepare import PreparedImages
+from osler.prepare.inputs import check_question
+from osler.readers import open_study
+from osler.study import Answer, Study
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the stage, steps done and steps in all (0: unknown)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskRequest:
+    """What to ask, of what, and how.
+
+    Args:
+        question: In words.
+        path: The scan, or ``None`` for a question without images.
+        model: A known name, or a folder with a checkpoint.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        max_tokens: Longest answer.
+        temperature: 0 takes the likeliest token each time.
+        top_k: Sample among so many, ``None`` for all.
+        top_p: Sample within this probability mass.
+        min_p: Leave out tokens below this share of the likeliest.
+        seed: Makes sampling repeatable.
+        stop: The answer ends before any of these.
+    """
+
+    question: str
+    path: str | Path | None
+    model: str = "osler-mini"
+    device: str = "auto"
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """An answer, the study that it is about (empty without a scan) and what the model saw of it."""
+
+    answer: Answer
+    study: Study
+    prepared: PreparedImages
+
+
+def ask(
+    request: AskRequest, *, on_text: Callable[[str], None] | None = None, on_progress: OnProgress | None = None
+) -> Asked:
+    """Opens the study, loads the model and asks; cheap checks come first.
+
+    Args:
+        request: What to ask.
+        on_text: Called with each piece of the answer as it comes.
+        on_progress: Called as reading, encoding and answering go on.
+
+    Raises:
+        OslerError: If the question, the files or the model are at fault.
+    """
+    check_question(request.question)
+    report = on_progress or (lambda stage, done, total: None)
+    started = time.perf_counter()
+    report("read", 0, 0)
+    study = Study(timepoints=()) if request.path is None else open_study(request.path)
+    opened = time.perf_counter()
+    report("load", 0, 0)
+    from osler.engine.session import load  # torch comes with it: a bad file is refused before
+
+    session = load(request.model, device=request.device)
+    loaded = time.perf_counter()
+    answer = session.ask(
+        None if request.path is None else study,
+        request.question,
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        min_p=request.min_p,
+        seed=request.seed,
+        stop=request.stop,
+        on_text=on_text,
+        on_progress=on_progress,
+    )
+    timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
+    ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
+    return Asked(answer=dataclasses.replace(answer, timings=ordered), study=study, prepared=session.prepare(study))

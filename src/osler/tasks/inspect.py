@@ -1,0 +1,142 @@
+"""Inspect: what a file or folder holds, from headers alone.
+
+Nothing here reads a pixel, so a folder of ten thousand files costs what its
+headers cost. Names and numbers of patients are never part of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from osler.study import ANSWER_SCHEMA_VERSION, LeftOut, Series, Study, TimePoint, Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectedSeries:
+    """One series as its headers describe it.
+
+    Args:
+        kind: ``"volume"`` or ``"image"``.
+        slices: Slices of a volume, 1 for an image.
+        size: ``(width, height)`` of a slice, px.
+        spacing: mm between columns, rows and (for a volume) slices; empty if the file does not say.
+        orientation: To which side of the patient columns, rows and slices grow, such as ``"LPS"``.
+        affine: The 4x4 map from ``(column, row, slice)`` to LPS mm, rows of numbers; empty if unknown.
+        window: Low and high end of the file's own display window; empty if it has none.
+        files: Distinct files behind the series.
+    """
+
+    series: str
+    kind: str
+    modality: str
+    description: str
+    body_part: str
+    units: str
+    slices: int
+    size: tuple[int, int]
+    spacing: tuple[float, ...] = ()
+    orientation: str = ""
+    plane: str = ""
+    obliquity: float = 0.0
+    affine: tuple[tuple[float, ...], ...] = ()
+    window: tuple[float, ...] = ()
+    view: str = ""
+    files: int = 0
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectedTimePoint:
+    """One visit: its date, if the files give one, and its series."""
+
+    date: str
+    description: str
+    series: tuple[InspectedSeries, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """Everything that `inspect_study` found.
+
+    Args:
+        source: The path as the user named it.
+        events: Entries of the patient's record.
+    """
+
+    source: str
+    timepoints: tuple[InspectedTimePoint, ...]
+    events: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the published JSON form (``inspection.schema.json``); unknown things are absent."""
+        return {
+            "schema": ANSWER_SCHEMA_VERSION,
+            "source": self.source,
+            "patients": 1,
+            "events": self.events,
+            "timepoints": [
+                {**_known(point, but=("series",)), "series": [_known(series) for series in point.series]}
+                for point in self.timepoints
+            ],
+            "left_out": [{"what": entry.what, "why": entry.why, "count": entry.count} for entry in self.left_out],
+            "problems": list(self.problems),
+        }
+
+
+def inspect_study(study: Study) -> Inspection:
+    """Describes a study from its headers."""
+    return Inspection(
+        source=study.source,
+        timepoints=tuple(_timepoint(point) for point in study.timepoints),
+        events=len(study.events),
+        left_out=study.left_out,
+        problems=study.problems,
+    )
+
+
+def _timepoint(point: TimePoint) -> InspectedTimePoint:
+    return InspectedTimePoint(
+        date=point.date.isoformat() if point.date else "",
+        description=point.description,
+        series=tuple(_series(series) for series in point.series),
+    )
+
+
+def _series(series: Series) -> InspectedSeries:
+    is_volume = isinstance(series, Volume)
+    shape = series.pixels.shape
+    slices, (rows, columns) = (shape[0], shape[1:3]) if is_volume else (1, shape[:2])
+    affine = series.affine
+    return InspectedSeries(
+        series=series.series,
+        kind="volume" if is_volume else "image",
+        modality=series.modality,
+        description=series.description,
+        body_part=series.body_part,
+        units=series.units,
+        slices=slices,
+        size=(columns, rows),
+        spacing=tuple(series.spacing or ()),
+        orientation=affine.orientation if affine else "",
+        plane=affine.plane if affine else "",
+        obliquity=round(affine.obliquity, 2) if affine else 0.0,
+        affine=tuple(tuple(row) for row in affine.matrix.tolist()) if affine else (),
+        window=(series.window.low, series.window.high) if series.window else (),
+        view="" if is_volume else series.view,
+        files=len({origin.file for origin in series.origins}),
+        problems=series.problems,
+    )
+
+
+def _known(entry: InspectedSeries | InspectedTimePoint, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A dataclass as a dict, without empty texts and empty tuples."""
+    record: dict[str, Any] = {}
+    for name in entry.__dataclass_fields__:
+        value = getattr(entry, name)
+        if name in but or value == "" or (value == () and name != "problems"):
+            continue
+        record[name] = [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple) else value
+    return record

@@ -1,0 +1,97 @@
+"""From the images that the network sees to the picture that people see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osler.prepare import PreparedImages, ShownImage
+from osler.study import Answer, Box2D, FoundBox, Study, Volume
+from osler.writers.picture import Tile, draw_sheet, edge_letters, encode_png
+from osler.writers.text import SAFETY_NOTE
+
+_SHOWN_BOX_LABEL = "{label} {score:.0%}"
+
+
+def draw_answer(prepared: PreparedImages, *, study: Study, question: str, answer: Answer) -> bytes:
+    """Draws what the model saw, with the question above and the answer below.
+
+    Args:
+        prepared: The images of the request; without any, only the texts are drawn.
+        study: Where they come from.
+        question: As asked.
+        answer: Its boxes are drawn on their slices.
+
+    Returns:
+        The contents of a PNG file.
+    """
+    model = answer.model
+    stamp = f"{model.name} ({model.bits} bits, {model.backend} on {model.device})"
+    notes = (*_color_notes(prepared), f"{stamp}, preprocessing {answer.preprocess[:16]}.", SAFETY_NOTE)
+    tiles = view_tiles(prepared, study=study, boxes=answer.boxes)
+    return encode_png(draw_sheet(tiles, title=question, body=answer.text, footer="\n".join(notes)))
+
+
+def draw_view(prepared: PreparedImages, *, study: Study, model: str) -> bytes:
+    """Draws what a model would see of a study.
+
+    Args:
+        prepared: The images.
+        study: Where they come from.
+        model: Name of the model.
+
+    Returns:
+        The contents of a PNG file.
+    """
+    contract = prepared.pixels.preprocess
+    size = contract.image_size
+    count = len(prepared.images)
+    title = f"What {model} would see: {count} {'image' if count == 1 else 'images'} of {size}x{size} px"
+    notes = (*_color_notes(prepared), f"Preprocessing {contract.short_hash}.", SAFETY_NOTE)
+    return encode_png(draw_sheet(view_tiles(prepared, study=study), title=title, footer="\n".join(notes)))
+
+
+def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundBox] = ()) -> tuple[Tile, ...]:
+    """Returns one tile for each image that the network sees, in its order."""
+    by_name = {series.series: series for series in study.series()}
+    several = len({image.series for image in prepared.images}) > 1
+    tiles: list[Tile] = []
+    for image, rgb in zip(prepared.images, prepared.pixels.rgb, strict=True):
+        series = by_name[image.series]
+        kind = series.modality or "image"
+        if isinstance(series, Volume):
+            caption = f"slice {(image.slice or 0) + 1} of {series.shape[0]}"
+            caption = f"{kind} {caption}" if several else caption
+        else:
+            caption = " ".join(part for part in (kind, series.view) if part)
+        columns_mm, rows_mm = (series.spacing or (1.0, 1.0))[:2]
+        mapping = image.pixel_map
+        tiles.append(
+            Tile(
+                pixels=rgb,
+                caption=caption,
+                aspect=(mapping.padded_width * columns_mm) / (mapping.padded_height * rows_mm),
+                letters=edge_letters(image.affine) if image.affine is not None else None,
+                boxes=tuple(_boxes_on(image, boxes=boxes)),
+            )
+        )
+    return tuple(tiles)
+
+
+def _boxes_on(image: ShownImage, *, boxes: Sequence[FoundBox]) -> list[tuple[str, Box2D]]:
+    """The boxes that lie on one image, as fractions of it."""
+    size = image.pixel_map.image_size
+    found: list[tuple[str, Box2D]] = []
+    for box in boxes:
+        if box.series != image.series or box.pixel is None:
+            continue
+        if image.slice is None or box.slice is None or box.slice == image.slice:
+            label = _SHOWN_BOX_LABEL.format(label=box.label, score=box.score)
+            found.append((label, image.to_model(box.pixel).to_unit(width=size, height=size)))
+    return found
+
+
+def _color_notes(prepared: PreparedImages) -> tuple[str, ...]:
+    if not any(series.view == "CT windows" for series in prepared.used):
+        return ()
+    windows = [f"{window.low:g} to {window.high:g}" for window in prepared.pixels.preprocess.ct_windows]
+    return (f"Red, green and blue show CT values of {windows[0]}, {windows[1]} and {windows[2]} HU.",)
