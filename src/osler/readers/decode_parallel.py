@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydicom.uid import UID
 
 from osler.errors import FileFormatError
 from osler.readers.blob import Blob
@@ -137,12 +138,11 @@ def _decode_here(job: Job, *, take: Callable[[int, np.ndarray], None]) -> None:
 
 
 def _undecodable(job: Job, *, error: Exception) -> FileFormatError:
-    from pydicom.uid import UID
-
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    reasons = (" | ".join(lines) or type(error).__name__)[:500].rstrip(".")
     return FileFormatError(
-        f"{job.blob.name}: its pixels ({UID(job.syntax).name}) cannot be decoded: {lines[-1].strip()[:300]}",
-        next_step="Copy or export the file again; if only this file is damaged, take it out of the folder.",
+        f"{job.blob.name}: its pixels ({UID(job.syntax).name}) cannot be decoded: {reasons}.",
+        next_step="Export the file again, uncompressed if you can; if only this file is damaged, take it away.",
     )
 
 

@@ -128,8 +128,8 @@ def fit_grid(frames: Sequence[FrameHeader]) -> Grid:
     row_mm, column_mm = first.spacing or (1.0, 1.0)
     levels = places[:, 2]
     pixel_mm = np.array([column_mm, row_mm])
-    problems = list(_thickness_problems(first, levels=levels))
     even, drift = is_even(levels), _drift_px(places, pixel_mm=pixel_mm)
+    problems = list(_thickness_problems(first, levels=levels)) if even else []
     rows, columns = first.file.rows, first.file.columns
     if even and drift <= _DRIFT_PX:
         step = (places[-1] - places[0]) / (len(frames) - 1)
@@ -142,11 +142,11 @@ def fit_grid(frames: Sequence[FrameHeader]) -> Grid:
             resampling=None,
             problems=tuple(problems),
         )
+    below, above, weight, step_mm = _along_normal(levels, even=even)
     if drift > _DRIFT_PX:
         problems.append(_tilt_problem(first, places=places, drift=drift))
     if not even:
-        problems.append(_spacing_problem(levels))
-    below, above, weight, step_mm = _along_normal(levels, even=even)
+        problems.append(_spacing_problem(levels, count=len(below)))
     low = places[:, :2].min(axis=0) if drift > _DRIFT_PX else places[0, :2]
     shift = (low - places[:, :2]) / pixel_mm if drift > _DRIFT_PX else np.zeros((len(frames), 2))
     grow = np.ceil(-shift.min(axis=0) - 1e-6).astype(int)
@@ -171,8 +171,13 @@ def _along_normal(levels: np.ndarray, *, even: bool) -> tuple[np.ndarray, np.nda
         indices = np.arange(count)
         return indices, indices, np.zeros(count), extent / (count - 1)
     gaps = np.diff(levels)
-    # Fine enough for the closely spaced part, not for one odd pair of slices.
-    fine = max(float(np.percentile(gaps, 10, method="lower")), extent / (4 * (count - 1)))
+    missing = missing_after(levels)
+    if missing is not None and missing.sum() > count:
+        # More is missing than is there: as many slices as files, instead of mostly invented ones.
+        fine = extent / (count - 1)
+    else:
+        # Fine enough for the closely spaced part, not for one odd pair of slices.
+        fine = max(float(np.percentile(gaps, 10, method="lower")), extent / (4 * (count - 1)))
     steps = max(round(extent / fine), 1)
     targets = levels[0] + np.arange(steps + 1) * (extent / steps)
     below = np.clip(np.searchsorted(levels, targets + 1e-6, side="right") - 1, 0, count - 2)
@@ -193,7 +198,7 @@ def _tilt_problem(first: FrameHeader, *, places: np.ndarray, drift: float) -> st
     )
 
 
-def _spacing_problem(levels: np.ndarray) -> str:
+def _spacing_problem(levels: np.ndarray, *, count: int) -> str:
     gaps = np.diff(levels)
     missing = missing_after(levels)
     if missing is not None and missing.any():
@@ -203,11 +208,11 @@ def _spacing_problem(levels: np.ndarray) -> str:
         total = int(missing.sum())
         return (
             f"{total} {'slice is' if total == 1 else 'slices are'} missing among {len(levels)} "
-            f"(from {places} mm along the normal{more}): filled in by linear interpolation."
+            f"(from {places} mm along the normal{more}): resampled linearly to {count} even slices."
         )
     return (
         f"Uneven slice spacing, {gaps.min():.3g} to {gaps.max():.3g} mm: "
-        "resampled linearly to an even grid along the normal."
+        f"resampled linearly to {count} even slices along the normal."
     )
 
 

@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from osler.errors import DataError, FileFormatError, UnsupportedError
-from osler.readers.blob import Blob
+from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import PARSE_ERRORS, brief
+from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_frames import read_frames
 from osler.readers.dicom_header import FileHeader, FrameHeader
 from osler.readers.dicom_values import as_int, as_number, as_numbers, as_text
@@ -96,6 +97,8 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
         # A deflated data set is read from memory, so the stream's place says nothing.
         deflated = syntax == DeflatedExplicitVRLittleEndian
         length = None if deflated else _pixel_length(stream, syntax=syntax, blob=blob)
+        if length is not None and is_compressed(syntax) and isinstance(blob, DiskBlob):
+            check_fragments(stream, name=blob.name, size=blob.size)
     if as_text(dataset.file_meta.get("MediaStorageSOPClassUID")) == MEDIA_DIRECTORY:
         return []
     _require_image(dataset, blob=blob, has_pixels=deflated or length is not None)
@@ -144,14 +147,14 @@ def _native_bytes(header: FileHeader) -> int:
     return (samples * header.bits_allocated + 7) // 8
 
 
-def _require_image(dataset: Dataset, *, blob: Blob, has_pixels: bool) -> None:
+def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> None:
     modality = as_text(dataset.get("Modality")).upper()
     reason = _NOT_READ.get(modality)
     if reason:
         raise UnsupportedError(
             f"{blob.name} is {reason}.", allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures."
         )
-    if len(dataset) == 0:
+    if len(dataset) == 0 and dataset.preamble is None and len(dataset.file_meta) == 0:
         raise FileFormatError(
             f"{blob.name} is not a DICOM file, or is cut off before its first element.",
             next_step="Copy or export it again.",
