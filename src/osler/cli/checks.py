@@ -14,6 +14,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -80,6 +81,16 @@ def golden_pixels() -> tuple[str, str]:
     contract = preprocess_for(get_config("osler-mini"))
     prepared = prepare_images(open_study(demo_scan()), preprocess=contract)
     return contract.hash, prepared.pixels.digests()[0]
+
+
+def golden_weights() -> str:
+    """Returns a digest of the shipped weights and their configuration."""
+    from osler.weights.catalog import MINI_FOLDER
+
+    digest = sha256()
+    for path in sorted(MINI_FOLDER.glob("*.safetensors")) + sorted(MINI_FOLDER.glob("*.json")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def golden_answer() -> Answer:
@@ -160,6 +171,18 @@ def _decoder_cache(name: str) -> Check:
     return Check(name=name, status="ok", found=f"SHA-256 right: {path}")
 
 
+def _shipped_weights(name: str) -> Check:
+    recorded, weights = golden()["weights"], golden_weights()
+    if weights != recorded:
+        return Check(
+            name=name,
+            status="fail",
+            found=f"digest {weights[:16]}, {recorded[:16]} was shipped",
+            next_step="Install Osler again; its files are damaged or do not belong together.",
+        )
+    return Check(name=name, status="ok", found=f"digest {weights[:16]}")
+
+
 def _preprocessing(name: str) -> Check:
     recorded = golden()
     contract, pixels = golden_pixels()
@@ -183,13 +206,6 @@ def _preprocessing(name: str) -> Check:
 def _known_answer(name: str) -> Check:
     recorded = golden()
     answer = golden_answer()
-    if answer.model.weights != recorded["weights"]:
-        return Check(
-            name=name,
-            status="fail",
-            found=f"weights {answer.model.weights[:16]}, recorded were {recorded['weights'][:16]}",
-            next_step="Install Osler again; its files do not belong together.",
-        )
     if answer.text != recorded["answer"]:
         return Check(
             name=name,
@@ -231,6 +247,7 @@ _CHECKS: dict[str, Callable[[str], Check]] = {
     "threads": _threads,
     "memory": _memory,
     "decoder cache": _decoder_cache,
+    "shipped weights": _shipped_weights,
     "preprocessing": _preprocessing,
     "known answer": _known_answer,
 }
