@@ -18,7 +18,7 @@ _KINDS = {
 _WORDS = {
     "X-ray": re.compile(r"\bx[- ]?rays?\b|\bradiographs?\b|\bcxrs?\b|\bmammogra(?:m|ms|phy)\b", re.IGNORECASE),
     "CT": re.compile(r"\bCTs?\b|(?i:\bcomputed tomograph(?:y|ies)\b|\bct scans?\b)"),
-    "MR": re.compile(r"\bMRI?s?\b|(?i:\bmagnetic resonance\b|\bmri?(?: scans?)?\b)"),
+    "MR": re.compile(r"\bMR\b|(?i:\bmris?\b|\bmr scans?\b|\bmagnetic resonance\b)"),
     "PET": re.compile(r"\bPET\b"),
     "ultrasound": re.compile(r"\bultrasounds?\b|\bsonogra(?:m|ms|phy)\b", re.IGNORECASE),
     "pathology": re.compile(

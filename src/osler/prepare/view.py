@@ -172,7 +172,7 @@ def _detail(used: UsedSeries, image: ShownImage) -> str:
         if used.slices:
             parts.append(f"{image.affine.plane}, {image.affine.spacing[2]:.4g} mm apart")
         parts.append(f"{image.affine.spacing[0]:.3g}x{image.affine.spacing[1]:.3g} mm px")
-    parts.append(f"shown by {used.view}" if used.view else "")
+    parts.append(f"shown: {used.view}" if used.view else "")
     parts.append(f"{used.tokens} tokens")
     return "   ".join(part for part in parts if part)
 

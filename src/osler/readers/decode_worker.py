@@ -1,0 +1,42 @@
+"""A process that decodes frames for another one: ``python -m osler.readers.decode_worker``.
+
+The codecs for JPEG, JPEG-LS and JPEG 2000 hold Python's global lock, so threads
+do not speed them up. Each request is one line of JSON on standard input; each frame
+comes back as one line of JSON (``shape``, ``dtype``) and the bytes of the array.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import BinaryIO
+
+import numpy as np
+
+from osler.readers.blob import blob_at
+from osler.readers.decode import decode_frames
+from osler.readers.dicom_errors import DECODE_ERRORS
+
+
+def serve(requests: BinaryIO, *, answers: BinaryIO) -> None:
+    """Answers requests until the input ends.
+
+    A frame that fails is answered by ``{"failed": true}``; the other side then decodes
+    it itself and meets the error with its full context.
+    """
+    for line in requests:
+        request = json.loads(line)
+        try:
+            blob = blob_at(request["path"], member=request["member"])
+            for array in decode_frames(blob, frames=request["frames"], syntax=request["syntax"]):
+                array = np.ascontiguousarray(array)
+                head = {"shape": array.shape, "dtype": array.dtype.str}
+                answers.write(json.dumps(head).encode() + b"\n")
+                answers.write(memoryview(array).cast("B"))
+        except DECODE_ERRORS:
+            answers.write(b'{"failed": true}\n')
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, answers=sys.stdout.buffer)

@@ -1,0 +1,260 @@
+"""Reads DICOM headers, and of each header only what Osler needs.
+
+Pixels stay on disk: a folder of ten thousand files costs ten thousand short
+reads. Frames of enhanced (multi-frame) objects come out like single files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import struct
+from typing import Any, BinaryIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from osler.errors import DataError, FileFormatError, UnsupportedError
+from osler.readers.blob import Blob, DiskBlob
+from osler.readers.dicom_errors import PARSE_ERRORS, brief
+from osler.readers.dicom_fragments import check_fragments
+from osler.readers.dicom_frames import read_frames
+from osler.readers.dicom_header import FileHeader, FrameHeader
+from osler.readers.dicom_values import as_int, as_number, as_numbers, as_text
+from osler.readers.limits import LIMITS, Limits, check_length, check_shape
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+
+_TAGS = [
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate",
+    "AcquisitionDate", "ContentDate", "AcquisitionTime", "ContentTime", "Modality", "StudyDescription",
+    "SeriesDescription", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "BodyPartExamined",
+    "SliceThickness", "EchoTime", "EchoNumbers", "InversionTime", "TriggerTime", "NominalScannedPixelSpacing",
+    "GantryDetectorTilt", "ImagerPixelSpacing", "ViewPosition", "DiffusionBValue", "StudyInstanceUID",
+    "SeriesInstanceUID", "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "FrameOfReferenceUID", "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "SamplesPerPixel",
+    "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
+    "RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence", "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PatientIdentityRemoved",
+]  # fmt: skip
+
+# Modalities whose pixels are not a picture of the patient, or are read by a later reader.
+_NOT_READ = {
+    "SEG": "a segmentation, which this version does not read",
+    "SR": "a structured report, which this version does not read",
+    "SM": "a whole-slide image, which this version does not read",
+    "PR": "a presentation state, which holds no pixels",
+    "KO": "a key object selection, which holds no pixels",
+    "RTDOSE": "a radiotherapy dose grid, which is not an image of the patient",
+    "RTSTRUCT": "a radiotherapy structure set, which holds no pixels",
+    "RTPLAN": "a radiotherapy plan, which holds no pixels",
+    "REG": "a registration, which holds no pixels",
+    "RWV": "a real-world value map, which holds no pixels",
+    "ECG": "a waveform, which holds no pixels",
+    "DOC": "an encapsulated document, which this version does not read",
+}
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, _BIG_ENDIAN}
+_PIXEL_TAGS = {(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)}
+
+
+def scan_file(blob: Blob, *, limits: Limits = LIMITS) -> list[FrameHeader]:
+    """Reads the header of one DICOM file.
+
+    Args:
+        blob: The file.
+        limits: Bounds on what the header may claim.
+
+    Returns:
+        One record a frame; none for a DICOMDIR.
+
+    Raises:
+        FileFormatError: If the file is damaged, truncated or no DICOM file.
+        UnsupportedError: If it holds something else than an image of a patient.
+    """
+    try:
+        return _scan(blob, limits=limits)
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise FileFormatError(
+            f"{blob.name} cannot be read (permission denied).", next_step="Ask its owner for access."
+        ) from error
+    except PARSE_ERRORS as error:
+        raise FileFormatError(
+            f"{blob.name} is not a readable DICOM file ({brief(error)}).",
+            next_step="Copy or export it again.",
+        ) from error
+
+
+def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
+    with blob.open() as stream:
+        dataset = dcmread(stream, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+        syntax = _transfer_syntax(dataset)
+        # A deflated data set is read from memory, so the stream's place says nothing.
+        deflated = syntax == DeflatedExplicitVRLittleEndian
+        length = None if deflated else _pixel_length(stream, syntax=syntax, blob=blob)
+        if length is not None and is_compressed(syntax) and isinstance(blob, DiskBlob):
+            check_fragments(stream, name=blob.name, size=blob.size)
+    if as_text(dataset.file_meta.get("MediaStorageSOPClassUID")) == MEDIA_DIRECTORY:
+        return []
+    _require_image(dataset, blob=blob, has_pixels=deflated or length is not None)
+    header = _file_header(dataset, blob=blob, syntax=syntax)
+    item_bytes = max(header.bits_allocated // 8, 1)
+    check_shape(
+        blob.name,
+        shape=(header.frames, header.rows, header.columns, header.samples),
+        item_bytes=item_bytes,
+        limits=limits,
+    )
+    if length is not None and not is_compressed(syntax):
+        check_length(blob.name, need=_native_bytes(header), have=length)
+    return read_frames(dataset, header=header)
+
+
+def _transfer_syntax(dataset: FileDataset) -> str:
+    named = as_text(dataset.file_meta.get("TransferSyntaxUID"))
+    if named:
+        return named
+    implicit, _little = dataset.original_encoding
+    if dataset.original_encoding == (False, False):
+        return _BIG_ENDIAN
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def is_compressed(syntax: str) -> bool:
+    """Whether a transfer syntax packs each frame by a codec."""
+    return syntax not in _NATIVE
+
+
+def _pixel_length(stream: BinaryIO, *, syntax: str, blob: Blob) -> int | None:
+    """Bytes from the start of the pixel data to the end of the file; ``None`` if there are none."""
+    start = stream.tell()
+    order = ">" if syntax == _BIG_ENDIAN else "<"
+    head = stream.read(8)
+    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) not in _PIXEL_TAGS:
+        return None
+    return blob.size - start - (8 if syntax == ImplicitVRLittleEndian else 12)
+
+
+def _native_bytes(header: FileHeader) -> int:
+    samples = header.frames * header.rows * header.columns * header.samples
+    if header.photometric == "YBR_FULL_422":
+        samples = samples * 2 // 3
+    return (samples * header.bits_allocated + 7) // 8
+
+
+def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> None:
+    modality = as_text(dataset.get("Modality")).upper()
+    reason = _NOT_READ.get(modality)
+    if reason:
+        raise UnsupportedError(
+            f"{blob.name} is {reason}.", allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures."
+        )
+    if len(dataset) == 0 and dataset.preamble is None and len(dataset.file_meta) == 0:
+        raise FileFormatError(
+            f"{blob.name} is not a DICOM file, or is cut off before its first element.",
+            next_step="Copy or export it again.",
+        )
+    if not has_pixels or as_int(dataset.get("Rows")) is None:
+        raise UnsupportedError(
+            f"{blob.name} is a DICOM object without pixels{f' (modality {modality!r})' if modality else ''}.",
+            allowed="Osler reads DICOM images.",
+        )
+
+
+def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str) -> FileHeader:
+    def text(keyword: str) -> str:
+        return as_text(dataset.get(keyword))
+
+    allocated = as_int(dataset.get("BitsAllocated")) or 16
+    samples = as_int(dataset.get("SamplesPerPixel")) or 1
+    image_type = dataset.get("ImageType") or ()
+    return FileHeader(
+        blob=blob,
+        patient=_patient_key(dataset),
+        study_uid=text("StudyInstanceUID"),
+        study_date=_date(dataset),
+        study_description=text("StudyDescription"),
+        series_uid=text("SeriesInstanceUID"),
+        series_description=text("SeriesDescription"),
+        modality=text("Modality").upper(),
+        sop_class=text("SOPClassUID"),
+        sop_uid=text("SOPInstanceUID"),
+        instance_number=as_int(dataset.get("InstanceNumber")),
+        body_part=text("BodyPartExamined"),
+        frame_of_reference=text("FrameOfReferenceUID"),
+        view=text("ViewPosition"),
+        image_type=(image_type,) if isinstance(image_type, str) else tuple(str(part) for part in image_type),
+        transfer_syntax=syntax,
+        rows=as_int(dataset.get("Rows")) or 0,
+        columns=as_int(dataset.get("Columns")) or 0,
+        frames=_frame_count(dataset, blob=blob),
+        samples=samples,
+        photometric=text("PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "RGB"),
+        bits_allocated=allocated,
+        bits_stored=as_int(dataset.get("BitsStored")) or allocated,
+        signed=as_int(dataset.get("PixelRepresentation")) == 1,
+        padding=_padding(dataset),
+        has_lut=bool(dataset.get("ModalityLUTSequence")),
+        rescale_type=text("RescaleType").upper(),
+        tilt=as_number(dataset.get("GantryDetectorTilt")) or 0.0,
+        pixel_spacing=_detector_spacing(dataset),
+        thickness=as_number(dataset.get("SliceThickness")),
+    )
+
+
+def _frame_count(dataset: Dataset, *, blob: Blob) -> int:
+    value = dataset.get("NumberOfFrames")
+    if value in (None, ""):
+        return 1
+    count = as_int(value)
+    if count is None or count < 1:
+        raise FileFormatError(f"{blob.name}: the header says {value!r} frames.", allowed="At least one.")
+    return count
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    value = as_int(dataset.get("PixelPaddingValue"))
+    if value is None:
+        return None
+    limit = as_int(dataset.get("PixelPaddingRangeLimit"))
+    other = value if limit is None else limit
+    return min(value, other), max(value, other)
+
+
+def _detector_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        numbers = as_numbers(dataset.get(keyword), count=2)
+        if numbers and min(numbers) > 0:
+            return numbers[0], numbers[1]
+    return None
+
+
+def _patient_key(dataset: Dataset) -> str:
+    """A hash of what identifies the patient; never shown."""
+    parts = [as_text(dataset.get(keyword)) for keyword in ("PatientID", "IssuerOfPatientID")]
+    if not parts[0]:
+        parts = [as_text(dataset.get(keyword)) for keyword in ("PatientName", "PatientBirthDate")]
+    if not parts[0].strip("^ "):
+        return ""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
+
+
+def _date(dataset: Dataset) -> dt.date | None:
+    for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+        digits = re.sub(r"[^0-9]", "", as_text(dataset.get(keyword)))[:8]
+        try:
+            return dt.datetime.strptime(digits, "%Y%m%d").date()
+        except ValueError:
+            continue
+    return None
+
+
+def read_dataset(blob: Blob, *, tags: list[Any]) -> Dataset:
+    """Reads a few elements of a file again, such as a lookup table."""
+    with blob.open() as stream:
+        return dcmread(stream, force=True, stop_before_pixels=True, specific_tags=tags)
