@@ -1,6 +1,6 @@
 """Records what `osler doctor` compares with; run it after the shipped weights or the preprocessing change.
 
-    python tests/golden/record.py
+python tests/golden/record.py
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import osler.cli
-from osler.cli.checks import golden_answer, golden_pixels
+from osler.cli.checks import golden_answer, golden_pixels, golden_weights
 from osler.cli.demo import DEMO_QUESTION
 
 if __name__ == "__main__":
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     record = {
         "preprocess": contract,
         "pixels": pixels,
-        "weights": answer.model.weights,
+        "weights": golden_weights(),
         "question": DEMO_QUESTION,
         "answer": answer.text,
     }

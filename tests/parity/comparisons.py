@@ -96,9 +96,7 @@ def rope(kind: str) -> Comparison:
     )
     pairs = zip((q, k), wanted, strict=True)
     return Comparison(
-        difference=max(
-            relative_difference(rotate(x, cos_B1LH=ours_cos, sin_B1LH=ours_sin), reference=y) for x, y in pairs
-        )
+        difference=max(relative_difference(rotate(x, rotation=(ours_cos, ours_sin)), reference=y) for x, y in pairs)
     )
 
 

@@ -208,9 +208,9 @@ def test_problems_of_study_and_series_are_passed_on(make, contract):
 
 def test_progress_counts_to_the_end(make, contract):
     steps: list[tuple[str, int, int]] = []
-    study = make.study(make.volume(make.ct_pixels()), make.image(make.xray_pixels()))
+    study = make.study(make.volume(make.ct_pixels(slices=20)), make.image(make.xray_pixels()))
     prepare_images(study, preprocess=contract, progress=lambda *step: steps.append(step))
-    assert steps == [("images", 7, 8), ("images", 8, 8)]
+    assert steps == [("images", 16, 21), ("images", 20, 21), ("images", 21, 21)]
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR", "DX"])

@@ -42,6 +42,6 @@ def _print_check(check: Check) -> None:
 
     mark, color = _MARKS[check.status]
     typer.secho(mark, fg=color, nl=False)
-    typer.echo(f"  {check.name:<14}{printable(check.found)}")
+    typer.echo(f"  {check.name:<16}{printable(check.found)}")
     if check.next_step:
-        typer.echo(f"      {'':<14}-> {printable(check.next_step)}")
+        typer.echo(f"      {'':<16}-> {printable(check.next_step)}")

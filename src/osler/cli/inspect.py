@@ -149,7 +149,16 @@ def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
         plane += f", {entry.obliquity:.0f} deg oblique"
     slices = str(entry.slices) if entry.kind == "volume" else "image"
     kind = entry.modality or "unknown"
-    return date or "-", kind, _name(entry), slices, f"{entry.size[0]} x {entry.size[1]}", mm or "-", plane or "-", entry.units
+    return (
+        date or "-",
+        kind,
+        _name(entry),
+        slices,
+        f"{entry.size[0]} x {entry.size[1]}",
+        mm or "-",
+        plane or "-",
+        entry.units,
+    )
 
 
 def _name(entry: InspectedSeries) -> str:

@@ -159,7 +159,7 @@ def _attend_tile(
         # Ten times faster than repeated keys for one token on a CPU, with the same result.
         q_BKtH = q_BNTH.unflatten(1, (-1, groups)).flatten(2, 3)
         if mask is not None:
-            mask = mask.repeat(1, 1, groups, 1)
+            mask = mask.expand(-1, -1, groups, -1) if T == 1 else mask.repeat(1, 1, groups, 1)
         return F.scaled_dot_product_attention(q_BKtH, k_BKUH, v_BKUH, attn_mask=mask, scale=scale).reshape(q_BNTH.shape)
     return F.scaled_dot_product_attention(q_BNTH, k_BKUH, v_BKUH, attn_mask=mask, scale=scale, enable_gqa=groups > 1)
 

@@ -6,7 +6,6 @@ Dimensions: D features.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -28,5 +27,18 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_D: Tensor) -> Tensor:
         """Returns ``x`` normalized along its last axis, same shape and dtype."""
-        scale_D = 1.0 + self.weight.float()
-        return F.rms_norm(x_D.float(), scale_D.shape, scale_D, self.eps).to(x_D.dtype)
+        return normalize(x_D, scale_D=1.0 + self.weight.float(), eps=self.eps)
+
+
+def normalize(x_D: Tensor, *, scale_D: Tensor, eps: float) -> Tensor:
+    """Divides by the root mean square of the last axis and scales, in float32.
+
+    Args:
+        x_D: Any dtype; the result has the same.
+        scale_D: float32, of a shape that broadcasts to that of ``x_D``.
+        eps: Added to the mean square.
+    """
+    # The norm reads x once in its own dtype; a float32 copy of x would cost more than all the rest.
+    norm = torch.linalg.vector_norm(x_D, dim=-1, keepdim=True, dtype=torch.float32)
+    inverse = (norm * norm / x_D.shape[-1] + eps).rsqrt()
+    return (x_D * inverse * scale_D).to(x_D.dtype)

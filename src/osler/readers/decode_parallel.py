@@ -134,7 +134,7 @@ def _decode_here(job: Job, *, take: Callable[[int, np.ndarray], None]) -> None:
     except DECODE_ERRORS as error:
         raise _undecodable(job, error=error) from error
     if next(targets, None) is not None:
-        raise FileFormatError(f"{job.blob.name} holds fewer frames than its header says.")
+        raise FileFormatError(f"{job.blob.name} holds fewer frames than its header says.", next_step="Export it again.")
 
 
 def _undecodable(job: Job, *, error: Exception) -> FileFormatError:

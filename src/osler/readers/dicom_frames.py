@@ -148,7 +148,9 @@ def _rescale(dataset: Dataset, *, name: str) -> tuple[float | None, float | None
     slope, intercept = as_number(values[0]), as_number(values[1])
     for value, number in zip(values, (slope, intercept), strict=True):
         if value not in (None, "") and number is None:
-            raise FileFormatError(f"{name}: a rescale value of {str(value)!r}.", allowed="A finite number.")
+            raise FileFormatError(
+                f"{name}: a rescale value of {str(value)!r}.", allowed="A finite number.", next_step="Export it again."
+            )
     if slope is None and intercept is None:
         return None, None
     # A slope of zero would erase the image: some writers leave it so for "none".

@@ -163,8 +163,19 @@ def _loaded(blob: Blob) -> Iterator[Any]:
             kind = nibabel.Nifti2Image
         else:
             kind = nibabel.Nifti1Image
-        with _quiet():
-            yield kind.from_file_map({"image": nibabel.FileHolder(fileobj=source)})
+        try:
+            with _quiet():
+                yield kind.from_file_map({"image": nibabel.FileHolder(fileobj=source)})
+        except _nibabel_errors() as error:
+            raise _damaged(blob, error=error) from error
+
+
+def _nibabel_errors() -> tuple[type[Exception], ...]:
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+    from nibabel.wrapstruct import WrapStructError
+
+    return HeaderDataError, HeaderTypeError, ImageFileError, WrapStructError
 
 
 @contextmanager
@@ -186,7 +197,9 @@ def _spatial(
 ) -> tuple[tuple[int, int, int], tuple[LeftOut, ...], tuple[str, ...]]:
     """The three spatial axes, and what a fourth one holds."""
     if not 2 <= len(shape) <= 7:
-        raise FileFormatError(f"{blob.name}: the header says {len(shape)} axes.", allowed="2 to 4.")
+        raise FileFormatError(
+            f"{blob.name}: the header says {len(shape)} axes.", allowed="2 to 4.", next_step="Export it again."
+        )
     size = (shape[0], shape[1], shape[2] if len(shape) > 2 else 1)
     if any(length != 1 for length in shape[4:]):
         raise UnsupportedError(
@@ -238,7 +251,7 @@ def _affine(blob: Blob, *, image: Any) -> tuple[Affine, tuple[str, ...]]:
 def _qform(header: Any) -> tuple[np.ndarray, int] | None:
     try:
         return header.get_qform(coded=True)
-    except DECODE_ERRORS:
+    except (*DECODE_ERRORS, *_nibabel_errors()):
         return None
 
 
@@ -295,7 +308,12 @@ def _survey(blob: Blob, *, size: tuple[int, int, int], need: int) -> Survey | No
             f"{blob.name} is truncated or damaged: its voxels end early ({str(error)[:120]}).",
             next_step="Copy or export it again.",
         ) from error
-    ends = sorted((low * slope + intercept, high * slope + intercept)) if low <= high else (0.0, 0.0)
+    if low > high:
+        raise DataError(
+            f"{blob.name} has no finite voxel: all {bad:,} are NaN or infinite.",
+            next_step="Check how the file was written.",
+        )
+    ends = sorted((low * slope + intercept, high * slope + intercept))
     return Survey(low=ends[0], high=ends[1], not_finite=bad)
 
 

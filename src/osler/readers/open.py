@@ -60,6 +60,8 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
         >>> study.volumes()[0].read(slices=[10]).shape  # doctest: +SKIP
         (1, 512, 512)
     """
+    if not str(path):
+        raise FileFormatError("The path is empty.", allowed=f"Osler reads {_READ}.", next_step="Name a file or folder.")
     with warnings.catch_warnings():
         # The libraries' warnings may quote the patient. What matters is said in problems.
         warnings.simplefilter("ignore")
@@ -99,7 +101,9 @@ def _blobs(place: Path, *, limits: Limits) -> tuple[Sequence[Blob], list[LeftOut
     if stat.S_ISDIR(status.st_mode):
         return find_files(place, limits=limits)
     if not stat.S_ISREG(status.st_mode):
-        raise UnsupportedError(f"{place} is a pipe, socket or device.", allowed=f"Osler reads {_READ}.")
+        raise UnsupportedError(
+            f"{place} is a pipe, socket or device.", allowed=f"Osler reads {_READ}.", next_step="Save it to a file."
+        )
     blob = DiskBlob(place, status.st_size)
     kind = _sniff(blob)
     if kind == "zip":
