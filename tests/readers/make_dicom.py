@@ -74,9 +74,9 @@ def geometry(affine: Affine, *, index: int = 0) -> dict[str, Any]:
     """The geometry elements of slice ``index`` of a volume with this affine."""
     direction, spacing = affine.direction, affine.spacing
     return {
-        "ImagePositionPatient": [f"{value:.10g}" for value in affine.apply((0, 0, index))],
-        "ImageOrientationPatient": [f"{value:.10g}" for value in (*direction[:, 0], *direction[:, 1])],
-        "PixelSpacing": [f"{spacing[1]:.10g}", f"{spacing[0]:.10g}"],
+        "ImagePositionPatient": [f"{value:.9g}" for value in affine.apply((0, 0, index))],
+        "ImageOrientationPatient": [f"{value:.9g}" for value in (*direction[:, 0], *direction[:, 1])],
+        "PixelSpacing": [f"{spacing[1]:.9g}", f"{spacing[0]:.9g}"],
     }
 
 

@@ -97,5 +97,5 @@ def test_failures_match_their_schema(error: OslerError) -> None:
 
 
 def test_an_unknown_schema_is_named_with_the_nearest() -> None:
-    with pytest.raises(RequestError, match="Unknown schema 'anser'.*Did you mean 'answer'"):
+    with pytest.raises(RequestError, match=r"Unknown schema 'anser'.*Did you mean 'answer'"):
         load_schema("anser")

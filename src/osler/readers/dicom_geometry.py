@@ -18,7 +18,7 @@ from osler.readers.dicom_header import FrameHeader
 from osler.study import Affine
 
 # Slices may lie this far from an even grid: a part of the step, or rounding of the header.
-_EVEN_PART, _EVEN_MM = 0.05, 0.06
+_EVEN_PART, _EVEN_MM = 0.05, 0.11
 # In-plane drift over the whole stack that is worth a resampling, in pixels.
 _DRIFT_PX = 1.0
 
@@ -204,7 +204,7 @@ def _spacing_problem(levels: np.ndarray, *, count: int) -> str:
     if missing is not None and missing.any():
         holes = np.flatnonzero(missing)
         places = ", ".join(f"{levels[index]:.1f} to {levels[index + 1]:.1f}" for index in holes[:3])
-        more = f" and in {len(holes) - 3} more places" if len(holes) > 3 else ""
+        more = f" and {len(holes) - 3} more" if len(holes) > 3 else ""
         total = int(missing.sum())
         return (
             f"{total} {'slice is' if total == 1 else 'slices are'} missing among {len(levels)} "

@@ -46,6 +46,7 @@ class FileHeader:
         tilt: Gantry/Detector Tilt in degrees, 0 if absent.
         pixel_spacing: mm between rows and between columns of the detector or patient.
         thickness: Slice Thickness in mm.
+        not_finite: How many pixels are NaN or infinite.
     """
 
     blob: Blob
@@ -78,6 +79,7 @@ class FileHeader:
     tilt: float
     pixel_spacing: tuple[float, float] | None
     thickness: float | None
+    not_finite: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import re
 import struct
 from typing import Any, BinaryIO
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -58,7 +59,7 @@ _NOT_READ = {
 }
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, _BIG_ENDIAN}
-_PIXEL_TAGS = {(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)}
+_PIXEL_TAGS = {(0x7FE0, 0x0010): "", (0x7FE0, 0x0008): "f4", (0x7FE0, 0x0009): "f8"}
 
 
 def scan_file(blob: Blob, *, limits: Limits = LIMITS) -> list[FrameHeader]:
@@ -96,13 +97,14 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
         syntax = _transfer_syntax(dataset)
         # A deflated data set is read from memory, so the stream's place says nothing.
         deflated = syntax == DeflatedExplicitVRLittleEndian
-        length = None if deflated else _pixel_length(stream, syntax=syntax, blob=blob)
+        length, item = (None, "") if deflated else _pixel_length(stream, syntax=syntax, blob=blob)
+        not_finite = _count_not_finite(stream, item=item) if item else 0
         if length is not None and is_compressed(syntax) and isinstance(blob, DiskBlob):
             check_fragments(stream, name=blob.name, size=blob.size)
     if as_text(dataset.file_meta.get("MediaStorageSOPClassUID")) == MEDIA_DIRECTORY:
         return []
     _require_image(dataset, blob=blob, has_pixels=deflated or length is not None)
-    header = _file_header(dataset, blob=blob, syntax=syntax)
+    header = _file_header(dataset, blob=blob, syntax=syntax, not_finite=not_finite)
     item_bytes = max(header.bits_allocated // 8, 1)
     check_shape(
         blob.name,
@@ -130,14 +132,30 @@ def is_compressed(syntax: str) -> bool:
     return syntax not in _NATIVE
 
 
-def _pixel_length(stream: BinaryIO, *, syntax: str, blob: Blob) -> int | None:
-    """Bytes from the start of the pixel data to the end of the file; ``None`` if there are none."""
+def _pixel_length(stream: BinaryIO, *, syntax: str, blob: Blob) -> tuple[int | None, str]:
+    """Bytes from the start of the pixel data to the end of the file, and the type of float pixels.
+
+    Returns:
+        ``None`` if there are no pixel data; an empty type for whole numbers.
+    """
     start = stream.tell()
     order = ">" if syntax == _BIG_ENDIAN else "<"
     head = stream.read(8)
-    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) not in _PIXEL_TAGS:
-        return None
-    return blob.size - start - (8 if syntax == ImplicitVRLittleEndian else 12)
+    tag = struct.unpack(f"{order}HH", head[:4]) if len(head) == 8 else None
+    if tag not in _PIXEL_TAGS:
+        return None, ""
+    kind = _PIXEL_TAGS[tag]
+    return blob.size - start - (8 if syntax == ImplicitVRLittleEndian else 12), f"{order}{kind}" if kind else ""
+
+
+def _count_not_finite(stream: BinaryIO, *, item: str) -> int:
+    """Counts NaN and infinite voxels in native float pixels, a few at a time."""
+    stream.seek(4, 1)
+    count = 0
+    while chunk := stream.read(1 << 22):
+        values = np.frombuffer(chunk[: len(chunk) // 8 * 8], dtype=item)
+        count += int(values.size - np.isfinite(values).sum())
+    return count
 
 
 def _native_bytes(header: FileHeader) -> int:
@@ -169,7 +187,7 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
         )
 
 
-def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str) -> FileHeader:
+def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: int) -> FileHeader:
     def text(keyword: str) -> str:
         return as_text(dataset.get(keyword))
 
@@ -207,6 +225,7 @@ def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str) -> FileHeader
         tilt=as_number(dataset.get("GantryDetectorTilt")) or 0.0,
         pixel_spacing=_detector_spacing(dataset),
         thickness=as_number(dataset.get("SliceThickness")),
+        not_finite=not_finite,
     )
 
 

@@ -101,7 +101,13 @@ def _from_stack(stack: Stack) -> Series:
         study_uid=file.study_uid,
         frame_of_reference=_frame_of_reference(stack.frames),
         window=_shown_window(stack.frames[len(stack.frames) // 2], units=units),
-        problems=(*stack.problems, *grid.problems, *unit_problems, *_size_problems(file, slices=len(stack.frames))),
+        problems=(
+            *stack.problems,
+            *grid.problems,
+            *unit_problems,
+            *_value_problems(stack.frames),
+            *_size_problems(file, slices=len(stack.frames)),
+        ),
     )
 
 
@@ -170,6 +176,11 @@ def _size_problems(file: FileHeader, *, slices: int) -> tuple[str, ...]:
     return tuple(problems)
 
 
+def _value_problems(frames: Sequence[FrameHeader]) -> tuple[str, ...]:
+    count = sum({id(frame.file): frame.file.not_finite for frame in frames}.values())
+    return (f"{count:,} voxels are NaN or infinite: they are read as the least value of their slice.",) if count else ()
+
+
 def _single_problems(frame: FrameHeader) -> tuple[str, ...]:
     if frame.file.modality in ("CT", "MR", "PT"):
         return (f"A single {frame.file.modality} slice, not a volume.",)
@@ -196,7 +207,7 @@ def _image(frame: FrameHeader, *, problems: tuple[str, ...] = (), mark: str = ""
         study_uid=file.study_uid,
         frame_of_reference=file.frame_of_reference,
         window=_shown_window(frame, units=units),
-        problems=(*problems, *unit_problems, *size),
+        problems=(*problems, *unit_problems, *_value_problems([frame]), *size),
     )
 
 
