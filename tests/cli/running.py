@@ -16,6 +16,7 @@ from osler.cli.app import app
 from osler.writers import load_schema
 
 SOURCES = Path(__file__).parents[2] / "src"
+HEAVY = ("torch", "numpy", "pydicom", "nibabel", "PIL", "transformers", "tokenizers", "jax")
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -47,3 +48,11 @@ def require_refusal(result: Result, *, as_json: bool = False) -> dict[str, Any]:
     record = json.loads(result.stdout)
     jsonschema.validate(record, load_schema("failure"))
     return record["error"]
+
+
+def loaded_after(code: str) -> set[str]:
+    """The heavy packages that a piece of code loads in a fresh interpreter."""
+    report = f"import sys\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    run = subprocess.run([sys.executable, "-c", report], env=environment, capture_output=True, text=True, check=True)
+    return set(run.stdout.splitlines()[-1].split())

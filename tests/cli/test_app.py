@@ -9,18 +9,9 @@ import sys
 import pytest
 
 import osler
-from tests.cli.running import SOURCES, invoke, spawn
+from tests.cli.running import SOURCES, invoke, loaded_after, spawn
 
 COMMANDS = ("ask", "inspect", "models", "doctor", "demo", "train", "schema")
-HEAVY = ("torch", "numpy", "pydicom", "nibabel", "PIL", "transformers", "tokenizers", "jax")
-
-
-def loaded_after(code: str) -> set[str]:
-    """The heavy packages that a piece of code loads in a fresh interpreter."""
-    report = f"import sys\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    run = subprocess.run([sys.executable, "-c", report], env=environment, capture_output=True, text=True, check=True)
-    return set(run.stdout.splitlines()[-1].split())
 
 
 def test_help_names_every_command() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from osler.errors import GeometryError
 from osler.prepare import PixelBatches, Preprocess, ShownImage
 from osler.prepare.resize import pixel_map
-from osler.study import Affine, Box2D
+from osler.study import Affine, Box2D, SliceOrigin
 
 CONTRACT = Preprocess(image_size=64, image_tokens=4)
 
@@ -120,3 +122,16 @@ def test_a_single_image_with_an_affine_is_slice_zero():
     image = shown(affine=Affine.from_parts(spacing=(1, 1, 4)), slice_index=None)
     patient = image.to_patient(image.to_model(Box2D(x0=0, y0=0, x1=2, y1=2)))
     assert (patient.low[2], patient.high[2]) == (-2, 2)
+
+
+def test_straightened_slice_has_its_box_in_the_files_own_pixels():
+    """The patient's place follows the series; the file's pixels lie ``shift`` away."""
+    affine = Affine.from_parts(spacing=(1, 1, 4))
+    plain = shown(affine=affine)
+    moved = replace(plain, origin=SliceOrigin(file="a.dcm", shift=(2.5, -4.0)))
+    box = plain.to_model(Box2D(x0=5, y0=6, x1=15, y1=20))
+    assert moved.to_patient(box) == plain.to_patient(box)
+    file = moved.to_file(box)
+    assert (file.x0, file.y0, file.x1, file.y1) == pytest.approx((7.5, 2, 17.5, 16))
+    back = moved.to_model(file)
+    assert (back.x0, back.y0, back.x1, back.y1) == pytest.approx((box.x0, box.y0, box.x1, box.y1))

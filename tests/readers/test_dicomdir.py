@@ -17,7 +17,8 @@ FILES = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 
 
 def _disk(tmp_path: Path) -> Path:
-    paths = write_series(tmp_path / "in", volume=ramp(4))
+    named = {"StudyTime": "120000", "StudyID": "1", "SeriesNumber": 1}
+    paths = write_series(tmp_path / "in", volume=ramp(4), **named)
     disk = FileSet()
     for path in paths:
         disk.add(path)

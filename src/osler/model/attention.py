@@ -67,7 +67,7 @@ class KeyView:
             first = 0 if self.window is None or L == 1 else max(0, S - L + start - self.window + 1)
             yield slice(start, stop), slice(first, min(S, S - L + stop + self.reach))
 
-    def mask(self, queries: slice, *, keys: slice) -> Tensor:
+    def mask(self, queries: slice, keys: slice) -> Tensor:
         """Returns (B, 1, T, U): what to add to the scores of a tile.
 
         The mask of an input of one tile is kept for the other layers.
@@ -127,7 +127,7 @@ def attend(
             q_BNLH[:, :, queries],
             k_BKSH[:, :, keys],
             v_BKSH[:, :, keys],
-            mask=view.mask(queries, keys=keys),
+            mask=view.mask(queries, keys),
             scale=scale,
             softcap=softcap,
         )

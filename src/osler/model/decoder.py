@@ -40,7 +40,8 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab, config.width)
         self.layers = nn.ModuleList(DecoderLayer(config, index=i) for i in range(config.layers))
         self.norm = RMSNorm(config.width, eps=config.norm_eps)
-        self.head: nn.Module | None = None  # see `pack`; without one the embedding is the head
+        # Set by `osler.model.pack`; without one the embedding is the head.
+        self.head: nn.Module | None = None
 
     def embed(self, token_ids_BL: Tensor) -> Tensor:
         """Looks up scaled embeddings, (B, L, D)."""

@@ -6,6 +6,7 @@ Dimensions: D features.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -38,7 +39,4 @@ def normalize(x_D: Tensor, *, scale_D: Tensor, eps: float) -> Tensor:
         scale_D: float32, of a shape that broadcasts to that of ``x_D``.
         eps: Added to the mean square.
     """
-    # The norm reads x once in its own dtype; a float32 copy of x would cost more than all the rest.
-    norm = torch.linalg.vector_norm(x_D, dim=-1, keepdim=True, dtype=torch.float32)
-    inverse = (norm * norm / x_D.shape[-1] + eps).rsqrt()
-    return (x_D * inverse * scale_D).to(x_D.dtype)
+    return (F.rms_norm(x_D.float(), x_D.shape[-1:], eps=eps) * scale_D).to(x_D.dtype)

@@ -35,8 +35,9 @@ from osler.study import Image, LeftOut, Series, Study, UsedSeries, Volume
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much is done and how much there is."""
 
-_AT_ONCE = 16
-_WHOLE_VOXELS = 2**27
+# Readers decode over all cores within one call, so a call asks for much: 128 slices of 512x512.
+_READ_VOXELS = 2**25
+_WHOLE_VOXELS = 2**26
 _MOST_PADDED = 2**28
 _LEAST_SIDE = 16
 
@@ -122,6 +123,8 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
     warnings: list[str] = list(study.problems)
     start = 0
     report = progress or (lambda stage, done, total: None)
+    if total:
+        report("images", 0, total)
     with ThreadPoolExecutor(max_workers=_workers()) as pool:
         for entry in entries:
             place = _Place(out=rgb[start : start + entry.count], start=start, total=total, report=report, pool=pool)
@@ -278,8 +281,9 @@ def _chunks(
     volume: Volume, picks: Sequence[int], *, whole: np.ndarray | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields where a chunk of slices starts among ``picks``, and the chunk."""
-    for start in range(0, len(picks), _AT_ONCE):
-        some = list(picks[start : start + _AT_ONCE])
+    at_once = max(1, _READ_VOXELS // int(np.prod(volume.pixels.shape[1:])))
+    for start in range(0, len(picks), at_once):
+        some = list(picks[start : start + at_once])
         yield start, volume.read(slices=some) if whole is None else whole[some]
 
 
@@ -293,9 +297,9 @@ def _show(chunks: Iterator[tuple[int, np.ndarray]], place: _Place, *, entry: _En
     for start, chunk in chunks:
         require_numbers(chunk, name=entry.name)
         extent = extent.including(chunk)
-        end = start + len(chunk)
-        list(place.pool.map(one, range(start, end), chunk))
-        place.report("images", place.start + end, place.total)
+        shown = place.pool.map(one, range(start, start + len(chunk)), chunk)
+        for done, _ in enumerate(shown, start=place.start + start + 1):
+            place.report("images", done, place.total)
     return extent
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
+from osler.train.lessons import LessonConfig
 from osler.train.picture_book import Shares
 
 
@@ -143,3 +144,63 @@ def read_table(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{str(path)!r} is not TOML: {error}.", next_step="Compare with recipes/debug.toml.") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersRecipe:
+    """Teaches the projector, and the decoder through a LoRA, to answer.
+
+    Args:
+        stage: ``"answers"``.
+        tower: The tower's file of the vision stage.
+        pictures: Rendered pictures of the vision stage: their folder.
+        use_pictures: How many of them to encode.
+        ship: Folder that the shipped parts are written to at every save; empty for none.
+        rank: Of the LoRA. alpha: Scale of the LoRA.
+        adapter_rate: Share of the learning rate that the LoRA gets; the projector gets all of it.
+        hippocampi: Hippocampus crops rendered as volumes. slices: Slices of a rendered volume.
+    """
+
+    stage: Literal["answers"]
+    config: str
+    data: str
+    out: str
+    tower: str
+    pictures: str
+    optimizer: OptimizerConfig
+    use_pictures: int = 10_000
+    ship: str = ""
+    seed: int = 2
+    rank: int = 16
+    alpha: float = 32.0
+    adapter_rate: float = 0.3
+    hippocampi: int = 50
+    slices: int = 16
+    save_every: int = 100
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    lessons: LessonConfig = field(default_factory=LessonConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+Recipe = VisionRecipe | AnswersRecipe
+_STAGES: dict[str, type[VisionRecipe] | type[AnswersRecipe]] = {"vision": VisionRecipe, "answers": AnswersRecipe}
+
+
+def load_recipes(path: str | Path) -> tuple[Recipe, ...]:
+    """Reads a recipe file: one stage, or several under ``[[stages]]`` that run in order.
+
+    Raises:
+        RequestError: If it is absent, not TOML, or has unknown or missing keys.
+    """
+    table = read_table(path)
+    tables = table.get("stages", [table])
+    if not isinstance(tables, list) or (len(table) > 1 and "stages" in table):
+        raise RequestError(f"{str(path)!r} mixes [[stages]] with other keys.", allowed="Either one stage or a list.")
+    recipes = []
+    for number, stage in enumerate(tables):
+        where = f"{Path(path).name}" if len(tables) == 1 else f"{Path(path).name} stage {number + 1}"
+        name = stage.get("stage")
+        if name not in _STAGES:
+            raise unknown_name(f"stage in {where}", name=str(name), known=_STAGES)
+        recipes.append(build(_STAGES[name], stage, where=where))
+    return tuple(recipes)

@@ -8,6 +8,7 @@ labels from the mean of the patch features.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class VisionTrainee(nn.Module):
 
 
 def init_tower(tower: VisionTower, *, seed: int) -> None:
-    """Fresh weights: truncated normals, residual ends scaled down by depth, zero biases."""
+    """Fresh weights: truncated normals, residual ends scaled down by depth, waves for positions."""
     generator = torch.Generator().manual_seed(seed)
     depth = (2 * len(tower.encoder.layers)) ** -0.5
     with torch.no_grad():
@@ -52,11 +53,48 @@ def init_tower(tower: VisionTower, *, seed: int) -> None:
             if parameter.ndim == 1:
                 parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
                 continue
-            fan_in = parameter[0].numel()
-            std = 0.02 if "position" in name else fan_in**-0.5
+            std = parameter[0].numel() ** -0.5
             if name.endswith(("out_proj.weight", "fc2.weight")):
                 std *= depth
             nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std, generator=generator)
+        table = tower.embeddings.position_embedding.weight
+        table.copy_(0.7 * position_waves(tower.config.side, width=table.shape[1]))
+
+
+def position_waves(side: int, *, width: int) -> Tensor:
+    """Sines and cosines of row and column, (side * side, width): places differ from the first step on."""
+    count = width // 4
+    frequency = torch.exp(torch.linspace(0, -math.log(side), count)) * math.pi / 2
+    at = torch.arange(side, dtype=torch.float32)
+    waves = torch.cat([(at[:, None] * frequency).sin(), (at[:, None] * frequency).cos()], dim=1)
+    rows = waves[:, None].expand(side, side, -1)
+    columns = waves[None].expand(side, side, -1)
+    table = torch.cat([rows, columns], dim=-1).reshape(side * side, -1)
+    return torch.nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, damping: float = 3e-3) -> None:
+    """Sets the patch embedding to the damped principal components of real patches.
+
+    Raw patches are almost one-dimensional (brightness); whitened ones let the
+    optimizer move in all directions at once.
+    """
+    rng = np.random.default_rng(seed)
+    patch = tower.config.patch
+    chosen = np.sort(rng.choice(len(pixels_NSS3), size=min(len(pixels_NSS3), 1500), replace=False))
+    images = to_pixels(np.ascontiguousarray(pixels_NSS3[chosen]))
+    patches = images.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    patches = patches[torch.from_numpy(rng.permutation(len(patches))[:60_000])]
+    mean = patches.mean(0)
+    centered = patches - mean
+    values, vectors = torch.linalg.eigh(centered.T @ centered / len(centered))
+    kept = min(tower.config.width, vectors.shape[1])
+    top, basis = values[-kept:].flip(0), vectors[:, -kept:].flip(1)
+    weight = basis.T / (top + damping).sqrt()[:, None]
+    embedding = tower.embeddings.patch_embedding
+    with torch.no_grad():
+        embedding.weight[:kept] = weight.reshape(kept, 3, patch, patch)
+        embedding.bias[:kept] = -(weight @ mean)  # type: ignore[index]
 
 
 def to_pixels(batch_BSS3: np.ndarray) -> Tensor:
@@ -87,6 +125,7 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
     torch.manual_seed(recipe.seed)
     trainee = VisionTrainee(VisionTower(config))
     init_tower(trainee.vision_tower, seed=recipe.seed)
+    whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, seed=recipe.seed)
     optimizer = make_optimizer([(trainee.parameters(), 1.0)], config=recipe.optimizer)
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)

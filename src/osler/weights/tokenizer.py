@@ -30,7 +30,7 @@ from osler.weights.tokenizer_files import Vocabulary, read_vocabulary, write_tok
 Specials = Literal["parse", "text"]
 
 _SPACE = "\u2581"
-_NORMAL, _CONTROL, _USER = 1, 3, 4
+_NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4
 _IMAGE = "<image_soft_token>"
 # User-defined in some files' vocabularies, but with a meaning to the model.
 _GUARDED = ("[multimodal]", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", _IMAGE, "<mask>")
@@ -148,10 +148,14 @@ class GemmaTokenizer:
         """Whether an id stands for a control token and not for text."""
         return token in self._controls
 
+    def control_pieces(self) -> tuple[str, ...]:
+        """Returns the names of all control tokens."""
+        return tuple(self._parse.id_to_token(token) or "" for token in sorted(self._controls))
+
     def bytes_of(self, token: int) -> bytes:
         """Returns the UTF-8 bytes that an id stands for; none for an id outside the vocabulary."""
         if token not in self._bytes:
-            piece = self._parse.id_to_token(token)
+            piece = self._parse.id_to_token(token) if 0 <= token < len(self) else None
             self._bytes[token] = b"" if piece is None else _piece_bytes(piece)
         return self._bytes[token]
 
@@ -181,7 +185,8 @@ class TextStream:
 
 def _kind(piece: str, kind: int) -> int:
     """SentencePiece's type, with every piece that means something to the model made a control token."""
-    return _CONTROL if kind == _USER and (piece in _GUARDED or _UNUSED.fullmatch(piece)) else kind
+    guarded = kind == _USER and (piece in _GUARDED or _UNUSED.fullmatch(piece) is not None)
+    return _CONTROL if guarded or kind == _UNKNOWN else kind
 
 
 def _merges(mergeable: dict[str, None]) -> list[tuple[str, str]]:
