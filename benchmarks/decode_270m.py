@@ -53,12 +53,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     machine = measure(threads=sorted({1, options.threads}))
-    session = osler.load("gemma-3-270m", dtype="bfloat16", device="cpu")
+    plain = osler.load("gemma-3-270m", dtype="bfloat16", device="cpu", packing="plain")
+    with tempfile.TemporaryDirectory() as folder:
+        save_huggingface(plain.model, Path(folder))
+        reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    weights = sum(parameter.nbytes for parameter in plain.model.decoder.parameters())
+    session = Session(plain.checkpoint, packing="packed")
     ids = np.array([2, *(session.checkpoint.tokenizer.encode(TEXT * 8))[: PROMPT - 1]])
-    result = run(session, ids=ids, turns=options.turns)
+    result = run(session, reference=reference, ids=ids, turns=options.turns)
     result["threads"] = options.threads
     result["kernels"] = kernels(session)
-    weights = sum(parameter.nbytes for parameter in session.model.decoder.parameters())
     result["floor"] = machine.bandwidth[options.threads] * 1e9 / weights
     text = report(result, machine=machine)
     sys.stdout.write(text)
@@ -68,11 +72,8 @@ def main() -> None:
         options.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def run(session: Session, *, ids: np.ndarray, turns: int) -> dict:
+def run(session: Session, *, reference: torch.nn.Module, ids: np.ndarray, turns: int) -> dict:
     """Runs both in turns and returns the medians, tokens per second."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_huggingface(session.model, Path(folder))
-        reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     ids_1L = torch.from_numpy(ids)[None]
     contestants: dict[str, tuple[Callable, Callable]] = {
         "osler": (lambda: _our_prefill(session, ids_1L), lambda: _our_answer(session, ids)),
@@ -132,8 +133,8 @@ def kernels(session: Session) -> dict[str, dict[str, float]]:
     cache = KVCache(decoder.config, planned=4096)
     runner.read(torch.arange(1000, 1512)[None], features_NTD=None, cache=cache)
     step = median_seconds(lambda: runner.step(torch.tensor([1000]), cache=cache), repeats=21)
-    logits_1V = runner._logits(x_1D[None])[0]
-    head = median_seconds(lambda: runner._logits(x_1D[None]), repeats=21)
+    logits_1V = decoder.logits(x_1D[None])[0]
+    head = median_seconds(lambda: decoder.logits(x_1D[None]), repeats=21)
     pick = median_seconds(lambda: greedy(logits_1V), repeats=21)
     ways: dict[str, Callable[[], torch.Tensor]] = {
         "F.linear": lambda: F.linear(x_1D, weight_VD),

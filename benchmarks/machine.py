@@ -102,7 +102,7 @@ def measure(*, threads: Sequence[int] = (1, 2), peaks: Sequence[str] = ("bfloat1
         features=cpu_features(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        packages={name: found for name in _PACKAGES if (found := _version(name))},
+        packages={name: number for name in _PACKAGES if (number := _version(name))},
         commit=commit(),
         load=load,
         bandwidth=bandwidth,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from osler.engine.device import Choice
 from osler.engine.generate import Prompt
 from osler.engine.runner import Runner
 from osler.model.config import OslerConfig, get_config
 from osler.model.osler import Osler, image_blocks
+from osler.model.pack import pack
 from osler.prepare import preprocess_for
 from osler.study import Affine, ArrayPixels, SliceOrigin, Study, TimePoint, Volume
 from osler.weights import Checkpoint
@@ -45,8 +46,12 @@ def model(config: OslerConfig) -> Osler:
 
 @pytest.fixture(scope="session", params=["plain", "packed"])
 def runner(model: Osler, request: pytest.FixtureRequest) -> Runner:
-    """Both ways to run the decoder."""
-    return Runner(model, packing=Choice(request.param, "chosen by the test"))
+    """The network as it is, and with its weights packed."""
+    if request.param == "plain":
+        return Runner(model)
+    packed = copy.deepcopy(model)
+    pack(packed.decoder)
+    return Runner(packed)
 
 
 @pytest.fixture(scope="session")

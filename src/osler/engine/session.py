@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from osler.engine.answer_text import AnswerText
 from osler.engine.device import Choice, choose_device, choose_dtype
-from osler.engine.fast_decoder import choose_packing
 from osler.engine.features import FeatureStore, image_batch
 from osler.engine.generate import Decoding, Generated, Prompt, generate
 from osler.engine.memory_plan import available_memory, plan_request, require_context
+from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.sampling import Sampling
 from osler.errors import RequestError, unknown_name
+from osler.model.pack import pack
 from osler.prepare import ModelInputs, PreparedImages, ShownImage, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
@@ -41,6 +42,7 @@ def load(
     backend: str = "torch",
     device: str = "auto",
     dtype: str = "auto",
+    packing: str = "auto",
 ) -> Session:
     """Loads a model and returns a session that answers with it.
 
@@ -55,6 +57,8 @@ def load(
         backend: ``"torch"``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         dtype: ``"auto"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` takes what is fast here.
+        packing: ``"packed"`` rearranges a copy of the weights for faster decoding,
+            ``"plain"`` runs them as they lie, ``"auto"`` packs where it pays.
 
     Raises:
         RequestError: If an option is unknown.
@@ -70,7 +74,7 @@ def load(
     precision = choose_dtype(dtype, device=place.value)
     checkpoint = load_checkpoint(name, dtype=str(precision.value).removeprefix("torch."))
     checkpoint.model.to(place.value)
-    return Session(checkpoint, device=place.reason, dtype=precision.reason)
+    return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason)
 
 
 class Session:
@@ -80,18 +84,23 @@ class Session:
 
     Args:
         checkpoint: The weights, the tokenizer and their preprocessing contract.
+        packing: See `load`. A packed decoder cannot be trained or saved any more.
         device: Why they are where they are. dtype: Why they have their precision.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "given", dtype: str = "given") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, packing: str = "plain", device: str = "given", dtype: str = "given"
+    ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        packing = choose_packing(self.model.decoder, available=available_memory())
-        self.runner = Runner(self.model, packing=packing)
+        self.runner = Runner(self.model)
+        chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
+        if chosen.value == "packed":
+            pack(self.model.decoder)
         self.choices: Mapping[str, Choice] = {
             "device": Choice(self.runner.device, device),
             "dtype": Choice(self.runner.dtype, dtype),
-            "packing": packing,
+            "packing": chosen,
         }
         self._features = FeatureStore(self.model)
         self._prefix = PrefixStore()
