@@ -70,6 +70,9 @@ def test_a_path_is_taken_as_it_is(models: Path) -> None:
         ("osler-mni", r"Unknown model 'osler-mni'\. Known: .*Did you mean 'osler-mini'\?"),
         ("", "There is no model at ''"),
         ("/absent/folder", r"There is no model at '/absent/folder'.*Check the path"),
+        ("x" * 9000, "Unknown model"),
+        ("a\0b", "Unknown model"),
+        ("~nobody-of-that-name/x", "There is no model at"),
         ("absent.gguf", "There is no model at 'absent.gguf'"),
     ],
 )

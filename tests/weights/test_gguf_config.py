@@ -51,3 +51,9 @@ def test_another_architecture_is_refused(embedded: GgufFile) -> None:
     other = replace(embedded, metadata=embedded.metadata | {"general.architecture": "llama"})
     with pytest.raises(CheckpointError, match=r"architecture 'llama'.*Osler runs gemma2 and gemma3 files"):
         config_from_gguf(other)
+
+
+def test_odd_metadata_are_refused(embedded: GgufFile) -> None:
+    other = replace(embedded, metadata=embedded.metadata | {"gemma3.block_count": "many"})
+    with pytest.raises(CheckpointError, match="make no network: invalid literal"):
+        config_from_gguf(other)
