@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import torch
 import transformers
-from tests.parity.comparisons import COMPARISONS, NEW_TOKENS, text_ids, with_images
-from tests.parity.reference import GEMMA3, multimodal_pair
 from torch import Tensor
 
 from osler.model.osler import image_blocks
+from tests.parity.comparisons import COMPARISONS, NEW_TOKENS, text_ids, with_images
+from tests.parity.reference import GEMMA3, multimodal_pair
 
 SEEDS = 20
 

@@ -12,7 +12,7 @@ from osler.model.rope import rotary_table, rotate
 def _rotated(x_BNLH: torch.Tensor, *, start: int, theta: float = 10_000.0, scale: float = 1.0) -> torch.Tensor:
     positions = torch.arange(start, start + x_BNLH.shape[2])[None]
     cos, sin = rotary_table(positions, head_dim=x_BNLH.shape[-1], theta=theta, scale=scale, dtype=x_BNLH.dtype)
-    return rotate(x_BNLH, cos_B1LH=cos, sin_B1LH=sin)
+    return rotate(x_BNLH, rotation=(cos, sin))
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from tests.parity.grow_cache import GrowCache, Order
-from tests.parity.reference import GEMMA2, GEMMA3, multimodal_pair, relative_difference, text_config, text_pair
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.models.gemma3.modeling_gemma3 import (
@@ -26,6 +24,8 @@ from osler.model.decoder import Decoder, ForwardStep
 from osler.model.norm import RMSNorm
 from osler.model.osler import Osler, image_blocks
 from osler.model.rope import rotary_table, rotate
+from tests.parity.grow_cache import GrowCache, Order
+from tests.parity.reference import GEMMA2, GEMMA3, multimodal_pair, relative_difference, text_config, text_pair
 
 NEW_TOKENS = 32
 
@@ -96,9 +96,7 @@ def rope(kind: str) -> Comparison:
     )
     pairs = zip((q, k), wanted, strict=True)
     return Comparison(
-        difference=max(
-            relative_difference(rotate(x, cos_B1LH=ours_cos, sin_B1LH=ours_sin), reference=y) for x, y in pairs
-        )
+        difference=max(relative_difference(rotate(x, rotation=(ours_cos, ours_sin)), reference=y) for x, y in pairs)
     )
 
 

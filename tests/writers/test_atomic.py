@@ -101,3 +101,17 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
             check_writable(tmp_path / "a.png")
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_a_folder_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(RequestError, match=r"'a.png' cannot be placed"):
+        check_writable("a.png")
+
+
+def test_a_name_with_a_nul_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="cannot be placed"):
+        check_writable(f"{tmp_path}/a\0.png")

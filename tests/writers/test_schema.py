@@ -7,11 +7,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tests.writers.answers import full_answer, least_answer
 
 from osler.errors import GeometryError, OslerError, RequestError
 from osler.study import ANSWER_SCHEMA_VERSION
 from osler.writers import SCHEMA_NAMES, failure_to_dict, load_schema
-from tests.writers.answers import full_answer, least_answer
 
 
 def validate(record: dict[str, Any], *, name: str) -> None:
@@ -97,5 +97,5 @@ def test_failures_match_their_schema(error: OslerError) -> None:
 
 
 def test_an_unknown_schema_is_named_with_the_nearest() -> None:
-    with pytest.raises(RequestError, match="Unknown schema 'anser'.*Did you mean 'answer'"):
+    with pytest.raises(RequestError, match=r"Unknown schema 'anser'.*Did you mean 'answer'"):
         load_schema("anser")

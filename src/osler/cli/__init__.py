@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Runs ``osler`` with the arguments of the process and exits."""
-    from osler.cli.app import run
+    """Runs ``osler`` with the arguments of the process and exits; Ctrl-C ends it with 130, however early."""
+    try:
+        from osler.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -52,10 +52,7 @@ for command in (ask, inspect, models, doctor, demo, train, schema):
 def run() -> None:
     """Runs the application; SIGTERM unwinds like Ctrl-C, so that no half file stays."""
     signal.signal(signal.SIGTERM, _stop)
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    app()
 
 
 def _stop(number: int, frame: object) -> None:

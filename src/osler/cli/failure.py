@@ -47,6 +47,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             with warnings.catch_warnings():
                 _silence_libraries()
                 command(*args, **kwargs)
+        except typer.Exit:
+            raise
         except OslerError as error:
             _refuse(error, as_json=bool(kwargs.get("as_json")))
         except MemoryError:

@@ -24,7 +24,7 @@ _PIPED_WIDTH = 140
 
 @guarded
 def inspect(
-    path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI; PNG, JPEG or TIFF.")],
+    path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")],
     picture: Annotated[
         Path | None,
         typer.Option(help=f"PNG of what the model would see.  [default: {_DEFAULT_PICTURE} in this folder]"),
@@ -83,6 +83,7 @@ def _draw(study: Study, *, target: Path, model: str, progress: StageProgress) ->
     from osler.writers import draw_view, write_atomic
 
     prepared = prepare_images(study, preprocess=preprocess_for(get_config(model)), progress=progress.update)
+    progress.update("draw", 0, 0)
     write_atomic(target, data=draw_view(prepared, study=study, model=model))
 
 
@@ -109,7 +110,7 @@ def _print_inspection(inspection: Inspection) -> None:
         console.print(_table(inspection))
     for entry in series:
         for problem in entry.problems:
-            say(f"Problem: {entry.description or entry.series}: {problem}", style="yellow")
+            say(f"Problem: {entry.modality} {_name(entry)}: {problem}", style="yellow")
     for problem in inspection.problems:
         say(f"Problem: {problem}", style="yellow")
     for left in inspection.left_out:
@@ -144,13 +145,25 @@ def _table(inspection: Inspection) -> Table:
 
 def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
     mm = " x ".join(f"{value:.4g}" for value in entry.spacing)
-    name = " ".join(part for part in (entry.description, entry.body_part, entry.view) if part) or entry.series
     plane = f"{entry.plane} {entry.orientation}".strip()
     if entry.obliquity >= 1:
         plane += f", {entry.obliquity:.0f} deg oblique"
     slices = str(entry.slices) if entry.kind == "volume" else "image"
     kind = entry.modality or "unknown"
-    return date or "-", kind, name, slices, f"{entry.size[0]} x {entry.size[1]}", mm or "-", plane or "-", entry.units
+    return (
+        date or "-",
+        kind,
+        _name(entry),
+        slices,
+        f"{entry.size[0]} x {entry.size[1]}",
+        mm or "-",
+        plane or "-",
+        entry.units,
+    )
+
+
+def _name(entry: InspectedSeries) -> str:
+    return " ".join(part for part in (entry.description, entry.body_part, entry.view) if part) or entry.series
 
 
 def _count(number: int, noun: str) -> str:

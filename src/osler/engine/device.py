@@ -6,6 +6,7 @@ value of 65504, and turn into infinities.
 
 from __future__ import annotations
 
+import platform
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 import torch
@@ -70,10 +71,18 @@ def choose_dtype(name: str = "auto", *, device: torch.device) -> Choice[torch.dt
             return Choice(torch.bfloat16, "the GPU has bfloat16 arithmetic")
         return Choice(torch.float32, "the GPU has no bfloat16 arithmetic")
     if has_fast_bfloat16():
-        return Choice(torch.bfloat16, "the CPU has bfloat16 kernels")
-    return Choice(torch.float32, "the CPU has no fast bfloat16 kernels")
+        return Choice(torch.bfloat16, "the CPU has bfloat16 instructions")
+    return Choice(torch.float32, "the CPU has no bfloat16 instructions")
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether oneDNN has bfloat16 kernels for this CPU (AVX-512, AMX or Arm BF16)."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether this CPU multiplies bfloat16 by instructions of its own (AVX-512 BF16, AMX, Arm BF16).
+
+    oneDNN says yes to any AVX-512, but without these instructions it computes
+    by way of float32, more slowly than in float32 itself.
+    """
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

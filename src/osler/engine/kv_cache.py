@@ -188,6 +188,7 @@ class KVCache:
         times_S = torch.arange(end - keys.shape[2], end, device=keys.device)
         return keys, values, (times_S - self.padding_B[:, None]).clamp_min(-1)
 
+    @torch.inference_mode()
     def mark(self) -> CachePoint:
         """Remembers the present length, so that `rewind` can come back to it."""
         windows = {}
@@ -197,6 +198,7 @@ class KVCache:
                 windows[index] = (layer.keys_BKSH[:, :, kept].clone(), layer.values_BKSH[:, :, kept].clone())
         return CachePoint(self.length, windows)
 
+    @torch.inference_mode()
     def rewind(self, point: CachePoint, *, planned: int) -> None:
         """Forgets everything after a mark.
 
@@ -216,6 +218,7 @@ class KVCache:
         self.planned = planned
 
     @classmethod
+    @torch.inference_mode()
     def stack(cls, caches: Sequence[KVCache], *, planned: int) -> KVCache:
         """Joins caches of single rows into one batch, padded on the left.
 

@@ -1,4 +1,4 @@
-"""One forward pass at a time, by the fastest way that this machine and model have.
+"""One forward pass at a time: the next part of a prompt, or one token of each row.
 
 Legend: B rows, L tokens, N images, T soft tokens of an image, D width, V vocabulary.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from osler.engine.device import Choice
-from osler.engine.fast_decoder import FastDecoder, Packing
 from osler.engine.kv_cache import KVCache
 from osler.model.osler import Osler, image_blocks
 
@@ -18,13 +16,10 @@ class Runner:
 
     Args:
         model: The network, in evaluation mode.
-        packing: From `osler.engine.fast_decoder.choose_packing`.
     """
 
-    def __init__(self, model: Osler, *, packing: Choice[Packing]) -> None:
+    def __init__(self, model: Osler) -> None:
         self.model = model
-        self.packing = packing
-        self._fast = FastDecoder(model.decoder) if packing.value == "packed" else None
 
     @property
     def device(self) -> torch.device:
@@ -53,9 +48,13 @@ class Runner:
         blocks = None
         if features_NTD is not None:
             blocks = image_blocks(token_ids_1L, image_token=self.model.config.tokens.image)
-        x_1LD = self.model.embed(token_ids_1L, features_NTD)
-        hidden_1LD = self._hidden(x_1LD, positions_BL=positions_1L, cache=cache, image_blocks_BL=blocks)
-        return self._logits(hidden_1LD[:, -1:])[:, 0]
+        hidden_1LD = self.model.decoder(
+            self.model.embed(token_ids_1L, features_NTD),
+            positions_BL=positions_1L,
+            cache=cache,
+            image_blocks_BL=blocks,
+        )
+        return self.model.logits(hidden_1LD[:, -1:])[:, 0]
 
     @torch.inference_mode()
     def step(self, token_ids_B: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
@@ -63,20 +62,9 @@ class Runner:
         positions_B = torch.full_like(token_ids_B, cache.length, device=self.device)
         if cache.padding_B is not None:
             positions_B = positions_B - cache.padding_B
-        x_B1D = self.model.decoder.embed(token_ids_B[:, None].to(self.device))
-        hidden_B1D = self._hidden(x_B1D, positions_BL=positions_B[:, None], cache=cache, image_blocks_BL=None)
-        return self._logits(hidden_B1D)[:, 0]
-
-    def _hidden(
-        self,
-        x_BLD: torch.Tensor,
-        *,
-        positions_BL: torch.Tensor,
-        cache: KVCache,
-        image_blocks_BL: torch.Tensor | None,
-    ) -> torch.Tensor:
-        decoder = self._fast.forward if self._fast is not None else self.model.decoder
-        return decoder(x_BLD, positions_BL=positions_BL, cache=cache, image_blocks_BL=image_blocks_BL)
-
-    def _logits(self, hidden_BLD: torch.Tensor) -> torch.Tensor:
-        return self._fast.logits(hidden_BLD) if self._fast is not None else self.model.logits(hidden_BLD)
+        hidden_B1D = self.model.decoder(
+            self.model.decoder.embed(token_ids_B[:, None].to(self.device)),
+            positions_BL=positions_B[:, None],
+            cache=cache,
+        )
+        return self.model.logits(hidden_B1D)[:, 0]

@@ -67,7 +67,7 @@ class KeyView:
             first = 0 if self.window is None or L == 1 else max(0, S - L + start - self.window + 1)
             yield slice(start, stop), slice(first, min(S, S - L + stop + self.reach))
 
-    def mask(self, queries: slice, *, keys: slice) -> Tensor:
+    def mask(self, queries: slice, keys: slice) -> Tensor:
         """Returns (B, 1, T, U): what to add to the scores of a tile.
 
         The mask of an input of one tile is kept for the other layers.
@@ -127,7 +127,7 @@ def attend(
             q_BNLH[:, :, queries],
             k_BKSH[:, :, keys],
             v_BKSH[:, :, keys],
-            mask=view.mask(queries, keys=keys),
+            mask=view.mask(queries, keys),
             scale=scale,
             softcap=softcap,
         )
@@ -159,7 +159,7 @@ def _attend_tile(
         # Ten times faster than repeated keys for one token on a CPU, with the same result.
         q_BKtH = q_BNTH.unflatten(1, (-1, groups)).flatten(2, 3)
         if mask is not None:
-            mask = mask.repeat(1, 1, groups, 1)
+            mask = mask.expand(-1, -1, groups, -1) if T == 1 else mask.repeat(1, 1, groups, 1)
         return F.scaled_dot_product_attention(q_BKtH, k_BKUH, v_BKUH, attn_mask=mask, scale=scale).reshape(q_BNTH.shape)
     return F.scaled_dot_product_attention(q_BNTH, k_BKUH, v_BKUH, attn_mask=mask, scale=scale, enable_gqa=groups > 1)
 

@@ -40,6 +40,8 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab, config.width)
         self.layers = nn.ModuleList(DecoderLayer(config, index=i) for i in range(config.layers))
         self.norm = RMSNorm(config.width, eps=config.norm_eps)
+        # Set by `osler.model.pack`; without one the embedding is the head.
+        self.head: nn.Module | None = None
 
     def embed(self, token_ids_BL: Tensor) -> Tensor:
         """Looks up scaled embeddings, (B, L, D)."""
@@ -86,7 +88,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden_BLD: Tensor) -> Tensor:
         """Scores the vocabulary with the tied embedding, (B, L, V)."""
-        logits_BLV = F.linear(hidden_BLD, self.embed_tokens.weight)
+        logits_BLV = F.linear(hidden_BLD, self.embed_tokens.weight) if self.head is None else self.head(hidden_BLD)
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else torch.tanh(logits_BLV / cap) * cap
 
@@ -212,20 +214,28 @@ class Attention(nn.Module):
 
     def forward(self, x_BLD: Tensor, *, step: ForwardStep) -> Tensor:
         """Returns what the tokens gather from the keys they see, (B, L, D)."""
+        q_BNLH, k_BKSH, v_BKSH = self.project(x_BLD, rotation=step.rotations[self.kind])
+        keys_BS = None
+        if step.cache is not None:
+            k_BKSH, v_BKSH, keys_BS = step.cache.update(self.index, k_BKSH, v_BKSH)
+        view = step.view(self.kind, keys=k_BKSH.shape[2], keys_BS=keys_BS)
+        out_BNLH = attend(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view, scale=self.scale, softcap=self.softcap)
+        return self.o_proj(out_BNLH.transpose(1, 2).flatten(2))
+
+    def project(self, x_BLD: Tensor, *, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Computes queries (B, N, L, H), keys and values (B, K, L, H), normalized and rotated.
+
+        Args:
+            x_BLD: The stream after its norm.
+            rotation: Cosine and sine, each (B, 1, L, H).
+        """
         q_BNLH, k_BKLH, v_BKLH = (
             projection(x_BLD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         if self.q_norm is not None and self.k_norm is not None:
             q_BNLH, k_BKLH = self.q_norm(q_BNLH), self.k_norm(k_BKLH)
-        cos_B1LH, sin_B1LH = step.rotations[self.kind]
-        q_BNLH = rotate(q_BNLH, cos_B1LH=cos_B1LH, sin_B1LH=sin_B1LH)
-        k_BKSH, v_BKSH, keys_BS = rotate(k_BKLH, cos_B1LH=cos_B1LH, sin_B1LH=sin_B1LH), v_BKLH, None
-        if step.cache is not None:
-            k_BKSH, v_BKSH, keys_BS = step.cache.update(self.index, k_BKSH, v_BKSH)
-        view = step.view(self.kind, keys=k_BKSH.shape[2], keys_BS=keys_BS)
-        out_BNLH = attend(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view, scale=self.scale, softcap=self.softcap)
-        return self.o_proj(out_BNLH.transpose(1, 2).flatten(2))
+        return rotate(q_BNLH, rotation=rotation), rotate(k_BKLH, rotation=rotation), v_BKLH
 
 
 class MLP(nn.Module):

@@ -28,5 +28,15 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_D: Tensor) -> Tensor:
         """Returns ``x`` normalized along its last axis, same shape and dtype."""
-        scale_D = 1.0 + self.weight.float()
-        return F.rms_norm(x_D.float(), scale_D.shape, scale_D, self.eps).to(x_D.dtype)
+        return normalize(x_D, scale_D=1.0 + self.weight.float(), eps=self.eps)
+
+
+def normalize(x_D: Tensor, *, scale_D: Tensor, eps: float) -> Tensor:
+    """Divides by the root mean square of the last axis and scales, in float32.
+
+    Args:
+        x_D: Any dtype; the result has the same.
+        scale_D: float32, of a shape that broadcasts to that of ``x_D``.
+        eps: Added to the mean square.
+    """
+    return (F.rms_norm(x_D.float(), x_D.shape[-1:], eps=eps) * scale_D).to(x_D.dtype)

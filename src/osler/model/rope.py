@@ -34,10 +34,15 @@ def rotary_table(
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
-def rotate(x_BNLH: Tensor, *, cos_B1LH: Tensor, sin_B1LH: Tensor) -> Tensor:
+def rotate(x_BNLH: Tensor, *, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotates heads by the angles of their positions.
 
     ``x * cos + (second half, first half) * signed sin``: the same products and
     the same roundings as ``x * cos + rotate_half(x) * sin``, one kernel fewer.
+
+    Args:
+        x_BNLH: Queries or keys.
+        rotation: Cosine and signed sine, each (B, 1, L, H), from `rotary_table`.
     """
+    cos_B1LH, sin_B1LH = rotation
     return x_BNLH * cos_B1LH + x_BNLH.roll(x_BNLH.shape[-1] // 2, dims=-1) * sin_B1LH

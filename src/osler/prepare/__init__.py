@@ -16,7 +16,6 @@ from osler.prepare.inputs import MAX_QUESTION, ModelInputs, assemble, first_turn
 from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.resize import PixelMap
 from osler.prepare.sampling import pick_slices
-from osler.prepare.view import contact_sheet, edge_letters, tile_picture
 
 __all__ = [
     "MAX_QUESTION",
@@ -33,8 +32,6 @@ __all__ = [
     "Turn",
     "assemble",
     "chat_text",
-    "contact_sheet",
-    "edge_letters",
     "first_turn",
     "pick_slices",
     "prepare_images",
@@ -43,5 +40,4 @@ __all__ = [
     "render_chat",
     "require_same",
     "thinking_system",
-    "tile_picture",
 ]

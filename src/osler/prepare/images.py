@@ -20,7 +20,6 @@ from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import ShownSeries, slice_numbers
 from osler.prepare.resize import PixelMap, fit, pixel_map
 from osler.prepare.sampling import pick_slices, share_budget
-from osler.prepare.scope import few_slices_warning
 from osler.prepare.windows import (
     FiniteRange,
     color_to_rgb,
@@ -35,8 +34,9 @@ from osler.study import Image, LeftOut, Series, Study, UsedSeries, Volume
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much is done and how much there is."""
 
-_AT_ONCE = 16
-_WHOLE_VOXELS = 2**27
+# Readers decode over all cores within one call, so a call asks for much: 128 slices of 512x512.
+_READ_VOXELS = 2**25
+_WHOLE_VOXELS = 2**26
 _MOST_PADDED = 2**28
 _LEAST_SIDE = 16
 
@@ -69,13 +69,27 @@ class _Entry:
     series: Series
     timepoint: int
     date: dt.date | None
-    share: int
     picks: tuple[int, ...]
     plan: PixelMap
 
     @property
     def name(self) -> str:
         return series_name(self.series)
+
+    @property
+    def count(self) -> int:
+        return len(self.picks) or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where the images of a series go, and whom to tell."""
+
+    out: np.ndarray
+    start: int
+    total: int
+    report: Progress
+    pool: ThreadPoolExecutor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,21 +115,22 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
         RequestError: If the network takes no images.
     """
     entries, left_out = _plan(study, preprocess=preprocess)
-    total = sum(len(entry.picks) or 1 for entry in entries)
+    total = sum(entry.count for entry in entries)
     size = preprocess.image_size
     rgb = np.empty((total, size, size, 3), dtype=np.uint8)
     used: list[UsedSeries] = []
     warnings: list[str] = list(study.problems)
-    done = 0
+    start = 0
+    report = progress or (lambda stage, done, total: None)
+    if total:
+        report("images", 0, total)
     with ThreadPoolExecutor(max_workers=_workers()) as pool:
         for entry in entries:
-            count = len(entry.picks) or 1
-            tone, notes = _render(entry, rgb[done : done + count], preprocess=preprocess, pool=pool)
-            done += count
+            place = _Place(out=rgb[start : start + entry.count], start=start, total=total, report=report, pool=pool)
+            tone, notes = _render(entry, place, preprocess=preprocess)
+            start += entry.count
             warnings.extend(notes)
-            used.append(_used(entry, view=tone.view, tokens=count * preprocess.image_tokens))
-            if progress:
-                progress("images", done, total)
+            used.append(_used(entry, view=tone.view, tokens=entry.count * preprocess.image_tokens))
     shown = _shown_series(entries)
     return PreparedImages(
         pixels=PixelBatches(rgb=rgb, preprocess=preprocess),
@@ -157,7 +172,7 @@ def _plan(study: Study, *, preprocess: Preprocess) -> tuple[list[_Entry], list[L
         if len(picks) < count:
             left_out.append(_slices_left_out(series, shown=len(picks), count=count, sampling=preprocess.sampling))
         plan = _fit_plan(series, preprocess=preprocess)
-        entries.append(_Entry(series=series, timepoint=index, date=point.date, share=share, picks=picks, plan=plan))
+        entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=picks, plan=plan))
     return entries, left_out
 
 
@@ -183,16 +198,13 @@ def _fit_plan(series: Series, *, preprocess: Preprocess) -> PixelMap:
     return plan
 
 
-def _render(
-    entry: _Entry, out: np.ndarray, *, preprocess: Preprocess, pool: ThreadPoolExecutor
-) -> tuple[_Tone, list[str]]:
-    """Fills ``out`` with the images of one series; returns how they were shown and what to say."""
+def _render(entry: _Entry, place: _Place, *, preprocess: Preprocess) -> tuple[_Tone, list[str]]:
+    """Fills a place with the images of one series; returns how they were shown and what to say."""
     notes = [f"{entry.name}: {problem}" for problem in entry.series.problems]
     if isinstance(entry.series, Volume):
-        tone, extent = _render_volume(entry, entry.series, out, preprocess=preprocess, pool=pool)
-        notes.extend(few_slices_warning(entry.series.pixels.shape[0], name=entry.name))
+        tone, extent = _render_volume(entry, entry.series, place, preprocess=preprocess)
     else:
-        tone, extent = _render_image(entry, entry.series, out, preprocess=preprocess)
+        tone, extent = _render_image(entry, entry.series, place, preprocess=preprocess)
     if extent.bad:
         notes.append(
             f"{entry.name}: {extent.bad} of {extent.values} values are NaN or infinite; "
@@ -206,15 +218,15 @@ def _render(
 
 
 def _render_volume(
-    entry: _Entry, volume: Volume, out: np.ndarray, *, preprocess: Preprocess, pool: ThreadPoolExecutor
+    entry: _Entry, volume: Volume, place: _Place, *, preprocess: Preprocess
 ) -> tuple[_Tone, FiniteRange]:
     extent = FiniteRange()
     if len(volume.pixels.shape) == 4:
         tone = _Tone(view="color", to_rgb=color_to_rgb, low=0, high=255)
-        extent = _show(_chunks(volume, entry.picks), out, entry=entry, tone=tone, extent=extent, pool=pool)
+        extent = _show(_chunks(volume, entry.picks), place, entry=entry, tone=tone)
     elif volume.units == "HU":
         tone = _ct_tone(preprocess)
-        extent = _show(_chunks(volume, entry.picks), out, entry=entry, tone=tone, extent=extent, pool=pool)
+        extent = _show(_chunks(volume, entry.picks), place, entry=entry, tone=tone)
     else:
         whole = volume.read() if int(np.prod(volume.pixels.shape)) <= _WHOLE_VOXELS else None
         everything = range(volume.pixels.shape[0])
@@ -224,12 +236,12 @@ def _render_volume(
         extent.require_some(entry.name)
         tone = _range_tone(extent.low, extent.high, view="min-max")
         chunks = _chunks(volume, entry.picks, whole=whole)
-        _show(chunks, out, entry=entry, tone=tone, extent=FiniteRange(), pool=pool)
+        _show(chunks, place, entry=entry, tone=tone)
     extent.require_some(entry.name)
     return tone, extent
 
 
-def _render_image(entry: _Entry, image: Image, out: np.ndarray, *, preprocess: Preprocess) -> tuple[_Tone, FiniteRange]:
+def _render_image(entry: _Entry, image: Image, place: _Place, *, preprocess: Preprocess) -> tuple[_Tone, FiniteRange]:
     values = image.read()
     require_numbers(values, name=entry.name)
     extent = FiniteRange().including(values)
@@ -244,7 +256,8 @@ def _render_image(entry: _Entry, image: Image, out: np.ndarray, *, preprocess: P
         filled = fill(values, low=extent.low, high=extent.high)
         low, high, view = grey_range(filled, image=image, preprocess=preprocess)
         tone = _range_tone(low, high, view=view)
-    fit(tone.to_rgb(fill(values, low=tone.low, high=tone.high)), plan=entry.plan, out=out[0])
+    fit(tone.to_rgb(fill(values, low=tone.low, high=tone.high)), plan=entry.plan, out=place.out[0])
+    place.report("images", place.start + 1, place.total)
     return tone, extent
 
 
@@ -266,29 +279,25 @@ def _chunks(
     volume: Volume, picks: Sequence[int], *, whole: np.ndarray | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields where a chunk of slices starts among ``picks``, and the chunk."""
-    for start in range(0, len(picks), _AT_ONCE):
-        some = list(picks[start : start + _AT_ONCE])
+    at_once = max(1, _READ_VOXELS // int(np.prod(volume.pixels.shape[1:])))
+    for start in range(0, len(picks), at_once):
+        some = list(picks[start : start + at_once])
         yield start, volume.read(slices=some) if whole is None else whole[some]
 
 
-def _show(
-    chunks: Iterator[tuple[int, np.ndarray]],
-    out: np.ndarray,
-    *,
-    entry: _Entry,
-    tone: _Tone,
-    extent: FiniteRange,
-    pool: ThreadPoolExecutor,
-) -> FiniteRange:
-    """Shows and resizes chunks of slices into ``out``; returns the range of what was read."""
+def _show(chunks: Iterator[tuple[int, np.ndarray]], place: _Place, *, entry: _Entry, tone: _Tone) -> FiniteRange:
+    """Shows and resizes chunks of slices; returns the range of what was read."""
 
-    def one(place: int, values: np.ndarray) -> None:
-        fit(tone.to_rgb(fill(values, low=tone.low, high=tone.high)), plan=entry.plan, out=out[place])
+    def one(index: int, values: np.ndarray) -> None:
+        fit(tone.to_rgb(fill(values, low=tone.low, high=tone.high)), plan=entry.plan, out=place.out[index])
 
+    extent = FiniteRange()
     for start, chunk in chunks:
         require_numbers(chunk, name=entry.name)
         extent = extent.including(chunk)
-        list(pool.map(one, range(start, start + len(chunk)), chunk))
+        shown = place.pool.map(one, range(start, start + len(chunk)), chunk)
+        for done, _ in enumerate(shown, start=place.start + start + 1):
+            place.report("images", done, place.total)
     return extent
 
 
@@ -299,7 +308,7 @@ def _shown_series(entries: Sequence[_Entry]) -> tuple[ShownSeries, ...]:
         ShownSeries(
             timepoint=ranks[entry.timepoint],
             date=entry.date,
-            images=len(entry.picks) or 1,
+            images=entry.count,
             kind="volume" if entry.picks else "image",
         )
         for entry in entries

@@ -77,7 +77,8 @@ class ShownImage:
         slice: Index along the volume (0-based), ``None`` for a single image.
         number: The n of ``SLICE n`` in the prompt, ``None`` for a single image.
         origin: File and instance, if known.
-        pixel_map: File pixels to the network's pixels.
+        pixel_map: Pixels of the series to the network's pixels; the file's are those but for
+            `SliceOrigin.shift`.
         affine: The series' voxel-to-patient map, if it has one.
     """
 
@@ -97,11 +98,18 @@ class ShownImage:
 
     def to_file(self, box: Box2D) -> Box2D:
         """Maps a box in the network's pixels to file pixels."""
-        return self.pixel_map.to_file(box)
+        column, row = self._shift
+        return _moved(self.pixel_map.to_file(box), column=column, row=row)
 
     def to_model(self, box: Box2D) -> Box2D:
         """Maps a box in file pixels to the network's pixels."""
-        return self.pixel_map.to_model(box)
+        column, row = self._shift
+        return self.pixel_map.to_model(_moved(box, column=-column, row=-row))
+
+    @property
+    def _shift(self) -> tuple[float, float]:
+        """From a pixel of the series to that of the file: not zero where a tilted stack was straightened."""
+        return self.origin.shift if self.origin is not None else (0.0, 0.0)
 
     def to_patient(self, box: Box2D) -> Box3D:
         """Maps a box in the network's pixels to patient LPS mm, one slice thick.
@@ -113,7 +121,7 @@ class ShownImage:
             raise GeometryError(
                 f"Series {self.series!r} has no place in the patient.", next_step="Use the box in file pixels."
             )
-        return self.to_file(box).to_box3d(affine=self.affine, slice_index=self.slice or 0)
+        return self.pixel_map.to_file(box).to_box3d(affine=self.affine, slice_index=self.slice or 0)
 
     def from_patient(self, box: Box3D) -> Box2D:
         """Maps a patient box (LPS mm) to the network's pixels of this image, whatever its depth.
@@ -124,4 +132,9 @@ class ShownImage:
         if self.affine is None:
             raise GeometryError(f"Series {self.series!r} has no place in the patient.")
         voxel = box.to_voxel(self.affine)
-        return self.to_model(Box2D(x0=voxel.low[0], y0=voxel.low[1], x1=voxel.high[0], y1=voxel.high[1]))
+        edges = Box2D(x0=voxel.low[0], y0=voxel.low[1], x1=voxel.high[0], y1=voxel.high[1])
+        return self.pixel_map.to_model(edges)
+
+
+def _moved(box: Box2D, *, column: float, row: float) -> Box2D:
+    return Box2D(x0=box.x0 + column, y0=box.y0 + row, x1=box.x1 + column, y1=box.y1 + row, frame=box.frame)

@@ -61,21 +61,17 @@ def share_equally(counts: Sequence[int], *, places: int) -> tuple[int, ...]:
         places: Places to share.
 
     Returns:
-        Places of each volume, at most its count. One-by-one remainders go to the first volumes.
+        Places of each volume, at most its count; cut volumes differ by one place at most, the longer
+        ones having it.
 
     Example:
         >>> share_equally((10, 200, 300), places=85)
-        (10, 38, 37)
+        (10, 37, 38)
     """
     shares = [0] * len(counts)
-    open_ = [index for index, count in enumerate(counts) if count > 0]
-    while places > 0 and open_:
-        each, extra = divmod(places, len(open_))
-        for rank, index in enumerate(open_):
-            given = min(counts[index] - shares[index], each + (rank < extra))
-            shares[index] += given
-            places -= given
-        open_ = [index for index in open_ if shares[index] < counts[index]]
+    for rank, index in enumerate(sorted(range(len(counts)), key=lambda index: counts[index])):
+        shares[index] = min(counts[index], places // (len(counts) - rank))
+        places -= shares[index]
     return tuple(shares)
 
 

@@ -18,14 +18,13 @@ _KINDS = {
 _WORDS = {
     "X-ray": re.compile(r"\bx[- ]?rays?\b|\bradiographs?\b|\bcxrs?\b|\bmammogra(?:m|ms|phy)\b", re.IGNORECASE),
     "CT": re.compile(r"\bCTs?\b|(?i:\bcomputed tomograph(?:y|ies)\b|\bct scans?\b)"),
-    "MR": re.compile(r"\bMRI?s?\b|(?i:\bmagnetic resonance\b|\bmri?(?: scans?)?\b)"),
+    "MR": re.compile(r"\bMR\b|(?i:\bmris?\b|\bmr scans?\b|\bmagnetic resonance\b)"),
     "PET": re.compile(r"\bPET\b"),
     "ultrasound": re.compile(r"\bultrasounds?\b|\bsonogra(?:m|ms|phy)\b", re.IGNORECASE),
     "pathology": re.compile(
         r"\bhistolog\w*\b|\bpathology slides?\b|\bwhole[- ]slide\b|\bmicroscop\w*\b", re.IGNORECASE
     ),
 }
-_LEAST_SLICES = 5
 
 
 def named_kinds(question: str) -> frozenset[str]:
@@ -55,14 +54,6 @@ def scope_warnings(question: str, *, study: Study | None, modalities: Sequence[s
     if named and known and "" not in modalities and not named & known:
         return (f"The question speaks of {_listed(named)}, but the data is {_listed(known)}.",)
     return ()
-
-
-def few_slices_warning(count: int, *, name: str) -> tuple[str, ...]:
-    """Says that a volume has fewer slices than published models were trained on."""
-    if count >= _LEAST_SLICES:
-        return ()
-    noun = "slice" if count == 1 else "slices"
-    return (f"{name} has {count} {noun}; models were trained on volumes of at least {_LEAST_SLICES}.",)
 
 
 def _listed(kinds: frozenset[str]) -> str:

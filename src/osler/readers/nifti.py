@@ -308,7 +308,12 @@ def _survey(blob: Blob, *, size: tuple[int, int, int], need: int) -> Survey | No
             f"{blob.name} is truncated or damaged: its voxels end early ({str(error)[:120]}).",
             next_step="Copy or export it again.",
         ) from error
-    ends = sorted((low * slope + intercept, high * slope + intercept)) if low <= high else (0.0, 0.0)
+    if low > high:
+        raise DataError(
+            f"{blob.name} has no finite voxel: all {bad:,} are NaN or infinite.",
+            next_step="Check how the file was written.",
+        )
+    ends = sorted((low * slope + intercept, high * slope + intercept))
     return Survey(low=ends[0], high=ends[1], not_finite=bad)
 
 

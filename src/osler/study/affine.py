@@ -51,7 +51,7 @@ class Affine:
         if not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
             raise GeometryError(f"An affine whose last row is {matrix[3].tolist()!r}.", allowed="It must be 0 0 0 1.")
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-        if (lengths < 1e-9).any() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-4:
+        if (lengths < 1e-9).any() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
             raise GeometryError(
                 f"An affine that is flat: spacing {lengths.tolist()!r} mm.",
                 allowed="Three independent axes with spacing above zero.",

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from osler.study.boxes import Box2D, Box3D
 from osler.study.pixels import LeftOut
 
@@ -161,11 +163,16 @@ def _plain(entry: Any) -> dict[str, Any]:
     for name in entry.__dataclass_fields__:
         value = getattr(entry, name)
         if isinstance(value, Box2D):
-            record[name] = {"x0": value.x0, "y0": value.y0, "x1": value.x1, "y1": value.y1}
+            record[name] = {edge: _bare(getattr(value, edge)) for edge in ("x0", "y0", "x1", "y1")}
         elif isinstance(value, Box3D):
-            record["mm"] = {"low": list(value.low), "high": list(value.high)}
-        elif isinstance(value, tuple):
-            record[name] = list(value)
+            record["mm"] = {"low": _bare(value.low), "high": _bare(value.high)}
         elif value is not None and value != "":
-            record[name] = value
+            record[name] = _bare(value)
     return record
+
+
+def _bare(value: Any) -> Any:
+    """NumPy numbers as Python's and tuples as lists: what JSON can hold."""
+    if isinstance(value, tuple):
+        return [_bare(entry) for entry in value]
+    return value.item() if isinstance(value, np.generic) else value

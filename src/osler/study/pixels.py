@@ -4,8 +4,8 @@ Pixels are read when they are asked for. A reader hands over a `PixelSource`;
 `inspect` on a thousand series then costs headers only, and a question on 85
 of 500 slices decodes 85.
 
-Array layout: a volume is ``(slice, row, column)``, an image ``(row, column)``
-or ``(row, column, 3)``. An affine takes ``(column, row, slice)``.
+Array layout: a volume is ``(slice, row, column)``, an image ``(row, column)``;
+in color, three channels come last. An affine takes ``(column, row, slice)``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PixelSource(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(slice, row, column)`` or ``(row, column[, 3])``."""
+        """``(slice, row, column[, 3])`` or ``(row, column[, 3])``."""
         ...
 
     def read(self, *, slices: Sequence[int] | None = None) -> np.ndarray:
@@ -71,7 +71,8 @@ class Window:
     @classmethod
     def from_center_width(cls, *, center: float, width: float) -> Window:
         """The window of DICOM's linear function by center and width (PS3.3 C.11.2.1.2)."""
-        width = max(width, 1.0 + 1e-6)
+        if width <= 1:  # a threshold; 1/64 is the least step that float32 keeps apart up to 2**17
+            return cls(low=center - 0.5, high=center - 0.5 + 1 / 64)
         return cls(low=center - 0.5 - (width - 1) / 2, high=center - 0.5 + (width - 1) / 2)
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
@@ -107,7 +108,8 @@ class Volume:
     Args:
         series: Identifier within the study: the Series Instance UID (with ``#n`` behind it where
             one series holds several volumes), or the file name.
-        pixels: The source, shape ``(slice, row, column)``; slices lie along the normal.
+        pixels: The source, shape ``(slice, row, column)``, in color ``(slice, row, column, 3)``;
+            slices lie along the normal.
         affine: Voxel ``(column, row, slice)`` to patient LPS mm.
         modality: DICOM modality such as ``"CT"`` or ``"MR"``; empty if unknown.
         units: ``"HU"`` for CT, else ``"arbitrary"``.
@@ -136,7 +138,7 @@ class Volume:
     @property
     def shape(self) -> tuple[int, int, int]:
         """``(slices, rows, columns)``."""
-        slices, rows, columns = self.pixels.shape
+        slices, rows, columns = self.pixels.shape[:3]
         return slices, rows, columns
 
     @property

@@ -12,6 +12,7 @@ from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
 from osler.study import Answer, Study
+from osler.weights.catalog import find_model
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage, steps done and steps in all (0: unknown)."""
@@ -71,6 +72,7 @@ def ask(
         OslerError: If the question, the files or the model are at fault.
     """
     check_question(request.question)
+    find_model(request.model)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from osler.weights.catalog import CatalogEntry, catalog
+    from osler.weights.catalog import CatalogEntry, list_models
     from osler.weights.checkpoint import Checkpoint, load_checkpoint
     from osler.weights.embedded import embedded_gguf, verify_embedded
     from osler.weights.gguf_config import config_from_gguf
     from osler.weights.gguf_file import GgufFile, read_gguf
     from osler.weights.huggingface import load_huggingface, save_huggingface
-    from osler.weights.lora import add_lora, load_adapter, merge_lora, save_adapter
+    from osler.weights.lora import LoraConfig, add_lora, load_adapter, merge_lora, save_adapter
+    from osler.weights.osler_folder import save_osler_folder
     from osler.weights.tokenizer import GemmaTokenizer, TextStream
 
 _HOMES = {
@@ -22,18 +23,20 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "GemmaTokenizer": "tokenizer",
     "GgufFile": "gguf_file",
+    "LoraConfig": "lora",
     "TextStream": "tokenizer",
     "add_lora": "lora",
-    "catalog": "catalog",
     "config_from_gguf": "gguf_config",
     "embedded_gguf": "embedded",
     "load_adapter": "lora",
     "load_checkpoint": "checkpoint",
+    "list_models": "catalog",
     "load_huggingface": "huggingface",
     "merge_lora": "lora",
     "read_gguf": "gguf_file",
     "save_adapter": "lora",
     "save_huggingface": "huggingface",
+    "save_osler_folder": "osler_folder",
     "verify_embedded": "embedded",
 }
 
@@ -42,11 +45,12 @@ __all__ = [
     "Checkpoint",
     "GemmaTokenizer",
     "GgufFile",
+    "LoraConfig",
     "TextStream",
     "add_lora",
-    "catalog",
     "config_from_gguf",
     "embedded_gguf",
+    "list_models",
     "load_adapter",
     "load_checkpoint",
     "load_huggingface",
@@ -54,6 +58,7 @@ __all__ = [
     "read_gguf",
     "save_adapter",
     "save_huggingface",
+    "save_osler_folder",
     "verify_embedded",
 ]
 

@@ -4,8 +4,10 @@ Notable points:
 
 - The merges are not in a GGUF file. They follow from the vocabulary: every
   split of a piece into two pieces, in the order of the pieces' ids.
-- Runs of newlines, tabs and spaces and some HTML tags are units that are
-  matched first, longest first, as SentencePiece's user-defined symbols are.
+- Runs of newlines and tabs and some HTML tags are units that are matched
+  first, longest first, as SentencePiece's user-defined symbols are.
+- Runs of spaces are merged like words, as in `transformers`. Up to 31 spaces
+  that is what SentencePiece does; of longer runs it takes 31 first.
 - Text from a user never yields a control token: with ``specials="text"`` the
   string ``<start_of_turn>`` is seven ordinary pieces. Control pieces take no part in
   merges, so no text can spell one.
@@ -28,11 +30,12 @@ from osler.weights.tokenizer_files import Vocabulary, read_vocabulary, write_tok
 Specials = Literal["parse", "text"]
 
 _SPACE = "\u2581"
-_NORMAL, _CONTROL, _USER = 1, 3, 4
+_NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4
 _IMAGE = "<image_soft_token>"
 # User-defined in some files' vocabularies, but with a meaning to the model.
 _GUARDED = ("[multimodal]", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", _IMAGE, "<mask>")
 _UNUSED = re.compile(r"<unused\d+>")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class GemmaTokenizer:
@@ -63,8 +66,14 @@ class GemmaTokenizer:
                 allowed="Gemma's is 'llama' (SentencePiece).",
                 next_step="Use a Gemma 2 or Gemma 3 model.",
             )
-        kinds = tuple(int(kind) for kind in file.value("tokenizer.ggml.token_type"))
-        return cls.from_vocabulary(Vocabulary(pieces=tuple(file.value("tokenizer.ggml.tokens")), kinds=kinds))
+        pieces, kinds = file.value("tokenizer.ggml.tokens"), file.value("tokenizer.ggml.token_type")
+        try:
+            vocabulary = Vocabulary(pieces=tuple(pieces), kinds=tuple(int(kind) for kind in kinds))
+            return cls.from_vocabulary(vocabulary)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"The vocabulary of {str(file.path)!r} does not parse: {error}.", next_step="Copy the file again."
+            ) from error
 
     @classmethod
     def from_folder(cls, folder: Path) -> GemmaTokenizer:
@@ -83,10 +92,14 @@ class GemmaTokenizer:
             _SPACE * len(piece) if kind == _USER and not piece.strip(" ") else piece
             for piece, kind in zip(vocabulary.pieces, kinds, strict=True)
         ]
-        normal = {piece: None for piece, kind in zip(pieces, kinds, strict=True) if kind == _NORMAL}
+        mergeable = {
+            piece: None
+            for piece, kind in zip(pieces, kinds, strict=True)
+            if kind == _NORMAL or (kind == _USER and not piece.strip(_SPACE))
+        }
         model = models.BPE(
             vocab={piece: number for number, piece in enumerate(pieces)},
-            merges=_merges(normal) if vocabulary.merges is None else _only(vocabulary.merges, normal=normal),
+            merges=_merges(mergeable) if vocabulary.merges is None else _only(vocabulary.merges, mergeable=mergeable),
             unk_token="<unk>",
             fuse_unk=True,
             byte_fallback=True,
@@ -142,10 +155,14 @@ class GemmaTokenizer:
         """Whether an id stands for a control token and not for text."""
         return token in self._controls
 
+    def control_pieces(self) -> tuple[str, ...]:
+        """Returns the names of all control tokens."""
+        return tuple(self._parse.id_to_token(token) or "" for token in sorted(self._controls))
+
     def bytes_of(self, token: int) -> bytes:
         """Returns the UTF-8 bytes that an id stands for; none for an id outside the vocabulary."""
         if token not in self._bytes:
-            piece = self._parse.id_to_token(token)
+            piece = self._parse.id_to_token(token) if 0 <= token < len(self) else None
             self._bytes[token] = b"" if piece is None else _piece_bytes(piece)
         return self._bytes[token]
 
@@ -175,39 +192,39 @@ class TextStream:
 
 def _kind(piece: str, kind: int) -> int:
     """SentencePiece's type, with every piece that means something to the model made a control token."""
-    return _CONTROL if kind == _USER and (piece in _GUARDED or _UNUSED.fullmatch(piece)) else kind
+    guarded = kind == _USER and (piece in _GUARDED or _UNUSED.fullmatch(piece) is not None)
+    return _CONTROL if guarded or kind == _UNKNOWN else kind
 
 
-def _merges(normal: dict[str, None]) -> list[tuple[str, str]]:
+def _merges(mergeable: dict[str, None]) -> list[tuple[str, str]]:
     """Every way to make a piece of two others, in the order in which they apply.
 
     Of the ways to make one piece, the longest left part goes first, as in `transformers`.
     """
     merges = []
-    for piece in normal:
+    for piece in mergeable:
         for cut in range(len(piece) - 1, 0, -1):
             left, right = piece[:cut], piece[cut:]
-            if left in normal and right in normal:
+            if left in mergeable and right in mergeable:
                 merges.append((left, right))
     return merges
 
 
-def _only(merges: Iterable[tuple[str, str]], *, normal: dict[str, None]) -> list[tuple[str, str]]:
+def _only(merges: Iterable[tuple[str, str]], *, mergeable: dict[str, None]) -> list[tuple[str, str]]:
     """The merges of a file without those that take or make a control or user-defined piece."""
-    return [(left, right) for left, right in merges if left in normal and right in normal and left + right in normal]
+    return [pair for pair in merges if all(piece in mergeable for piece in (*pair, "".join(pair)))]
 
 
 def _assemble(model: models.BPE, *, users: Iterable[str], controls: Iterable[str]) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
     tokenizer.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
-    # Runs of spaces are matched after normalization, where a space and U+2581 are the same, as in SentencePiece.
-    tokenizer.add_tokens([AddedToken(piece, normalized=piece[0] == _SPACE, special=False) for piece in users])
+    tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in users])
     tokenizer.add_special_tokens([AddedToken(piece, normalized=False, special=True) for piece in controls])
     return tokenizer
 
 
 def _piece_bytes(piece: str) -> bytes:
-    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-        return bytes([int(piece[3:5], 16)])
+    if byte := _BYTE.fullmatch(piece):
+        return bytes([int(byte[1], 16)])
     return piece.replace(_SPACE, " ").encode("utf-8")

@@ -33,7 +33,13 @@ def check_writable(
     Raises:
         RequestError: If the folder is absent or read-only, or something in the way must stay.
     """
-    target = Path(os.path.realpath(Path(path).expanduser()))
+    try:
+        target = Path(os.path.realpath(Path(path).expanduser()))
+    except (OSError, RuntimeError, ValueError) as error:  # the current folder is gone, no such user, a NUL
+        raise RequestError(
+            f"The output file {str(path)!r} cannot be placed: {type(error).__name__}.",
+            allowed="A path in a folder that exists.",
+        ) from error
     folder = target.parent
     if not folder.is_dir():
         raise RequestError(

@@ -1,0 +1,85 @@
+"""Features of images: encoded a few at a time, and never twice in a session.
+
+Legend: N images, T soft tokens of an image, D width of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+
+from osler.engine.memory_plan import encode_bytes
+from osler.model.osler import Osler
+from osler.prepare import PixelBatches
+
+_BATCH_BYTES = 512 << 20
+_KEPT_BYTES = 1 << 30
+
+
+def image_batch(model: Osler) -> int:
+    """Chooses how many images are encoded at a time: as many as 512 MiB of activations allow, at most 8."""
+    itemsize = next(model.parameters()).dtype.itemsize
+    one = encode_bytes(model.config, images=1, itemsize=itemsize)
+    return max(1, min(8, _BATCH_BYTES // one)) if one else 1
+
+
+class FeatureStore:
+    """Encodes images and remembers their features by the digest of their pixels.
+
+    Args:
+        model: With an image tower, in evaluation mode.
+        kept_bytes: Memory for features; the ones not used for longest go first.
+    """
+
+    def __init__(self, model: Osler, *, kept_bytes: int = _KEPT_BYTES) -> None:
+        self._model = model
+        self._kept_bytes = kept_bytes
+        self._features_TD: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """Memory that is held."""
+        return sum(features_TD.nbytes for features_TD in self._features_TD.values())
+
+    @torch.inference_mode()
+    def encode(
+        self, pixels: PixelBatches, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> torch.Tensor | None:
+        """Returns the features of all images, (N, T, D), or ``None`` where there are none.
+
+        Args:
+            pixels: The images.
+            on_progress: Called with the images done and the images in all.
+        """
+        if len(pixels) == 0:
+            return None
+        digests = pixels.digests()
+        missing = [index for index, digest in enumerate(digests) if digest not in self._features_TD]
+        known = {digest: self._features_TD[digest] for digest in digests if digest in self._features_TD}
+        size = image_batch(self._model)
+        weight = self._model.decoder.embed_tokens.weight
+        for start in range(0, len(missing), size):
+            chosen = missing[start : start + size]
+            batch = PixelBatches(rgb=pixels.rgb[chosen], preprocess=pixels.preprocess).array()
+            pixels_N3SS = torch.from_numpy(batch).to(device=weight.device, dtype=weight.dtype)
+            for index, features_TD in zip(chosen, self._model.encode_images(pixels_N3SS), strict=True):
+                known[digests[index]] = features_TD.clone()
+            if on_progress is not None:
+                on_progress(len(pixels) - len(missing) + start + len(chosen), len(pixels))
+        self._keep(known)
+        return torch.stack([known[digest] for digest in digests])
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._features_TD.clear()
+
+    def _keep(self, known: dict[str, torch.Tensor]) -> None:
+        for digest, features_TD in known.items():
+            self._features_TD[digest] = features_TD
+            self._features_TD.move_to_end(digest)
+        held = self.bytes
+        while held > self._kept_bytes and self._features_TD:
+            _, dropped = self._features_TD.popitem(last=False)
+            held -= dropped.nbytes

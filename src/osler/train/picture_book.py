@@ -1,0 +1,191 @@
+"""Draws pictures from all sources by share, and renders them once into a cache.
+
+Rendering is done before training, on all cores; a training step then only
+reads memory.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from osler.errors import RequestError
+from osler.train import sources, synthetic_pictures
+from osler.train.augment import AugmentConfig, augment
+from osler.train.pictures import Labels, Picture, split_of
+from osler.train.volumes import TrainVolume, draw_projection, draw_section
+
+MRICRON_TEMPLATES = Path("/usr/share/mricron/templates")
+INVESALIUS_CRANIUM = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How often each kind of picture is drawn; they are scaled to sum to one."""
+
+    xray: float = 0.42
+    vqa_sections: float = 0.12
+    hippocampus: float = 0.09
+    brain: float = 0.09
+    mr_torso: float = 0.02
+    ct: float = 0.12
+    projection: float = 0.02
+    slide: float = 0.035
+    tissue: float = 0.035
+    head_ct: float = 0.02
+    pydicom: float = 0.01
+    blank: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PictureBook:
+    """All training pictures of one split's worth of patients."""
+
+    files: tuple[sources.PictureFile, ...]
+    volumes: dict[str, tuple[TrainVolume, ...]]
+    tiles: tuple[Picture, ...]
+    shares: Shares = field(default_factory=Shares)
+
+    def draw(self, rng: np.random.Generator) -> Picture:
+        """Draws a picture; kinds of which nothing is there are skipped."""
+        makers = {kind: share for kind, share in asdict(self.shares).items() if share > 0 and self._has(kind)}
+        weights = np.array(list(makers.values()))
+        return self._make(str(rng.choice(list(makers), p=weights / weights.sum())), rng)
+
+    def _has(self, kind: str) -> bool:
+        if kind in ("tissue", "head_ct", "pydicom", "blank"):
+            return True
+        if kind in ("xray", "vqa_sections"):
+            return bool(self._files(kind))
+        return bool(self.tiles) if kind == "slide" else bool(self.volumes.get("ct" if kind == "projection" else kind))
+
+    def _files(self, kind: str) -> list[sources.PictureFile]:
+        return [entry for entry in self.files if (entry.labels.modality == "xray") == (kind == "xray")]
+
+    def _make(self, kind: str, rng: np.random.Generator) -> Picture:
+        if kind in ("xray", "vqa_sections"):
+            entries = self._files(kind)
+            return entries[int(rng.integers(len(entries)))].read()
+        if kind == "slide":
+            return self.tiles[int(rng.integers(len(self.tiles)))]
+        if kind in ("tissue", "head_ct"):
+            return getattr(synthetic_pictures, kind)(rng)
+        if kind == "pydicom":
+            return sources.pydicom_files(rng)
+        if kind == "blank":
+            return sources.blank_pictures(rng)
+        volumes = self.volumes["ct" if kind == "projection" else kind]
+        volume = volumes[int(rng.integers(len(volumes)))]
+        return draw_projection(volume, rng=rng) if kind == "projection" else draw_section(volume, rng=rng)
+
+
+def open_book(root: Path, *, split: str, shares: Shares | None = None) -> PictureBook:
+    """Reads every source and keeps one split.
+
+    Raises:
+        RequestError: If the folder holds none of the sets.
+    """
+    if not (root / "cxr").is_dir():
+        raise RequestError(
+            f"No training data at {root}.",
+            allowed="A folder with the public sets, laid out as in docs/training-data.md (cxr/, ct/, mr/, vqa-rad/, slides/).",
+            next_step="Set `data` in the recipe, or pass another folder.",
+        )
+    kinds = {
+        "hippocampus": tuple(sources.hippocampi(root)),
+        "brain": (*sources.brains(root), *sources.colin27(MRICRON_TEMPLATES)),
+        "mr_torso": tuple(sources.mr_torso(root)),
+        "ct": (*sources.ct_volumes(root), *sources.cranium(INVESALIUS_CRANIUM)),
+    }
+    return PictureBook(
+        files=tuple(f for f in sources.picture_files(root) if split_of(f.source, patient=f.patient) == split),
+        volumes={
+            kind: tuple(v for v in volumes if split_of(v.source, patient=v.patient) == split)
+            for kind, volumes in kinds.items()
+        },
+        tiles=tuple(t for t in sources.slide_tiles(root) if split_of(t.source, patient=t.patient) == split),
+        shares=shares or Shares(),
+    )
+
+
+def to_square(pixels: np.ndarray, *, size: int, fit: str = "stretch") -> np.ndarray:
+    """Resizes to the model's square as the contract does, uint8."""
+    image = Image.fromarray(pixels)
+    if fit == "pad-square":
+        side = max(image.size)
+        canvas = Image.new("RGB", (side, side))
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = canvas
+    return np.asarray(image.resize((size, size), Image.BILINEAR))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RenderedPictures:
+    """Rendered pictures, memory-mapped: pixels uint8 (N, S, S, 3), and what each shows."""
+
+    pixels: np.ndarray
+    labels: tuple[Labels, ...]
+    sources: tuple[str, ...]
+    patients: tuple[str, ...]
+
+
+def render(
+    folder: Path, *, book: PictureBook, count: int, size: int, config: AugmentConfig, seed: int, workers: int
+) -> RenderedPictures:
+    """Draws and augments ``count`` pictures into ``folder``, in parallel; reuses what is complete."""
+    done = folder / "pictures.json"
+    if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+        del pixels
+        chunks = [range(start, count, workers) for start in range(workers)]
+        context = multiprocessing.get_context("fork")
+        with context.Pool(workers, initializer=_share, initargs=(book, folder, size, config, seed)) as pool:
+            parts = pool.map(_render_chunk, chunks)
+        rows: list[dict[str, object]] = [{} for _ in range(count)]
+        for chunk, part in zip(chunks, parts, strict=True):
+            for index, row in zip(chunk, part, strict=True):
+                rows[index] = row
+        done.write_text(json.dumps(rows), encoding="utf-8")
+    return open_rendered(folder)
+
+
+_WORK: dict[str, tuple[PictureBook, Path, int, AugmentConfig, int]] = {}
+
+
+def _share(book: PictureBook, folder: Path, size: int, config: AugmentConfig, seed: int) -> None:
+    _WORK["now"] = (book, folder, size, config, seed)
+
+
+def _render_chunk(indices: range) -> list[dict[str, object]]:
+    book, folder, size, config, seed = _WORK["now"]
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r+")
+    rows: list[dict[str, object]] = []
+    for index in indices:
+        rng = np.random.default_rng([seed, index])
+        picture = book.draw(rng)
+        changed = augment(picture, config=config, rng=rng)
+        pixels[index] = to_square(changed, size=size, fit="pad-square" if rng.random() < 0.25 else "stretch")
+        rows.append({"labels": asdict(picture.labels), "source": picture.source, "patient": picture.patient})
+    return rows
+
+
+def open_rendered(folder: Path) -> RenderedPictures:
+    """Opens a rendered folder."""
+    rows = json.loads((folder / "pictures.json").read_text(encoding="utf-8"))
+    labels = []
+    for row in rows:
+        values = dict(row["labels"])
+        values["findings"] = None if values["findings"] is None else tuple(values["findings"])
+        labels.append(Labels(**values))
+    return RenderedPictures(
+        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+        labels=tuple(labels),
+        sources=tuple(row["source"] for row in rows),
+        patients=tuple(row["patient"] for row in rows),
+    )

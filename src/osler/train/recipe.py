@@ -1,0 +1,206 @@
+"""Recipes: one TOML file a training run, loaded into frozen dataclasses.
+
+A key that no recipe has is refused, with the nearest match. Each file's header
+has the command that runs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from osler.errors import RequestError, unknown_name
+from osler.train.augment import AugmentConfig
+from osler.train.lessons import LessonConfig
+from osler.train.picture_book import Shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with a linear rise and a cosine fall.
+
+    Args:
+        steps: Updates in all. batch: Samples an update.
+        learning_rate: At the peak. warmup: Updates of the rise.
+        weight_decay: On matrices only.
+        clip: Greatest norm of the gradient.
+        average: Decay of the running mean of the weights, which is what is saved; 0 switches it off.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 50
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    average: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionLosses:
+    """Weights of the labels that teach the image tower."""
+
+    modality: float = 0.5
+    region: float = 1.0
+    plane: float = 1.0
+    view: float = 2.0
+    sequence: float = 0.5
+    detail: float = 0.3
+    findings: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionRecipe:
+    """Teaches the image tower to see what a picture is.
+
+    Args:
+        stage: ``"vision"``.
+        config: Name of the network.
+        data: Folder of the public sets; ``"generated"`` draws simple pictures only.
+        out: Folder of the run: cache, checkpoints, metrics.
+        pictures: Rendered pictures. workers: Processes that render.
+        keep_patches: Share of the patches an image keeps until ``full_from``.
+        full_from: Share of the run after which all patches are kept.
+        save_every: Updates between checkpoints.
+    """
+
+    stage: Literal["vision"]
+    config: str
+    data: str
+    out: str
+    optimizer: OptimizerConfig
+    pictures: int = 14_000
+    workers: int = 2
+    seed: int = 1
+    keep_patches: float = 0.5
+    full_from: float = 0.87
+    save_every: int = 100
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    losses: VisionLosses = field(default_factory=VisionLosses)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    shares: Shares = field(default_factory=Shares)
+
+
+_T = TypeVar("_T")
+
+
+def build(kind: type[_T], values: dict[str, Any], *, where: str) -> _T:
+    """Fills a dataclass from a table, nested tables included.
+
+    Raises:
+        RequestError: If a key is unknown (with the nearest match), missing, or of a wrong type.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    filled: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise unknown_name(f"key in {where}", name=name, known=fields)
+        filled[name] = _fit(value, hints[name], where=f"{where}.{name}")
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in filled and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise RequestError(f"{where} lacks {', '.join(missing)}.", next_step="Add it to the recipe.")
+    return kind(**filled)
+
+
+def _fit(value: Any, hint: Any, *, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise RequestError(f"{where} is {value!r}.", allowed="A table.")
+        return build(hint, value, where=where)
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise unknown_name(f"value of {where}", name=str(value), known=map(str, typing.get_args(hint)))
+        return value
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = hint if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) else object
+    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        raise RequestError(f"{where} is {value!r}.", allowed=f"A value of type {plain.__name__}.")
+    return value
+
+
+def read_table(path: str | Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        RequestError: If it is absent or not TOML.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RequestError(f"No recipe at {str(path)!r}.", next_step="The shipped recipes lie in recipes/.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{str(path)!r} is not TOML: {error}.", next_step="Compare with recipes/debug.toml.") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersRecipe:
+    """Teaches the projector, and the decoder through a LoRA, to answer.
+
+    Args:
+        stage: ``"answers"``.
+        tower: The tower's file of the vision stage.
+        pictures: Rendered pictures of the vision stage: their folder.
+        use_pictures: How many of them to encode.
+        ship: Folder that the shipped parts are written to at every save; empty for none.
+        rank: Of the LoRA. alpha: Scale of the LoRA.
+        adapter_rate: Share of the learning rate that the LoRA gets; the projector gets all of it.
+        hippocampi: Hippocampus crops rendered as volumes. slices: Slices of a rendered volume.
+    """
+
+    stage: Literal["answers"]
+    config: str
+    data: str
+    out: str
+    tower: str
+    pictures: str
+    optimizer: OptimizerConfig
+    use_pictures: int = 10_000
+    ship: str = ""
+    seed: int = 2
+    rank: int = 16
+    alpha: float = 32.0
+    adapter_rate: float = 0.3
+    hippocampi: int = 50
+    slices: int = 16
+    save_every: int = 100
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    lessons: LessonConfig = field(default_factory=LessonConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+Recipe = VisionRecipe | AnswersRecipe
+_STAGES: dict[str, type[VisionRecipe] | type[AnswersRecipe]] = {"vision": VisionRecipe, "answers": AnswersRecipe}
+
+
+def load_recipes(path: str | Path) -> tuple[Recipe, ...]:
+    """Reads a recipe file: one stage, or several under ``[[stages]]`` that run in order.
+
+    Raises:
+        RequestError: If it is absent, not TOML, or has unknown or missing keys.
+    """
+    table = read_table(path)
+    tables = table.get("stages", [table])
+    if not isinstance(tables, list) or (len(table) > 1 and "stages" in table):
+        raise RequestError(f"{str(path)!r} mixes [[stages]] with other keys.", allowed="Either one stage or a list.")
+    recipes = []
+    for number, stage in enumerate(tables):
+        where = f"{Path(path).name}" if len(tables) == 1 else f"{Path(path).name} stage {number + 1}"
+        name = stage.get("stage")
+        if name not in _STAGES:
+            raise unknown_name(f"stage in {where}", name=str(name), known=_STAGES)
+        recipes.append(build(_STAGES[name], stage, where=where))
+    return tuple(recipes)

@@ -1,0 +1,217 @@
+"""Stage one: the image tower learns what a picture is.
+
+Pictures are rendered once; a step reads a batch from memory, keeps a random
+part of the patches (cheaper, and a strong augmentation), and predicts all
+labels from the mean of the patch features.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from osler.model.config import get_config
+from osler.model.vision import VisionTower
+from osler.train.checkpoints import load_tensors, optimizer_tensors, restore_optimizer, save_json, save_tensors
+from osler.train.optimizer import RunningMean, make_optimizer, set_rate
+from osler.train.picture_book import RenderedPictures, open_book, render
+from osler.train.recipe import VisionRecipe
+from osler.train.run_log import RunLog
+from osler.train.vision_labels import Targets, VisionHeads, accuracies, targets_of, vision_loss
+
+
+class VisionTrainee(nn.Module):
+    """The tower with its training heads."""
+
+    def __init__(self, tower: VisionTower) -> None:
+        super().__init__()
+        self.vision_tower = tower
+        self.heads = VisionHeads(tower.config.width)
+
+    def forward(self, pixels_B3SS: Tensor, *, keep_BK: Tensor | None = None) -> dict[str, Tensor]:
+        """Scores the labels; ``keep_BK`` are the indices of the patches to read."""
+        tower = self.vision_tower
+        if keep_BK is None:
+            return self.heads(tower(pixels_B3SS))
+        x_BPD = tower.embeddings(pixels_B3SS)
+        x_BKD = x_BPD.gather(1, keep_BK[..., None].expand(-1, -1, x_BPD.shape[-1]))
+        return self.heads(tower.post_layernorm(tower.encoder(x_BKD)))
+
+
+def init_tower(tower: VisionTower, *, seed: int) -> None:
+    """Fresh weights: truncated normals, residual ends scaled down by depth, waves for positions."""
+    generator = torch.Generator().manual_seed(seed)
+    depth = (2 * len(tower.encoder.layers)) ** -0.5
+    with torch.no_grad():
+        for name, parameter in tower.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+                continue
+            std = parameter[0].numel() ** -0.5
+            if name.endswith(("out_proj.weight", "fc2.weight")):
+                std *= depth
+            nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std, generator=generator)
+        table = tower.embeddings.position_embedding.weight
+        table.copy_(0.7 * position_waves(tower.config.side, width=table.shape[1]))
+
+
+def position_waves(side: int, *, width: int) -> Tensor:
+    """Sines and cosines of row and column, (side * side, width): places differ from the first step on."""
+    count = width // 4
+    frequency = torch.exp(torch.linspace(0, -math.log(side), count)) * math.pi / 2
+    at = torch.arange(side, dtype=torch.float32)
+    waves = torch.cat([(at[:, None] * frequency).sin(), (at[:, None] * frequency).cos()], dim=1)
+    rows = waves[:, None].expand(side, side, -1)
+    columns = waves[None].expand(side, side, -1)
+    table = torch.cat([rows, columns], dim=-1).reshape(side * side, -1)
+    return torch.nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, damping: float = 3e-3) -> None:
+    """Sets the patch embedding to the damped principal components of real patches.
+
+    Raw patches are almost one-dimensional (brightness); whitened ones let the
+    optimizer move in all directions at once.
+    """
+    rng = np.random.default_rng(seed)
+    patch = tower.config.patch
+    chosen = np.sort(rng.choice(len(pixels_NSS3), size=min(len(pixels_NSS3), 1500), replace=False))
+    images = to_pixels(np.ascontiguousarray(pixels_NSS3[chosen]))
+    patches = images.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    patches = patches[torch.from_numpy(rng.permutation(len(patches))[:60_000])]
+    mean = patches.mean(0)
+    centered = patches - mean
+    values, vectors = torch.linalg.eigh(centered.T @ centered / len(centered))
+    kept = min(tower.config.width, vectors.shape[1])
+    top, basis = values[-kept:].flip(0), vectors[:, -kept:].flip(1)
+    weight = basis.T / (top + damping).sqrt()[:, None]
+    embedding = tower.embeddings.patch_embedding
+    with torch.no_grad():
+        embedding.weight[:kept] = weight.reshape(kept, 3, patch, patch)
+        embedding.bias[:kept] = -(weight @ mean)  # type: ignore[index]
+
+
+def to_pixels(batch_BSS3: np.ndarray) -> Tensor:
+    """uint8 (B, S, S, 3) to (B, 3, S, S) in [-1, 1]."""
+    return torch.from_numpy(batch_BSS3).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def jitter(pixels_B3SS: Tensor, *, rng: torch.Generator) -> Tensor:
+    """Small changes of contrast and brightness, one a picture, on top of the rendered ones."""
+    shape = (len(pixels_B3SS), 1, 1, 1)
+    gain = 1 + 0.3 * (torch.rand(shape, generator=rng) - 0.5)
+    shift = 0.3 * (torch.rand(shape, generator=rng) - 0.5)
+    return (pixels_B3SS * gain + shift).clamp_(-1, 1)
+
+
+def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float]], None] | None = None) -> Path:
+    """Runs the stage, from its last checkpoint if there is one.
+
+    Returns:
+        The tower's file, ``vision_tower.safetensors`` in the run's folder.
+    """
+    out = Path(recipe.out)
+    config = get_config(recipe.config).vision
+    if config is None:
+        raise ValueError(recipe.config)
+    pictures = _pictures(recipe, size=config.image_size)
+    targets = targets_of(pictures.labels)
+    torch.manual_seed(recipe.seed)
+    trainee = VisionTrainee(VisionTower(config))
+    init_tower(trainee.vision_tower, seed=recipe.seed)
+    whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, seed=recipe.seed)
+    optimizer = make_optimizer([(trainee.parameters(), 1.0)], config=recipe.optimizer)
+    mean = RunningMean(trainee, decay=recipe.optimizer.average)
+    first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
+    log = RunLog(out, listener=listener)
+    for step in range(first, recipe.optimizer.steps):
+        metrics = _update(recipe, step=step, trainee=trainee, optimizer=optimizer, pictures=pictures, targets=targets)
+        mean.update(trainee)
+        log.write(step=step, **metrics)
+        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
+            _save(out, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+    return out / "vision_tower.safetensors"
+
+
+def _pictures(recipe: VisionRecipe, *, size: int) -> RenderedPictures:
+    book = open_book(Path(recipe.data), split="train", shares=recipe.shares)
+    return render(
+        Path(recipe.out) / "pictures",
+        book=book,
+        count=recipe.pictures,
+        size=size,
+        config=recipe.augment,
+        seed=recipe.seed,
+        workers=recipe.workers,
+    )
+
+
+def _update(
+    recipe: VisionRecipe,
+    *,
+    step: int,
+    trainee: VisionTrainee,
+    optimizer: torch.optim.Optimizer,
+    pictures: RenderedPictures,
+    targets: Targets,
+) -> dict[str, float]:
+    rate = set_rate(optimizer, step=step, config=recipe.optimizer)
+    rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    count = len(pictures.labels)
+    # Each pass sees every picture once, in an order of its own.
+    places = torch.arange(step * recipe.optimizer.batch, (step + 1) * recipe.optimizer.batch)
+    rows = torch.stack([_shuffled(count, epoch=int(p) // count, seed=recipe.seed)[int(p) % count] for p in places])
+    pixels = jitter(to_pixels(pictures.pixels[rows.numpy()]), rng=rng)
+    keep = None
+    if step < recipe.full_from * recipe.optimizer.steps and recipe.keep_patches < 1:
+        patches = trainee.vision_tower.config.side**2
+        keep = torch.rand(len(rows), patches, generator=rng).argsort(1)[:, : int(patches * recipe.keep_patches)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        scores = trainee(pixels, keep_BK=keep)
+    batch = targets.pick(rows)
+    loss, parts = vision_loss(scores, batch, weights=recipe.losses)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.optimizer.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    right = {f"right_{k}": r / max(1, n) for k, (r, n) in accuracies(scores, batch).items()}
+    return {"loss": float(loss.detach()), "rate": rate, "norm": float(norm), **parts, **right}
+
+
+_ORDERS: dict[tuple[int, int, int], Tensor] = {}
+
+
+def _shuffled(count: int, *, epoch: int, seed: int) -> Tensor:
+    key = (count, epoch, seed)
+    if key not in _ORDERS:
+        _ORDERS.clear()
+        _ORDERS[key] = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 7919 + epoch))
+    return _ORDERS[key]
+
+
+def _save(
+    out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean
+) -> None:
+    averaged = mean.copy_to(trainee) if mean.decay > 0 else trainee
+    save_tensors(out / "vision_tower.safetensors", averaged.state_dict())
+    save_tensors(out / "resume_weights.safetensors", trainee.state_dict())
+    save_tensors(out / "resume_mean.safetensors", mean.mean)
+    save_tensors(out / "resume_optimizer.safetensors", optimizer_tensors(optimizer))
+    save_json(out / "resume.json", {"step": step, "mean_steps": mean.steps})
+
+
+def _resume(out: Path, *, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
+    if not (out / "resume.json").is_file():
+        return 0
+    state = json.loads((out / "resume.json").read_text(encoding="utf-8"))
+    trainee.load_state_dict(load_tensors(out / "resume_weights.safetensors"))
+    mean.mean = load_tensors(out / "resume_mean.safetensors")
+    mean.steps = int(state["mean_steps"])
+    restore_optimizer(optimizer, load_tensors(out / "resume_optimizer.safetensors"))
+    return int(state["step"])

@@ -1,0 +1,113 @@
+"""One way in: a name, a folder or a file becomes a network with its tokenizer and contract."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from osler.errors import CheckpointError
+from osler.model.osler import Osler
+from osler.prepare import Preprocess, preprocess_for
+from osler.weights.assemble import DTypeName, assemble, torch_dtype
+from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
+from osler.weights.embedded import embedded_gguf
+from osler.weights.gguf_config import config_from_gguf, gguf_tensors
+from osler.weights.gguf_file import read_gguf
+from osler.weights.huggingface import load_huggingface
+from osler.weights.osler_folder import MODEL_TYPE, load_osler_folder
+from osler.weights.safetensors_io import read_json
+from osler.weights.tokenizer import GemmaTokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A network that is ready to answer.
+
+    Args:
+        name: As asked for. source: The folder or file.
+        licence: Terms of the weights.
+        warnings: What was odd about the files.
+    """
+
+    model: Osler
+    tokenizer: GemmaTokenizer
+    preprocess: Preprocess
+    name: str
+    source: Path
+    licence: str
+    warnings: tuple[str, ...] = ()
+
+
+def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = "bfloat16") -> Checkpoint:
+    """Loads a model by its name in the catalog or its path.
+
+    Args:
+        name_or_path: ``"osler-mini"``, a Hugging Face folder, an Osler folder, or a GGUF file.
+        dtype: Of the weights in memory.
+
+    Raises:
+        CheckpointError: If files are missing or damaged or do not fit.
+        RequestError: If the name is unknown.
+    """
+    torch_dtype(dtype)
+    name = str(name_or_path)
+    path = find_model(name)
+    if name == EMBEDDED_NAME:
+        return _from_gguf(embedded_gguf(), name=name, dtype=dtype, licence=GEMMA_TERMS)
+    if path.is_file():
+        return _from_gguf(path, name=path.stem, dtype=dtype, licence="unknown")
+    if path == MINI_FOLDER and not (path / "config.json").is_file():
+        raise CheckpointError(
+            f"This copy of Osler does not hold the trained parts of {MINI_NAME!r}.",
+            allowed=f"They belong in {str(MINI_FOLDER)!r}.",
+            next_step="Install a released version, or train them: osler train recipes/mini.toml",
+        )
+    return _from_folder(path, name=name if name == MINI_NAME else path.resolve().name, dtype=dtype)
+
+
+def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
+    if read_json(folder / "config.json").get("model_type") == MODEL_TYPE:
+        own = load_osler_folder(folder, dtype=dtype)
+        return Checkpoint(
+            model=own.model,
+            tokenizer=own.tokenizer,
+            preprocess=own.preprocess,
+            name=name,
+            source=folder,
+            licence=own.licence,
+        )
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        tokenizer = pool.submit(GemmaTokenizer.from_folder, folder)
+        loaded = load_huggingface(folder, dtype=dtype)
+        return Checkpoint(
+            model=loaded.model,
+            tokenizer=tokenizer.result(),
+            preprocess=loaded.preprocess,
+            name=name,
+            source=folder,
+            licence="unknown",
+            warnings=loaded.warnings,
+        )
+
+
+def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Checkpoint:
+    file = read_gguf(path)
+    config = config_from_gguf(file)
+    # The tokenizer is built in Python and Rust while torch, which lets go of the interpreter, fills the weights.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        tokenizer = pool.submit(GemmaTokenizer.from_gguf, file)
+        model = assemble(config, dict(gguf_tensors(file, dtype=torch_dtype(dtype))), source=str(path))
+        return Checkpoint(
+            model=model,
+            tokenizer=tokenizer.result(),
+            preprocess=preprocess_for(config),
+            name=name,
+            source=path,
+            licence=licence if licence != "unknown" else _licence_of(file.metadata.get("general.license")),
+        )
+
+
+def _licence_of(stated: object) -> str:
+    return GEMMA_TERMS if stated == "gemma" else str(stated or "unknown")

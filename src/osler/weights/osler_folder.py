@@ -1,0 +1,169 @@
+"""Osler's own folders: configuration, preprocessing contract, safetensors, tokenizer, adapter.
+
+========================= ====================================================
+``config.json``           ``model_type: "osler"``, the network, where the decoder is, the license
+``preprocess.json``       the contract the weights were trained with
+``*.safetensors``         weights under Osler's names; their metadata hold the contract and its hash
+``adapter_model...``      an adapter for the decoder, in peft's layout, merged when loaded
+``tokenizer.json``        absent where the decoder is the embedded one, which brings its own
+========================= ====================================================
+
+The shipped mini is such a folder: tower and projector stored, decoder embedded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from osler.errors import CheckpointError
+from osler.model.osler import Osler
+from osler.prepare import Preprocess, require_same
+from osler.weights.assemble import DTypeName, assemble, torch_dtype
+from osler.weights.cache import whole_file
+from osler.weights.config_json import config_from_dict, config_to_dict
+from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
+from osler.weights.gguf_config import gguf_tensors
+from osler.weights.gguf_file import read_gguf
+from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
+from osler.weights.safetensors_io import read_json, read_safetensors, write_safetensors
+from osler.weights.tokenizer import GemmaTokenizer
+
+MODEL_TYPE = "osler"
+DecoderHome = Literal["stored", "embedded"]
+License = Literal["Gemma Terms of Use", "HAI-DEF Terms of Use", "unknown"]
+
+_VERSION = 1
+_VISION_FILE = "vision.safetensors"
+_DECODER_FILE = "decoder.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OslerFolder:
+    """A network read from one of Osler's folders."""
+
+    model: Osler
+    tokenizer: GemmaTokenizer
+    preprocess: Preprocess
+    licence: str
+
+
+def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None = None) -> OslerFolder:
+    """Loads a network; its adapter, if there is one, is merged.
+
+    Raises:
+        CheckpointError: If files are missing or damaged, or weights do not fit.
+        PreprocessMismatchError: If weights and preprocess.json name different contracts.
+    """
+    folder = Path(folder)
+    content = read_json(folder / "config.json")
+    config = config_from_dict(content, source=str(folder / "config.json"))
+    home = content.get("decoder_home", "stored")
+    if home == "embedded":
+        _check_base(content, folder=folder)
+        tokenizer, decoder = _embedded(dtype=dtype, cache_dir=cache_dir)
+    else:
+        tokenizer, decoder = GemmaTokenizer.from_folder(folder), {}
+    preprocess = _read_preprocess(folder)
+    stored = _read_stored(folder, preprocess=preprocess)
+    tensors = decoder | {name: tensor.to(torch_dtype(dtype)) for name, tensor in stored.items()}
+    model = assemble(config, tensors, source=str(folder))
+    if (folder / ADAPTER_WEIGHTS).is_file() or (folder / ADAPTER_CONFIG).is_file():
+        load_adapter(model, folder, mode="merge")
+    return OslerFolder(
+        model=model, tokenizer=tokenizer, preprocess=preprocess, licence=str(content.get("license", "unknown"))
+    )
+
+
+def save_osler_folder(
+    model: Osler,
+    folder: Path,
+    *,
+    preprocess: Preprocess,
+    tokenizer: GemmaTokenizer,
+    decoder: DecoderHome = "stored",
+    licence: License = "Gemma Terms of Use",
+) -> None:
+    """Writes a network in Osler's layout.
+
+    Args:
+        decoder: ``"embedded"`` leaves the decoder and tokenizer out: the loader takes the embedded
+            ones, and an adapter saved beside them with `save_adapter`.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+    folder = Path(folder)
+    metadata = {"format": "pt", "preprocess": preprocess.to_json(), "preprocess_hash": preprocess.hash}
+    state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
+    inner = {name.replace(".base.weight", ".weight"): tensor for name, tensor in state.items()}
+    own = {name: tensor for name, tensor in inner.items() if not name.startswith("language_model.")}
+    text = {name: tensor for name, tensor in inner.items() if name.startswith("language_model.")}
+    if own:
+        write_safetensors(own, path=folder / _VISION_FILE, metadata=metadata)
+    if decoder == "stored":
+        write_safetensors(text, path=folder / _DECODER_FILE, metadata=metadata)
+        tokenizer.save(folder)
+    base = {"decoder_sha256": EMBEDDED_SHA256} if decoder == "embedded" else {}
+    header = {"model_type": MODEL_TYPE, "version": _VERSION, "license": licence, "decoder_home": decoder, **base}
+    _write_text(folder / "preprocess.json", preprocess.to_json() + "\n")
+    _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
+
+
+def _embedded(*, dtype: DTypeName, cache_dir: Path | None) -> tuple[GemmaTokenizer, dict[str, Tensor]]:
+    file = read_gguf(embedded_gguf(cache_dir=cache_dir))
+    # The tokenizer is built in Python and Rust while torch, which lets go of the interpreter, fills the weights.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        tokenizer = pool.submit(GemmaTokenizer.from_gguf, file)
+        tensors = dict(gguf_tensors(file, dtype=torch_dtype(dtype)))
+        return tokenizer.result(), tensors
+
+
+def _check_base(content: Mapping[str, Any], *, folder: Path) -> None:
+    wanted = content.get("decoder_sha256", EMBEDDED_SHA256)
+    if wanted != EMBEDDED_SHA256:
+        raise CheckpointError(
+            f"{str(folder)!r} was trained on a decoder with SHA-256 {wanted}.",
+            allowed=f"The embedded one has {EMBEDDED_SHA256}.",
+            next_step="Install the version of Osler that the folder was made with.",
+        )
+
+
+def _read_preprocess(folder: Path) -> Preprocess:
+    path = folder / "preprocess.json"
+    try:
+        return Preprocess.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"Cannot read {str(path)!r}: {error}.", next_step="Copy it from where the weights came from."
+        ) from error
+
+
+def _read_stored(folder: Path, *, preprocess: Preprocess) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for path in _weight_files(folder):
+        file = read_safetensors(path)
+        if "preprocess" in file.metadata:
+            require_same(Preprocess.from_json(file.metadata["preprocess"]), preprocess)
+        tensors |= file.tensors
+    return tensors
+
+
+def _weight_files(folder: Path) -> Iterable[Path]:
+    return (path for path in sorted(folder.glob("*.safetensors")) if path.name != ADAPTER_WEIGHTS)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        with whole_file(path) as out:
+            out.write(text.encode("utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write {str(path)!r}: {error}.", next_step="Choose a folder with room that you can write to."
+        ) from error

@@ -1,0 +1,121 @@
+"""``osler inspect``: the table, the JSON and the picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+from osler.cli.demo import demo_scan
+from osler.writers import is_own_picture, load_schema
+from tests.cli.bad_inputs import PATIENT_ID, PATIENT_NAME, named_ct
+from tests.cli.running import invoke, loaded_after
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def test_the_table_names_dates_geometry_and_problems(folder: Path) -> None:
+    result = invoke("inspect", demo_scan(), "--no-picture")
+    assert result.exit_code == 0, result.output
+    for part in (
+        "1 patient, 1 time point (2019-10-19), 1 series",
+        "CT",
+        "Lv2 HEAD",
+        "512 x 512",
+        "0.431",
+        "axial LPS",
+        "HU",
+    ):
+        assert part in result.stdout
+    assert "Problem: CT Lv2 HEAD:" in result.stdout
+    assert os.listdir(folder) == []
+
+
+def test_json_matches_its_schema(folder: Path) -> None:
+    result = invoke("inspect", demo_scan(), "--json", "--picture", "seen.png")
+    record = json.loads(result.stdout)
+    schema = load_schema("inspection")
+    jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(record)
+    assert record["picture"] == str(folder / "seen.png")
+    (series,) = record["timepoints"][0]["series"]
+    assert series["size"] == [512, 512]
+    assert series["units"] == "HU"
+    assert series["plane"] == "axial"
+
+
+def test_the_picture_shows_what_the_model_sees(folder: Path) -> None:
+    from osler.model.config import get_config
+    from osler.prepare import prepare_images, preprocess_for
+    from osler.readers import open_study
+
+    assert invoke("inspect", demo_scan()).exit_code == 0
+    target = folder / "osler-inspect.png"
+    assert is_own_picture(target)
+    seen = prepare_images(open_study(demo_scan()), preprocess=preprocess_for(get_config("osler-mini"))).pixels.rgb[0]
+    sheet = np.asarray(Image.open(target))
+    left, top, side = 50, 72, 620
+    shown = Image.fromarray(sheet[top : top + side, left : left + side]).resize((256, 256))
+    middle = slice(64, 192)
+    apart = np.abs(np.asarray(shown, float)[middle, middle] - seen[middle, middle]).mean()
+    assert apart < 4
+    mirrored = np.abs(np.asarray(shown, float)[middle, middle] - seen[middle, ::-1][:, middle]).mean()
+    assert mirrored > 2 * apart
+
+
+def test_the_default_picture_never_overwrites_a_foreign_file(folder: Path) -> None:
+    target = folder / "osler-inspect.png"
+    target.write_bytes(b"mine")
+    result = invoke("inspect", demo_scan())
+    assert result.exit_code == 0
+    assert "No picture is drawn" in result.stderr
+    assert target.read_bytes() == b"mine"
+
+
+def test_an_own_picture_is_drawn_again_and_force_takes_the_rest(folder: Path) -> None:
+    assert invoke("inspect", demo_scan()).exit_code == 0
+    assert invoke("inspect", demo_scan()).exit_code == 0
+    foreign = folder / "foreign.png"
+    foreign.write_bytes(b"mine")
+    assert invoke("inspect", demo_scan(), "--picture", foreign).exit_code == 2
+    assert invoke("inspect", demo_scan(), "--picture", foreign, "--force").exit_code == 0
+    assert is_own_picture(foreign)
+
+
+def test_an_unknown_model_is_refused(folder: Path) -> None:
+    result = invoke("inspect", demo_scan(), "--model", "osler-mni")
+    assert result.exit_code == 2
+    assert "Did you mean 'osler-mini'?" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--no-picture",)])
+def test_no_patient_is_named(folder: Path, options: tuple[str, ...]) -> None:
+    scans = folder / "scans"
+    scans.mkdir()
+    named_ct(scans / "1.dcm")
+    result = invoke("inspect", scans, *options)
+    assert result.exit_code == 0, result.output
+    for secret in (*PATIENT_NAME.split("^"), PATIENT_ID, "19070707"):
+        assert secret not in result.output
+        for written in folder.glob("*.png"):
+            assert secret.encode() not in written.read_bytes()
+
+
+def test_inspecting_does_not_load_torch(folder: Path) -> None:
+    code = (
+        "from osler.cli.app import app\n"
+        "from typer.testing import CliRunner\n"
+        f"assert CliRunner().invoke(app, ['inspect', {str(demo_scan())!r}]).exit_code == 0"
+    )
+    assert "torch" not in loaded_after(code)

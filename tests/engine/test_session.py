@@ -1,0 +1,187 @@
+"""A session answers, says what it used, and refuses bad requests before it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import osler.engine.session as session_module
+from osler.engine.session import Session, load
+from osler.errors import CapacityError, OslerError, RequestError
+from osler.study import Study
+from osler.weights import Checkpoint
+
+
+@pytest.fixture
+def session(checkpoint: Checkpoint) -> Session:
+    return Session(checkpoint)
+
+
+def test_an_answer_says_what_it_rests_on(session: Session, ct_study: Study) -> None:
+    answer = session.ask(ct_study, "what is this?", max_tokens=20)
+    assert answer.stopped in ("max_tokens", "end")
+    assert [(entry.slice, entry.file, entry.sop_uid) for entry in answer.evidence] == [
+        (index, f"{index}.dcm", f"1.2.3.{index}") for index in range(8)
+    ]
+    assert answer.used[0].slices == tuple(range(8))
+    assert answer.preprocess == session.checkpoint.preprocess.hash
+    assert (answer.model.name, answer.model.bits, answer.model.backend) == ("debug", 32, "torch")
+    assert answer.tokens["prompt"] > answer.tokens["images"] == 8 * 4
+    assert set(answer.timings) == {"read", "prepare", "encode", "prefill", "decode"}
+    assert all(seconds >= 0 for seconds in answer.timings.values())
+
+
+def test_streamed_text_is_the_answer(session: Session, ct_study: Study) -> None:
+    pieces: list[str] = []
+    answer = session.ask(ct_study, "what is this?", max_tokens=40, on_text=pieces.append)
+    assert "".join(pieces).strip() == answer.text != ""
+    assert all(pieces)
+
+
+def test_the_second_question_reuses_study_features_and_prefix(
+    session: Session, checkpoint: Checkpoint, ct_study: Study
+) -> None:
+    session.ask(ct_study, "what is this?", max_tokens=30)
+    again = session.ask(ct_study, "which organ?", max_tokens=30)
+    fresh = Session(checkpoint).ask(ct_study, "which organ?", max_tokens=30)
+    assert again.text == fresh.text
+    assert again.tokens["reused"] > again.tokens["images"]
+    assert fresh.tokens["reused"] == 0
+
+
+def test_forget_starts_over(session: Session, ct_study: Study) -> None:
+    first = session.ask(ct_study, "what is this?", max_tokens=10)
+    session.forget()
+    again = session.ask(ct_study, "what is this?", max_tokens=10)
+    assert again.tokens["reused"] == 0
+    assert again.text == first.text
+
+
+def test_a_question_needs_no_study(session: Session) -> None:
+    answer = session.ask(None, "what is a lung?", max_tokens=10)
+    assert answer.evidence == answer.used == ()
+    assert answer.tokens["images"] == 0
+
+
+def test_a_path_is_opened(session: Session, tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "xray.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)).save(path)
+    answer = session.ask(path, "what is this?", max_tokens=5)
+    assert answer.evidence[0].kind == "image"
+    assert answer.evidence[0].file.endswith("xray.png")
+
+
+def test_a_stop_string_ends_the_answer(session: Session, ct_study: Study) -> None:
+    whole = session.ask(ct_study, "what is this?", max_tokens=40)
+    stop = whole.text[5:7]
+    answer = session.ask(ct_study, "what is this?", max_tokens=40, stop=(stop,))
+    assert answer.stopped == "stop_string"
+    assert whole.text.startswith(answer.text)
+    assert stop not in answer.text
+
+
+def test_progress_names_each_stage(session: Session, ct_study: Study) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+    session.ask(
+        ct_study, "hm?", max_tokens=3, on_progress=lambda stage, done, total: seen.__setitem__(stage, (done, total))
+    )
+    assert set(seen) == {"prepare", "encode", "prefill", "answer"}
+    assert seen["encode"] == seen["prepare"] == (8, 8)
+    assert seen["prefill"][0] == seen["prefill"][1]
+
+
+def test_a_cut_answer_is_said(session: Session, ct_study: Study) -> None:
+    answer = session.ask(ct_study, "what is this?", max_tokens=3)
+    assert any("cut off after 3 tokens" in warning for warning in answer.warnings)
+
+
+def test_sampling_with_a_seed_repeats_and_is_stamped(session: Session, ct_study: Study) -> None:
+    def draw(seed: int) -> Any:
+        return session.ask(ct_study, "what is this?", max_tokens=12, temperature=2.0, top_p=0.95, seed=seed)
+
+    assert draw(3).text == draw(3).text != draw(4).text
+    assert draw(3).model.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"question": ""}, "question is empty"),
+        ({"question": "  \n"}, "question is empty"),
+        ({"question": "x" * 100_000}, "question has 100,000 characters"),
+        ({"max_tokens": 0}, "max_tokens 0 is out of range"),
+        ({"max_tokens": -5}, "max_tokens -5 is out of range"),
+        ({"temperature": -1.0}, "temperature -1.0 is out of range"),
+        ({"top_p": 0.0}, "top_p 0.0 is out of range"),
+        ({"top_p": 1.1}, "top_p 1.1 is out of range"),
+        ({"stop": ("",)}, "stop string is empty"),
+    ],
+)
+def test_a_bad_request_is_refused_before_the_study_is_read(
+    session: Session, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    request = {"question": "what?", **options}
+    with pytest.raises(RequestError, match=message):
+        session.ask(tmp_path / "absent.dcm", request.pop("question"), **request)
+
+
+def test_a_prompt_beyond_the_context_is_refused(session: Session, ct_study: Study) -> None:
+    with pytest.raises(CapacityError, match=r"takes [\d,]+ tokens.*holds 4,096 tokens"):
+        session.ask(ct_study, "word " * 1500)
+    with pytest.raises(CapacityError, match=r"answer may take 4,096.*Ask for at most"):
+        session.ask(ct_study, "what?", max_tokens=4096)
+
+
+def test_too_little_memory_is_refused_before_images_are_encoded(
+    session: Session, ct_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "available_memory", lambda: 1000)
+    stages: set[str] = set()
+    with pytest.raises(CapacityError, match=r"of memory \(KV cache .*activations .*0\.00 GB are free.*fewer slices"):
+        session.ask(ct_study, "what?", on_progress=lambda stage, done, total: stages.add(stage))
+    assert stages <= {"prepare"}
+
+
+def test_an_error_leaves_the_session_usable(session: Session, ct_study: Study) -> None:
+    expected = session.ask(ct_study, "what is this?", max_tokens=20).text
+
+    def fail(piece: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.ask(ct_study, "and this?", max_tokens=40, on_text=fail)
+    assert session.ask(ct_study, "what is this?", max_tokens=20).text == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": 4}, r"4 bits are not part of this version.*Bits: 16, 32"),
+        ({"bits": 8}, r"8 bits are not part of this version"),
+        ({"bits": 3}, r"3 bits do not exist"),
+        ({"backend": "jax"}, r"JAX backend is not part of this version"),
+        ({"backend": "torhc"}, r"Unknown backend 'torhc'.*Did you mean 'torch'"),
+        ({"device": "gpu0"}, r"Unknown device 'gpu0'"),
+        ({"dtype": "float16"}, r"overflows"),
+        ({"bits": 32, "dtype": "bfloat16"}, r"contradict each other"),
+    ],
+)
+def test_load_refuses_unknown_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        load("osler-mini", **options)
+
+
+def test_load_refuses_an_unknown_model(tmp_path: Path) -> None:
+    with pytest.raises(OslerError, match="nothing-here"):
+        load(str(tmp_path / "nothing-here"))
+
+
+def test_load_refuses_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "available_memory", lambda: 100_000_000)
+    with pytest.raises(CapacityError, match=r"weights 0\.\d+ GB.*0\.10 GB are free.*smaller model"):
+        load("osler-mini")

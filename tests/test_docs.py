@@ -1,0 +1,79 @@
+"""README and docs say what is so: snippets run, commands exist, generated pages are fresh."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from osler.cli.demo import demo_scan
+from tests.cli.running import invoke
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, *, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return [text for kind, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def commands(page: Path) -> list[str]:
+    """The ``osler`` commands in the console blocks of a page, continued lines joined."""
+    lines = "".join(blocks(page, language="console")).replace("\\\n", " ").splitlines()
+    typed = [line.removeprefix("$ ").replace(".venv/bin/osler", "osler") for line in lines if line.startswith("$ ")]
+    return [line for line in typed if line.startswith("osler ")]
+
+
+PYTHON_PAGES = [page for page in PAGES if blocks(page, language="python")]
+COMMANDS = [(page, line) for page in PAGES for line in commands(page)]
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=lambda page: page.name)
+def test_python_snippets_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    expected: list[str] = []
+    for snippet in blocks(page, language="python"):
+        exec(compile(snippet, str(page), "exec"), names)
+        expected += re.findall(r"^print\(.*\)  # (.*)$", snippet, re.MULTILINE)
+    printed = capsys.readouterr().out
+    for line in expected:
+        assert line in printed.splitlines()
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
+def test_commands_run(page: Path, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(demo_scan(), folder / "1.dcm")
+    monkeypatch.chdir(tmp_path)
+    refused = "||" in line
+    words = shlex.split(line.split("||")[0].split(">")[0])[1:]
+    places = {"path/to/dicom-folder": "folder", "path/to/folder": "folder", "scan.nii.gz": "folder", "PATH": "folder"}
+    result = invoke(*(places.get(word, word) for word in words))
+    assert result.exit_code == (2 if refused else 0), result.output
+
+
+def test_the_command_reference_is_what_the_commands_say() -> None:
+    check = subprocess.run([sys.executable, ROOT / "docs" / "reference" / "generate.py", "--check"], check=False)
+    assert check.returncode == 0, "docs/reference/cli.md is stale: run `make docs`"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_two_commands_of_the_readme_are_targets() -> None:
+    shown = "".join(blocks(ROOT / "README.md", language="console"))
+    for target in ("demo", "test"):
+        assert f"$ make {target}" in shown
+        subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=True)
