@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from osler.engine.memory_plan import MemoryPlan, available_memory, plan_request, require_context
+from osler.engine.memory_plan import MemoryPlan, available_memory, plan_request, plan_weights, require_context
 from osler.errors import CapacityError, RequestError
 from osler.model.config import get_config
 
@@ -33,7 +35,7 @@ def test_weights_that_do_not_fit_ask_for_a_smaller_model() -> None:
 def test_the_published_model_reads_85_slices_in_little_memory() -> None:
     plan = plan_request(FULL, prompt_tokens=22_400, max_tokens=256, images=85, itemsize=2)
     assert plan.kv_cache == pytest.approx(0.62e9 + 2 * 0.15e9, rel=0.05)  # with two marks of the prefix store
-    assert plan.features == 85 * 256 * 2560 * 2
+    assert plan.features == 2 * 85 * 256 * 2560 * 2
     assert plan.total < 2e9
 
 
@@ -60,3 +62,13 @@ def test_an_empty_prompt_is_refused() -> None:
 
 def test_free_memory_is_measured() -> None:
     assert 10_000_000 < available_memory() < 1 << 50
+
+
+def test_weights_are_counted_before_they_are_loaded(tmp_path: Path) -> None:
+    half = plan_weights("osler-mini", itemsize=2).weights
+    assert half > 268_000_000 * 2
+    assert plan_weights("osler-mini", itemsize=4).weights == 2 * half
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"x" * 1000)
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"x" * 500)
+    assert plan_weights(str(tmp_path), itemsize=2).weights == 1500
+    assert plan_weights(str(tmp_path / "absent"), itemsize=2).weights == 0

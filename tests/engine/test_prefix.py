@@ -97,6 +97,16 @@ def test_a_long_text_is_reused_up_to_its_last_part(
     assert result.token_ids == plain_answer(longer, count=30)
 
 
+def test_few_marks_are_kept(runner: Runner, make_prompt: Callable[..., Prompt]) -> None:
+    store = PrefixStore()
+    first = make_prompt(images=12, text=40, seed=3)
+    _ask(runner, first, store=store)
+    held = store.bytes
+    for seed in range(1, 4):
+        _ask(runner, _other_question(first, text=40, seed=seed), store=store)
+    assert store.bytes == held
+
+
 def test_clear_frees_the_memory(runner: Runner, make_prompt: Callable[..., Prompt]) -> None:
     store = PrefixStore()
     _ask(runner, make_prompt(text=40), store=store)

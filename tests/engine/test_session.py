@@ -179,3 +179,9 @@ def test_load_refuses_unknown_options(options: dict[str, Any], message: str) -> 
 def test_load_refuses_an_unknown_model(tmp_path: Path) -> None:
     with pytest.raises(OslerError, match="nothing-here"):
         load(str(tmp_path / "nothing-here"))
+
+
+def test_load_refuses_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "available_memory", lambda: 100_000_000)
+    with pytest.raises(CapacityError, match=r"weights 0\.\d+ GB.*0\.10 GB are free.*smaller model"):
+        load("osler-mini")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_channels_and_values():
     np.testing.assert_allclose(pixels.array(), expected, atol=1e-6)
     assert pixels.array().min() == -1
     assert pixels.array().max() == 1
+
+
+def test_batches_never_hold_the_whole_array():
+    pixels = batches_of(40)
+    tracemalloc.start()
+    for _ in pixels.batches(size=2):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 3 * 64 * 64 * 4 / 4
 
 
 def test_digests_tell_images_apart():

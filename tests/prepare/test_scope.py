@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from osler.prepare.scope import few_slices_warning, named_kinds, scope_warnings
+from osler.prepare.scope import named_kinds, scope_warnings
 from osler.study import Study
 
 
@@ -49,10 +49,3 @@ def test_question_about_an_image_without_one():
         "The question speaks of CT, but no image was given.",
     )
     assert scope_warnings("What is the dose of aspirin?", study=None, modalities=()) == ()
-
-
-def test_few_slices_are_said():
-    assert few_slices_warning(5, name="CT volume 'x'") == ()
-    assert few_slices_warning(1, name="CT volume 'x'") == (
-        "CT volume 'x' has 1 slice; models were trained on volumes of at least 5.",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ _DAMAGED = {"JPEG2000-embedded-sequence-delimiter.dcm"}
 _IMAGES_AT_LEAST = 55
 
 
+@cache
 def _try(name: str) -> Image | OslerError | None:
     """The image of a file, ``None`` if there is no single image in it, or the error that it gives."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,15 @@ def test_an_unknown_piece_is_named(tokenizer: GemmaTokenizer) -> None:
 
 def test_a_long_question_takes_no_time(tokenizer: GemmaTokenizer) -> None:
     assert len(tokenizer.encode("a" * 100_000)) < 100_000
+
+
+@pytest.mark.parametrize("change", [{"tokenizer.ggml.tokens": 3}, {"tokenizer.ggml.tokens": ["a"]}])
+def test_a_damaged_vocabulary_is_named(embedded: GgufFile, change: dict[str, object]) -> None:
+    with pytest.raises(CheckpointError, match="does not parse"):
+        GemmaTokenizer.from_gguf(replace(embedded, metadata=embedded.metadata | change))
+
+
+def test_another_kind_of_tokenizer_is_named(embedded: GgufFile) -> None:
+    other = replace(embedded, metadata=embedded.metadata | {"tokenizer.ggml.model": "gpt2"})
+    with pytest.raises(CheckpointError, match=r"of kind 'gpt2'.*SentencePiece"):
+        GemmaTokenizer.from_gguf(other)

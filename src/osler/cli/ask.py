@@ -125,6 +125,7 @@ def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: b
 
         asked = ask_task(request, on_text=None if as_json else show, on_progress=progress.update)
         if target is not None:
+            progress.update("draw", 0, 0)
             png = draw_answer(asked.prepared, study=asked.study, question=request.question, answer=asked.answer)
             write_atomic(target, data=png)
     if as_json:

@@ -83,6 +83,7 @@ def _draw(study: Study, *, target: Path, model: str, progress: StageProgress) ->
     from osler.writers import draw_view, write_atomic
 
     prepared = prepare_images(study, preprocess=preprocess_for(get_config(model)), progress=progress.update)
+    progress.update("draw", 0, 0)
     write_atomic(target, data=draw_view(prepared, study=study, model=model))
 
 

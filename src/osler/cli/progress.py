@@ -14,6 +14,7 @@ _TITLES = {
     "load": "Loading the model",
     "prepare": "Preparing images",
     "images": "Preparing images",
+    "draw": "Drawing the picture",
     "encode": "Encoding images",
     "prefill": "Reading the question",
     "answer": "Answering",

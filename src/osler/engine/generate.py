@@ -1,7 +1,9 @@
 """From prompts to tokens: chunked prefill, then one token a step for each row.
 
 Each prompt of a batch is read alone, so that its cuts and results are those of
-a single prompt; the rows are then joined and decoded together.
+a single prompt; the rows are then joined and decoded together. In float32 a
+row's tokens are those it gives alone; in bfloat16 the products of one row and
+of several round differently, and a near tie may fall the other way.
 
 Legend: B rows, L tokens, N images, T soft tokens of an image, D width, V vocabulary.
 """
@@ -178,7 +180,7 @@ def _prefill(
         if on_prefill is not None:
             on_prefill(end, len(ids))
     if prefix is not None and key is not None:
-        prefix.put(key, cache=cache, marks=marks)
+        prefix.put(key, cache=cache, marks=[mark for mark in marks if mark.length in to_mark])
     return cache, logits_1V
 
 

@@ -11,6 +11,7 @@ from osler.engine.chunks import CHUNK
 from osler.engine.kv_cache import cache_bytes
 from osler.errors import CapacityError, RequestError
 from osler.model.config import DecoderConfig, OslerConfig
+from osler.weights.catalog import list_models
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 0.05
@@ -95,13 +96,30 @@ def plan_request(
     cache = cache_bytes(decoder, tokens=tokens, itemsize=itemsize, rows=rows)
     # A mark of the prefix store is one window of each sliding layer; two are kept.
     marks = 2 * cache_bytes(decoder, tokens=0, itemsize=itemsize)
-    features = images * config.image_tokens * decoder.width * itemsize
+    # Once in the store, once in the order of the prompt.
+    features = 2 * images * config.image_tokens * decoder.width * itemsize
     reading = prefill_bytes(
         decoder, chunk=min(max(chunk, config.image_tokens), prompt_tokens), tokens=tokens, itemsize=itemsize
     )
     encoding = encode_bytes(config, images=min(image_batch, images), itemsize=itemsize)
     logits = rows * decoder.vocab * (itemsize + 4)
     return MemoryPlan(kv_cache=cache + marks, features=features, activations=max(reading + logits, encoding))
+
+
+def plan_weights(name: str, *, itemsize: int) -> MemoryPlan:
+    """Plans the loading of a model, as far as its size is known before.
+
+    Args:
+        name: A name in the catalog, a folder or a GGUF file.
+        itemsize: Bytes of one weight in memory.
+    """
+    entry = next((entry for entry in list_models() if entry.name == name), None)
+    if entry is not None:
+        return MemoryPlan(weights=entry.memory_bytes * itemsize // 2)
+    path = Path(name)
+    if path.is_dir():
+        return MemoryPlan(weights=sum(file.stat().st_size for file in path.glob("*.safetensors")) * itemsize // 2)
+    return MemoryPlan()
 
 
 def prefill_bytes(config: DecoderConfig, *, chunk: int, tokens: int, itemsize: int) -> int:

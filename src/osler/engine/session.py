@@ -12,7 +12,7 @@ from osler.engine.answer_text import AnswerText
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.features import FeatureStore, image_batch
 from osler.engine.generate import Decoding, Generated, Prompt, generate
-from osler.engine.memory_plan import available_memory, plan_request, require_context
+from osler.engine.memory_plan import available_memory, plan_request, plan_weights, require_context
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
@@ -72,6 +72,7 @@ def load(
             raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
         dtype = "float32"
     precision = choose_dtype(dtype, device=place.value)
+    plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
     checkpoint = load_checkpoint(name, dtype=str(precision.value).removeprefix("torch."))
     checkpoint.model.to(place.value)
     return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason)

@@ -20,7 +20,6 @@ from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import ShownSeries, slice_numbers
 from osler.prepare.resize import PixelMap, fit, pixel_map
 from osler.prepare.sampling import pick_slices, share_budget
-from osler.prepare.scope import few_slices_warning
 from osler.prepare.windows import (
     FiniteRange,
     color_to_rgb,
@@ -204,7 +203,6 @@ def _render(entry: _Entry, place: _Place, *, preprocess: Preprocess) -> tuple[_T
     notes = [f"{entry.name}: {problem}" for problem in entry.series.problems]
     if isinstance(entry.series, Volume):
         tone, extent = _render_volume(entry, entry.series, place, preprocess=preprocess)
-        notes.extend(few_slices_warning(entry.series.pixels.shape[0], name=entry.name))
     else:
         tone, extent = _render_image(entry, entry.series, place, preprocess=preprocess)
     if extent.bad:

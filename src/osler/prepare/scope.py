@@ -25,7 +25,6 @@ _WORDS = {
         r"\bhistolog\w*\b|\bpathology slides?\b|\bwhole[- ]slide\b|\bmicroscop\w*\b", re.IGNORECASE
     ),
 }
-_LEAST_SLICES = 5
 
 
 def named_kinds(question: str) -> frozenset[str]:
@@ -55,14 +54,6 @@ def scope_warnings(question: str, *, study: Study | None, modalities: Sequence[s
     if named and known and "" not in modalities and not named & known:
         return (f"The question speaks of {_listed(named)}, but the data is {_listed(known)}.",)
     return ()
-
-
-def few_slices_warning(count: int, *, name: str) -> tuple[str, ...]:
-    """Says that a volume has fewer slices than published models were trained on."""
-    if count >= _LEAST_SLICES:
-        return ()
-    noun = "slice" if count == 1 else "slices"
-    return (f"{name} has {count} {noun}; models were trained on volumes of at least {_LEAST_SLICES}.",)
 
 
 def _listed(kinds: frozenset[str]) -> str:

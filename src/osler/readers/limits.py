@@ -39,7 +39,7 @@ class Limits:
     archive_bytes: int = 64 * 2**30
     archive_ratio: int = 100
     archive_ratio_from: int = 256 * 2**20
-    picture_pixels: int = 200_000_000
+    picture_pixels: int = 150_000_000
 
 
 LIMITS = Limits()

@@ -77,8 +77,7 @@ def find_model(name: str) -> Path:
     own = {_own_name(path): path for path in _own_models()}
     if name in own:
         return own[name]
-    path = Path(name).expanduser()
-    if name and path.exists():
+    if name and (path := _existing(name)):
         return path
     if name == PUBLISHED_NAME:
         entry = _published_entry()
@@ -161,6 +160,15 @@ def _published_entry() -> CatalogEntry:
             f"its path, or put it at {str(models_folders()[0] / PUBLISHED_NAME)!r}."
         ),
     )
+
+
+def _existing(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        # Too long for a path, a NUL in it, or the home of an unknown user: no path at all.
+        return None
 
 
 def _own_entry(path: Path) -> CatalogEntry:

@@ -43,6 +43,31 @@ def config_from_gguf(file: GgufFile) -> OslerConfig:
             allowed=f"Osler runs {' and '.join(_ARCHITECTURES)} files.",
             next_step="Choose a Gemma 2 or Gemma 3 file.",
         )
+    try:
+        return _config(file, kind=kind)
+    except (TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"The metadata of {str(file.path)!r} make no network: {error}.",
+            next_step="Convert the model again with a current llama.cpp.",
+        ) from error
+
+
+def gguf_tensors(file: GgufFile, *, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the tensors under their published names, one at a time.
+
+    llama.cpp stores the factor ``1 + w`` of a Gemma norm; the published tensor is ``w``.
+    """
+    for name in file.tensors:
+        if name == "rope_freqs.weight":
+            continue
+        published = _published(name)
+        if name.endswith("norm.weight"):
+            yield published, (file.read(name, dtype=torch.float32) - 1).to(dtype)
+        else:
+            yield published, file.read(name, dtype=dtype)
+
+
+def _config(file: GgufFile, *, kind: str) -> OslerConfig:
     heads = int(file.value(f"{kind}.attention.head_count"))
     width = int(file.value(f"{kind}.embedding_length"))
     head_dim = int(file.metadata.get(f"{kind}.attention.key_length", 256))
@@ -64,21 +89,6 @@ def config_from_gguf(file: GgufFile) -> OslerConfig:
     return OslerConfig(
         name=str(file.metadata.get("general.name", file.path.stem)), decoder=common, vision=None, tokens=_tokens(file)
     )
-
-
-def gguf_tensors(file: GgufFile, *, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields the tensors under their published names, one at a time.
-
-    llama.cpp stores the factor ``1 + w`` of a Gemma norm; the published tensor is ``w``.
-    """
-    for name in file.tensors:
-        if name == "rope_freqs.weight":
-            continue
-        published = _published(name)
-        if name.endswith("norm.weight"):
-            yield published, (file.read(name, dtype=torch.float32) - 1).to(dtype)
-        else:
-            yield published, file.read(name, dtype=dtype)
 
 
 def _published(name: str) -> str:

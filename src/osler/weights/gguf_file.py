@@ -138,7 +138,7 @@ def read_gguf(path: Path) -> GgufFile:
         raise CheckpointError(f"Cannot open {str(path)!r}: {error}.", next_step="Check the path.") from error
     try:
         metadata, tensors = _read_header(_Cursor(view), path=path)
-    except (struct.error, UnicodeDecodeError, IndexError, OverflowError, MemoryError) as error:
+    except (struct.error, ValueError, TypeError, IndexError, ArithmeticError, MemoryError, RecursionError) as error:
         raise _damaged(path, detail="its header does not parse") from error
     data = np.frombuffer(view, dtype=np.uint8)
     for tensor in tensors.values():

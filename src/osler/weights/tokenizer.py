@@ -35,6 +35,7 @@ _IMAGE = "<image_soft_token>"
 # User-defined in some files' vocabularies, but with a meaning to the model.
 _GUARDED = ("[multimodal]", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", _IMAGE, "<mask>")
 _UNUSED = re.compile(r"<unused\d+>")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class GemmaTokenizer:
@@ -65,8 +66,14 @@ class GemmaTokenizer:
                 allowed="Gemma's is 'llama' (SentencePiece).",
                 next_step="Use a Gemma 2 or Gemma 3 model.",
             )
-        kinds = tuple(int(kind) for kind in file.value("tokenizer.ggml.token_type"))
-        return cls.from_vocabulary(Vocabulary(pieces=tuple(file.value("tokenizer.ggml.tokens")), kinds=kinds))
+        pieces, kinds = file.value("tokenizer.ggml.tokens"), file.value("tokenizer.ggml.token_type")
+        try:
+            vocabulary = Vocabulary(pieces=tuple(pieces), kinds=tuple(int(kind) for kind in kinds))
+            return cls.from_vocabulary(vocabulary)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"The vocabulary of {str(file.path)!r} does not parse: {error}.", next_step="Copy the file again."
+            ) from error
 
     @classmethod
     def from_folder(cls, folder: Path) -> GemmaTokenizer:
@@ -218,6 +225,6 @@ def _assemble(model: models.BPE, *, users: Iterable[str], controls: Iterable[str
 
 
 def _piece_bytes(piece: str) -> bytes:
-    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-        return bytes([int(piece[3:5], 16)])
+    if byte := _BYTE.fullmatch(piece):
+        return bytes([int(byte[1], 16)])
     return piece.replace(_SPACE, " ").encode("utf-8")

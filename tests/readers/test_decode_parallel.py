@@ -1,0 +1,148 @@
+"""Decoding over all cores: the same values by threads, by processes, and when a process dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import dcmread
+from pydicom.uid import JPEG2000Lossless
+from tests.readers.make_dicom import ramp, write_series
+
+from osler.errors import FileFormatError
+from osler.readers import decode_parallel, open_study
+from osler.readers.blob import DiskBlob
+from osler.readers.decode_parallel import Job, decode_all
+
+PACKED = Path(pydicom.__file__).parent / "data/test_files/MR_small_jp2klossless.dcm"
+
+
+def _jobs(count: int) -> list[Job]:
+    blob = DiskBlob(PACKED, PACKED.stat().st_size)
+    return [
+        Job(blob=blob, syntax=JPEG2000Lossless, frames=(0,), targets=(number,), shape=(64, 64))
+        for number in range(count)
+    ]
+
+
+def _decode(jobs: list[Job], *, packed: bool) -> dict[int, np.ndarray]:
+    taken: dict[int, np.ndarray] = {}
+    decode_all(jobs, take=lambda target, array: taken.update({target: array}), packed=packed)
+    return taken
+
+
+@pytest.fixture
+def several_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_parallel, "cores", lambda: 3)
+    monkeypatch.setattr(decode_parallel, "_PROCESS_FROM", 1)
+
+
+def _check(taken: dict[int, np.ndarray], *, count: int) -> None:
+    expected = dcmread(PACKED).pixel_array
+    assert sorted(taken) == list(range(count))
+    assert all(np.array_equal(array, expected) and array.dtype == expected.dtype for array in taken.values())
+
+
+def test_threads() -> None:
+    _check(_decode(_jobs(20), packed=False), count=20)
+
+
+def _count_processes(monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]) -> None:
+    original = decode_parallel._start_process
+
+    def counted() -> subprocess.Popen[bytes] | None:
+        process = original()
+        if process is not None:
+            started.append(process)
+        return process
+
+    monkeypatch.setattr(decode_parallel, "_start_process", counted)
+
+
+@pytest.mark.usefixtures("several_cores")
+def test_processes_take_part_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    _count_processes(monkeypatch, started)
+    taken: dict[int, np.ndarray] = {}
+    from_process = threading.Event()
+
+    def take(target: int, array: np.ndarray) -> None:
+        taken[target] = array
+        if threading.current_thread() is not threading.main_thread():
+            from_process.set()
+        assert from_process.wait(60)  # the main thread waits for the first frame of a process
+
+    decode_all(_jobs(30), take=take, packed=True)
+    _check(taken, count=30)
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.usefixtures("several_cores")
+def test_a_process_that_dies_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    _count_processes(monkeypatch, started)
+    taken: dict[int, np.ndarray] = {}
+
+    def take(target: int, array: np.ndarray) -> None:
+        taken[target] = array
+        if len(taken) == 5:
+            for process in started:
+                process.kill()
+
+    decode_all(_jobs(40), take=take, packed=True)
+    _check(taken, count=40)
+
+
+@pytest.mark.usefixtures("several_cores")
+def test_a_python_that_cannot_start_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    _check(_decode(_jobs(20), packed=True), count=20)
+
+
+@pytest.mark.usefixtures("several_cores")
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_error_in_any_thread_is_raised_once(tmp_path: Path, packed: bool) -> None:
+    raw = bytearray(PACKED.read_bytes())
+    start = raw.index(b"\xff\x4f\xff\x51")
+    raw[start : start + 60] = bytes(60)
+    (tmp_path / "bad.dcm").write_bytes(raw)
+    bad = DiskBlob(tmp_path / "bad.dcm", len(raw))
+    jobs = _jobs(30)
+    jobs[17] = Job(blob=bad, syntax=JPEG2000Lossless, frames=(0,), targets=(17,), shape=(64, 64))
+    with pytest.raises(FileFormatError, match=r"bad\.dcm: its pixels \(JPEG 2000.*cannot be decoded"):
+        _decode(jobs, packed=packed)
+
+
+def test_a_frame_of_another_size_is_refused() -> None:
+    (job,) = _jobs(1)
+    wrong = Job(blob=job.blob, syntax=job.syntax, frames=(0,), targets=(0,), shape=(32, 32))
+    with pytest.raises(FileFormatError, match=r"\(64, 64\) pixels where the header says \(32, 32\)"):
+        _decode([wrong], packed=False)
+
+
+def test_frames_that_are_not_there() -> None:
+    (job,) = _jobs(1)
+    wrong = Job(blob=job.blob, syntax=job.syntax, frames=(0, 5), targets=(0, 1), shape=(64, 64))
+    with pytest.raises(FileFormatError, match="MR_small_jp2klossless"):
+        _decode([wrong], packed=False)
+
+
+def test_values_are_the_same_whatever_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path, volume=ramp(40))
+    (volume,) = open_study(tmp_path).volumes()
+    monkeypatch.setattr(decode_parallel, "cores", lambda: 1)
+    alone = volume.read()
+    monkeypatch.setattr(decode_parallel, "cores", lambda: 4)
+    assert np.array_equal(volume.read(), alone)
+
+
+def test_the_worker_needs_no_torch() -> None:
+    code = "import sys, osler.readers.decode_worker; print(sorted({'torch', 'nibabel'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

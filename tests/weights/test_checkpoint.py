@@ -1,0 +1,69 @@
+"""One way in for every kind of model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from osler.errors import CheckpointError, RequestError
+from osler.model.config import get_config
+from osler.model.osler import Osler
+from osler.prepare import preprocess_for
+from osler.weights import catalog, checkpoint
+from osler.weights.checkpoint import load_checkpoint
+from osler.weights.huggingface import save_huggingface
+from osler.weights.osler_folder import save_osler_folder
+from osler.weights.tokenizer import GemmaTokenizer
+
+
+def test_the_embedded_decoder_by_name(embedded_path: Path) -> None:
+    found = load_checkpoint("gemma-3-270m")
+    assert found.source == embedded_path
+    assert "Gemma Terms of Use" in found.licence
+    assert sum(value.numel() for value in found.model.parameters()) == 268_098_176
+    assert {value.dtype for value in found.model.parameters()} == {torch.bfloat16}
+    assert found.preprocess.image_size == 0
+
+
+def test_a_gguf_file_by_path(embedded_path: Path) -> None:
+    found = load_checkpoint(embedded_path, dtype="float32")
+    assert found.name == "gemma-3-270m-q4_k_m"
+    assert "Gemma Terms of Use" in found.licence
+    assert found.model.config.decoder == get_config("osler-mini").decoder
+
+
+def test_a_hugging_face_folder(tmp_path: Path, tokenizer: GemmaTokenizer) -> None:
+    save_huggingface(Osler(get_config("debug")), tmp_path / "folder", tokenizer=tokenizer)
+    found = load_checkpoint(str(tmp_path / "folder"), dtype="float32")
+    assert (found.name, found.licence) == ("folder", "unknown")
+    assert found.tokenizer.encode("a  b") == tokenizer.encode("a  b")
+    assert found.preprocess.prompt == "published"
+
+
+def test_an_osler_folder(tmp_path: Path, tokenizer: GemmaTokenizer) -> None:
+    config = get_config("debug")
+    save_osler_folder(Osler(config), tmp_path, preprocess=preprocess_for(config), tokenizer=tokenizer)
+    found = load_checkpoint(tmp_path, dtype="float32")
+    assert found.model.config == config
+    assert found.preprocess == preprocess_for(config)
+
+
+def test_a_copy_without_the_trained_parts_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in (catalog, checkpoint):
+        monkeypatch.setattr(module, "MINI_FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match=r"does not hold the trained parts of 'osler-mini'.*osler train"):
+        load_checkpoint("osler-mini")
+
+
+def test_a_wrong_name_type_or_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="Did you mean 'osler-mini'"):
+        load_checkpoint("oslermini")
+    with pytest.raises(CheckpointError, match="'float16'"):
+        load_checkpoint("gemma-3-270m", dtype="float16")
+    with pytest.raises(CheckpointError, match=r"Cannot read '.*config\.json'"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "x.gguf").write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="is not a GGUF file"):
+        load_checkpoint(tmp_path / "x.gguf")
