@@ -14,10 +14,9 @@ def test_about_a_fifth_is_held_out() -> None:
 
 def test_split_never_changes() -> None:
     # Shipped weights were trained on this split: a change would leak held-out patients.
-    assert [split_of("nih", patient=str(i)) for i in (61, 211, 252)] == EXPECTED
-
-
-EXPECTED = [split_of("nih", patient=str(i)) for i in (61, 211, 252)]
+    assert [split_of("nih", patient=str(i)) for i in (61, 211, 252)] == ["train", "train", "held-out"]
+    assert split_of("lung-petct", patient="lung-petct") == "held-out"
+    assert split_of("lidc", patient="lidc") == "train"
 
 
 @needs_shared_data
