@@ -1,0 +1,44 @@
+"""Training: recipes, data sets, losses, loops. `run_recipe` is the way in.
+
+torch is imported when a run starts, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+__all__ = ["run_recipe"]
+
+
+def run_recipe(
+    path: str | Path, *, listener: Callable[[Mapping[str, float]], None] | None = None
+) -> tuple[Path, ...]:
+    """Runs a recipe file, each stage from its last checkpoint if it was interrupted.
+
+    Args:
+        path: A TOML file such as those in ``recipes/``.
+        listener: Called with the metrics of each update; without one, a live table is drawn.
+
+    Returns:
+        What each stage made: the tower's file, or the folder of the run.
+
+    Raises:
+        RequestError: If the recipe or its data folder is not right.
+    """
+    from osler.train.recipe import VisionRecipe, load_recipes
+
+    made = []
+    for recipe in load_recipes(path):
+        if isinstance(recipe, VisionRecipe):
+            from osler.train.vision_stage import train_vision as run
+        else:
+            from osler.train.answers_stage import train_answers as run
+        if listener is not None:
+            made.append(run(recipe, listener=listener))
+            continue
+        from osler.train.live_table import live_table
+
+        with live_table(recipe) as show:
+            made.append(run(recipe, listener=show))
+    return tuple(made)

@@ -20,6 +20,7 @@ from osler.train.augment import AugmentConfig, augment
 from osler.train.pictures import Labels, Picture, split_of
 from osler.train.volumes import TrainVolume, draw_projection, draw_section
 
+GENERATED = "generated"
 MRICRON_TEMPLATES = Path("/usr/share/mricron/templates")
 INVESALIUS_CRANIUM = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
 
@@ -90,6 +91,8 @@ def open_book(root: Path, *, split: str, shares: Shares | None = None) -> Pictur
     Raises:
         RequestError: If the folder holds none of the sets.
     """
+    if str(root) == GENERATED:
+        return PictureBook(files=(), volumes={}, tiles=(), shares=shares or Shares())
     if not (root / "cxr").is_dir():
         raise RequestError(
             f"No training data at {root}.",

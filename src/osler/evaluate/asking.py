@@ -1,0 +1,82 @@
+"""Asks a checkpoint many questions in batches, with the image as it is or blanked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from osler.engine.fast_decoder import choose_packing
+from osler.engine.generate import Decoding, Prompt, generate
+from osler.engine.memory_plan import available_memory
+from osler.engine.runner import Runner
+from osler.prepare.images import PreparedImages, prepare_images
+from osler.prepare.inputs import assemble
+from osler.study import Study
+from osler.weights import Checkpoint
+
+Sight = Literal["seen", "blanked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer and how it ended."""
+
+    text: str
+    stopped: str
+
+
+class Asker:
+    """Keeps a checkpoint ready for questions.
+
+    Args:
+        checkpoint: From `osler.weights.load_checkpoint`.
+        max_tokens: Of an answer.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, max_tokens: int = 48) -> None:
+        self.checkpoint = checkpoint
+        packing = choose_packing(checkpoint.model.decoder, available=available_memory())
+        self.runner = Runner(checkpoint.model, packing=packing)
+        self.decoding = Decoding(max_tokens=max_tokens)
+
+    def look(self, study: Study) -> tuple[PreparedImages, Tensor]:
+        """Prepares a study's images and encodes them, (N, T, D)."""
+        prepared = prepare_images(study, preprocess=self.checkpoint.preprocess)
+        chunks = [self._encode(batch) for batch in prepared.pixels.batches(size=16)]
+        return prepared, torch.cat(chunks)
+
+    def blank(self, count: int) -> Tensor:
+        """Features of ``count`` images of one middle gray."""
+        size = self.checkpoint.preprocess.image_size
+        return self._encode(np.zeros((1, 3, size, size), dtype=np.float32)).expand(count, -1, -1)
+
+    @torch.inference_mode()
+    def _encode(self, pixels_N3SS: np.ndarray) -> Tensor:
+        return self.checkpoint.model.encode_images(torch.from_numpy(np.ascontiguousarray(pixels_N3SS)))
+
+    def prompt(self, question: str, *, prepared: PreparedImages | None, features: Tensor | None) -> Prompt:
+        """Builds the prompt of a question on prepared images, or on none."""
+        config = self.checkpoint.model.config
+        images = prepared or prepare_images(Study(timepoints=()), preprocess=self.checkpoint.preprocess)
+        inputs = assemble(
+            images,
+            question,
+            preprocess=self.checkpoint.preprocess,
+            tokenizer=self.checkpoint.tokenizer,
+            tokens=config.tokens,
+        )
+        return Prompt(token_ids=inputs.token_ids, features_NTD=features)
+
+    def ask(self, prompts: Sequence[Prompt], *, batch: int = 16) -> list[Reply]:
+        """Answers prompts, greedily, some at a time."""
+        replies: list[Reply] = []
+        for start in range(0, len(prompts), batch):
+            for result in generate(self.runner, prompts[start : start + batch], decoding=self.decoding):
+                text = self.checkpoint.tokenizer.decode(result.token_ids).strip()
+                replies.append(Reply(text=text, stopped=result.stopped))
+        return replies

@@ -1,0 +1,71 @@
+"""Recipes load, and mistakes in them are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from osler.errors import RequestError
+from osler.train.recipe import AnswersRecipe, VisionRecipe, load_recipes
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    assert all(isinstance(recipe, VisionRecipe | AnswersRecipe) for recipe in load_recipes(path))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_starts_with_its_command(path: Path) -> None:
+    assert f"osler train recipes/{path.name}" in path.read_text(encoding="utf-8")
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+BASE = 'stage = "vision"\nconfig = "debug"\ndata = "generated"\nout = "x"\n'
+OPTIMIZER = "[optimizer]\nsteps = 1\nbatch = 1\nlearning_rate = 1e-3\n"
+
+
+def test_unknown_key_gets_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"Did you mean 'pictures'"):
+        load_recipes(_write(tmp_path, BASE + "picturs = 3\n" + OPTIMIZER))
+
+
+def test_unknown_key_in_a_table_is_named_with_its_table(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"optimizer 'warmpu'.*Did you mean 'warmup'"):
+        load_recipes(_write(tmp_path, BASE + OPTIMIZER + "warmpu = 3\n"))
+
+
+def test_wrong_type_and_choice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="pictures is 'many'"):
+        load_recipes(_write(tmp_path, BASE + 'pictures = "many"\n' + OPTIMIZER))
+    with pytest.raises(RequestError, match="float16"):
+        load_recipes(_write(tmp_path, BASE + 'precision = "float16"\n' + OPTIMIZER))
+
+
+def test_missing_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="lacks learning_rate"):
+        load_recipes(_write(tmp_path, BASE + "[optimizer]\nsteps = 1\nbatch = 1\n"))
+
+
+def test_absent_file_and_no_toml(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="No recipe at"):
+        load_recipes(tmp_path / "nothing.toml")
+    with pytest.raises(RequestError, match="is not TOML"):
+        load_recipes(_write(tmp_path, "stage = = 3"))
+
+
+def test_unknown_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="Did you mean 'vision'"):
+        load_recipes(_write(tmp_path, 'stage = "visoin"\n'))
+
+
+def test_stages_run_in_order(tmp_path: Path) -> None:
+    stage = "[[stages]]\n" + BASE + OPTIMIZER.replace("[optimizer]", "[stages.optimizer]")
+    assert len(load_recipes(_write(tmp_path, stage + stage))) == 2
