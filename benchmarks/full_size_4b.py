@@ -214,7 +214,7 @@ def lines(report: Report) -> Iterator[str]:
     yield "| Stage | Seconds | Rate | Peak resident, GB | Of it without a file behind, GB |"
     yield "|---|---:|---:|---:|---:|"
     rows = (
-        ("load", report.seconds["load"], f"{report.weights / gb / report.seconds['load']:.1f} GB/s", "load"),
+        ("load, mapped", report.seconds["load"], "", "load"),
         ("prepare", report.seconds["prepare"], f"{report.images / report.seconds['prepare']:.1f} images/s", "prepare"),
         ("encode", encode_seconds, f"{encode_seconds / report.images:.1f} s/image", "encode"),
         (
@@ -225,6 +225,8 @@ def lines(report: Report) -> Iterator[str]:
         ),
         ("decode", report.seconds["decode"], f"{report.answer_tokens / report.seconds['decode']:.2f} tok/s", "answer"),
     )
+    before = report.peaks["before"]
+    yield f"| before loading | | | {before.resident / gb:.2f} | {before.own / gb:.2f} |"
     for name, seconds, rate, watched in rows:
         peak = report.peaks[watched]
         yield f"| {name} | {seconds:.1f} | {rate} | {peak.resident / gb:.2f} | {peak.own / gb:.2f} |"
