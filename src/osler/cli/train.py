@@ -12,9 +12,10 @@ from osler.cli.failure import guarded
 
 @guarded
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file, such as one of those in recipes/.")],
+    recipe: Annotated[Path, typer.Argument(help="TOML file, such as those in recipes/.")],
 ) -> None:
-    """Train or fine-tune a model by a recipe."""
+    """Train a model by a recipe; interrupted, it goes on from its last checkpoint."""
     from osler.train import run_recipe
 
-    run_recipe(recipe)
+    for made in run_recipe(recipe):
+        typer.echo(f"Written: {made}")
