@@ -8,6 +8,7 @@ PYTHON   ?= python3
 PIP_ARGS ?=
 WORKERS  ?= 2
 PYTEST_ARGS ?=
+BENCHMARKS  ?= start decode_270m ask_cold
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -39,7 +40,7 @@ docs: $(VENV)/.test-installed
 	$(PY) docs/reference/generate.py
 
 benchmarks: $(VENV)/.test-installed
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) "$$file"; done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) -m benchmarks.$$name --out benchmarks/$$name; done
 
 # The versions in the current .venv, which the tests have just passed with.
 constraints: $(VENV)/.test-installed

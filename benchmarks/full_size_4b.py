@@ -32,7 +32,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.machine import Machine, measure
-from osler.engine.device import Choice
 from osler.engine.generate import Decoding, Prompt, generate
 from osler.engine.runner import Runner
 from osler.model.config import get_config
@@ -186,7 +185,7 @@ def answer(checkpoint: Checkpoint, *, images: int, tokens: int, folder: Path, re
     report.images, report.prompt_tokens = len(inputs.images), len(inputs.token_ids)
     with stage(report, "encode"):
         features_NTD = encode(checkpoint.model, inputs.pixels, kept=folder / "features", report=report)
-    runner = Runner(checkpoint.model, packing=Choice("plain", "the weights stay mapped"))
+    runner = Runner(checkpoint.model)
     prompt = Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD)
     with stage(report, "answer"):
         (result,) = generate(

@@ -49,5 +49,5 @@ def demo(
     path = demo_scan()
     command = f"osler ask {shlex.quote(str(path))} {shlex.quote(DEMO_QUESTION)} --picture {shlex.quote(str(picture))}"
     typer.echo(f"A real head CT slice that pydicom brings along. The same by hand:\n\n  {command}\n")
-    typer.echo(f"Question  {DEMO_QUESTION}\nAnswer    ", nl=False)
+    typer.echo(f"{DEMO_QUESTION}\n")
     run_ask(AskRequest(question=DEMO_QUESTION, path=path), target=target, as_json=False, quiet=False)
