@@ -19,10 +19,11 @@ OTHER = {
     "grey_percentiles": (1.0, 99.0),
     "mean": 0.0,
     "std": 1.0,
+    "orientation": "as-stored",
     "aspect": "pad-square",
     "prompt": "published",
     "instruction": "Look.",
-    "version": 2,
+    "version": 3,
 }
 
 
@@ -60,7 +61,7 @@ def test_hash_is_pinned():
     assert preprocess_for(get_config("osler-mini")).hash.startswith(PINNED["osler-mini"])
 
 
-PINNED = {"medgemma-1.5-4b": "70e86287ca74de06", "osler-mini": "30948f6cd66af017"}
+PINNED = {"medgemma-1.5-4b": "2e38a7ba7aa11137", "osler-mini": "7ae4393fbd570dec"}
 
 
 def test_same_contract_passes(contract):

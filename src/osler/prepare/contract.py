@@ -18,8 +18,9 @@ from osler.study import Window
 Sampling = Literal["published", "equidistant"]
 Aspect = Literal["stretch", "pad-square"]
 PromptStyle = Literal["labeled", "published"]
+Orientation = Literal["radiological", "as-stored"]
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 _HASH_SHOWN = 16
 _CT_WINDOWS = (Window(low=-1024, high=1024), Window(low=-135, high=215), Window(low=0, high=80))
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -27,6 +28,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "mr": ("min-max",),
     "grey": ("window-or-percentile",),
     "resize": ("bilinear",),
+    "orientation": ("radiological", "as-stored"),
     "aspect": ("stretch", "pad-square"),
     "prompt": ("labeled", "published"),
 }
@@ -77,6 +79,9 @@ class Preprocess:
         mean: Taken off after scaling to 0..1, all channels.
         std: Divided by after that.
         resize: ``"bilinear"``: triangle filter with antialiasing on uint8, as Pillow computes it.
+        orientation: ``"radiological"``: slices that lie in a patient are flipped or transposed to the
+            radiologist's view (`osler.prepare.orientation`), which leaves the usual DICOM slice as it is;
+            or ``"as-stored"``.
         aspect: ``"stretch"`` to the square, or ``"pad-square"`` with zeros, centered, before resizing.
         prompt: ``"published"``: images and ``SLICE n`` only, order is the only sign of time.
             ``"labeled"``: Osler's own: where there are several time points or series, a line with the
@@ -100,6 +105,7 @@ class Preprocess:
     mean: float = 0.5
     std: float = 0.5
     resize: Literal["bilinear"] = "bilinear"
+    orientation: Orientation = "radiological"
     aspect: Aspect = "stretch"
     prompt: PromptStyle = "labeled"
     instruction: str = "Please review the slices provided below carefully."

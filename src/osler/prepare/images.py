@@ -16,6 +16,7 @@ import numpy as np
 
 from osler.errors import DataError, RequestError, UnsupportedError
 from osler.prepare.contract import Preprocess
+from osler.prepare.orientation import AS_STORED, radiological
 from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import ShownSeries, slice_numbers
 from osler.prepare.resize import PixelMap, fit, pixel_map
@@ -188,7 +189,10 @@ def _slices(series: Series) -> int:
 
 def _fit_plan(series: Series, *, preprocess: Preprocess) -> PixelMap:
     shape = series.pixels.shape[1:] if isinstance(series, Volume) else series.pixels.shape
-    plan = pixel_map(width=shape[1], height=shape[0], image_size=preprocess.image_size, aspect=preprocess.aspect)
+    turn = radiological(series.affine) if preprocess.orientation == "radiological" else AS_STORED
+    plan = pixel_map(
+        width=shape[1], height=shape[0], image_size=preprocess.image_size, aspect=preprocess.aspect, turn=turn
+    )
     if plan.padded_width * plan.padded_height > _MOST_PADDED:
         raise UnsupportedError(
             f"{series_name(series)} is {plan.width}x{plan.height} px, too large to prepare as one image.",

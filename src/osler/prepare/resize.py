@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 
 from osler.errors import GeometryError
 from osler.prepare.contract import Aspect
+from osler.prepare.orientation import AS_STORED, Reorientation
 from osler.study import Box2D
 
 
@@ -27,8 +28,9 @@ class PixelMap:
     Args:
         width: Width of the file's image, px. height: Its height, px.
         left: Zero columns put before it. top: Zero rows put above it.
-        padded_width: Width with padding, px. padded_height: Height with padding, px.
+        padded_width: Width as shown with padding, px. padded_height: Height as shown with padding, px.
         image_size: Side of the network's square, px.
+        turn: How the stored image is turned before it is padded and resized.
     """
 
     width: int
@@ -38,15 +40,17 @@ class PixelMap:
     padded_width: int
     padded_height: int
     image_size: int
+    turn: Reorientation = AS_STORED
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Network pixels per file pixel, along columns and rows."""
+        """Network pixels per file pixel, along columns and rows as shown."""
         return self.image_size / self.padded_width, self.image_size / self.padded_height
 
     def to_model(self, box: Box2D) -> Box2D:
         """Maps a box in file pixels to the network's pixels."""
         _require_pixel(box)
+        box = self.turn.to_shown(box, width=self.width, height=self.height)
         sx, sy = self.scale
         return Box2D(
             x0=(box.x0 + self.left) * sx,
@@ -59,43 +63,48 @@ class PixelMap:
         """Maps a box in the network's pixels to file pixels, cut off at the image's edge."""
         _require_pixel(box)
         sx, sy = self.scale
-        return Box2D(
-            x0=_inside(box.x0 / sx - self.left, self.width),
-            y0=_inside(box.y0 / sy - self.top, self.height),
-            x1=_inside(box.x1 / sx - self.left, self.width),
-            y1=_inside(box.y1 / sy - self.top, self.height),
+        width, height = self.turn.size(width=self.width, height=self.height)
+        shown = Box2D(
+            x0=_inside(box.x0 / sx - self.left, width),
+            y0=_inside(box.y0 / sy - self.top, height),
+            x1=_inside(box.x1 / sx - self.left, width),
+            y1=_inside(box.y1 / sy - self.top, height),
         )
+        return self.turn.to_stored(shown, width=self.width, height=self.height)
 
 
-def pixel_map(*, width: int, height: int, image_size: int, aspect: Aspect) -> PixelMap:
-    """Plans how an image of that size (px) is fitted to the square.
+def pixel_map(*, width: int, height: int, image_size: int, aspect: Aspect, turn: Reorientation = AS_STORED) -> PixelMap:
+    """Plans how a stored image of that size (px) is turned and fitted to the square.
 
     ``"pad-square"`` puts half of the missing rows or columns (rounded down)
     before and the rest after, as the published localization notebook does.
     """
     side = max(width, height)
-    padded_width, padded_height = (side, side) if aspect == "pad-square" else (width, height)
+    shown_width, shown_height = turn.size(width=width, height=height)
+    padded_width, padded_height = (side, side) if aspect == "pad-square" else (shown_width, shown_height)
     return PixelMap(
         width=width,
         height=height,
-        left=(padded_width - width) // 2,
-        top=(padded_height - height) // 2,
+        left=(padded_width - shown_width) // 2,
+        top=(padded_height - shown_height) // 2,
         padded_width=padded_width,
         padded_height=padded_height,
         image_size=image_size,
+        turn=turn,
     )
 
 
 def fit(
     rgb: UInt8[np.ndarray, "row column 3"], *, plan: PixelMap, out: UInt8[np.ndarray, "size size 3"] | None = None
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Pads and resizes an image as planned.
+    """Turns, pads and resizes an image as planned.
 
     Args:
-        rgb: The image.
+        rgb: The image, as stored.
         plan: From `pixel_map`.
         out: Where to write, or ``None`` for a new array.
     """
+    rgb = plan.turn.apply(rgb)
     height, width = rgb.shape[:2]
     if (plan.padded_width, plan.padded_height) != (width, height):
         padded = np.zeros((plan.padded_height, plan.padded_width, 3), dtype=np.uint8)

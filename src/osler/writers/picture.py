@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
+from osler.prepare.orientation import AS_STORED, Reorientation
 from osler.study import Affine, Box2D
 from osler.writers.text import printable
 
@@ -63,14 +64,18 @@ class Tile:
     boxes: tuple[tuple[str, Box2D], ...] = ()
 
 
-def edge_letters(affine: Affine) -> EdgeLetters:
+def edge_letters(affine: Affine, *, turn: Reorientation = AS_STORED) -> EdgeLetters:
     """Tells which side of the patient each edge of a slice faces.
+
+    Args:
+        affine: Of the stored slice.
+        turn: How the slice was turned before it was shown.
 
     Example:
         >>> edge_letters(Affine.from_parts())
         EdgeLetters(left='R', right='L', top='A', bottom='P')
     """
-    column, row = affine.orientation[0], affine.orientation[1]
+    column, row = turn.axes(affine)
     left, right, top, bottom = (_SHOWN_LETTER.get(c, c) for c in (_OPPOSITE[column], column, _OPPOSITE[row], row))
     return EdgeLetters(left=left, right=right, top=top, bottom=bottom)
 

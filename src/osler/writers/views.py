@@ -63,14 +63,16 @@ def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundB
             caption = f"{kind} {caption}" if several else caption
         else:
             caption = " ".join(part for part in (kind, series.view) if part)
-        columns_mm, rows_mm = (series.spacing or (1.0, 1.0))[:2]
         mapping = image.pixel_map
+        columns_mm, rows_mm = (series.spacing or (1.0, 1.0))[:2]
+        if mapping.turn.transposed:
+            columns_mm, rows_mm = rows_mm, columns_mm
         tiles.append(
             Tile(
                 pixels=rgb,
                 caption=caption,
                 aspect=(mapping.padded_width * columns_mm) / (mapping.padded_height * rows_mm),
-                letters=edge_letters(image.affine) if image.affine is not None else None,
+                letters=edge_letters(image.affine, turn=mapping.turn) if image.affine is not None else None,
                 boxes=tuple(_boxes_on(image, boxes=boxes)),
             )
         )
