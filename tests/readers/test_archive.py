@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.readers.make_dicom import ramp, write_series
 
 from osler.errors import FileFormatError, UnsupportedError
 from osler.readers import Limits, open_study
 from osler.readers.archive import find_members
+from tests.readers.make_dicom import ramp, write_series
 
 
 def _zip(path: Path, *, members: dict[str, bytes]) -> Path:

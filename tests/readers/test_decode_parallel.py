@@ -12,12 +12,12 @@ import pydicom
 import pytest
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless
-from tests.readers.make_dicom import ramp, write_series
 
 from osler.errors import FileFormatError
 from osler.readers import decode_parallel, open_study
 from osler.readers.blob import DiskBlob
 from osler.readers.decode_parallel import Job, decode_all
+from tests.readers.make_dicom import ramp, write_series
 
 PACKED = Path(pydicom.__file__).parent / "data/test_files/MR_small_jp2klossless.dcm"
 

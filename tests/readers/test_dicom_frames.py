@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
-from tests.readers.make_dicom import base_dataset, ramp, save, write_enhanced
 
 from osler.readers import open_study
 from osler.study import Affine
+from tests.readers.make_dicom import base_dataset, ramp, save, write_enhanced
 
 AFFINE = Affine.from_parts(
     spacing=(0.8, 0.9, 2.5), direction=np.array([[0, 0, -1.0], [1, 0, 0], [0, -1, 0]]), origin=(5, 6, 7)

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
-from tests.readers.make_dicom import geometry, ramp, write_series
 
 from osler.readers import open_study
 from osler.readers.dicom_geometry import is_even, missing_after, split_at_gaps
 from osler.study import Affine, Volume
+from tests.readers.make_dicom import geometry, ramp, write_series
 
 AFFINE = Affine.from_parts(spacing=(0.5, 0.7, 2.0), origin=(-10.0, -20.0, 30.0))
 

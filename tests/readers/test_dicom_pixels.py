@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.readers.make_dicom import base_dataset, ramp, save, write_series
 
 from osler.errors import FileFormatError, RequestError
 from osler.readers import open_study
 from osler.readers.dicom_pixels import finite
 from osler.study import Image, Series
+from tests.readers.make_dicom import base_dataset, ramp, save, write_series
 
 
 def _image(path: Path, *, pixels: np.ndarray, **elements: object) -> Image:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
-from tests.readers.make_dicom import base_dataset, ramp, save
 
 from osler.errors import FileFormatError, UnsupportedError
 from osler.readers import open_study
 from osler.readers.blob import DiskBlob
 from osler.readers.dicom_scan import scan_file
+from tests.readers.make_dicom import base_dataset, ramp, save
 
 
 def _blob(path: Path) -> DiskBlob:

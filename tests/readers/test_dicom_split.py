@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.readers.make_dicom import ramp, write_series
 
 from osler.readers import open_study
 from osler.study import Affine
+from tests.readers.make_dicom import ramp, write_series
 
 AXIAL = Affine.from_parts(spacing=(1.0, 1.0, 3.0))
 SAGITTAL = Affine.from_parts(spacing=(1.0, 1.0, 3.0), direction=np.array([[0, 0, -1.0], [1, 0, 0], [0, -1, 0]]))

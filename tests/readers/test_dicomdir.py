@@ -8,10 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.fileset import FileSet
-from tests.readers.make_dicom import ramp, write_series
 
 from osler.errors import FileFormatError, PatientMixError
 from osler.readers import open_study
+from tests.readers.make_dicom import ramp, write_series
 
 FILES = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.readers.make_dicom import ramp, write_series
 
 from osler.readers import Limits, open_study
 from osler.readers.folder import find_files
+from tests.readers.make_dicom import ramp, write_series
 
 needs_links = pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from tests.readers.make_dicom import base_dataset, ramp, save, write_series
 
 from osler.errors import FileFormatError, OslerError, PatientMixError, UnsupportedError
 from osler.readers import Limits, open_study
+from tests.readers.make_dicom import base_dataset, ramp, save, write_series
 
 
 def test_nested_folders_give_one_volume_in_order(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 from pydicom import dcmread
-from tests.shared_data import SHARED_DATA, needs_shared_data
 
 from osler.errors import FileFormatError, OslerError, PatientMixError, UnsupportedError
 from osler.readers import open_study
 from osler.study import Study
+from tests.shared_data import SHARED_DATA, needs_shared_data
 
 pytestmark = needs_shared_data
 DATA = SHARED_DATA or Path()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from osler.engine.kv_cache import KVCache
+from osler.engine.lean_step import LeanStep
 from osler.model.osler import Osler, image_blocks
 
 
@@ -15,11 +16,13 @@ class Runner:
     """Reads prompts and makes single steps with a cache.
 
     Args:
-        model: The network, in evaluation mode.
+        model: The network, in evaluation mode; packed already if it shall be
+            (see `osler.engine.packing`).
     """
 
     def __init__(self, model: Osler) -> None:
         self.model = model
+        self._lean = LeanStep(model.decoder) if LeanStep.fits(model.decoder) else None
 
     @property
     def device(self) -> torch.device:
@@ -59,6 +62,8 @@ class Runner:
     @torch.inference_mode()
     def step(self, token_ids_B: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         """Adds one token to each row and returns the logits after it, (B, V)."""
+        if self._lean is not None and len(token_ids_B) == 1:
+            return self.model.logits(self._lean.hidden(token_ids_B, cache=cache))
         positions_B = torch.full_like(token_ids_B, cache.length, device=self.device)
         if cache.padding_B is not None:
             positions_B = positions_B - cache.padding_B

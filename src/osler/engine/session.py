@@ -94,10 +94,10 @@ class Session:
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        self.runner = Runner(self.model)
         chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
         if chosen.value == "packed":
             pack(self.model.decoder)
+        self.runner = Runner(self.model)
         self.choices: Mapping[str, Choice] = {
             "device": Choice(self.runner.device, device),
             "dtype": Choice(self.runner.dtype, dtype),

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from osler.engine.fast_decoder import choose_packing
 from osler.engine.generate import Decoding, Prompt, generate
-from osler.engine.memory_plan import available_memory
 from osler.engine.runner import Runner
 from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.inputs import assemble
@@ -40,8 +38,7 @@ class Asker:
 
     def __init__(self, checkpoint: Checkpoint, *, max_tokens: int = 48) -> None:
         self.checkpoint = checkpoint
-        packing = choose_packing(checkpoint.model.decoder, available=available_memory())
-        self.runner = Runner(checkpoint.model, packing=packing)
+        self.runner = Runner(checkpoint.model.eval())
         self.decoding = Decoding(max_tokens=max_tokens)
 
     def look(self, study: Study) -> tuple[PreparedImages, Tensor]:

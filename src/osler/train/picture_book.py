@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -135,6 +136,10 @@ class RenderedPictures:
     labels: tuple[Labels, ...]
     sources: tuple[str, ...]
     patients: tuple[str, ...]
+
+    def named(self) -> Iterator[tuple[Labels, str]]:
+        """Labels and source of each picture."""
+        return zip(self.labels, self.sources, strict=True)
 
 
 def render(

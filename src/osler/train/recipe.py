@@ -55,6 +55,21 @@ class VisionLosses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Emphasis:
+    """How much more or less often rendered pictures are taken; all ones takes each once a pass.
+
+    Args:
+        xray: X-rays. vqa_sections: CT and MR pictures of VQA-RAD. reformats: Coronal and sagittal
+            sections. other: The rest.
+    """
+
+    xray: float = 1.0
+    vqa_sections: float = 1.0
+    reformats: float = 1.0
+    other: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisionRecipe:
     """Teaches the image tower to see what a picture is.
 
@@ -81,6 +96,7 @@ class VisionRecipe:
     full_from: float = 0.87
     save_every: int = 100
     precision: Literal["bfloat16", "float32"] = "bfloat16"
+    emphasis: Emphasis = field(default_factory=Emphasis)
     losses: VisionLosses = field(default_factory=VisionLosses)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     shares: Shares = field(default_factory=Shares)

@@ -21,7 +21,8 @@ from osler.model.vision import VisionTower
 from osler.train.checkpoints import load_tensors, optimizer_tensors, restore_optimizer, save_json, save_tensors
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.picture_book import RenderedPictures, open_book, render
-from osler.train.recipe import VisionRecipe
+from osler.train.pictures import Labels
+from osler.train.recipe import Emphasis, VisionRecipe
 from osler.train.run_log import RunLog
 from osler.train.vision_labels import Targets, VisionHeads, accuracies, targets_of, vision_loss
 
@@ -163,10 +164,7 @@ def _update(
 ) -> dict[str, float]:
     rate = set_rate(optimizer, step=step, config=recipe.optimizer)
     rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    count = len(pictures.labels)
-    # Each pass sees every picture once, in an order of its own.
-    places = torch.arange(step * recipe.optimizer.batch, (step + 1) * recipe.optimizer.batch)
-    rows = torch.stack([_shuffled(count, epoch=int(p) // count, seed=recipe.seed)[int(p) % count] for p in places])
+    rows = _rows(recipe, step=step, pictures=pictures, rng=rng)
     pixels = jitter(to_pixels(pictures.pixels[rows.numpy()]), rng=rng)
     keep = None
     if step < recipe.full_from * recipe.optimizer.steps and recipe.keep_patches < 1:
@@ -182,6 +180,24 @@ def _update(
     optimizer.zero_grad(set_to_none=True)
     right = {f"right_{k}": r / max(1, n) for k, (r, n) in accuracies(scores, batch).items()}
     return {"loss": float(loss.detach()), "rate": rate, "norm": float(norm), **parts, **right}
+
+
+def _rows(recipe: VisionRecipe, *, step: int, pictures: RenderedPictures, rng: torch.Generator) -> Tensor:
+    """Which pictures an update takes: each once a pass, or drawn by emphasis."""
+    batch, count = recipe.optimizer.batch, len(pictures.labels)
+    if recipe.emphasis != Emphasis():
+        shares = torch.tensor([_share(recipe.emphasis, labels, source) for labels, source in pictures.named()])
+        return torch.multinomial(shares, batch, replacement=True, generator=rng)
+    places = torch.arange(step * batch, (step + 1) * batch)
+    return torch.stack([_shuffled(count, epoch=int(p) // count, seed=recipe.seed)[int(p) % count] for p in places])
+
+
+def _share(emphasis: Emphasis, labels: Labels, source: str) -> float:
+    if labels.modality == "xray":
+        return emphasis.xray
+    if source == "vqa-rad":
+        return emphasis.vqa_sections
+    return emphasis.reformats if labels.plane in ("coronal", "sagittal") else emphasis.other
 
 
 _ORDERS: dict[tuple[int, int, int], Tensor] = {}

@@ -131,17 +131,18 @@ def save_adapter(model: Osler, folder: Path, *, config: LoraConfig, dtype: torch
         CheckpointError: If the model has no adapters, or the folder cannot be written.
     """
     folder = Path(folder)
-    tensors = {}
+    tensors, modules = {}, []
     for name, module in model.named_modules():
         if isinstance(module, LoraLinear):
-            stem = _PEFT_PREFIX + _module_path(name, model=model)
+            modules.append(_module_path(name, model=model))
+            stem = _PEFT_PREFIX + modules[-1]
             tensors[f"{stem}.lora_A.weight"] = module.lora_A.detach().to(dtype)
             tensors[f"{stem}.lora_B.weight"] = module.lora_B.detach().to(dtype)
     if not tensors:
         raise CheckpointError("The model has no adapter to save.", next_step="Call add_lora first.")
     write_safetensors(tensors, path=folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     with whole_file(folder / ADAPTER_CONFIG) as out:
-        out.write((json.dumps(_peft_json(config), indent=2) + "\n").encode())
+        out.write((json.dumps(_peft_json(config, modules=modules), indent=2) + "\n").encode())
 
 
 def load_adapter(model: Osler, folder: Path, *, mode: Literal["merge", "attach"] = "merge") -> LoraConfig:
@@ -155,10 +156,10 @@ def load_adapter(model: Osler, folder: Path, *, mode: Literal["merge", "attach"]
     """
     folder = Path(folder)
     content = read_json(folder / ADAPTER_CONFIG)
-    config = _lora_config(content, source=str(folder / ADAPTER_CONFIG))
     stored = read_safetensors(folder / ADAPTER_WEIGHTS).tensors
     tensors = {_own_key(name): tensor for name, tensor in stored.items()}
     layers = sorted({name.rpartition(".")[0] for name in tensors})
+    config = _lora_config(content, layers=layers, source=str(folder / ADAPTER_CONFIG))
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     wanted = {
         f"{name}.{part}": shape
@@ -179,9 +180,9 @@ def load_adapter(model: Osler, folder: Path, *, mode: Literal["merge", "attach"]
     return config
 
 
-def _lora_config(content: dict[str, Any], *, source: str) -> LoraConfig:
+def _lora_config(content: dict[str, Any], *, layers: list[str], source: str) -> LoraConfig:
     odd = [f"{key} = {content[key]!r}" for key, plain in _PLAIN.items() if key in content and content[key] not in plain]
-    rank, alpha, targets = content.get("r"), content.get("lora_alpha"), content.get("target_modules")
+    rank, alpha = content.get("r"), content.get("lora_alpha")
     kind = content.get("peft_type")
     if kind != "LORA" or odd:
         raise CheckpointError(
@@ -192,11 +193,11 @@ def _lora_config(content: dict[str, Any], *, source: str) -> LoraConfig:
         )
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
         raise CheckpointError(f"{source!r} has r = {rank!r} and lora_alpha = {alpha!r}.", allowed="Numbers above zero.")
-    named = (targets,) if isinstance(targets, str) else tuple(targets or ())
-    return LoraConfig(rank=rank, alpha=alpha, targets=named, base=str(content.get("base_model_name_or_path") or ""))
+    targets = tuple(sorted({name.rpartition(".")[2] for name in layers}))
+    return LoraConfig(rank=rank, alpha=alpha, targets=targets, base=str(content.get("base_model_name_or_path") or ""))
 
 
-def _peft_json(config: LoraConfig) -> dict[str, Any]:
+def _peft_json(config: LoraConfig, *, modules: list[str]) -> dict[str, Any]:
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -204,7 +205,8 @@ def _peft_json(config: LoraConfig) -> dict[str, Any]:
         "r": config.rank,
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted(config.targets),
+        # Whole names: peft would also find the last parts of decoder layers in the image tower.
+        "target_modules": sorted(modules),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
