@@ -118,3 +118,50 @@ def test_last_seen_is_the_end_of_the_image() -> None:
     positions = torch.arange(10, 18)[None]
     blocks = torch.tensor([[-1, 0, 0, 1, 1, 1, -1, 2]])
     assert last_seen(positions, image_blocks_BL=blocks).tolist() == [[10, 12, 12, 15, 15, 15, 16, 17]]
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "window", "images"),
+    [(300, 300, None, False), (300, 700, 200, False), (200, 400, None, True), (130, 130, 64, True)],
+    ids=["causal", "window behind a cache", "images and padding", "images in a window"],
+)
+def test_products_agree_with_the_fused_kernel(queries: int, keys: int, window: int | None, images: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(2, heads, length, 32, generator=generator) for heads, length in ((4, queries), (2, keys), (2, keys))
+    )
+    positions = torch.arange(keys - queries, keys)[None].expand(2, -1)
+    blocks = None
+    if images:
+        blocks = torch.full((2, queries), -1)
+        blocks[:, 20:60], blocks[:, 100:120] = 0, 1
+    key_positions = torch.arange(keys)[None].repeat(2, 1)
+    if images:
+        key_positions[1, :15] = -1
+    last = last_seen(positions, image_blocks_BL=blocks)
+
+    def attended(dtype: torch.dtype) -> torch.Tensor:
+        view = None
+        if window is not None or images:
+            view = KeyView(
+                positions_BL=positions,
+                last_BL=last,
+                keys_BS=key_positions,
+                reach=int((last - positions).max()),
+                window=window,
+                dtype=dtype,
+            )
+        tensors = {"k_BKSH": k.to(dtype), "v_BKSH": v.to(dtype)}
+        return attend(q.to(dtype), **tensors, view=view, scale=0.2, softcap=None).float()
+
+    exact = attended(torch.float32)
+    with torch.enable_grad():
+        fused = attended(torch.bfloat16)
+    with torch.no_grad():
+        products = attended(torch.bfloat16)
+    seen = torch.isfinite(exact).all(-1) & (exact != 0).any(-1)
+    error, fused_error = ((found - exact)[seen].norm() / exact[seen].norm() for found in (products, fused))
+    assert torch.isfinite(products).all()
+    assert float(error) < 0.008
+    assert not torch.equal(products, fused)
+    assert float(error) < 2 * float(fused_error)
