@@ -149,7 +149,9 @@ def render(
     done = folder / "pictures.json"
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+        pixels = np.lib.format.open_memmap(
+            folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
+        )
         del pixels
         chunks = [range(start, count, workers) for start in range(workers)]
         context = multiprocessing.get_context("fork")

@@ -211,9 +211,7 @@ def _shuffled(count: int, *, epoch: int, seed: int) -> Tensor:
     return _ORDERS[key]
 
 
-def _save(
-    out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean
-) -> None:
+def _save(out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> None:
     averaged = mean.copy_to(trainee) if mean.decay > 0 else trainee
     save_tensors(out / "vision_tower.safetensors", averaged.state_dict())
     save_tensors(out / "resume_weights.safetensors", trainee.state_dict())
