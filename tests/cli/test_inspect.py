@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -119,3 +120,13 @@ def test_inspecting_does_not_load_torch(folder: Path) -> None:
         f"assert CliRunner().invoke(app, ['inspect', {str(demo_scan())!r}]).exit_code == 0"
     )
     assert "torch" not in loaded_after(code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes are Linux's")
+def test_a_name_that_is_not_utf8_is_no_fault(folder: Path) -> None:
+    path = os.fsdecode(os.fsencode(folder) + b"/scan\xff.dcm")
+    named_ct(Path(path))
+    for options in ((), ("--json",)):
+        result = invoke("inspect", path, "--no-picture", *options)
+        assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["source"] == path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import torch
 
@@ -84,7 +83,9 @@ def test_pooled_features_project_as_the_network_does(tmp_path: object) -> None:
     pooled = compute_features(pixels, tower=model.vision, projector=model.projector, path=tmp_path / "f.safetensors")  # type: ignore[operator]
     normalized = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     expected = model.encode_images(normalized)
-    torch.testing.assert_close(project_pooled(pooled.float(), projector=model.projector), expected, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(
+        project_pooled(pooled.float(), projector=model.projector), expected, rtol=0.05, atol=0.05
+    )
 
 
 def test_debug_network_learns_two_answers() -> None:
@@ -99,5 +100,3 @@ def test_debug_network_learns_two_answers() -> None:
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
-
-

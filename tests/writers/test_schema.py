@@ -7,11 +7,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.writers.answers import full_answer, least_answer
 
 from osler.errors import GeometryError, OslerError, RequestError
 from osler.study import ANSWER_SCHEMA_VERSION
 from osler.writers import SCHEMA_NAMES, failure_to_dict, load_schema
+from tests.writers.answers import full_answer, least_answer
 
 
 def validate(record: dict[str, Any], *, name: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.writers.answers import full_answer, least_answer
 
 from osler.writers.text import SAFETY_NOTE, format_answer, format_evidence, printable, slice_ranges
+from tests.writers.answers import full_answer, least_answer
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
 from osler.errors import RequestError
 
@@ -129,7 +130,7 @@ def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: b
             png = draw_answer(asked.prepared, study=asked.study, question=request.question, answer=asked.answer)
             write_atomic(target, data=png)
     if as_json:
-        typer.echo(asked.answer.to_json())
+        echo_json(asked.answer.to_dict())
         return
     typer.echo("\n")
     typer.echo(format_evidence(asked.answer))

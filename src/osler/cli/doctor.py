@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.json_output import echo_json
 
 if TYPE_CHECKING:
     from osler.cli.checks import Check
@@ -30,7 +30,7 @@ def doctor(
             _print_check(check)
     failed = sum(check.status == "fail" for check in found)
     if as_json:
-        typer.echo(json.dumps({"ok": failed == 0, "checks": [asdict(check) for check in found]}, indent=2))
+        echo_json({"ok": failed == 0, "checks": [asdict(check) for check in found]})
     else:
         typer.echo(f"\n{len(found) - failed} of {len(found)} checks passed.")
     if failed:

@@ -14,7 +14,6 @@ exit code  meaning
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from osler.cli.json_output import echo_json
 from osler.errors import CapacityError, OslerError
 
 _FAULT = 1
@@ -102,7 +102,7 @@ def _refuse(error: OslerError, *, as_json: bool) -> NoReturn:
     if as_json:
         from osler.writers import failure_to_dict
 
-        typer.echo(json.dumps(failure_to_dict(error), indent=2, ensure_ascii=False))
+        echo_json(failure_to_dict(error))
     raise typer.Exit(_REFUSED) from None
 
 

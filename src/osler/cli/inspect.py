@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
 from osler.errors import OslerError
 
@@ -53,7 +53,7 @@ def inspect(
         record = inspection.to_dict()
         if target is not None:
             record["picture"] = str(target)
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        echo_json(record)
     elif target is not None:
         typer.echo(f"\nWhat the model would see: {target}")
 

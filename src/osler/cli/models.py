@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.json_output import echo_json
 
 if TYPE_CHECKING:
     from osler.weights.catalog import CatalogEntry
@@ -22,7 +22,7 @@ def models(
 
     entries = list_models()
     if as_json:
-        typer.echo(json.dumps({"models": [_record(entry) for entry in entries]}, indent=2, ensure_ascii=False))
+        echo_json({"models": [_record(entry) for entry in entries]})
         return
     for number, entry in enumerate(entries):
         if number:

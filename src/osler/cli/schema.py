@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.json_output import echo_json
 
 
 @guarded
@@ -19,4 +19,4 @@ def schema(
     """Print the JSON Schema of an answer, an error or an inspection."""
     from osler.writers import load_schema
 
-    typer.echo(json.dumps(load_schema(name), indent=2))
+    echo_json(load_schema(name))

@@ -29,7 +29,9 @@ def medical_texts(root: Path | None, *, abstracts: int = 60) -> tuple[str, ...]:
     content = json.loads(path.read_text(encoding="utf-8"))
     rows = list(content.values()) if isinstance(content, dict) else content
     key = "CONTEXTS" if "CONTEXTS" in rows[0] else "contexts"
-    found = [" ".join(row[key]) if isinstance(row.get(key), list) else str(row.get(key, "")) for row in rows[:abstracts]]
+    found = [
+        " ".join(row[key]) if isinstance(row.get(key), list) else str(row.get(key, "")) for row in rows[:abstracts]
+    ]
     return (*texts, *(text for text in found if text))
 
 
@@ -39,7 +41,9 @@ def _paragraphs(name: str) -> tuple[str, ...]:
 
 
 @torch.inference_mode()
-def perplexity(model: Osler, texts: Sequence[str], *, tokenizer: GemmaTokenizer, longest: int = 512) -> tuple[float, int]:
+def perplexity(
+    model: Osler, texts: Sequence[str], *, tokenizer: GemmaTokenizer, longest: int = 512
+) -> tuple[float, int]:
     """Returns the perplexity over all tokens but each text's first, and how many there were."""
     total, count = 0.0, 0
     for text in texts:

@@ -109,5 +109,8 @@ def questions(*, asked: Asked | None = None) -> tuple[Wording, ...]:
     """All unseen wordings, or those that ask about one thing."""
     kinds = [asked] if asked is not None else list(CORES)
     return tuple(
-        Wording(asked=kind, text=frame.replace("{q}", core)) for frame in FRAMES for kind in kinds for core in CORES[kind]
+        Wording(asked=kind, text=frame.replace("{q}", core))
+        for frame in FRAMES
+        for kind in kinds
+        for core in CORES[kind]
     )

@@ -11,9 +11,7 @@ from pathlib import Path
 __all__ = ["run_recipe"]
 
 
-def run_recipe(
-    path: str | Path, *, listener: Callable[[Mapping[str, float]], None] | None = None
-) -> tuple[Path, ...]:
+def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], None] | None = None) -> tuple[Path, ...]:
     """Runs a recipe file, each stage from its last checkpoint if it was interrupted.
 
     Args:

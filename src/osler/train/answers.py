@@ -217,7 +217,7 @@ def _choice(labels: Labels, *, form: str, rng: np.random.Generator) -> tuple[str
     facets = ["modality"] if labels.modality == "pathology" else ["modality", "region", "plane"]
     facet = str(rng.choice(facets))
     if facet == "modality":
-        right, others = SHORT_MODALITY[labels.modality], [v for v in SHORT_MODALITY.values()]
+        right, others = SHORT_MODALITY[labels.modality], list(SHORT_MODALITY.values())
         answer, stem = f"This is {modality_name(labels, rng=rng)}.", "What modality is it?"
     elif facet == "region":
         right, others = str(rng.choice(_PARTS[labels.region])), ["head", "chest", "abdomen", "neck", "knee", "hand"]

@@ -35,7 +35,7 @@ from osler.weights.assemble import assemble
 from osler.weights.embedded import embedded_gguf
 from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
-from osler.weights.lora import LoraConfig, LoraLinear, add_lora, save_adapter
+from osler.weights.lora import LoraConfig, add_lora, save_adapter
 from osler.weights.osler_folder import save_osler_folder
 from osler.weights.tokenizer import GemmaTokenizer
 
@@ -219,8 +219,3 @@ def _resume(out: Path, *, trainable: Mapping[str, nn.Parameter], optimizer: torc
             parameter.copy_(stored[name])
     restore_optimizer(optimizer, load_tensors(out / "resume_optimizer.safetensors"))
     return int(json.loads((out / "resume.json").read_text(encoding="utf-8"))["step"])
-
-
-def lora_layers(model: Osler) -> list[str]:
-    """Names of the layers that carry a LoRA."""
-    return [name for name, module in model.named_modules() if isinstance(module, LoraLinear)]

@@ -56,4 +56,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}.", next_step="Delete it and train again.") from error
+        raise CheckpointError(
+            f"{str(path)!r} cannot be read: {error}.", next_step="Delete it and train again."
+        ) from error

@@ -133,5 +133,3 @@ def radiology_questions(root: Path) -> dict[str, tuple[Exchange, ...]]:
 def _sentence(answer: str) -> str:
     text = answer[0].upper() + answer[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-

@@ -12,7 +12,9 @@ from torch import nn
 from osler.train.recipe import OptimizerConfig
 
 
-def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], *, config: OptimizerConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    groups: Iterable[tuple[Iterable[nn.Parameter], float]], *, config: OptimizerConfig
+) -> torch.optim.AdamW:
     """Builds AdamW; each group has its share of the learning rate; vectors are not decayed."""
     parameter_groups: list[dict[str, object]] = []
     for parameters, share in groups:

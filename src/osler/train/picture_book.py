@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from osler.errors import RequestError
+from osler.errors import DataError, RequestError
+from osler.prepare.contract import Aspect
+from osler.prepare.resize import fit, pixel_map
 from osler.train import sources, synthetic_pictures
 from osler.train.augment import AugmentConfig, augment
 from osler.train.pictures import Labels, Picture, split_of
@@ -97,7 +98,7 @@ def open_book(root: Path, *, split: str, shares: Shares | None = None) -> Pictur
     if not (root / "cxr").is_dir():
         raise RequestError(
             f"No training data at {root}.",
-            allowed="A folder with the public sets, laid out as in docs/training-data.md (cxr/, ct/, mr/, vqa-rad/, slides/).",
+            allowed="A folder with cxr/, ct/, mr/, vqa-rad/ and slides/, as the model card lists them.",
             next_step="Set `data` in the recipe, or pass another folder.",
         )
     kinds = {
@@ -117,15 +118,10 @@ def open_book(root: Path, *, split: str, shares: Shares | None = None) -> Pictur
     )
 
 
-def to_square(pixels: np.ndarray, *, size: int, fit: str = "stretch") -> np.ndarray:
+def to_square(pixels: np.ndarray, *, size: int, aspect: Aspect = "stretch") -> np.ndarray:
     """Resizes to the model's square as the contract does, uint8."""
-    image = Image.fromarray(pixels)
-    if fit == "pad-square":
-        side = max(image.size)
-        canvas = Image.new("RGB", (side, side))
-        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        image = canvas
-    return np.asarray(image.resize((size, size), Image.BILINEAR))
+    height, width = pixels.shape[:2]
+    return fit(pixels, plan=pixel_map(width=width, height=height, image_size=size, aspect=aspect))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,38 +145,55 @@ def render(
     done = folder / "pictures.json"
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+        pixels = np.lib.format.open_memmap(
+            folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
+        )
         del pixels
-        chunks = [range(start, count, workers) for start in range(workers)]
         context = multiprocessing.get_context("fork")
-        with context.Pool(workers, initializer=_share, initargs=(book, folder, size, config, seed)) as pool:
-            parts = pool.map(_render_chunk, chunks)
-        rows: list[dict[str, object]] = [{} for _ in range(count)]
-        for chunk, part in zip(chunks, parts, strict=True):
-            for index, row in zip(chunk, part, strict=True):
-                rows[index] = row
+        # Forked workers inherit the book; a pool would pickle its volumes.
+        crew = [
+            context.Process(
+                target=_render_chunk,
+                kwargs={
+                    "folder": folder,
+                    "indices": range(start, count, workers),
+                    "book": book,
+                    "size": size,
+                    "config": config,
+                    "seed": seed,
+                },
+            )
+            for start in range(workers)
+        ]
+        for worker in crew:
+            worker.start()
+        for worker in crew:
+            worker.join()
+        if any(worker.exitcode != 0 for worker in crew):
+            raise DataError(
+                f"Rendering pictures into {str(folder)!r} failed.", next_step="See the message of the worker above."
+            )
+        rows: list[object] = [None] * count
+        for start in range(workers):
+            part = folder / f"rows-{start}.json"
+            rows[start::workers] = json.loads(part.read_text(encoding="utf-8"))
+            part.unlink()
         done.write_text(json.dumps(rows), encoding="utf-8")
     return open_rendered(folder)
 
 
-_WORK: dict[str, tuple[PictureBook, Path, int, AugmentConfig, int]] = {}
-
-
-def _share(book: PictureBook, folder: Path, size: int, config: AugmentConfig, seed: int) -> None:
-    _WORK["now"] = (book, folder, size, config, seed)
-
-
-def _render_chunk(indices: range) -> list[dict[str, object]]:
-    book, folder, size, config, seed = _WORK["now"]
+def _render_chunk(
+    *, folder: Path, indices: range, book: PictureBook, size: int, config: AugmentConfig, seed: int
+) -> None:
     pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r+")
     rows: list[dict[str, object]] = []
     for index in indices:
         rng = np.random.default_rng([seed, index])
         picture = book.draw(rng)
         changed = augment(picture, config=config, rng=rng)
-        pixels[index] = to_square(changed, size=size, fit="pad-square" if rng.random() < 0.25 else "stretch")
+        pixels[index] = to_square(changed, size=size, aspect="pad-square" if rng.random() < 0.25 else "stretch")
         rows.append({"labels": asdict(picture.labels), "source": picture.source, "patient": picture.patient})
-    return rows
+    (folder / f"rows-{indices.start}.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
 def open_rendered(folder: Path) -> RenderedPictures:

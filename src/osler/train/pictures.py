@@ -34,7 +34,9 @@ SEQUENCES: tuple[Sequence, ...] = ("t1", "t1c", "t2", "flair", "dwi", "adc", "no
 HELD_OUT_PERCENT = 20
 
 # Sets of one or two patients cannot be split by a hash: these are kept out whole.
-HELD_OUT_PATIENTS = frozenset({("lung-petct", "lung-petct"), ("ms-longitudinal", "patient03"), ("slides", "cmu-1-lower")})
+HELD_OUT_PATIENTS = frozenset(
+    {("lung-petct", "lung-petct"), ("ms-longitudinal", "patient03"), ("slides", "cmu-1-lower")}
+)
 TRAIN_ONLY_SOURCES = frozenset(
     {
         "lidc",

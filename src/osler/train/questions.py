@@ -11,7 +11,17 @@ from typing import Literal
 Kind = Literal["modality", "region", "plane", "all", "describe", "modality-region", "region-plane"]
 
 SINGLE_NOUNS = ("image", "picture", "scan", "study", "examination", "film", "medical image", "photo", "exam", "slide")
-VOLUME_NOUNS = ("volume", "scan", "study", "series", "stack of slices", "examination", "set of images", "exam", "dataset")
+VOLUME_NOUNS = (
+    "volume",
+    "scan",
+    "study",
+    "series",
+    "stack of slices",
+    "examination",
+    "set of images",
+    "exam",
+    "dataset",
+)
 
 OPENINGS = (
     "",

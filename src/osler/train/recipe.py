@@ -159,7 +159,9 @@ def read_table(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{str(path)!r} is not TOML: {error}.", next_step="Compare with recipes/debug.toml.") from error
+        raise RequestError(
+            f"{str(path)!r} is not TOML: {error}.", next_step="Compare with recipes/debug.toml."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,9 @@ def nih(root: Path) -> Iterator[PictureFile]:
     folder = root / "cxr" / "nih"
     for row in _rows(folder / "labels.csv"):
         names = tuple(name for name in row["Finding Labels"].split("|") if name != "No Finding")
-        labels = Labels(modality="xray", region="chest", plane="frontal", view=_view(row["View Position"]), findings=names)
+        labels = Labels(
+            modality="xray", region="chest", plane="frontal", view=_view(row["View Position"]), findings=names
+        )
         path = folder / "images" / (Path(row["Image Index"]).stem + ".jpg")
         yield PictureFile(path=path, labels=labels, source="nih", patient=row["Patient ID"])
 

@@ -71,7 +71,9 @@ def head_ct(rng: np.random.Generator) -> Picture:
     gray[inner] = brain[inner]
     width = rng.uniform(0.01, 0.03)
     for side in (-1, 1):
-        horn = _ellipse(size, at=(side * width * 1.6, -0.02), radii=(width, scale * 0.28), turn=side * rng.uniform(0, 0.35))
+        horn = _ellipse(
+            size, at=(side * width * 1.6, -0.02), radii=(width, scale * 0.28), turn=side * rng.uniform(0, 0.35)
+        )
         gray[horn & inner] = rng.uniform(25, 60)
     if rng.random() < 0.3:
         blob = _ellipse(size, at=tuple(rng.uniform(-0.15, 0.15, 2)), radii=tuple(rng.uniform(0.03, 0.1, 2)))

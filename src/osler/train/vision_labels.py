@@ -82,7 +82,9 @@ class VisionHeads(nn.Module):
         return {**scores, "findings": self.findings(mean_BD), "detail": self.detail(mean_BD)[:, 0]}
 
 
-def vision_loss(scores: dict[str, Tensor], targets: Targets, *, weights: VisionLosses) -> tuple[Tensor, dict[str, float]]:
+def vision_loss(
+    scores: dict[str, Tensor], targets: Targets, *, weights: VisionLosses
+) -> tuple[Tensor, dict[str, float]]:
     """Adds up the weighted losses; returns the sum and each part."""
     parts: dict[str, Tensor] = {}
     for name, target in targets.choices.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -200,20 +201,12 @@ def _share(emphasis: Emphasis, labels: Labels, source: str) -> float:
     return emphasis.reformats if labels.plane in ("coronal", "sagittal") else emphasis.other
 
 
-_ORDERS: dict[tuple[int, int, int], Tensor] = {}
-
-
+@lru_cache(maxsize=2)
 def _shuffled(count: int, *, epoch: int, seed: int) -> Tensor:
-    key = (count, epoch, seed)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        _ORDERS[key] = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 7919 + epoch))
-    return _ORDERS[key]
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 7919 + epoch))
 
 
-def _save(
-    out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean
-) -> None:
+def _save(out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> None:
     averaged = mean.copy_to(trainee) if mean.decay > 0 else trainee
     save_tensors(out / "vision_tower.safetensors", averaged.state_dict())
     save_tensors(out / "resume_weights.safetensors", trainee.state_dict())

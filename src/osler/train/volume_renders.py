@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,5 @@ def _render(
         pixels = show(section(volume, plane=plane, index=int(index)), volume=volume, rng=same)
         picture = Picture(pixels=pixels, labels=labels, source=volume.source, patient=volume.patient)
         out.append(to_square(augment(picture, config=config, rng=same), size=size))
-    from dataclasses import asdict
-
     key = f"{volume.patient}-{seed[-1]}"
     return out, {"labels": asdict(labels), "source": volume.source, "patient": key}

@@ -13,7 +13,14 @@ from pydicom import dcmread
 from osler.train.pictures import Labels, Picture, Plane, Region, Sequence, gray_to_rgb
 
 CONTRACT_WINDOWS = ((-1024.0, 1024.0), (-135.0, 215.0), (0.0, 80.0))
-GRAY_WINDOWS = (*CONTRACT_WINDOWS[:2], (-1350.0, 150.0), (-160.0, 240.0), (-20.0, 100.0), (-500.0, 1300.0), (-50.0, 150.0))
+GRAY_WINDOWS = (
+    *CONTRACT_WINDOWS[:2],
+    (-1350.0, 150.0),
+    (-160.0, 240.0),
+    (-20.0, 100.0),
+    (-500.0, 1300.0),
+    (-50.0, 150.0),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +142,9 @@ def draw_section(volume: TrainVolume, *, rng: np.random.Generator) -> Picture:
         extent = volume.array.shape[1 if plane == "coronal" else 2]
         index, region = int(rng.integers(int(extent * 0.25), int(extent * 0.75))), volume.region
     pixels = show(section(volume, plane=plane, index=index), volume=volume, rng=rng)
-    return Picture(pixels=pixels, labels=volume.labels(plane=plane, region=region), source=volume.source, patient=volume.patient)
+    return Picture(
+        pixels=pixels, labels=volume.labels(plane=plane, region=region), source=volume.source, patient=volume.patient
+    )
 
 
 def _plane_weights(volume: TrainVolume) -> np.ndarray:
@@ -168,7 +177,12 @@ def draw_projection(volume: TrainVolume, *, rng: np.random.Generator) -> Picture
     size = (round(gray.shape[1] * wide / unit), round(gray.shape[0] * z / unit))
     image = Image.fromarray(np.ascontiguousarray(gray, dtype=np.float32)).resize(size, Image.BILINEAR)
     labels = Labels(modality="xray", region=region, plane=plane)
-    return Picture(pixels=gray_to_rgb(np.asarray(image)), labels=labels, source=f"{volume.source}-projected", patient=volume.patient)
+    return Picture(
+        pixels=gray_to_rgb(np.asarray(image)),
+        labels=labels,
+        source=f"{volume.source}-projected",
+        patient=volume.patient,
+    )
 
 
 def with_range(volume: TrainVolume) -> TrainVolume:
