@@ -19,6 +19,7 @@ from osler.readers.dicom_scan import scan_file
 from osler.readers.dicom_series import build_series
 from osler.readers.dicomdir import referenced_files
 from osler.readers.folder import find_files
+from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
@@ -73,6 +74,8 @@ def _open(place: Path, *, limits: Limits) -> Study:
     alone = len(blobs) == 1 and not left_out and not place.is_dir()
     found = _read_all(blobs, limits=limits)
     found.left_out[:0] = left_out
+    found.series, label_maps = without_label_maps(found.series)
+    found.left_out.extend(label_maps)
     _require_one_patient(found.frames)
     timepoints, problems = _timepoints(found)
     if not timepoints:

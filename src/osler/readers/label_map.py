@@ -1,0 +1,57 @@
+"""Tells label maps (segmentations, masks) from scans, by their values.
+
+NIfTI has no sure sign for them. A label map holds whole numbers from zero up,
+in patches of equal values; a scan, even one stored in whole numbers, has noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from osler.study import LeftOut, Series, Volume
+
+_LOOKED_AT = 9
+_LEAST_EQUAL = 0.7
+_WHY = "a label map: patches of equal whole numbers, beside a scan; open it by itself to look at it"
+
+
+def without_label_maps(series: Sequence[Series]) -> tuple[list[Series], list[LeftOut]]:
+    """Leaves out the label maps among loose volumes, where at least one scan stays.
+
+    Args:
+        series: As read from the files of a folder or archive.
+
+    Returns:
+        What is kept, in order, and what was left out.
+    """
+    volumes = [entry for entry in series if isinstance(entry, Volume)]
+    if len(volumes) < 2:
+        return list(series), []
+    labels = [volume for volume in volumes if is_label_map(volume)]
+    if len(labels) == len(volumes):
+        return list(series), []
+    names = {id(volume) for volume in labels}
+    kept = [entry for entry in series if id(entry) not in names]
+    return kept, [LeftOut(what=volume.series, why=_WHY) for volume in labels]
+
+
+def is_label_map(volume: Volume) -> bool:
+    """Whether a volume looks like a label map; reads up to nine of its slices.
+
+    A mask has two values. In a map of several labels most neighbors along a row are equal, of those
+    of which one is not zero.
+    """
+    if volume.units == "HU":
+        return False
+    count = volume.shape[0]
+    picks = sorted({round(index) for index in np.linspace(0, count - 1, min(count, _LOOKED_AT))})
+    values = volume.read(slices=picks)
+    if values.ndim != 3 or values.min() < 0 or not np.array_equal(values, np.rint(values)):
+        return False
+    if values.min() == 0 and np.array_equal(values, values.max() * (values > 0)):
+        return bool(values.any())
+    left, right = values[..., :-1], values[..., 1:]
+    inside = (left != 0) | (right != 0)
+    return bool(inside.any()) and float((left == right)[inside].mean()) >= _LEAST_EQUAL
