@@ -5,10 +5,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from tests.shared_data import SHARED_DATA, needs_shared_data
 
 from osler.readers import open_study
 from osler.readers.label_map import is_label_map
+from tests.shared_data import SHARED_DATA, needs_shared_data
 
 
 def save(path: Path, array: np.ndarray) -> None:
