@@ -72,12 +72,12 @@ def test_shipped_weights_know_held_out_x_rays() -> None:
 
     from osler.evaluate.asking import Asker
     from osler.evaluate.held_out import held_out_cases
-    from osler.evaluate.mini_quality import ask_case
+    from osler.evaluate.mini_quality import ask_cases
     from osler.weights import load_checkpoint
 
     assert SHARED_DATA is not None
     asker = Asker(load_checkpoint("osler-mini"))
-    rows = [row for case in islice(held_out_cases(SHARED_DATA), 8) for row in ask_case(asker, case)]
+    rows = ask_cases(asker, list(islice(held_out_cases(SHARED_DATA), 8)))
     seen = [row.right for row in rows if row.sight == "seen" and row.asked == "modality"]
     blanked = [row.right for row in rows if row.sight == "blanked" and row.asked == "modality"]
     assert sum(seen) >= 7

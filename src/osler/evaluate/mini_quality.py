@@ -13,12 +13,13 @@ import hashlib
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from osler.evaluate.answer_reader import is_echo, is_loop, read_answer
-from osler.evaluate.asking import Asker, Sight
+from osler.evaluate.asking import Asker, Reply, Sight
 from osler.evaluate.held_out import Case, held_out_cases
 from osler.evaluate.intervals import bootstrap_interval
 from osler.evaluate.perplexity import general_texts, medical_texts, perplexity
@@ -28,6 +29,7 @@ from osler.train.pictures import Labels
 from osler.weights import load_checkpoint
 
 WORDINGS = 500
+AT_ONCE = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,33 +68,56 @@ def wording_for(case: Case, *, asked: Asked) -> str:
     return choices[int(digest[:8], 16) % len(choices)].text
 
 
-def ask_case(asker: Asker, case: Case, *, sights: tuple[Sight, ...] = ("seen", "blanked")) -> list[Row]:
-    """Asks a case everything that is known of it."""
-    prepared, features = asker.look(case.study)
+def ask_cases(asker: Asker, cases: Sequence[Case], *, sights: tuple[Sight, ...] = ("seen", "blanked")) -> list[Row]:
+    """Asks each case everything that is known of it, all in one batch a sight."""
+    looked = [asker.look(case.study) for case in cases]
     rows: list[Row] = []
     for sight in sights:
-        shown = features if sight == "seen" else asker.blank(len(features))
-        texts = [wording_for(case, asked=asked) for asked in case.asked]  # type: ignore[arg-type]
-        prompts = [asker.prompt(text, prepared=prepared, features=shown) for text in texts]
-        for asked, text, reply in zip(case.asked, texts, asker.ask(prompts), strict=True):
-            facets = [asked]
-            if asked == "plane" and case.labels.view != "none":
-                facets.append("view")
-            for facet in facets:
-                rows.append(
-                    Row(
-                        source=case.source,
-                        patient=case.patient,
-                        asked=facet,
-                        sight=sight,
-                        question=text,
-                        answer=reply.text,
-                        stopped=reply.stopped,
-                        truth=truth_of(case.labels, asked=facet),
-                        read=read_answer(reply.text, kind=facet),  # type: ignore[arg-type]
-                    )
-                )
+        asked_of, prompts = [], []
+        for case, (prepared, features) in zip(cases, looked, strict=True):
+            shown = features if sight == "seen" else asker.blank(len(features))
+            for asked in case.asked:
+                text = wording_for(case, asked=asked)  # type: ignore[arg-type]
+                asked_of.append((case, asked, text))
+                prompts.append(asker.prompt(text, prepared=prepared, features=shown))
+        replies = asker.ask(prompts, batch=AT_ONCE)
+        for (case, asked, text), reply in zip(asked_of, replies, strict=True):
+            rows += _rows(case, asked=asked, sight=sight, question=text, reply=reply)
     return rows
+
+
+def _rows(case: Case, *, asked: str, sight: Sight, question: str, reply: Reply) -> list[Row]:
+    """One row, and a second one on AP or PA where an X-ray's orientation was asked and is known."""
+    facets = [asked, "view"] if asked == "plane" and case.labels.view != "none" else [asked]
+    return [
+        Row(
+            source=case.source,
+            patient=case.patient,
+            asked=facet,
+            sight=sight,
+            question=question,
+            answer=reply.text,
+            stopped=reply.stopped,
+            truth=truth_of(case.labels, asked=facet),
+            read=read_answer(reply.text, kind=facet),  # type: ignore[arg-type]
+        )
+        for facet in facets
+    ]
+
+
+def grouped(cases: Sequence[Case], *, most: int = 8) -> Iterator[list[Case]]:
+    """Cuts cases into groups of pictures; a volume stands alone, as its prompt is long."""
+    group: list[Case] = []
+    for case in cases:
+        if case.form == "volume":
+            yield [case]
+            continue
+        group.append(case)
+        if len(group) == most:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def summarize(rows: list[Row]) -> list[dict[str, Any]]:
@@ -181,7 +206,7 @@ def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> d
     cases = list(held_out_cases(root))
     if most is not None and most < len(cases):
         cases = [cases[i * len(cases) // most] for i in range(most)]
-    rows = [row for case in cases for row in ask_case(asker, case)]
+    rows = [row for group in grouped(cases) for row in ask_cases(asker, group)]
     result = {
         "model": model,
         "preprocess": asker.checkpoint.preprocess.short_hash,
