@@ -8,7 +8,7 @@ import pytest
 
 from osler.errors import DataError, FileFormatError, RequestError, UnsupportedError
 from osler.model.config import get_config
-from osler.prepare import prepare_images, preprocess_for
+from osler.prepare import Preprocess, prepare_images, preprocess_for
 from osler.study import Affine, ArrayPixels, LeftOut, SliceOrigin, Study, TimePoint, Volume
 
 
@@ -230,3 +230,20 @@ def test_mirrored_study_gives_mirrored_pixels(make, contract, modality):
     turned = prepare_images(make.study(mirrored), preprocess=contract).pixels.rgb
     np.testing.assert_array_equal(rgb[:, :, ::-1], turned)
     assert (rgb != turned).any()
+
+
+def test_a_series_without_a_date_does_not_push_out_a_dated_one():
+    def stack(name: str, slices: int) -> Volume:
+        return Volume(
+            series=name,
+            pixels=ArrayPixels(np.zeros((slices, 4, 4), np.int16)),
+            affine=Affine.from_parts(),
+            modality="MR",
+        )
+
+    dated = TimePoint(series=(stack("dated", 30),), date=dt.date(2024, 1, 2))
+    loose = TimePoint(series=tuple(stack(f"loose-{number}", 40) for number in range(3)))
+    contract = Preprocess(image_size=8, image_tokens=1, max_slices=24, sampling="equidistant")
+    shown = {used.series for used in prepare_images(Study(timepoints=(dated, loose)), preprocess=contract).used}
+    assert "dated" in shown
+    assert len(shown) == 2

@@ -115,3 +115,15 @@ def test_too_many_members(tmp_path: Path) -> None:
     path = _zip(tmp_path / "many.zip", members={str(number): b"" for number in range(10)})
     with pytest.raises(UnsupportedError, match="holds 10 files"):
         find_members(path, limits=Limits(files=9))
+
+
+def test_names_in_an_old_code_page_are_no_overlap(tmp_path: Path) -> None:
+    """Windows packs names such as Müller without UTF-8: one byte a letter."""
+    path = tmp_path / "old.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"{'@' * 40}{number}.dcm", b"x" * 100)
+    path.write_bytes(path.read_bytes().replace(b"@" * 40, b"\x81" * 40))
+    members, left_out = find_members(path)
+    assert [member.member for member in members] == [f"{'ü' * 40}{number}.dcm" for number in range(3)]
+    assert left_out == []

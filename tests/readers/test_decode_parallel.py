@@ -146,3 +146,18 @@ def test_the_worker_needs_no_torch() -> None:
     code = "import sys, osler.readers.decode_worker; print(sorted({'torch', 'nibabel'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_worker_imports_nothing_from_the_folder_it_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("open('taken', 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    process = decode_parallel._start_process()
+    assert process is not None
+    try:
+        (job,) = _jobs(1)
+        taken: list[np.ndarray] = []
+        assert decode_parallel._decode_in(process, job=job, take=lambda _, array: taken.append(array)) is process
+        assert np.array_equal(taken[0], dcmread(PACKED).pixel_array)
+    finally:
+        decode_parallel._stop_process(process)
+    assert [path.name for path in tmp_path.iterdir()] == ["json.py"]

@@ -1,3 +1,5 @@
+"""Label maps are told from scans, and left out beside one."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from osler.readers import open_study
 from osler.readers.label_map import is_label_map
+from tests.readers.make_dicom import ramp, write_series
 from tests.shared_data import SHARED_DATA, needs_shared_data
 
 
@@ -69,3 +72,11 @@ def test_label_maps_alone_are_opened(tmp_path, files):
 def test_real_scans_and_real_segmentations_are_told_apart(path, expected):
     (volume,) = open_study(SHARED_DATA / path).volumes()
     assert is_label_map(volume) is expected
+
+
+def test_a_segmentation_beside_a_dicom_scan_is_left_out(tmp_path):
+    write_series(tmp_path / "scan", volume=ramp(4))
+    save(tmp_path / "organs.nii.gz", labels())
+    study = open_study(tmp_path)
+    assert [volume.modality for volume in study.volumes()] == ["CT"]
+    assert [Path(entry.what).name for entry in study.left_out] == ["organs.nii.gz"]

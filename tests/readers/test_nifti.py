@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 from nibabel.freesurfer import MGHImage
 
-from osler.errors import FileFormatError, GeometryError, RequestError, UnsupportedError
-from osler.readers import open_study
+from osler.errors import CapacityError, FileFormatError, GeometryError, RequestError, UnsupportedError
+from osler.readers import limits, open_study
 from osler.study import Image, Volume
 
 RAS = np.array([[0, 0, 2.5, -30], [-0.8, 0, 0, 40], [0, 0.9, 0, -50], [0, 0, 0, 1]])
@@ -252,3 +253,15 @@ def _outcome(path: Path) -> str:
     except (FileFormatError, UnsupportedError, GeometryError) as error:
         return "refused with its name" if path.name in str(error) else f"refused without: {error}"
     return "read"
+
+
+def test_a_member_of_an_archive_that_does_not_fit_into_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nibabel.Nifti1Image(_array(), RAS).to_filename(tmp_path / "a.nii")
+    size = (tmp_path / "a.nii").stat().st_size
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.nii", "a.nii")
+    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: SimpleNamespace(available=size - 1))
+    with pytest.raises(CapacityError, match=r"a\.zip!a\.nii needs .* of memory"):
+        open_study(tmp_path / "a.zip")

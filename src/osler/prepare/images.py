@@ -162,7 +162,9 @@ def _plan(study: Study, *, preprocess: Preprocess) -> tuple[list[_Entry], list[L
             next_step="Ask without a study, or load a model with an image tower.",
         )
     counts = [_slices(series) for _, _, series in found]
-    shares = share_budget(counts, ages=[index for index, _, _ in found], places=preprocess.max_slices)
+    # Undated time points stand last in a study, but nothing says that they are the newest.
+    ages = [-1 if point.date is None else index for index, point, _ in found]
+    shares = share_budget(counts, ages=ages, places=preprocess.max_slices)
     entries: list[_Entry] = []
     left_out: list[LeftOut] = []
     for (index, point, series), count, share in zip(found, counts, shares, strict=True):

@@ -3,7 +3,7 @@
 The rule, in order:
 
 1. Every single image takes one place; if there are more images than places, the
-   newest are kept.
+   newest are kept; one without a date counts as older than any with one.
 2. Volumes share the remaining places equally; what a short volume does not need
    goes to the others. If an equal share would fall under `MIN_SHARE` slices,
    only as many volumes are shown as get that share: the newest time point
@@ -80,7 +80,7 @@ def share_budget(counts: Sequence[int], *, ages: Sequence[int], places: int) -> 
 
     Args:
         counts: Slices of each series; 0 for a single image.
-        ages: Rank of the time point of each series, oldest first.
+        ages: Rank of the time point of each series, oldest first; -1 without a date.
         places: Places in all.
 
     Returns:

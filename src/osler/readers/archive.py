@@ -83,4 +83,5 @@ def _check_bomb(path: Path, *, infos: list[zipfile.ZipInfo], limits: Limits) -> 
             raise FileFormatError(
                 f"{path} has members that overlap, as ZIP bombs do.", next_step="Pack the files again."
             )
-        end = info.header_offset + 30 + len(info.filename.encode()) + info.compress_size
+        # At least one byte a character: names in an old code page are shorter there than in UTF-8.
+        end = info.header_offset + 30 + len(info.filename) + info.compress_size

@@ -94,10 +94,16 @@ class ZipBlob:
         return str(self.archive.path), self.member
 
 
-def blob_at(path: str, *, member: str = "") -> Blob:
-    """Makes a blob again from its `Blob.address`."""
+def blob_at(path: str, *, member: str = "", archives: dict[str, ZipHandle] | None = None) -> Blob:
+    """Makes a blob again from its `Blob.address`.
+
+    Args:
+        path: Of the file or the archive. member: Within the archive.
+        archives: Archives that are open already; new ones are added, so that each is opened once.
+    """
     place = Path(path)
     if not member:
         return DiskBlob(place, place.stat().st_size)
-    handle = ZipHandle(place)
+    known = {} if archives is None else archives
+    handle = known.setdefault(path, ZipHandle(place))
     return ZipBlob(handle, member, handle.get().getinfo(member).file_size)

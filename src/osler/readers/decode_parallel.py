@@ -23,7 +23,7 @@ from osler.readers.blob import Blob
 from osler.readers.decode import decode_frames
 from osler.readers.dicom_errors import DECODE_ERRORS, PARSE_ERRORS
 
-# A process needs about 0.3 s to start: worth it from this many compressed pixels.
+# A process takes a while to start: worth it from this many compressed pixels.
 _PROCESS_FROM = 12_000_000
 
 
@@ -150,7 +150,8 @@ def _start_process() -> subprocess.Popen[bytes] | None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "osler.readers.decode_worker"],
+            # -P: nothing is imported from the folder that the user stands in, which may hold anything.
+            [sys.executable, "-P", "-m", "osler.readers.decode_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

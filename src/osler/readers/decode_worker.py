@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from osler.readers.blob import blob_at
+from osler.readers.blob import ZipHandle, blob_at
 from osler.readers.decode import decode_frames
 from osler.readers.dicom_errors import DECODE_ERRORS
 
@@ -24,10 +24,11 @@ def serve(requests: BinaryIO, *, answers: BinaryIO) -> None:
     A frame that fails is answered by ``{"failed": true}``; the other side then decodes
     it itself and meets the error with its full context.
     """
+    archives: dict[str, ZipHandle] = {}
     for line in requests:
         request = json.loads(line)
         try:
-            blob = blob_at(request["path"], member=request["member"])
+            blob = blob_at(request["path"], member=request["member"], archives=archives)
             for array in decode_frames(blob, frames=request["frames"], syntax=request["syntax"]):
                 array = np.ascontiguousarray(array)
                 head = {"shape": array.shape, "dtype": array.dtype.str}

@@ -17,20 +17,21 @@ _LEAST_EQUAL = 0.7
 _WHY = "a label map: patches of equal whole numbers, beside a scan; open it by itself to look at it"
 
 
-def without_label_maps(series: Sequence[Series]) -> tuple[list[Series], list[LeftOut]]:
+def without_label_maps(series: Sequence[Series], *, beside: int = 0) -> tuple[list[Series], list[LeftOut]]:
     """Leaves out the label maps among loose volumes, where at least one scan stays.
 
     Args:
         series: As read from the files of a folder or archive.
+        beside: Images of other kinds (DICOM) that lie in the same place.
 
     Returns:
         What is kept, in order, and what was left out.
     """
     volumes = [entry for entry in series if isinstance(entry, Volume)]
-    if len(volumes) < 2:
+    if not volumes or (len(volumes) < 2 and not beside):
         return list(series), []
     labels = [volume for volume in volumes if is_label_map(volume)]
-    if len(labels) == len(volumes):
+    if len(labels) == len(volumes) and not beside:
         return list(series), []
     names = {id(volume) for volume in labels}
     kept = [entry for entry in series if id(entry) not in names]

@@ -150,6 +150,7 @@ def _loaded(blob: Blob) -> Iterator[Any]:
     with ExitStack() as stack:
         source: Any = stack.enter_context(blob.open())
         if not isinstance(blob, DiskBlob):
+            check_memory(blob.name, need=blob.size)
             source = io.BytesIO(source.read())
         packed = source.read(2) == b"\x1f\x8b"
         source.seek(0)

@@ -74,7 +74,7 @@ def _open(place: Path, *, limits: Limits) -> Study:
     alone = len(blobs) == 1 and not left_out and not place.is_dir()
     found = _read_all(blobs, limits=limits)
     found.left_out[:0] = left_out
-    found.series, label_maps = without_label_maps(found.series)
+    found.series, label_maps = without_label_maps(found.series, beside=len(found.frames))
     found.left_out.extend(label_maps)
     _require_one_patient(found.frames)
     timepoints, problems = _timepoints(found)
