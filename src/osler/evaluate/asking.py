@@ -13,6 +13,7 @@ from torch import Tensor
 from osler.engine.generate import Decoding, Prompt, generate
 from osler.engine.memory_plan import available_memory
 from osler.engine.packing import choose_packing
+from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.model.pack import pack
 from osler.prepare.images import PreparedImages, prepare_images
@@ -78,8 +79,11 @@ class Asker:
     def ask(self, prompts: Sequence[Prompt], *, batch: int = 16) -> list[Reply]:
         """Answers prompts, greedily, some at a time."""
         replies: list[Reply] = []
+        # Alone, a prompt takes up what an earlier one on the same images has read.
+        prefix = PrefixStore() if batch == 1 else None
         for start in range(0, len(prompts), batch):
-            for result in generate(self.runner, prompts[start : start + batch], decoding=self.decoding):
+            part = prompts[start : start + batch]
+            for result in generate(self.runner, part, decoding=self.decoding, prefix=prefix):
                 text = self.checkpoint.tokenizer.decode(result.token_ids).strip()
                 replies.append(Reply(text=text, stopped=result.stopped))
         return replies

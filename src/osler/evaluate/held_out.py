@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from osler.readers import open_study
-from osler.study import Study
+from osler.study import ArrayPixels, Image, Study, TimePoint
 from osler.train.pictures import Labels, split_of
 from osler.train.sources import picture_files, slide_tiles
 
@@ -51,8 +49,8 @@ def held_out_cases(root: Path, *, tiles: int = 24) -> Iterator[Case]:
                 source=entry.source,
                 patient=entry.patient,
             )
-    yield from _volumes(root)
     yield from _fields(root, most=tiles)
+    yield from _volumes(root)
 
 
 def _volumes(root: Path) -> Iterator[Case]:
@@ -72,18 +70,14 @@ def _volumes(root: Path) -> Iterator[Case]:
 def _fields(root: Path, *, most: int) -> Iterator[Case]:
     fields = [t for t in slide_tiles(root) if split_of(t.source, patient=t.patient) == "held-out"]
     order = np.random.default_rng(0).permutation(len(fields))[:most]
-    with tempfile.TemporaryDirectory() as folder:
-        for number in order:
-            path = Path(folder) / f"field-{number}.png"
-            Image.fromarray(fields[int(number)].pixels).save(path)
-            study = open_study(path)
-            for series in study.images():
-                series.read()
-            yield Case(
-                study=study,
-                labels=fields[int(number)].labels,
-                form="picture",
-                source="slides",
-                patient="cmu-1-lower",
-                asked=("modality",),
-            )
+    for number in order:
+        field = fields[int(number)]
+        image = Image(series=f"field-{number}", pixels=ArrayPixels(field.pixels), modality="SM", units="RGB")
+        yield Case(
+            study=Study(timepoints=(TimePoint(series=(image,)),)),
+            labels=field.labels,
+            form="picture",
+            source="slides",
+            patient="cmu-1-lower",
+            asked=("modality",),
+        )

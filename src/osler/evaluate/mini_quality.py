@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from osler.evaluate.intervals import bootstrap_interval
 from osler.evaluate.perplexity import general_texts, medical_texts, perplexity
 from osler.evaluate.quality_report import markdown
 from osler.evaluate.wordings import Asked, questions
+from osler.train.checkpoints import save_json
 from osler.train.pictures import Labels
 from osler.weights import Checkpoint, load_checkpoint
 
@@ -80,7 +80,7 @@ def ask_cases(asker: Asker, cases: Sequence[Case], *, sights: tuple[Sight, ...] 
                 text = wording_for(case, asked=asked)  # type: ignore[arg-type]
                 asked_of.append((case, asked, text))
                 prompts.append(asker.prompt(text, prepared=prepared, features=shown))
-        replies = asker.ask(prompts, batch=AT_ONCE)
+        replies = asker.ask(prompts, batch=1 if cases[0].form == "volume" else AT_ONCE)
         for (case, asked, text), reply in zip(asked_of, replies, strict=True):
             rows += _rows(case, asked=asked, sight=sight, question=text, reply=reply)
     return rows
@@ -208,7 +208,11 @@ def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> d
     cases = list(held_out_cases(root))
     if most is not None and most < len(cases):
         cases = [cases[i * len(cases) // most] for i in range(most)]
-    rows = [row for group in grouped(cases) for row in ask_cases(asker, group)]
+    rows: list[Row] = []
+    for group in grouped(cases):
+        rows += ask_cases(asker, group)
+        # What was measured so far survives an interruption.
+        save_json(out / "mini_quality_rows.json", [asdict(row) for row in rows])
     result = {
         "model": model,
         "preprocess": asker.checkpoint.preprocess.short_hash,
@@ -218,10 +222,8 @@ def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> d
         "wordings": check_wordings(asker, cases),
         "perplexity": perplexities,
         "seconds": time.monotonic() - started,
-        "rows": [asdict(row) for row in rows],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "mini_quality.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save_json(out / "mini_quality.json", result)
     (out / "mini_quality.md").write_text(markdown(result), encoding="utf-8")
     return result
 
