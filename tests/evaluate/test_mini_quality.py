@@ -51,7 +51,7 @@ def test_report_has_the_counts() -> None:
         {
             "model": "m",
             "preprocess": "h",
-            "cases": 3,
+            "questions": 3,
             "seconds": 1.0,
             "table": summarize(ROWS),
             "confusion": {"modality": confusion(ROWS, asked="modality")},

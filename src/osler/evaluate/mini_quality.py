@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -193,33 +194,35 @@ def check_perplexity(checkpoint: Checkpoint, *, root: Path) -> dict[str, dict[st
     return out
 
 
-def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> dict[str, Any]:
+def evaluate(
+    model: str, *, root: Path, out: Path, sets: tuple[str, ...] = (), earlier: Sequence[Row] = ()
+) -> dict[str, Any]:
     """Runs everything and writes the report.
 
     Args:
         model: Name or folder of the checkpoint.
         root: Folder of the public sets. out: Where the report goes.
-        most: Ask only so many cases, spread over all, or ``None`` for every one.
+        sets: Ask only about these sets; empty for all.
+        earlier: Rows measured before on other cases with the same weights, put into the same tables.
     """
     started = time.monotonic()
     checkpoint = load_checkpoint(model)
     perplexities = check_perplexity(checkpoint, root=root)
     asker = Asker(checkpoint)
-    cases = list(held_out_cases(root))
-    if most is not None and most < len(cases):
-        cases = [cases[i * len(cases) // most] for i in range(most)]
-    rows: list[Row] = []
+    cases = [case for case in held_out_cases(root) if not sets or case.source in sets]
+    words = check_wordings(asker, cases)
+    rows = list(earlier)
     for group in grouped(cases):
         rows += ask_cases(asker, group)
         # What was measured so far survives an interruption.
         save_json(out / "mini_quality_rows.json", [asdict(row) for row in rows])
     result = {
         "model": model,
-        "preprocess": asker.checkpoint.preprocess.short_hash,
-        "cases": len(cases),
+        "preprocess": checkpoint.preprocess.short_hash,
+        "questions": sum(row.sight == "seen" and row.asked != "view" for row in rows),
         "table": summarize(rows),
         "confusion": {asked: confusion(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
-        "wordings": check_wordings(asker, cases),
+        "wordings": words,
         "perplexity": perplexities,
         "seconds": time.monotonic() - started,
     }
@@ -228,15 +231,22 @@ def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> d
     return result
 
 
+def read_rows(path: Path) -> list[Row]:
+    """Reads the rows that an earlier evaluation left."""
+    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
 def main() -> None:
     """Reads the command line and evaluates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="osler-mini", help="name or folder")
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
-    parser.add_argument("--most", type=int, default=None, help="ask only so many cases")
+    parser.add_argument("--sets", nargs="*", default=[], help="ask only about these sets")
+    parser.add_argument("--earlier", type=Path, default=None, help="mini_quality_rows.json of an earlier part")
     chosen = parser.parse_args()
-    evaluate(chosen.model, root=chosen.data, out=chosen.out, most=chosen.most)
+    earlier = read_rows(chosen.earlier) if chosen.earlier is not None else []
+    evaluate(chosen.model, root=chosen.data, out=chosen.out, sets=tuple(chosen.sets), earlier=earlier)
 
 
 if __name__ == "__main__":

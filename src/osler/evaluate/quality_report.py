@@ -10,7 +10,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Quality of Osler-mini on held-out patients",
         "",
-        f"Model `{result['model']}`, preprocessing `{result['preprocess']}`, {result['cases']} cases, "
+        f"Model `{result['model']}`, preprocessing `{result['preprocess']}`, {result['questions']} questions, "
         f"{result['seconds']:.0f} s. Reproduce: `python -m osler.evaluate.mini_quality --data DATA --out benchmarks`.",
         "",
         "Answers are generated greedily to questions worded as in no training template, and read by an independent",
