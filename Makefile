@@ -29,8 +29,9 @@ install: $(VENV)/.installed
 demo: $(VENV)/.installed
 	@$(PY) -m osler demo
 
+# One thread a worker: threads of PyTorch in two workers wait for each other.
 test: $(VENV)/.test-installed lint
-	$(PY) -m pytest -n $(WORKERS) -q $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -q --durations 15 $(PYTEST_ARGS)
 
 lint: $(VENV)/.test-installed
 	$(PY) -m ruff check

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from osler.engine.generate import Decoding, Prompt, generate
+from osler.engine.memory_plan import available_memory
+from osler.engine.packing import choose_packing
 from osler.engine.runner import Runner
+from osler.model.pack import pack
 from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.inputs import assemble
 from osler.study import Study
@@ -38,7 +41,10 @@ class Asker:
 
     def __init__(self, checkpoint: Checkpoint, *, max_tokens: int = 48) -> None:
         self.checkpoint = checkpoint
-        self.runner = Runner(checkpoint.model.eval())
+        model = checkpoint.model.eval()
+        if choose_packing(model.decoder, available=available_memory()).value == "packed":
+            pack(model.decoder)
+        self.runner = Runner(model)
         self.decoding = Decoding(max_tokens=max_tokens)
 
     def look(self, study: Study) -> tuple[PreparedImages, Tensor]:

@@ -26,7 +26,7 @@ from osler.evaluate.perplexity import general_texts, medical_texts, perplexity
 from osler.evaluate.quality_report import markdown
 from osler.evaluate.wordings import Asked, questions
 from osler.train.pictures import Labels
-from osler.weights import load_checkpoint
+from osler.weights import Checkpoint, load_checkpoint
 
 WORDINGS = 500
 AT_ONCE = 24
@@ -182,13 +182,13 @@ def check_wordings(asker: Asker, cases: list[Case], *, count: int = WORDINGS) ->
     }
 
 
-def check_perplexity(asker: Asker, *, root: Path) -> dict[str, dict[str, float]]:
+def check_perplexity(checkpoint: Checkpoint, *, root: Path) -> dict[str, dict[str, float]]:
     """Perplexity of the embedded decoder alone and of the shipped one, on general and medical text."""
     base = load_checkpoint("gemma-3-270m")
     out: dict[str, dict[str, float]] = {}
     for name, texts in (("general", general_texts()), ("medical", medical_texts(root))):
         before, count = perplexity(base.model, texts, tokenizer=base.tokenizer)
-        after, _ = perplexity(asker.checkpoint.model, texts, tokenizer=base.tokenizer)
+        after, _ = perplexity(checkpoint.model, texts, tokenizer=base.tokenizer)
         out[name] = {"before": before, "after": after, "tokens": count}
     return out
 
@@ -202,7 +202,9 @@ def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> d
         most: Ask only so many cases, spread over all, or ``None`` for every one.
     """
     started = time.monotonic()
-    asker = Asker(load_checkpoint(model))
+    checkpoint = load_checkpoint(model)
+    perplexities = check_perplexity(checkpoint, root=root)
+    asker = Asker(checkpoint)
     cases = list(held_out_cases(root))
     if most is not None and most < len(cases):
         cases = [cases[i * len(cases) // most] for i in range(most)]
@@ -214,7 +216,7 @@ def evaluate(model: str, *, root: Path, out: Path, most: int | None = None) -> d
         "table": summarize(rows),
         "confusion": {asked: confusion(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
         "wordings": check_wordings(asker, cases),
-        "perplexity": check_perplexity(asker, root=root),
+        "perplexity": perplexities,
         "seconds": time.monotonic() - started,
         "rows": [asdict(row) for row in rows],
     }
