@@ -147,7 +147,7 @@ def _threads(name: str) -> Check:
 
 
 def _memory(name: str) -> Check:
-    from osler.engine.memory_plan import available_memory
+    from osler.readers.limits import available_memory
     from osler.weights.catalog import list_models
 
     needed = next(entry.memory_bytes for entry in list_models() if entry.name == "osler-mini")

@@ -12,7 +12,7 @@ from osler.engine.answer_text import AnswerText
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.features import FeatureStore, image_batch
 from osler.engine.generate import Generated, Prompt, generate
-from osler.engine.memory_plan import available_memory, plan_request, plan_weights, require_context
+from osler.engine.memory_plan import plan_request, plan_weights, require_context
 from osler.engine.options import Decoding, Sampling
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
@@ -22,6 +22,7 @@ from osler.model.pack import pack
 from osler.prepare import ModelInputs, PreparedImages, ShownImage, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
+from osler.readers.limits import available_memory
 from osler.study import Answer, Evidence, ModelStamp, Study
 from osler.weights import load_checkpoint
 
