@@ -19,7 +19,7 @@ from osler.cli.demo import demo_scan
 from osler.errors import RequestError
 from osler.writers import SAFETY_NOTE, is_own_picture, load_schema
 from tests.cli.mini import needs_mini
-from tests.cli.running import SOURCES, invoke, require_refusal
+from tests.cli.running import SOURCES, invoke, loaded_after, require_refusal
 
 _QUESTION = "Which part of the body does this scan show?"
 
@@ -93,6 +93,16 @@ def test_options_out_of_range_are_refused(option: str, value: str) -> None:
     result = invoke("ask", demo_scan(), _QUESTION, option, value)
     assert result.exit_code == 2
     assert f"Invalid value for '{option}'" in result.stderr
+
+
+def test_options_that_only_sampling_knows_are_refused_without_loading_torch() -> None:
+    code = (
+        "from osler.cli.app import app\n"
+        "from typer.testing import CliRunner\n"
+        f"run = CliRunner().invoke(app, ['ask', {str(demo_scan())!r}, 'Why?', '--top-p', '0'])\n"
+        "assert run.exit_code == 2 and 'The top_p 0.0 is out of range' in run.stderr, run.output"
+    )
+    assert "torch" not in loaded_after(code)
 
 
 def test_an_unknown_model_is_named_with_the_nearest() -> None:

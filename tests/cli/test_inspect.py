@@ -100,6 +100,18 @@ def test_an_unknown_model_is_refused(folder: Path) -> None:
     assert "Did you mean 'osler-mini'?" in result.stderr
 
 
+def test_the_view_is_drawn_by_the_contract_of_the_model(folder: Path) -> None:
+    from osler.prepare import Preprocess
+
+    own = Preprocess(image_size=48, image_tokens=9)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "preprocess.json").write_text(own.to_json())
+    for model, code in ((folder / "mine", 0), ("gemma-3-270m", 2)):
+        result = invoke("inspect", demo_scan(), "--model", model)
+        assert result.exit_code == code, result.output
+    assert "reads text only" in result.stderr
+
+
 @pytest.mark.parametrize("options", [(), ("--json",), ("--no-picture",)])
 def test_no_patient_is_named(folder: Path, options: tuple[str, ...]) -> None:
     scans = folder / "scans"

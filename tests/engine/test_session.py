@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def test_an_answer_says_what_it_rests_on(session: Session, ct_study: Study) -> N
     assert answer.used[0].slices == tuple(range(8))
     assert answer.preprocess == session.checkpoint.preprocess.hash
     assert (answer.model.name, answer.model.bits, answer.model.backend) == ("debug", 32, "torch")
+    assert answer.model.weights == "random-weights"
     assert answer.tokens["prompt"] > answer.tokens["images"] == 8 * 4
     assert set(answer.timings) == {"read", "prepare", "encode", "prefill", "decode"}
     assert all(seconds >= 0 for seconds in answer.timings.values())
@@ -185,3 +187,8 @@ def test_load_refuses_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(session_module, "available_memory", lambda: 100_000_000)
     with pytest.raises(CapacityError, match=r"weights 0\.\d+ GB.*0\.10 GB are free.*smaller model"):
         load("osler-mini")
+
+
+def test_the_stamp_names_the_digest_of_the_weights(checkpoint: Checkpoint) -> None:
+    answer = Session(dataclasses.replace(checkpoint, digest="0123456789abcdef")).ask(None, "why?", max_tokens=2)
+    assert answer.model.weights == "random-weights sha256:0123456789abcdef"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from osler.model.config import get_config
 from osler.model.decoder import Decoder
@@ -80,3 +81,29 @@ def test_stays_in_bfloat16() -> None:
     x = torch.randn(1, 30, CONFIG.width, dtype=torch.bfloat16)
     hidden = decoder(x, positions_BL=_positions(x))
     assert hidden.dtype == decoder.logits(hidden).dtype == torch.bfloat16
+
+
+class _Made(TorchDispatchMode):
+    """Notes the number of elements of all memory that operations take."""
+
+    def __init__(self, *given: torch.Tensor) -> None:
+        super().__init__()
+        self.given = {tensor.untyped_storage().data_ptr() for tensor in given}
+        self.elements: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.untyped_storage().data_ptr() not in self.given:
+            self.elements.append(found.numel())
+        return found
+
+
+@torch.no_grad()
+def test_logits_of_the_last_token_do_not_copy_the_head() -> None:
+    decoder = _decoder()
+    hidden = torch.randn(1, 8, CONFIG.width)
+    with _Made(hidden, decoder.embed_tokens.weight) as made:
+        logits = decoder.logits(hidden[:, -1:])
+    assert logits.shape == (1, 1, CONFIG.vocab)
+    assert max(made.elements) == CONFIG.vocab
+    torch.testing.assert_close(logits, decoder.logits(hidden)[:, -1:])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from osler.errors import CapacityError, FileFormatError
-from osler.readers.limits import check_length, check_memory, check_shape, sized
+from osler.readers import limits
+from osler.readers.limits import available_memory, check_length, check_memory, check_shape, sized
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,19 @@ def test_memory() -> None:
     check_memory("f", need=1000)
     with pytest.raises(CapacityError, match=r"f needs 1\.0 PiB of memory\. .* are free\. Read fewer slices"):
         check_memory("f", need=2**50)
+
+
+def test_free_memory_is_measured() -> None:
+    assert 10_000_000 < available_memory() < 1 << 50
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("max", "1000\n"), ("current", "900\n"), ("stat", "anon 800\ninactive_file 100\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(limits, "_CGROUP", tmp_path)
+    assert available_memory() == 200
+    check_memory("f", need=200)
+    with pytest.raises(CapacityError, match=r"f needs 201 bytes of memory\. 200 bytes are free"):
+        check_memory("f", need=201)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory() > 10_000_000

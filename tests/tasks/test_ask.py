@@ -45,3 +45,18 @@ def test_a_question_without_an_image_is_answered_and_streamed() -> None:
     assert list(dict.fromkeys(stages))[:2] == ["read", "load"]
     assert {"prefill", "answer"} <= set(stages)
     assert list(asked.answer.timings)[:2] == ["read", "load"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"top_p": 0.0}, r"The top_p 0\.0 is out of range"),
+        ({"temperature": float("inf")}, "The temperature inf is out of range"),
+        ({"seed": 2**63}, "The seed 9223372036854775808 is out of range"),
+        ({"max_tokens": 0}, "The max_tokens 0 is out of range"),
+        ({"stop": ("",)}, "A stop string is empty"),
+    ],
+)
+def test_options_are_looked_at_before_the_files(option: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=message):
+        ask(AskRequest(question="Why?", path=tmp_path / "absent", **option))

@@ -13,6 +13,8 @@ from osler.model.osler import Osler
 from osler.prepare import preprocess_for
 from osler.weights import catalog, checkpoint
 from osler.weights.checkpoint import load_checkpoint
+from osler.weights.digest import files_digest
+from osler.weights.embedded import EMBEDDED_SHA256
 from osler.weights.huggingface import save_huggingface
 from osler.weights.osler_folder import save_osler_folder
 from osler.weights.tokenizer import GemmaTokenizer
@@ -21,6 +23,7 @@ from osler.weights.tokenizer import GemmaTokenizer
 def test_the_embedded_decoder_by_name(embedded_path: Path) -> None:
     found = load_checkpoint("gemma-3-270m")
     assert found.source == embedded_path
+    assert found.digest == EMBEDDED_SHA256[:16]
     assert "Gemma Terms of Use" in found.licence
     assert sum(value.numel() for value in found.model.parameters()) == 268_098_176
     assert {value.dtype for value in found.model.parameters()} == {torch.bfloat16}
@@ -48,12 +51,15 @@ def test_an_osler_folder(tmp_path: Path, tokenizer: GemmaTokenizer) -> None:
     found = load_checkpoint(tmp_path, dtype="float32")
     assert found.model.config == config
     assert found.preprocess == preprocess_for(config)
+    assert found.digest == files_digest(tmp_path)[:16]
 
 
 def test_a_copy_without_the_trained_parts_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for module in (catalog, checkpoint):
         monkeypatch.setattr(module, "MINI_FOLDER", tmp_path)
-    with pytest.raises(CheckpointError, match=r"does not hold the trained parts of 'osler-mini'.*osler train"):
+    with pytest.raises(
+        CheckpointError, match=r"does not hold the trained parts of 'osler-mini'.*recipes/mini_vision.toml"
+    ):
         load_checkpoint("osler-mini")
 
 

@@ -143,3 +143,14 @@ def test_damaged_parts_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(CheckpointError, match=r"installed parts of the embedded decoder are damaged.*reinstall"):
         embedded_gguf(cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache" / "models").iterdir()) == []
+
+
+def test_a_right_file_in_a_folder_that_may_only_be_read_is_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = embedded_gguf(cache_dir=cache)
+    path.with_name(path.name + ".stamp").unlink()
+
+    def refuse(target: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(module, "_write_stamp", refuse)
+    assert embedded_gguf(cache_dir=cache) == path

@@ -13,7 +13,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -85,11 +84,9 @@ def golden_pixels() -> tuple[str, str]:
 def golden_weights() -> str:
     """Returns a digest of the shipped weights and their configuration."""
     from osler.weights.catalog import MINI_FOLDER
+    from osler.weights.digest import files_digest
 
-    digest = sha256()
-    for path in sorted(MINI_FOLDER.glob("*.safetensors")) + sorted(MINI_FOLDER.glob("*.json")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return files_digest(MINI_FOLDER)
 
 
 def golden_answer() -> Answer:
@@ -150,7 +147,7 @@ def _threads(name: str) -> Check:
 
 
 def _memory(name: str) -> Check:
-    from osler.engine.memory_plan import available_memory
+    from osler.readers.limits import available_memory
     from osler.weights.catalog import list_models
 
     needed = next(entry.memory_bytes for entry in list_models() if entry.name == "osler-mini")

@@ -29,9 +29,13 @@ def inspect(
         Path | None,
         typer.Option(help=f"PNG of what the model would see.  [default: {_DEFAULT_PICTURE} in this folder]"),
     ] = None,
-    no_picture: Annotated[bool, typer.Option("--no-picture", help="Read headers only and draw nothing.")] = False,
+    no_picture: Annotated[
+        bool, typer.Option("--no-picture", help="Draw nothing: of DICOM files, headers are read only.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Let --picture overwrite any file.")] = False,
-    model: Annotated[str, typer.Option(help="Whose view to draw: a name from `osler models`.")] = "osler-mini",
+    model: Annotated[
+        str, typer.Option(help="Whose view to draw: a name from `osler models`, or a folder.")
+    ] = "osler-mini",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (`osler schema inspection`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -78,11 +82,11 @@ def _picture_target(picture: Path | None, *, force: bool) -> Path | None:
 
 def _draw(study: Study, *, target: Path, model: str, progress: StageProgress) -> None:
     """Prepares the images as for a question, and writes them as one picture."""
-    from osler.model.config import get_config
-    from osler.prepare import prepare_images, preprocess_for
+    from osler.prepare import prepare_images
+    from osler.weights.contract import contract_of
     from osler.writers import draw_view, write_atomic
 
-    prepared = prepare_images(study, preprocess=preprocess_for(get_config(model)), progress=progress.update)
+    prepared = prepare_images(study, preprocess=contract_of(model), progress=progress.update)
     progress.update("draw", 0, 0)
     write_atomic(target, data=draw_view(prepared, study=study, model=model))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
-from osler.errors import RequestError
+from osler.engine.options import check_stop
 
 THINK_START = 100
 """``<unused94>``, which opens the thinking of MedGemma 1.5."""
@@ -48,9 +48,7 @@ class AnswerText:
     """
 
     def __init__(self, tokenizer: StreamingTokenizer, *, stop: Iterable[str] = ()) -> None:
-        self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        if any(not isinstance(text, str) or not text for text in self._stop):
-            raise RequestError("A stop string is empty.", allowed="Texts of at least one character.")
+        self._stop = check_stop(stop)
         self._tokenizer = tokenizer
         self._stream = tokenizer.stream()
         self._held = ""

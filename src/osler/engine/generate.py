@@ -18,13 +18,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from osler.engine.chunks import CHUNK, chunk_ends, study_length
+from osler.engine.chunks import chunk_ends, study_length
 from osler.engine.kv_cache import KVCache
 from osler.engine.memory_plan import require_context
+from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore, PromptKey, image_digests
 from osler.engine.runner import Runner
-from osler.engine.sampling import Sampler, Sampling
-from osler.errors import RequestError
+from osler.engine.sampling import Sampler
 from osler.model.config import TokenIds
 
 Stopped = Literal["end", "max_tokens", "stop_string"]
@@ -43,30 +43,6 @@ class Prompt:
 
     token_ids: np.ndarray
     features_NTD: torch.Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
-    """How answers are drawn and when they end.
-
-    Args:
-        max_tokens: Tokens of an answer at most.
-        sampling: How a token is drawn.
-        chunk: Tokens read in one pass of prefill.
-
-    Raises:
-        RequestError: If ``max_tokens`` or ``chunk`` is below 1.
-    """
-
-    max_tokens: int = 256
-    sampling: Sampling = field(default_factory=Sampling)
-    chunk: int = CHUNK
-
-    def __post_init__(self) -> None:
-        for name in ("max_tokens", "chunk"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise RequestError(f"The {name} {value!r} is out of range.", allowed="Allowed: a whole number from 1.")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from osler.engine.chunks import CHUNK
 from osler.engine.kv_cache import cache_bytes
 from osler.errors import CapacityError, RequestError
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.weights.catalog import list_models
 
-_CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 0.05
 
 
@@ -170,27 +167,6 @@ def require_context(config: DecoderConfig, *, prompt_tokens: int, max_tokens: in
             allowed=f"This model holds {limit:,} tokens, the answer included.",
             next_step=f"Ask for at most {limit - prompt_tokens:,} tokens, or show fewer slices.",
         )
-
-
-def available_memory() -> int:
-    """Measures the free memory of this machine or container, bytes."""
-    free = psutil.virtual_memory().available
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
-        cached = _inactive_file()
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else min(free, max(int(limit) - used + cached, 0))
-
-
-def _inactive_file() -> int:
-    """File pages that the container can give back, bytes."""
-    for line in (_CGROUP / "memory.stat").read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name == "inactive_file":
-            return int(value)
-    return 0
 
 
 def _gb(size: int) -> str:

@@ -6,49 +6,13 @@ Legend: B rows of the batch, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
-from osler.errors import ModelError, RequestError
+from osler.engine.options import Sampling
+from osler.errors import ModelError
 
 _FIRST_CANDIDATES = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """What to draw from: greedy at temperature 0, else the filtered distribution.
-
-    The filters apply in this order: temperature, top-k, top-p, min-p.
-
-    Args:
-        temperature: Divides the logits; 0 takes the likeliest token.
-        top_k: Keep this many of the likeliest tokens; ``None`` keeps all.
-        top_p: Keep the likeliest tokens until their probabilities reach it, in (0, 1].
-        min_p: Keep tokens at least this fraction as likely as the likeliest, in [0, 1].
-        seed: Of the random generator; ``None`` draws a fresh one.
-
-    Raises:
-        RequestError: If a value is out of its range.
-    """
-
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature < float("inf"):
-            raise _out_of_range("temperature", self.temperature, "0 (greedy) or any positive number")
-        if self.top_k is not None and (not _is_whole(self.top_k) or self.top_k < 1):
-            raise _out_of_range("top_k", self.top_k, "a whole number from 1")
-        if not 0.0 < self.top_p <= 1.0:
-            raise _out_of_range("top_p", self.top_p, "above 0 and at most 1")
-        if not 0.0 <= self.min_p <= 1.0:
-            raise _out_of_range("min_p", self.min_p, "from 0 to 1")
-        if self.seed is not None and (not _is_whole(self.seed) or not 0 <= self.seed < 2**63):
-            raise _out_of_range("seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
 
 class Sampler:
@@ -94,7 +58,7 @@ def greedy(logits_BV: torch.Tensor) -> torch.Tensor:
     """Takes the likeliest id of each row, the lowest of equals; shape (B,), on the CPU.
 
     Works in two levels: PyTorch's argmax over one long bfloat16 row runs on
-    one thread and takes six times as long.
+    one thread.
 
     Raises:
         ModelError: If logits are not finite.
@@ -135,7 +99,7 @@ def candidates(logits_V: torch.Tensor, *, sampling: Sampling) -> tuple[torch.Ten
 
 
 def _enough_of(probs_V: torch.Tensor, *, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """The likeliest ids, as many as the filters can need: sorting all 262,144 costs a token's whole time."""
+    """The likeliest ids, as many as the filters can need: sorting all 262,144 would cost more than the rest."""
     count = min(_FIRST_CANDIDATES, probs_V.numel())
     while True:
         probs, ids = probs_V.topk(count)
@@ -162,11 +126,3 @@ def _require_finite(best: torch.Tensor) -> None:
             allowed="Logits must be finite.",
             next_step="The weights may be damaged: run `osler doctor`, or load them in float32.",
         )
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _out_of_range(name: str, value: object, allowed: str) -> RequestError:
-    return RequestError(f"The {name} {value!r} is out of range.", allowed=f"Allowed: {allowed}.")

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 from osler.engine.answer_text import AnswerText
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.features import FeatureStore, image_batch
-from osler.engine.generate import Decoding, Generated, Prompt, generate
-from osler.engine.memory_plan import available_memory, plan_request, plan_weights, require_context
+from osler.engine.generate import Generated, Prompt, generate
+from osler.engine.memory_plan import plan_request, plan_weights, require_context
+from osler.engine.options import Decoding, Sampling
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
-from osler.engine.sampling import Sampling
 from osler.errors import RequestError, unknown_name
 from osler.model.pack import pack
 from osler.prepare import ModelInputs, PreparedImages, ShownImage, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
+from osler.readers.limits import available_memory
 from osler.study import Answer, Evidence, ModelStamp, Study
 from osler.weights import load_checkpoint
 
@@ -262,7 +263,7 @@ class Session:
     def _stamp(self, *, seed: int | None) -> ModelStamp:
         return ModelStamp(
             name=self.checkpoint.name,
-            weights=self.checkpoint.source.name,
+            weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
             bits=8 * self.runner.dtype.itemsize,
             backend="torch",
             device=self.runner.device.type,
@@ -312,6 +313,10 @@ def _staged(on_progress: Progress | None, stage: str) -> Callable[..., None] | N
     if on_progress is None:
         return None
     return lambda *counts: on_progress(stage, counts[-2], counts[-1])
+
+
+def _named(digest: str) -> str:
+    return f"sha256:{digest}" if digest else ""
 
 
 def _evidence(image: ShownImage) -> Evidence:

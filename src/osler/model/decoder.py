@@ -88,7 +88,10 @@ class Decoder(nn.Module):
 
     def logits(self, hidden_BLD: Tensor) -> Tensor:
         """Scores the vocabulary with the tied embedding, (B, L, V)."""
-        logits_BLV = F.linear(hidden_BLD, self.embed_tokens.weight) if self.head is None else self.head(hidden_BLD)
+        # As a matrix: given a slice such as the last token, torch would first transpose a copy of the whole head.
+        rows = hidden_BLD.flatten(0, -2)
+        logits = F.linear(rows, self.embed_tokens.weight) if self.head is None else self.head(rows)
+        logits_BLV = logits.unflatten(0, hidden_BLD.shape[:-1])
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else torch.tanh(logits_BLV / cap) * cap
 

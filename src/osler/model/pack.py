@@ -2,8 +2,8 @@
 
 - Queries, keys and values become one product, gate and up another.
 - On a CPU with bfloat16 instructions the weights are laid out as oneDNN reads
-  them: a product with one token then runs at the memory's speed. Given plain
-  weights it reaches two thirds of it, for it rearranges them at every call.
+  them: a product with one token then runs at the memory's speed. Plain weights
+  are rearranged at every call.
 - ``1 + weight`` of the norms is computed once; queries and keys are normalized
   and rotated together.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -16,6 +17,7 @@ from osler.errors import CapacityError, FileFormatError
 
 # Deflate cannot pack more than about 1032 bytes into one.
 DEFLATE_BOUND = 1032
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +104,31 @@ def check_memory(name: str, *, need: int) -> None:
     Raises:
         CapacityError: If it does not.
     """
-    free = psutil.virtual_memory().available
+    free = available_memory()
     if need > free:
         raise CapacityError(
             f"{name} needs {sized(need)} of memory.",
             allowed=f"{sized(free)} are free.",
             next_step="Read fewer slices at a time, close other programs, or use a larger machine.",
         )
+
+
+def available_memory() -> int:
+    """Measures the free memory of this machine or container, bytes."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
+        cached = _inactive_file()
+    except (OSError, ValueError):
+        return free
+    return free if limit == "max" else min(free, max(int(limit) - used + cached, 0))
+
+
+def _inactive_file() -> int:
+    """File pages that the container can give back, bytes."""
+    for line in (_CGROUP / "memory.stat").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == "inactive_file":
+            return int(value)
+    return 0

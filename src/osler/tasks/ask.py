@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from osler.engine.options import Decoding, Sampling, check_stop
 from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
@@ -72,6 +73,7 @@ def ask(
         OslerError: If the question, the files or the model are at fault.
     """
     check_question(request.question)
+    _check_options(request)
     find_model(request.model)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
@@ -99,3 +101,16 @@ def ask(
     timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
     ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
     return Asked(answer=dataclasses.replace(answer, timings=ordered), study=study, prepared=session.prepare(study))
+
+
+def _check_options(request: AskRequest) -> None:
+    """Refuses what decoding would refuse later, after the files were read and the weights loaded."""
+    sampling = Sampling(
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        min_p=request.min_p,
+        seed=request.seed,
+    )
+    Decoding(max_tokens=request.max_tokens, sampling=sampling)
+    check_stop(request.stop)

@@ -1,7 +1,7 @@
-"""Inspect: what a file or folder holds, from headers alone.
+"""Inspect: what a file or folder holds, as the readers describe it.
 
-Nothing here reads a pixel, so a folder of ten thousand files costs what its
-headers cost. Names and numbers of patients are never part of the result.
+Nothing here reads a pixel, so a folder of ten thousand DICOM files costs what
+their headers cost. Names and numbers of patients are never part of the result.
 """
 
 from __future__ import annotations

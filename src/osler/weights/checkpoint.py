@@ -12,7 +12,8 @@ from osler.model.osler import Osler
 from osler.prepare import Preprocess, preprocess_for
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
-from osler.weights.embedded import embedded_gguf
+from osler.weights.digest import short_digest
+from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import config_from_gguf, gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.huggingface import load_huggingface
@@ -28,6 +29,7 @@ class Checkpoint:
     Args:
         name: As asked for. source: The folder or file.
         licence: Terms of the weights.
+        digest: First digits of the SHA-256 of the weights; empty where reading them again takes long.
         warnings: What was odd about the files.
     """
 
@@ -37,6 +39,7 @@ class Checkpoint:
     name: str
     source: Path
     licence: str
+    digest: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -62,7 +65,8 @@ def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = 
         raise CheckpointError(
             f"This copy of Osler does not hold the trained parts of {MINI_NAME!r}.",
             allowed=f"They belong in {str(MINI_FOLDER)!r}.",
-            next_step="Install a released version, or train them: osler train recipes/mini.toml",
+            next_step="Install a released version, or train them: osler train recipes/mini_vision.toml, "
+            "then osler train recipes/mini_answers.toml.",
         )
     return _from_folder(path, name=name if name == MINI_NAME else path.resolve().name, dtype=dtype)
 
@@ -77,6 +81,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             name=name,
             source=folder,
             licence=own.licence,
+            digest=short_digest(folder),
         )
     with ThreadPoolExecutor(max_workers=1) as pool:
         tokenizer = pool.submit(GemmaTokenizer.from_folder, folder)
@@ -88,6 +93,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             name=name,
             source=folder,
             licence="unknown",
+            digest=short_digest(folder),
             warnings=loaded.warnings,
         )
 
@@ -106,6 +112,7 @@ def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Chec
             name=name,
             source=path,
             licence=licence if licence != "unknown" else _licence_of(file.metadata.get("general.license")),
+            digest=EMBEDDED_SHA256[:16] if name == EMBEDDED_NAME else short_digest(path),
         )
 
 

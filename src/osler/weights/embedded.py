@@ -57,7 +57,8 @@ def embedded_gguf(*, cache_dir: Path | None = None) -> Path:
         if _is_as_stamped(target):
             return target
         if target.is_file() and _sha256(target) == EMBEDDED_SHA256:
-            _write_stamp(target)
+            with suppress(OSError):  # a cache that may only be read works too, at the price of this check
+                _write_stamp(target)
             return target
     except OSError as error:
         raise _unwritable(target, error) from error

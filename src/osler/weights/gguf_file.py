@@ -1,8 +1,8 @@
 """Reads GGUF files: metadata and memory-mapped tensors.
 
 Written here because the `gguf` package's reader builds several Python objects
-for each of Gemma's 262,144 tokens and takes seconds, where a walk over the
-bytes takes a tenth of one. The format:
+for each of Gemma's 262,144 tokens, which a walk over the bytes does not need.
+The format:
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from osler.errors import CheckpointError
+from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.prepare import Preprocess
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
@@ -53,7 +54,7 @@ def load_huggingface(folder: Path, *, dtype: DTypeName | None = None) -> LoadedM
     if config.name in ("gemma2", "gemma3"):
         config = replace(config, name=folder.resolve().name)
     model = assemble(config, tensors, source=str(folder))
-    preprocess, warnings = _preprocess(folder, model=model)
+    preprocess, warnings = _preprocess(folder, config=config)
     return LoadedModel(model=model, preprocess=preprocess, warnings=found.warnings + warnings)
 
 
@@ -94,13 +95,23 @@ def save_huggingface(
         tokenizer.save(folder)
 
 
-def _preprocess(folder: Path, *, model: Osler) -> tuple[Preprocess, tuple[str, ...]]:
-    vision = model.config.vision
+def folder_contract(folder: Path) -> Preprocess:
+    """Returns the preprocessing that a folder's files ask for.
+
+    Raises:
+        CheckpointError: If they are missing or damaged, or ask for what Osler does not have.
+    """
+    found = config_from_huggingface(read_json(folder / "config.json"), source=str(folder / "config.json"))
+    return _preprocess(folder, config=found.config)[0]
+
+
+def _preprocess(folder: Path, *, config: OslerConfig) -> tuple[Preprocess, tuple[str, ...]]:
+    vision = config.vision
     if vision is None:
         return Preprocess(image_size=0, image_tokens=0), ()
     published = Preprocess(
         image_size=vision.image_size,
-        image_tokens=model.config.image_tokens,
+        image_tokens=config.image_tokens,
         sampling="published",
         prompt="published",
     )

@@ -28,6 +28,7 @@ from osler.prepare import Preprocess, require_same
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.cache import whole_file
 from osler.weights.config_json import config_from_dict, config_to_dict
+from osler.weights.contract import CONTRACT_FILE, read_contract
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
@@ -70,7 +71,7 @@ def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None 
         tokenizer, decoder = _embedded(dtype=dtype, cache_dir=cache_dir)
     else:
         tokenizer, decoder = GemmaTokenizer.from_folder(folder), {}
-    preprocess = _read_preprocess(folder)
+    preprocess = read_contract(folder)
     stored = _read_stored(folder, preprocess=preprocess)
     tensors = decoder | {name: tensor.to(torch_dtype(dtype)) for name, tensor in stored.items()}
     model = assemble(config, tensors, source=str(folder))
@@ -112,7 +113,7 @@ def save_osler_folder(
         tokenizer.save(folder)
     base = {"decoder_sha256": EMBEDDED_SHA256} if decoder == "embedded" else {}
     header = {"model_type": MODEL_TYPE, "version": _VERSION, "license": licence, "decoder_home": decoder, **base}
-    _write_text(folder / "preprocess.json", preprocess.to_json() + "\n")
+    _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
 
 
@@ -133,16 +134,6 @@ def _check_base(content: Mapping[str, Any], *, folder: Path) -> None:
             allowed=f"The embedded one has {EMBEDDED_SHA256}.",
             next_step="Install the version of Osler that the folder was made with.",
         )
-
-
-def _read_preprocess(folder: Path) -> Preprocess:
-    path = folder / "preprocess.json"
-    try:
-        return Preprocess.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"Cannot read {str(path)!r}: {error}.", next_step="Copy it from where the weights came from."
-        ) from error
 
 
 def _read_stored(folder: Path, *, preprocess: Preprocess) -> dict[str, Tensor]:
