@@ -38,6 +38,8 @@ def test_echo_is_the_question_again() -> None:
     assert is_echo("imaging modality was used to make this", question=question)
     assert is_echo("", question=question)
     assert not is_echo("This is a CT scan.", question=question)
+    assert is_echo("Bone is bright on radiographs.", question="Why is bone bright on radiographs?")
+    assert not is_echo("It is a chest.", question="Is it a head or a chest?")
 
 
 def test_loop_is_three_times_the_same() -> None:

@@ -72,6 +72,9 @@ def is_echo(answer: str, *, question: str) -> bool:
         return True
     if " ".join(asked) and " ".join(asked) in " ".join(said):
         return True
+    # "Why is bone bright?" - "Bone is bright.": turned round, but nothing new. A choice may be answered in its words.
+    if len(said) >= 3 and set(said) <= set(asked) and "or" not in asked:
+        return True
     longest = _longest_common_run(said, asked)
     return longest >= 5 and longest >= 0.7 * len(said)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from osler.engine.generate import Decoding, Prompt, generate
-from osler.engine.memory_plan import available_memory
+from osler.readers.limits import available_memory
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
