@@ -89,7 +89,7 @@ def test_each_weight_changes_the_loss(part: str) -> None:
     base, _ = vision_loss(scores, targets, weights=VisionLosses())
     more, parts = vision_loss(scores, targets, weights=replace(VisionLosses(), **{part: 10.0}))
     assert parts[part] > 0
-    assert float(more) > float(base)
+    assert float(more.detach()) > float(base.detach())
 
 
 def test_kept_patches_of_all_is_the_whole_image() -> None:

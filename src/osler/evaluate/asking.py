@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from osler.engine.generate import Decoding, Prompt, generate
-from osler.readers.limits import available_memory
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.model.pack import pack
 from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.inputs import assemble
+from osler.readers.limits import available_memory
 from osler.study import Study
 from osler.weights import Checkpoint
 
