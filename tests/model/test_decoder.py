@@ -107,3 +107,12 @@ def test_logits_of_the_last_token_do_not_copy_the_head() -> None:
     assert logits.shape == (1, 1, CONFIG.vocab)
     assert max(made.elements) == CONFIG.vocab
     torch.testing.assert_close(logits, decoder.logits(hidden)[:, -1:])
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_logits_take_hidden_states_of_any_rank(shape):
+    decoder = Decoder(get_config("debug").decoder)
+    hidden = torch.randn(*shape, decoder.config.width)
+    logits = decoder.logits(hidden)
+    assert logits.shape == (*shape, decoder.config.vocab)
+    torch.testing.assert_close(logits, hidden @ decoder.embed_tokens.weight.T)

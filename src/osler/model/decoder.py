@@ -87,11 +87,11 @@ class Decoder(nn.Module):
         return self.norm(x_BLD)
 
     def logits(self, hidden_BLD: Tensor) -> Tensor:
-        """Scores the vocabulary with the tied embedding, (B, L, V)."""
+        """Scores the vocabulary with the tied embedding: (..., D) to (..., V)."""
         # As a matrix: given a slice such as the last token, torch would first transpose a copy of the whole head.
-        rows = hidden_BLD.flatten(0, -2)
+        rows = hidden_BLD.reshape(-1, hidden_BLD.shape[-1])
         logits = F.linear(rows, self.embed_tokens.weight) if self.head is None else self.head(rows)
-        logits_BLV = logits.unflatten(0, hidden_BLD.shape[:-1])
+        logits_BLV = logits.view(*hidden_BLD.shape[:-1], -1)
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else torch.tanh(logits_BLV / cap) * cap
 
