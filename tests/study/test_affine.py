@@ -119,6 +119,21 @@ def test_resample_and_map_back_stays_within_half_a_voxel(data, draw, shape, targ
     assert (np.abs(back - voxel) <= 0.5 * coarser + 1e-6).all()
 
 
+def test_very_unequal_spacing_has_an_inverse():
+    """Found by the property above: the inverse's columns are nearly parallel, and it is not flat."""
+    affine = Affine(
+        np.array(
+            [
+                [-7.56423228, -0.04425459 * 2 / 15, -9.09297427, 0],
+                [0, -0.03376889 * 2 / 15, 16.8294197, 0],
+                [11.78059379, -0.02841554 * 2 / 15, -5.83853163, 0],
+                [0, 0, 0, 1],
+            ]
+        )
+    )
+    np.testing.assert_allclose((affine.inverse @ affine).matrix, np.eye(4), atol=1e-9)
+
+
 @pytest.mark.parametrize("scale", [(1.5, 1.5, 1.5), (2.0, 1.0, 3.0), (0.5, 0.25, 1.0)])
 def test_resampled_pixels_lie_where_the_affine_says(scale):
     """A linear ramp, resampled by averaging, has the value of its new place."""

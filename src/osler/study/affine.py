@@ -51,7 +51,7 @@ class Affine:
         if not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
             raise GeometryError(f"An affine whose last row is {matrix[3].tolist()!r}.", allowed="It must be 0 0 0 1.")
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-        if (lengths < 1e-9).any() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
+        if (lengths < 1e-9).any() or _flatness(matrix[:3, :3]) < 1e-6:
             raise GeometryError(
                 f"An affine that is flat: spacing {lengths.tolist()!r} mm.",
                 allowed="Three independent axes with spacing above zero.",
@@ -168,3 +168,14 @@ class Affine:
     def isclose(self, other: Affine, *, mm: float = 1e-3) -> bool:
         """Whether two affines agree to within ``mm`` per matrix entry."""
         return bool(np.allclose(self.matrix, other.matrix, rtol=0, atol=mm))
+
+
+def _flatness(axes: Float[np.ndarray, "3 3"]) -> float:
+    """Volume that the axes span, 1 for orthogonal ones and 0 for flat ones, whatever their lengths.
+
+    Measured on columns and on rows, the greater of both: the inverse of a map with
+    very unequal spacing has orthogonal rows, while its columns are nearly parallel.
+    """
+    volume = abs(float(np.linalg.det(axes)))
+    spans = (float(np.prod(np.linalg.norm(axes, axis=axis))) for axis in (0, 1))
+    return max(volume / span if span > 0 else 0.0 for span in spans)
