@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import settings
 from tokenizers import AddedToken, decoders, models, normalizers
 
 from osler.prepare import Preprocess
 from osler.study import Affine, ArrayPixels, Image, Study, TimePoint, Volume
 
 # A busy machine must not fail a property.
-settings.register_profile("osler", deadline=None)
-settings.load_profile("osler")
 
 CONTROL = (
     "<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>",

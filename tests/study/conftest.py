@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from osler.study import Affine
 
 # A busy machine must not fail a property.
-settings.register_profile("osler", deadline=None)
-settings.load_profile("osler")
 
 spacings = st.floats(0.05, 20)
 offsets = st.floats(-2000, 2000)
