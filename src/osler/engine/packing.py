@@ -1,8 +1,8 @@
 """Whether a decoder's weights are rearranged for speed, which takes a copy of them.
 
 `osler.model.pack` does it. In the layout that oneDNN reads, one token's
-products run at the memory's speed, one and a half times faster than on plain
-weights (`benchmarks/decode_270m.md`). The copy takes time and, where the plain
+product with the language head ran 1.4 times as fast as on plain weights
+(`benchmarks/decode_270m.md`). The copy takes time and, where the plain
 weights are mapped from a file, memory that the mapping would not need.
 """
 
