@@ -15,7 +15,9 @@ from osler.synth.facts import Modality, Region, Sex
 
 Course = Literal["stable", "progressive", "treated", "acute"]
 Laterality = Literal["site", "paired", "exam", "none"]
-Activity = Literal["inflammation", "malignancy", "liver", "cholestasis", "kidney", "heart", "clot", "bleeding", "pancreas"]
+Activity = Literal[
+    "inflammation", "malignancy", "liver", "cholestasis", "kidney", "heart", "clot", "bleeding", "pancreas"
+]
 
 AGE_BANDS: tuple[int, ...] = (40, 60, 75)
 """Lower ends (years) of the second, third and fourth age band."""
