@@ -9,6 +9,7 @@ from osler.synth.documents.sheet import LabResult, LabSheet
 _COLORS = ("#28607a", "#7a3e28", "#2f6b3a", "#44407a")
 _LEGEND = "* outside the reference range. The bar shows the range (gray) and the result (mark)."
 _ROW, _HEAD, _WIDTH = 5.0, 6.6, 88.0
+_MOST_ROWS = 40  # of a box that fits below the letterhead
 
 
 def draw_panels(paper: Paper, sheet: LabSheet, *, variant: int, pages: int) -> None:
@@ -24,7 +25,7 @@ def draw_panels(paper: Paper, sheet: LabSheet, *, variant: int, pages: int) -> N
     top = band_head(paper, sheet, color=color, title="Results by panel") + 7
     bottom = paper.height - 24
     ends = [top, top]
-    for panel, results in sheet.panels():
+    for panel, results in _pieces(sheet):
         height = _HEAD + _ROW * len(results) + 2
         side = 0 if ends[0] <= ends[1] else 1
         if ends[side] + height > bottom:
@@ -37,6 +38,15 @@ def draw_panels(paper: Paper, sheet: LabSheet, *, variant: int, pages: int) -> N
         _panel(paper, panel, results, x=15 + side * (_WIDTH + 4), y=ends[side], color=color)
         ends[side] += height + 4
     foot(paper, legend=_LEGEND, pages=pages)
+
+
+def _pieces(sheet: LabSheet) -> list[tuple[str, list[LabResult]]]:
+    """The panels, long ones in pieces."""
+    return [
+        (panel if start == 0 else f"{panel} (continued)", results[start : start + _MOST_ROWS])
+        for panel, results in sheet.panels()
+        for start in range(0, len(results), _MOST_ROWS)
+    ]
 
 
 def _panel(paper: Paper, name: str, results: list[LabResult], *, x: float, y: float, color: str) -> None:
