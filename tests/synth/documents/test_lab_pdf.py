@@ -96,5 +96,5 @@ def test_a_report_names_the_synthetic_patient_and_says_what_it_is(layout: Layout
 
 
 def test_an_unknown_layout_is_refused() -> None:
-    with pytest.raises(RequestError, match="Unknown layout 'tabel'.*Did you mean 'table'"):
+    with pytest.raises(RequestError, match=r"Unknown layout 'tabel'.*Did you mean 'table'"):
         lab_report_pdf(lab_sheets(make_patient())[0], layout="tabel")  # type: ignore[arg-type]

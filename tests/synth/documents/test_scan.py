@@ -61,5 +61,5 @@ def test_a_jpeg_tells_its_resolution(report: bytes) -> None:
 
 
 def test_an_unknown_style_is_refused(report: bytes) -> None:
-    with pytest.raises(RequestError, match="Unknown scan style 'faxx'.*Did you mean 'fax'"):
+    with pytest.raises(RequestError, match=r"Unknown scan style 'faxx'.*Did you mean 'fax'"):
         scan_pages(report, style="faxx", key=1)  # type: ignore[arg-type]
