@@ -19,7 +19,7 @@ from osler.synth.reports.phrases import CAPITAL, EMPTY, PhraseBook, Phrases
 Slot = Callable[[np.ndarray], np.ndarray]
 """From row numbers (n,) to phrase numbers (n,)."""
 
-_SLOT = re.compile(r"\{([^{}]+)\}")
+_SLOT = re.compile(r"\{([a-zA-Z_^][a-zA-Z_0-9-]*)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

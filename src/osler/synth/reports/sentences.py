@@ -77,7 +77,7 @@ class Sentences:
             "size_adj": lambda rows: self._before_noun(rows, facts.size_mm),
             "size_prior_adj": lambda rows: self._before_noun(rows, facts.prior_size_mm),
             "prior": lambda rows: w.sizes[self._unit[rows], facts.prior_size_mm[rows]],
-            "percent": lambda rows: w.whole[facts.change_percent[rows]],
+            "percent": lambda rows: w.whole[np.abs(facts.change_percent[rows])],
             "days": lambda rows: w.whole[self.rows.days[rows]],
             "in": self._in,
             "at": lambda rows: np.where(self._attribute(rows) == EMPTY, self._in(rows), EMPTY),
