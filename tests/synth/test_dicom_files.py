@@ -39,7 +39,7 @@ def make_mr() -> Exam:
         ti_ms=2500.0,
         flip_deg=150,
     )
-    return dataclasses.replace(CT, modality="MR", region="head", protocol="mr-brain", acquisition=acquisition)
+    return dataclasses.replace(CT, modality="MR", region="head", protocol="mr-brain-flair", acquisition=acquisition)
 
 
 def make_dx(view: str) -> Exam:

@@ -20,6 +20,15 @@ def test_age_grows_with_the_years() -> None:
     assert [age_on(patient, day=day) for day in (-1, 0, 365, 366, 731)] == [62, 63, 63, 64, 65]
 
 
+def test_the_age_on_an_exam_is_the_exam_s_own() -> None:
+    patient = make_patient()
+    exams = tuple(dataclasses.replace(exam, age=age) for exam, age in zip(patient.exams, (63, 64, 64, 65), strict=True))
+    birthday_soon = dataclasses.replace(patient, exams=exams)
+    assert [age_on(birthday_soon, day=exam.day) for exam in exams] == [63, 64, 64, 65]
+    assert age_on(birthday_soon, day=60) == 64
+    assert age_on(birthday_soon, day=-1) == 62
+
+
 def test_an_identifier_holds_seed_and_number() -> None:
     assert patient_id(make_patient(seed=3, number=5)) == "OSLER-3-5"
 

@@ -42,9 +42,8 @@ def fill_patient(dataset: Dataset, *, patient: PatientFacts, exam: Exam) -> None
     dataset.SeriesDescription = _series_name(exam)
     dataset.ProtocolName = exam.protocol
     dataset.BodyPartExamined = protocol.body_part
-    side = next((fact.side for fact in exam.findings if fact.side in ("left", "right")), None)
-    if exam.region == "knee" and side is not None:
-        dataset.Laterality = "L" if side == "left" else "R"
+    if exam.side in ("left", "right"):
+        dataset.Laterality = "L" if exam.side == "left" else "R"
     dataset.Manufacturer = "Osler"
     dataset.ManufacturerModelName = acquisition.device
     dataset.SoftwareVersions = osler.__version__

@@ -78,8 +78,12 @@ def patient_id(patient: PatientFacts) -> str:
 
 
 def age_on(patient: PatientFacts, *, day: int) -> int:
-    """Age in whole years on a day, from the age on day 0."""
-    return patient.age + int(day // 365.25)
+    """Age in whole years on a day: as the exam of that day says, else counted from the nearest exam before it."""
+    start, age = 0, patient.age
+    for exam in patient.exams:
+        if exam.age is not None and exam.day <= max(day, 0):
+            start, age = exam.day, exam.age
+    return age + int((day - start) // 365.25)
 
 
 def sentence_case(text: str) -> str:

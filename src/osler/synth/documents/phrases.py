@@ -68,4 +68,4 @@ def _change(fact: FindingFact) -> list[str]:
     )
     if not word:
         return []
-    return [f"{word} ({inside})"] if inside and fact.change in ("larger", "smaller") else [word]
+    return [f"{word} ({inside})"] if inside and fact.change in ("larger", "smaller", "resolved") else [word]
