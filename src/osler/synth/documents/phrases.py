@@ -50,9 +50,11 @@ def _grade(fact: FindingFact) -> str:
 
 
 def _side(fact: FindingFact) -> str:
+    """The side, unless the site says it already (the lingula is on the left)."""
     if fact.side == "both":
         return "bilateral "
-    return f"{fact.side} " if fact.side in ("left", "right") and fact.side not in fact.site else ""
+    sides = {site.key: site.side for site in load_ontology().sites}
+    return f"{fact.side} " if fact.side in ("left", "right") and sides.get(fact.site) != fact.side else ""
 
 
 def _place(fact: FindingFact) -> str:
