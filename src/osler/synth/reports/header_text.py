@@ -75,6 +75,7 @@ class HeaderText:
         }
         slots["protocol"] = self._named("protocol", c.protocol)
         slots["indication"] = self._named("indication", c.indication)
+        slots["exam_side"] = self._named("exam_side", c.side)
         slots["prior_protocol"] = lambda rows: w.names["protocol"][c.protocol[c.compared[self._exams[rows]]]]
         slots["sex"] = self._sex
         return slots

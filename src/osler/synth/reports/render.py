@@ -53,7 +53,7 @@ def _render(table: FactTable, *, exams: np.ndarray, voices: Voices, wording: Wor
     )
     texts = []
     for section, stream in enumerate(streams):
-        heading = wording.headings[section, voices.headings % wording.headings.shape[1]]
+        heading = wording.headings[section, voices.headings]
         texts.append(_with_slips(_headed(stream, heading=heading), voices=voices, wording=wording))
     written = [wording.phrases.write(stream.numbers, bounds=stream.bounds) for stream in texts]
     assert len(written) == len(SECTIONS)
