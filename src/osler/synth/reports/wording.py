@@ -96,6 +96,7 @@ class Wording:
     graded: np.ndarray
     advice: Choices
     whole: np.ndarray
+    days: np.ndarray
     tenths: np.ndarray
     hundredths: np.ndarray
     sizes: np.ndarray
@@ -141,6 +142,7 @@ def _compile(language: str, *, table: dict[str, Any]) -> Wording:
         f"grade.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
         for name, texts in table["grade"].items()
     }
+    words["nothing"] = _word(table["nothing"]["sentences"], book=book)
     words["normal"] = _word(table["impression_negative"]["sentences"], book=book)
     negatives = _negatives(table, book=book)
     places = _places(language)
@@ -159,13 +161,12 @@ def _compile(language: str, *, table: dict[str, Any]) -> Wording:
         item_numbers=(book.add_all(f"{k}. " for k in range(1, 10)), book.add_all(f"\n{k}. " for k in range(1, 10))),
         headings=np.stack([book.add_all(table["headings"][section]) for section in SECTIONS]),
         names={
-            "protocol": book.add_all(_named(ontology.protocols, table=table["protocols"], default="name")),
+            "protocol": np.stack([book.add_all(_protocols(table, side=side)) for side in SIDES], axis=1),
             "indication": book.add_all(_named(ontology.indications, table=table["indications"], default="text")),
-            "exam_side": book.add_all(table["exam_side"][side] for side in SIDES),
             "acquisition": book.add_all(_acquisition_words(table["acquisition"])),
         },
     )
-    numbers = _numbers(book, decimal=table["grammar"]["decimal"])
+    numbers = _numbers(book, grammar=table["grammar"])
     single = {name: book.add(text) for name, text in table["single"].items()}
     return Wording(
         language=language,
@@ -353,11 +354,19 @@ def _named(entries: Sequence[Any], *, table: dict[str, str], default: str) -> li
     return [table.get(entry.key, getattr(entry, default)) for entry in entries]
 
 
+def _protocols(table: dict[str, Any], *, side: str) -> list[str]:
+    names = _named(load_ontology().protocols, table=table["protocols"], default="name")
+    return [name.replace("{side}", table["exam_side"][side]) for name in names]
+
+
 def _acquisition_words(table: dict[str, str]) -> list[str]:
     return [table.get(word, word) for word in ACQUISITION_WORDS]
 
 
-def _numbers(book: PhraseBook, *, decimal: str) -> dict[str, np.ndarray]:
+def _numbers(book: PhraseBook, *, grammar: dict[str, str]) -> dict[str, np.ndarray]:
+    days = [grammar["days"].format(value) for value in range(MOST_DAYS)]
+    days[1] = grammar["day"].format(1)
+    decimal = grammar["decimal"]
     whole = book.add_all(str(value) for value in range(MOST_DAYS))
     tenths = book.add_all(f"{value / 10:g}".replace(".", decimal) for value in range(20_000))
     hundredths = book.add_all(f"{value / 100:g}".replace(".", decimal) for value in range(2_000))
@@ -367,6 +376,7 @@ def _numbers(book: PhraseBook, *, decimal: str) -> dict[str, np.ndarray]:
     hyphened = np.stack([book.add_all(text.replace(" ", "-") for text in texts) for texts in (mm, cm)])
     return {
         "whole": whole,
+        "days": book.add_all(days),
         "tenths": tenths,
         "hundredths": hundredths,
         "sizes": sizes,
