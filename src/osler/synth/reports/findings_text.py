@@ -99,8 +99,7 @@ class _Groups:
         return np.where(place == 0, first, between)
 
     def _after(self, rows: np.ndarray) -> np.ndarray:
-        many = self._sentences.many[rows]
-        after = self._wording.negatives["after"][self._way[rows], many]
+        after = self._wording.negatives["after"][self._way[rows], self._sentences.gender[rows]]
         return np.where(self._left[rows] == 0, after, EMPTY)
 
 
@@ -114,7 +113,7 @@ def _lead(rows: FactRows, *, organ: np.ndarray, groups: _Groups, wording: Wordin
         first, organ_first = groups.new_exam[at], groups.new_organ[at]
         plain = np.where(organ_first & (paragraphs[at] == 1), single["line"], single["space"])
         found = np.where(first, EMPTY, plain)
-        found = np.where(style[at] == _TEMPLATE, np.where(first, single["list"], single["list_line"]), found)
+        found = np.where(style[at] == _TEMPLATE, np.where(first, EMPTY, single["line"]), found)
         heading = wording.organs[organ[at], heading_style[at], np.where(first, 0, 1)]
         found = np.where((style[at] == _STRUCTURED) & organ_first, heading, found)
         inside = ~groups.starts[at] & (style[at] != _TEMPLATE)

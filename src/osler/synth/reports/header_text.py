@@ -55,7 +55,7 @@ class HeaderText:
         w, c = self._wording, self._columns
         whole = {"age": c.age, "kvp": c.kvp, "mas": c.mas, "slices": c.slices, "magnification": c.magnification}
         slots: dict[str, Slot] = {name: self._whole(column) for name, column in whole.items()}
-        slots["days"] = lambda rows: w.whole[(c.day - c.compared_day)[self._exams[rows]]]
+        slots["days"] = lambda rows: w.days[(c.day - c.compared_day)[self._exams[rows]]]
         slots["a_age"] = lambda rows: np.where(
             w.phrases.vowel[slots["age"](rows)], w.single["an"], w.single["a"]
         )
@@ -73,9 +73,9 @@ class HeaderText:
                 "kernel": c.kernel, "contrast": c.contrast, "sequence": c.sequence, "view": c.view, "stain": c.stain
             }.items()
         }
-        slots["protocol"] = self._named("protocol", c.protocol)
+        slots["protocol"] = lambda rows: self._protocol(self._exams[rows])
         slots["indication"] = self._named("indication", c.indication)
-        slots["prior_protocol"] = lambda rows: w.names["protocol"][c.protocol[c.compared[self._exams[rows]]]]
+        slots["prior_protocol"] = lambda rows: self._protocol(c.compared[self._exams[rows]])
         slots["sex"] = self._sex
         return slots
 
@@ -92,6 +92,9 @@ class HeaderText:
 
     def _named(self, name: str, column: np.ndarray) -> Slot:
         return lambda rows: self._wording.names[name][column[self._exams[rows]]]
+
+    def _protocol(self, exams: np.ndarray) -> np.ndarray:
+        return self._wording.names["protocol"][self._columns.protocol[exams], self._columns.side[exams]]
 
     def _sex(self, rows: np.ndarray) -> np.ndarray:
         words = np.stack([self._wording.words[f"sex.{sex}"][:, 0] for sex in SEXES])

@@ -13,11 +13,12 @@ from osler.synth.reports.header_text import HeaderText
 from osler.synth.reports.impression_text import impression_text
 from osler.synth.reports.patterns import Stream
 from osler.synth.reports.rows import fact_rows
-from osler.synth.reports.voices import LANGUAGES, Voices, choice_share, draw_voices
+from osler.synth.reports.voices import LANGUAGES, Voices, choice_share, choose, draw_voices
 from osler.synth.reports.wording import SECTIONS, Wording, load_wording
 
 _SLIP_SHARE = 0.12
 _SLIP = 60
+_SAID = 61
 
 
 def render_texts(table: FactTable) -> tuple[pa.StringArray, Voices]:
@@ -53,8 +54,9 @@ def _render(table: FactTable, *, exams: np.ndarray, voices: Voices, wording: Wor
     )
     texts = []
     for section, stream in enumerate(streams):
-        heading = wording.headings[section, voices.headings % wording.headings.shape[1]]
-        texts.append(_with_slips(_headed(stream, heading=heading), voices=voices, wording=wording))
+        heading = wording.headings[section, voices.headings]
+        whole = _never_empty(_headed(stream, heading=heading), section=section, voices=voices, wording=wording)
+        texts.append(_with_slips(whole, voices=voices, wording=wording))
     written = [wording.phrases.write(stream.numbers, bounds=stream.bounds) for stream in texts]
     assert len(written) == len(SECTIONS)
     return pc.binary_join_element_wise(*written, "\n")
@@ -65,6 +67,21 @@ def _headed(stream: Stream, *, heading: np.ndarray) -> Stream:
     at = stream.bounds[:-1]
     return Stream(
         numbers=np.insert(stream.numbers, at, heading), bounds=stream.bounds + np.arange(stream.bounds.size)
+    )
+
+
+def _never_empty(stream: Stream, *, section: int, voices: Voices, wording: Wording) -> Stream:
+    """Says so where an exam has no findings at all: its text is but a heading."""
+    empty = np.flatnonzero(np.diff(stream.bounds) == 1)
+    if not empty.size:
+        return stream
+    texts = wording.words["nothing" if SECTIONS[section] == "findings" else "normal"][:, 0]
+    said = texts[choose(voices.bits[empty], count=len(texts), salt=_SAID)]
+    added = np.zeros(stream.bounds.size, dtype=np.int64)
+    added[empty + 1] = 1
+    return Stream(
+        numbers=np.insert(stream.numbers, stream.bounds[empty + 1], wording.phrases.capital[said]),
+        bounds=stream.bounds + np.cumsum(added),
     )
 
 

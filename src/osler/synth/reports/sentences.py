@@ -16,6 +16,7 @@ from osler.synth.reports.wording import COUNTED, PLURAL, Choices, Wording, place
 # Salts: each choice of a row has its own.
 _PATTERN, _NOUN, _PLACE, _SINCE, _CERTAINTY, _SEVERITY, _ADVICE = range(1, 8)
 _FIRST_WORD_SALT = 100
+_MANY = 4
 _RESOLVED = CHANGES.index("resolved")
 
 
@@ -33,9 +34,8 @@ class Sentences:
         self._noun = self._pick(wording.nouns.choices, rows.facts.finding, salt=_NOUN)
         self.noun = wording.nouns.phrase[self._noun]
         grammar = wording.nouns.grammar[self._noun]
-        self.many = (grammar % 10 == PLURAL).astype(np.int64)
         self._counted = grammar % 10 == COUNTED
-        self.gender = np.where(self.many == 1, 4, grammar // 10)
+        self.gender = np.where(grammar % 10 == PLURAL, _MANY, grammar // 10)
         self._place_row = place_row(rows.facts.site.astype(np.int64), side=rows.facts.side, knee=rows.knee)
         self._unit = rows.voice("unit")
 
@@ -61,8 +61,8 @@ class Sentences:
     def _word(self, texts: np.ndarray, *, salt: int) -> Slot:
         def slot(rows: np.ndarray) -> np.ndarray:
             if len(texts) == 1:
-                return texts[0, self.many[rows]]
-            return texts[choose(self.rows.bits[rows], count=len(texts), salt=salt), self.many[rows]]
+                return texts[0, self.gender[rows]]
+            return texts[choose(self.rows.bits[rows], count=len(texts), salt=salt), self.gender[rows]]
 
         return slot
 
@@ -78,14 +78,16 @@ class Sentences:
             "size_prior_adj": lambda rows: self._before_noun(rows, facts.prior_size_mm),
             "prior": lambda rows: w.sizes[self._unit[rows], facts.prior_size_mm[rows]],
             "percent": lambda rows: w.whole[np.abs(facts.change_percent[rows])],
-            "days": lambda rows: w.whole[self.rows.days[rows]],
+            "days": lambda rows: w.days[self.rows.days[rows]],
             "in": self._in,
             "at": lambda rows: np.where(self._attribute(rows) == EMPTY, self._in(rows), EMPTY),
             "attr": self._attribute,
-            "lead_in": self._lead_in,
-            "c_site": self._comma_place,
+            "loc": self._placed(w.plain_places),
+            "front": self._placed(w.fronts),
+            "lead_in": self._placed(w.lead_ins),
+            "c_site": self._placed(w.comma_places),
             "since_a": lambda rows: w.since[since[rows], 0],
-            "since_d": lambda rows: np.where(w.since[since[rows], 1] == EMPTY, EMPTY, w.whole[self.rows.days[rows]]),
+            "since_d": lambda rows: np.where(w.since[since[rows], 1] == EMPTY, EMPTY, w.days[self.rows.days[rows]]),
             "since_b": lambda rows: w.since[since[rows], 2],
             "status": self._status,
             "c_sev": self._comma_severity,
@@ -141,11 +143,19 @@ class Sentences:
         return np.where(found == EMPTY, self._word_slots()["yes"](rows), found)
 
     def _severity(self, rows: np.ndarray) -> np.ndarray:
-        return self._graded("severity", names=SEVERITIES, grade=self.rows.facts.severity[rows], rows=rows, end="")
+        return self._severity_word(rows, end="")
 
     def _comma_severity(self, rows: np.ndarray) -> np.ndarray:
-        grade = self.rows.facts.severity[rows]
-        return self._graded("severity", names=SEVERITIES, grade=grade, rows=rows, end="_after")
+        return self._severity_word(rows, end="_after")
+
+    def _severity_word(self, rows: np.ndarray, *, end: str) -> np.ndarray:
+        """How severe; for tumors, of which grade."""
+        severity = self.rows.facts.severity[rows]
+        if not severity.any():
+            return np.zeros(rows.size, dtype=np.int32)
+        found = self._graded("severity", names=SEVERITIES, grade=severity, rows=rows, end=end)
+        grade = self._graded("grade", names=SEVERITIES, grade=severity, rows=rows, end=end)
+        return np.where(self.wording.graded[self.rows.facts.finding[rows]], grade, found)
 
     def _graded(
         self, kind: str, *, names: tuple[str, ...], grade: np.ndarray, rows: np.ndarray, end: str
@@ -159,7 +169,7 @@ class Sentences:
             if texts is not None and at.size:
                 chosen = rows[at]
                 drawn = choose(self.rows.bits[chosen], count=len(texts), salt=salt)
-                numbers[at] = texts[drawn, self.many[chosen]]
+                numbers[at] = texts[drawn, self.gender[chosen]]
         return numbers
 
     def _before_noun(self, rows: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -170,19 +180,18 @@ class Sentences:
 
     def _attribute(self, rows: np.ndarray) -> np.ndarray:
         found = self._pick_for(self.wording.attributes, self._place_row, rows, salt=_PLACE)
-        return np.where(self.wording.attributive[self.rows.facts.finding[rows]], found, EMPTY)
+        return np.where(self.wording.nouns.attributive[self._noun[rows]], found, EMPTY)
 
-    def _lead_in(self, rows: np.ndarray) -> np.ndarray:
-        return self._in_as(rows, table=self.wording.lead_ins)
+    def _placed(self, table: np.ndarray) -> Slot:
+        """The place, in another form of the same choice."""
+        places = self.wording.places
 
-    def _comma_place(self, rows: np.ndarray) -> np.ndarray:
-        return self._in_as(rows, table=self.wording.comma_places)
+        def slot(rows: np.ndarray) -> np.ndarray:
+            row = self._place_row[rows]
+            drawn = choose(self.rows.bits[rows], count=places.count[row], salt=self._salt + _PLACE)
+            return table[places.start[row] + drawn]
 
-    def _in_as(self, rows: np.ndarray, *, table: np.ndarray) -> np.ndarray:
-        """The place as it stands at the beginning of a sentence, or in a list."""
-        row = self._place_row[rows]
-        drawn = choose(self.rows.bits[rows], count=self.wording.places.count[row], salt=self._salt + _PLACE)
-        return table[self.wording.places.start[row] + drawn]
+        return slot
 
     def _single(self, name: str) -> Slot:
         return lambda rows: np.full(rows.size, self.wording.single[name], dtype=np.int32)

@@ -14,6 +14,7 @@ _STYLE_BOUNDS = np.array([0.34, 0.60, 0.82])
 _GERMAN = 0.0
 _SLIPS = 0.05
 _CENTIMETERS = 0.25
+_HEADINGS = 6  # the third and fourth end in a line break
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +71,7 @@ def draw_voices(draws: Draws, *, exam: np.ndarray) -> Voices:
         return choice_share(bits, salt=salt)
 
     style = np.searchsorted(_STYLE_BOUNDS, share(1), side="right")
+    headings = (share(12) * _HEADINGS).astype(np.int64)
     spoken = np.where(share(2) < 0.6, 0, 1)
     return Voices(
         bits=bits,
@@ -84,7 +86,7 @@ def draw_voices(draws: Draws, *, exam: np.ndarray) -> Voices:
         slips=(share(9) < _SLIPS).astype(np.int64),
         items=1 + (share(10) * 4).astype(np.int64),
         numbering=(share(11) * 3).astype(np.int64),
-        headings=(share(12) * 64).astype(np.int64),
+        headings=np.where(style == STYLES.index("template"), headings % 2 + 2, headings),
     )
 
 

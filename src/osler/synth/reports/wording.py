@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from osler.synth.fact_table import CERTAINTIES, CHANGES, SIDES
-from osler.synth.ontology import Finding, load_ontology
+from osler.synth.anatomy import Site
+from osler.synth.fact_table import ACQUISITION_WORDS, CERTAINTIES, CHANGES, SIDES
+from osler.synth.ontology import load_ontology
 from osler.synth.reports.patterns import Patterns, compile_patterns
 from osler.synth.reports.phrases import PhraseBook, Phrases
 from osler.synth.reports.voices import LANGUAGES, STYLES
@@ -24,6 +26,7 @@ COUNTED, PLURAL, MASS = 0, 1, 2
 MOST_MM = 999
 MOST_DAYS = 20_000
 _GENDERS = 5
+_INNER = re.compile(r" (?:of|in|within|to|with|after) ")
 _MARKS = {"+": PLURAL, "~": MASS}
 
 
@@ -44,11 +47,13 @@ class Nouns:
         choices: For each finding, places in ``phrase`` and ``grammar``.
         phrase: Phrase number of each noun.
         grammar: `COUNTED`, `PLURAL` or `MASS`; in German 10 times the gender (1 m, 2 f, 3 n) is added.
+        attributive: Whether the place may stand before it: "right upper lobe nodule".
     """
 
     choices: Choices
     phrase: np.ndarray
     grammar: np.ndarray
+    attributive: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,12 +64,13 @@ class Wording:
         sentences: Patterns of the Findings and Impression sections; ``sentence_start`` and
             ``sentence_count`` have a row for each style (the impression last), kind and certainty.
         negatives: Ways to say that something is absent, see ``en.toml``; by style.
-        words: Slot -> (choices, 2) phrases for a single thing and for several.
-        places: Choices by `place_row`, with a leading space; ``lead_ins`` and ``comma_places`` are the same
-            at the beginning of a sentence and in a list; ``attributes`` as an adjective.
+        words: Slot -> (choices, 5) phrases by gender, see `_forms`.
+        places: Choices by `place_row`, with a leading space. In the same order, ``plain_places`` after a verb,
+            ``fronts`` and ``lead_ins`` at the beginning of a sentence, ``comma_places`` in a list.
+        attributes: Choices by `place_row`, before the noun.
         organs: Heading for each organ, by heading style. organ_of: Organ of each finding.
-        attributive: Whether the place may stand before the finding's noun.
         care: Index of ``advice`` for each finding; the smaller the more urgent.
+        graded: Whether the finding's severity is the grade of a tumor.
     """
 
     language: str
@@ -79,15 +85,18 @@ class Wording:
     negative_use: tuple[np.ndarray, ...]
     nouns: Nouns
     places: Choices
+    plain_places: np.ndarray
+    fronts: np.ndarray
     lead_ins: np.ndarray
     comma_places: np.ndarray
     attributes: Choices
     organs: np.ndarray
     organ_of: np.ndarray
-    attributive: np.ndarray
     care: np.ndarray
+    graded: np.ndarray
     advice: Choices
     whole: np.ndarray
+    days: np.ndarray
     tenths: np.ndarray
     hundredths: np.ndarray
     sizes: np.ndarray
@@ -108,17 +117,16 @@ def place_row(site: np.ndarray, *, side: np.ndarray, knee: np.ndarray) -> np.nda
 def load_wording(language: str) -> Wording:
     """Loads and compiles the phrase tables of a language of `LANGUAGES`."""
     table = tomllib.loads(_read(f"{language}.toml"))
-    findings = tomllib.loads(_read("findings.toml"))
-    return _compile(language, table=table, findings=findings)
+    return _compile(language, table=table)
 
 
-def _compile(language: str, *, table: dict[str, Any], findings: dict[str, Any]) -> Wording:
+def _compile(language: str, *, table: dict[str, Any]) -> Wording:
     ontology = load_ontology()
     book = PhraseBook()
     sentences, start, count = _sentences(table, book=book)
-    entries = [findings["finding"].get(finding.key, {}) for finding in ontology.findings]
-    organs = list(findings["organs"])
-    organ_of = [_organ(finding, entry=entry) for finding, entry in zip(ontology.findings, entries, strict=True)]
+    table_of = _rows("findings.csv")
+    entries = [table_of[finding.key] for finding in ontology.findings]
+    organs = _rows("organs.csv")
     cares = list(table["advice"])
     header = compile_patterns(table["header"], book=book)
     words = {name: _word(texts, book=book) for name, texts in table["words"].items()}
@@ -129,27 +137,36 @@ def _compile(language: str, *, table: dict[str, Any], findings: dict[str, Any]) 
         f"severity.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
         for name, texts in table["severity"].items()
     }
+    words |= {f"grade.{name}": _word(texts, book=book) for name, texts in table["grade"].items()}
+    words |= {
+        f"grade.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
+        for name, texts in table["grade"].items()
+    }
+    words["nothing"] = _word(table["nothing"]["sentences"], book=book)
     words["normal"] = _word(table["impression_negative"]["sentences"], book=book)
     negatives = _negatives(table, book=book)
     places = _places(language)
+    plain = [_apart(text, row=row) for row in places for text in row]
     parts = dict(
         since=np.stack([book.add_all(row["texts"]) for row in table["since"]]),
         nouns=_nouns(entries, language=language, book=book),
         places=_choices(places, book=book),
-        lead_ins=book.add_all(f"{text.strip()}, " if text else "" for row in places for text in row),
-        comma_places=book.add_all(f", {text.strip()}" if text else "" for row in places for text in row),
+        plain_places=book.add_all(f" {text}" if text else "" for text in plain),
+        fronts=book.add_all(text or table["grammar"]["there"] for text in plain),
+        lead_ins=book.add_all(f"{text}, " if text else "" for text in plain),
+        comma_places=book.add_all(f", {text}" if text else "" for text in plain),
         attributes=_choices(_attributes(language), book=book),
-        organs=np.stack([_organ_headings(findings["organs"][organ][language], book=book) for organ in organs]),
+        organs=np.stack([_organ_headings(organ[language].split("/"), book=book) for organ in organs.values()]),
         advice=_choices(list(table["advice"].values()), book=book),
         item_numbers=(book.add_all(f"{k}. " for k in range(1, 10)), book.add_all(f"\n{k}. " for k in range(1, 10))),
         headings=np.stack([book.add_all(table["headings"][section]) for section in SECTIONS]),
         names={
-            "protocol": book.add_all(_named(ontology.protocols, table=table["protocols"], default="name")),
+            "protocol": np.stack([book.add_all(_protocols(table, side=side)) for side in SIDES], axis=1),
             "indication": book.add_all(_named(ontology.indications, table=table["indications"], default="text")),
             "acquisition": book.add_all(_acquisition_words(table["acquisition"])),
         },
     )
-    numbers = _numbers(book, decimal=table["grammar"]["decimal"])
+    numbers = _numbers(book, grammar=table["grammar"])
     single = {name: book.add(text) for name, text in table["single"].items()}
     return Wording(
         language=language,
@@ -161,9 +178,9 @@ def _compile(language: str, *, table: dict[str, Any], findings: dict[str, Any]) 
         words=words,
         negatives=negatives[0],
         negative_use=negatives[1],
-        organ_of=np.array([organs.index(organ) for organ in organ_of]),
-        attributive=np.array([entry.get("attributive", False) for entry in entries]),
-        care=np.array([cares.index(entry.get("care", "treat")) for entry in entries]),
+        organ_of=np.array([list(organs).index(entry["organ"]) for entry in entries]),
+        care=np.array([cares.index(entry["care"]) for entry in entries]),
+        graded=np.array([finding.measure is not None for finding in ontology.findings]),
         single=single,
         **parts,
         **numbers,
@@ -194,7 +211,17 @@ def _sentences(table: dict[str, Any], *, book: PhraseBook) -> tuple[Patterns, np
 
 
 def _word(texts: Sequence[str], *, book: PhraseBook) -> np.ndarray:
-    return np.array([[book.add(form) for form in (text.split("|") * 2)[:2]] for text in texts], dtype=np.int32)
+    return np.array([[book.add(form) for form in _forms(text)] for text in texts], dtype=np.int32)
+
+
+def _forms(text: str) -> list[str]:
+    """Forms for no gender, masculine, feminine, neuter and plural, from "all", "one|many" or "m|f|n|many"."""
+    forms = text.split("|")
+    if len(forms) == 1:
+        return forms * _GENDERS
+    if len(forms) == 2:
+        return [forms[0]] * (_GENDERS - 1) + [forms[1]]
+    return [forms[0], *forms]
 
 
 def _negatives(table: dict[str, Any], *, book: PhraseBook) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
@@ -202,22 +229,16 @@ def _negatives(table: dict[str, Any], *, book: PhraseBook) -> tuple[dict[str, np
     ways = [(row, after) for row in table["negative"] for after in row["after"]]
     between = table["negative_between"]
     numbers = {
-        "before": np.stack([_by_gender(row["before"], book=book) for row, _ in ways]),
+        "before": np.stack([_word([row["before"]], book=book)[0] for row, _ in ways]),
         "after": np.stack([_word([after], book=book)[0] for _, after in ways]),
-        "comma": np.stack([_by_gender(between["comma"], book=book)]),
-        "last": np.stack([_by_gender(forms, book=book) for forms in between["last"]]),
+        "comma": np.stack([_word([between["comma"]], book=book)[0]]),
+        "last": _word(between["last"], book=book),
     }
     use = tuple(
         np.array([i for i, (row, _) in enumerate(ways) if ("narrative" if style == "structured" else style) in row["use"]])
         for style in STYLES[:3]
     )
     return numbers, use
-
-
-def _by_gender(forms: str, *, book: PhraseBook) -> np.ndarray:
-    """Forms for no gender, masculine, feminine, neuter and plural nouns; one form stands for all."""
-    texts = forms.split("|")
-    return np.array([book.add_wording(text) for text in (texts if len(texts) == _GENDERS else texts * _GENDERS)])
 
 
 def _choices(rows: Sequence[Sequence[str]], *, book: PhraseBook) -> Choices:
@@ -227,28 +248,26 @@ def _choices(rows: Sequence[Sequence[str]], *, book: PhraseBook) -> Choices:
     )
 
 
-def _nouns(entries: Sequence[dict[str, Any]], *, language: str, book: PhraseBook) -> Nouns:
-    phrase, grammar, count = [], [], []
-    for finding, entry in zip(load_ontology().findings, entries, strict=True):
-        nouns = entry.get(language, [finding.name])
-        count.append(len(nouns))
-        for noun in nouns:
-            text, number = _noun(noun)
-            phrase.append(book.add(text))
-            grammar.append(number)
-    count = np.array(count, dtype=np.int64)
+def _nouns(entries: Sequence[dict[str, str]], *, language: str, book: PhraseBook) -> Nouns:
+    nouns = [entry[language].split("/") for entry in entries]
+    count = np.array([len(row) for row in nouns], dtype=np.int64)
+    split = [_noun(noun) for row in nouns for noun in row]
+    before = [entry["attribute"] == "yes" for entry, row in zip(entries, nouns, strict=True) for _ in row]
     return Nouns(
-        choices=Choices(numbers=np.arange(len(phrase)), start=np.cumsum(count) - count, count=count),
-        phrase=np.array(phrase, dtype=np.int32),
-        grammar=np.array(grammar),
+        choices=Choices(numbers=np.arange(len(split)), start=np.cumsum(count) - count, count=count),
+        phrase=book.add_all(text for text, _ in split),
+        grammar=np.array([number for _, number in split]),
+        attributive=np.array(
+            [stands and not _INNER.search(text) for stands, (text, _) in zip(before, split, strict=True)]
+        ),
     )
 
 
 def _noun(text: str) -> tuple[str, int]:
-    """Splits ``"+gallstones"`` or ``"Rundherd|m"`` into the noun and its grammar."""
-    text, _, gender = text.partition("|")
+    """Splits ``"+gallstones"`` or ``"Rundherd:m"`` into the noun and its grammar."""
+    text, _, gender = text.partition(":")
     number = _MARKS.get(text[0], COUNTED)
-    return text.lstrip("+~"), number + 10 * (" mfn".index(gender) if gender else 0)
+    return text.lstrip("+~"), number + 10 * (" mfnp".index(gender) if gender else 0)
 
 
 def _organ_headings(names: Sequence[str], *, book: PhraseBook) -> np.ndarray:
@@ -257,12 +276,8 @@ def _organ_headings(names: Sequence[str], *, book: PhraseBook) -> np.ndarray:
     return np.array([[book.add(text), book.add(f"\n{text}")] for text in texts], dtype=np.int32)
 
 
-def _organ(finding: Finding, *, entry: dict[str, Any]) -> str:
-    return entry.get("organ", "other")
-
-
-def _site_rows() -> dict[str, dict[str, str]]:
-    return {row["key"]: row for row in csv.DictReader(_read("sites.csv").splitlines())}
+def _rows(name: str) -> dict[str, dict[str, str]]:
+    return {row["key"]: row for row in csv.DictReader(_read(name).splitlines())}
 
 
 _SIDE_IN = {
@@ -282,13 +297,14 @@ _SIDE_IN = {
     },
 }
 _SIDE_ATTRIBUTE = {"left": "left ", "right": "right ", "both": "bilateral ", "midline": "midline ", "none": ""}
+_SHIFTED = {"en": " to the {}", "de": " nach {}"}  # of the midline
 _KNEE = {"en": " of the {} knee", "de": " des {} Kniegelenks"}
 _GENITIVE = {"left": "linken", "right": "rechten"}
 
 
 def _places(language: str) -> list[list[str]]:
     """By site (none, each, none in a knee) and side: where a finding is, with a leading space."""
-    table, ontology = _site_rows(), load_ontology()
+    table, ontology = _rows("sites.csv"), load_ontology()
     sides = _SIDE_IN[language]
     rows = [sides[side] for side in SIDES]
     for site in ontology.sites:
@@ -297,16 +313,23 @@ def _places(language: str) -> list[list[str]]:
         if language == "en":
             texts.append(f" in {row['short']}" if row["short"] != row["short"].lower() else texts[0])
         for side in SIDES:
-            rows.append([*_sided(texts, side=side, site_side=site.side, region=site.region, language=language)])
+            rows.append(_sided(texts, side=side, site=site, language=language))
     return rows + [_of_knee(["", *sides[side][:1]], side=side, language=language)[1:] for side in SIDES]
 
 
-def _sided(texts: list[str], *, side: str, site_side: str, region: str, language: str) -> list[str]:
-    if side in ("none", "midline") or side == site_side:
+def _sided(texts: list[str], *, side: str, site: Site, language: str) -> list[str]:
+    if side in ("none", "midline") or side == site.side:
         return texts
-    if region == "knee":
+    if site.key == "falx":
+        return [_SHIFTED[language].format(_SIDE_IN[language][side][0].split()[-1])]
+    if site.region == "knee":
         return texts + _of_knee(texts[:1], side=side, language=language)
     return [text + _SIDE_IN[language][side][0] for text in texts]
+
+
+def _apart(text: str, *, row: list[str]) -> str:
+    """The place as it stands apart from the noun: "in the liver" where "of the liver" would not do."""
+    return (row[0] if text.startswith(" of ") else text).strip()
 
 
 def _of_knee(texts: list[str], *, side: str, language: str) -> list[str]:
@@ -317,7 +340,7 @@ def _of_knee(texts: list[str], *, side: str, language: str) -> list[str]:
 
 def _attributes(language: str) -> list[list[str]]:
     """As `_places`, but before the noun: "right upper lobe "; a single empty text where it cannot stand there."""
-    table, ontology = _site_rows(), load_ontology()
+    table, ontology = _rows("sites.csv"), load_ontology()
     plain = [[_SIDE_ATTRIBUTE[side]] if language == "en" else [""] for side in SIDES]
     rows = list(plain)
     for site in ontology.sites:
@@ -331,13 +354,19 @@ def _named(entries: Sequence[Any], *, table: dict[str, str], default: str) -> li
     return [table.get(entry.key, getattr(entry, default)) for entry in entries]
 
 
-def _acquisition_words(table: dict[str, str]) -> list[str]:
-    from osler.synth.fact_table import ACQUISITION_WORDS
+def _protocols(table: dict[str, Any], *, side: str) -> list[str]:
+    names = _named(load_ontology().protocols, table=table["protocols"], default="name")
+    return [name.replace("{side}", table["exam_side"][side]) for name in names]
 
+
+def _acquisition_words(table: dict[str, str]) -> list[str]:
     return [table.get(word, word) for word in ACQUISITION_WORDS]
 
 
-def _numbers(book: PhraseBook, *, decimal: str) -> dict[str, np.ndarray]:
+def _numbers(book: PhraseBook, *, grammar: dict[str, str]) -> dict[str, np.ndarray]:
+    days = [grammar["days"].format(value) for value in range(MOST_DAYS)]
+    days[1] = grammar["day"].format(1)
+    decimal = grammar["decimal"]
     whole = book.add_all(str(value) for value in range(MOST_DAYS))
     tenths = book.add_all(f"{value / 10:g}".replace(".", decimal) for value in range(20_000))
     hundredths = book.add_all(f"{value / 100:g}".replace(".", decimal) for value in range(2_000))
@@ -347,6 +376,7 @@ def _numbers(book: PhraseBook, *, decimal: str) -> dict[str, np.ndarray]:
     hyphened = np.stack([book.add_all(text.replace(" ", "-") for text in texts) for texts in (mm, cm)])
     return {
         "whole": whole,
+        "days": book.add_all(days),
         "tenths": tenths,
         "hundredths": hundredths,
         "sizes": sizes,
