@@ -1,0 +1,11 @@
+"""Tissue as a microscope shows it: tiles and slides with their cells and tumors."""
+
+from osler.synth.histology.patterns import PATTERNS, NucleusLook, Pattern
+from osler.synth.histology.spec import ORGANS, SlideSpec, TumorPlace
+from osler.synth.histology.stain import Stain
+from osler.synth.histology.tile import Tile, mask_boxes, render_tile
+
+__all__ = [
+    "ORGANS", "PATTERNS", "NucleusLook", "Pattern", "SlideSpec", "Stain", "Tile", "TumorPlace", "mask_boxes",
+    "render_tile",
+]  # fmt: skip
