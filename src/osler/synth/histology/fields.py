@@ -91,7 +91,9 @@ def cell_bits(key: int, stream: str, columns: np.ndarray, rows: np.ndarray) -> n
 
 def quarters(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Four uniform numbers in [0, 1) out of each 64 bits."""
-    return tuple(((bits >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.float64) * _HALF_OF_16_BITS for s in (0, 16, 32, 48))  # type: ignore[return-value]
+    return tuple(
+        ((bits >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.float64) * _HALF_OF_16_BITS for s in (0, 16, 32, 48)
+    )  # type: ignore[return-value]
 
 
 def smooth_noise(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:

@@ -55,7 +55,7 @@ def lay_out(spec: SlideSpec, *, lattice: Lattice) -> Layout:
     patterns = list(own)
     kind = zones
     tumor = np.full(x.shape, -1e3)
-    dead = np.full(x.shape, -1.0)
+    dead = np.full(x.shape, -60.0)
     for place in spec.tumors:
         into = tumor_depth(spec, place, x=x, y=y)
         if into.max() > 0:
@@ -68,7 +68,9 @@ def lay_out(spec: SlideSpec, *, lattice: Lattice) -> Layout:
     for n, found in enumerate(maps):
         if found is not None:
             here = kind == n
-            depth, lumen, wall = (np.where(here, new, old) for new, old in zip(found, (depth, lumen, wall), strict=True))
+            depth, lumen, wall = (
+                np.where(here, new, old) for new, old in zip(found, (depth, lumen, wall), strict=True)
+            )
     tissue = tissue_depth(spec, x=x, y=y)
     # A strip of stroma parts tumor from normal glands, and lines the section's edge.
     strip = np.minimum(np.abs(tumor) - _STRIP_UM / 2, tissue - _STRIP_UM / 2)
@@ -87,14 +89,16 @@ def _own_tissue(spec: SlideSpec, *, x: np.ndarray, y: np.ndarray) -> tuple[tuple
     if spec.organ != "breast":
         return (PATTERNS[spec.organ],), np.zeros(x.shape, np.intp)
     lobules = smooth_noise(spec.key, "lobules", x=x, y=y, period=330.0)
-    fat = smooth_noise(spec.key, "fat", x=x, y=y, period=600.0) + 0.2 * smooth_noise(spec.key, "fat-fine", x=x, y=y, period=110.0)
+    fat = smooth_noise(spec.key, "fat", x=x, y=y, period=600.0) + 0.2 * smooth_noise(
+        spec.key, "fat-fine", x=x, y=y, period=110.0
+    )
     zones = np.where(lobules > 0.22, 0, np.where(fat > 0.12, 2, 1))
     return (PATTERNS["breast"], PATTERNS["breast-stroma"], PATTERNS["breast-fat"]), zones
 
 
 def _necrosis(spec: SlideSpec, *, share: float, into: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if share <= 0:
-        return np.full(x.shape, -1.0)
+        return np.full(x.shape, -60.0)
     noise = smooth_noise(spec.key, "necrosis", x=x, y=y, period=260.0)
     noise += 0.3 * smooth_noise(spec.key, "necrosis-fine", x=x, y=y, period=45.0)
     # The quantile of the noise that leaves about this share above it; its deviation is near 0.45.
@@ -142,4 +146,3 @@ def _fat(key: int, *, kind: np.ndarray, patterns: list[Pattern], x: np.ndarray, 
         return np.full(x.shape, -10.0)
     cells = nearest_cells(key, "fat-cells", x=x, y=y, spacing=58.0, jitter=0.7)
     return np.where(fatty, np.minimum(cells.to_edge, 38 - cells.to_center) - _FAT_WALL_UM, -10.0)
-

@@ -85,13 +85,17 @@ def _grid(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Jittered candidates in a window and its margin: x, y (µm) and two sets of random bits."""
     x0, y0, width, height = window
-    columns = np.arange(np.floor((x0 - MARGIN_UM) / spacing), np.ceil((x0 + width + MARGIN_UM) / spacing)).astype(np.int64)
-    rows = np.arange(np.floor((y0 - MARGIN_UM) / spacing), np.ceil((y0 + height + MARGIN_UM) / spacing)).astype(np.int64)
+    columns, rows = _steps(x0, width, spacing=spacing), _steps(y0, height, spacing=spacing)
     bits = cell_bits(key, stream, columns[None, :], rows[:, None])
     more = cell_bits(key, stream + "-look", columns[None, :], rows[:, None])
     a, b, _, _ = quarters(bits)
     x, y = (columns[None, :] + a) * spacing, (rows[:, None] + b) * spacing
     return x.ravel(), y.ravel(), bits.ravel(), more.ravel()
+
+
+def _steps(start: float, length: float, *, spacing: float) -> np.ndarray:
+    first, last = int(np.floor((start - MARGIN_UM) / spacing)), int(np.ceil((start + length + MARGIN_UM) / spacing))
+    return np.arange(first, last)
 
 
 def _slope(layout: Layout, field: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +146,8 @@ def _epithelium(layout: Layout, *, key: int, window: tuple[float, float, float, 
         dead = layout.lattice.sample(layout.necrosis, x=x, y=y) > 0
         # A nucleus may have been moved out of its gland where the outline turns sharply.
         stays = (layout.lattice.sample(layout.lumen, x=x, y=y) < 1.0) & ~dead
-        stays &= layout.lattice.sample(layout.tissue, x=x, y=y) > 4
+        section = layout.lattice.sample(layout.tissue, x=x, y=y)
+        stays &= section > 4
         angle = np.where(wall < 100, np.arctan2(ny, nx) + 0.5 * (d - 0.5), np.pi * d)
         long, short = radius * np.sqrt(aspect), radius / np.sqrt(aspect)
         sets.append(
@@ -153,7 +158,8 @@ def _epithelium(layout: Layout, *, key: int, window: tuple[float, float, float, 
                 dark=np.where(mitosis, 1.35, look.dark * (1 + (0.12 + 0.5 * look.spread) * _bell(f, g))),
                 open_chromatin=np.where(mitosis, 0.0, np.clip(look.open_chromatin + 0.5 * (e - 0.5), 0, 1)),
                 nucleolus=np.where(mitosis, 0.0, d < look.nucleolus).astype(np.float64),
-                goblet=((g < pattern.goblets) & (wall < 100)).astype(np.float64), halo=np.where(mitosis, 7.5, 0.0),
+                goblet=((g < pattern.goblets) & (wall < 100) & (section > 20)).astype(np.float64),
+                halo=np.where(mitosis, 7.5, 0.0),
                 chance=h, rank=c + 1 + 3 * mitosis,
             ).where(stays)
         )  # fmt: skip
@@ -176,9 +182,7 @@ def _stroma(layout: Layout, *, key: int, window: tuple[float, float, float, floa
     )  # fmt: skip
 
 
-def _lymphocytes(
-    layout: Layout, *, key: int, window: tuple[float, float, float, float], inflammation: float
-) -> Nuclei:
+def _lymphocytes(layout: Layout, *, key: int, window: tuple[float, float, float, float], inflammation: float) -> Nuclei:
     x, y, bits, more = _grid(key, "lymphocytes", window=window, spacing=7.0)
     _, _, c, d = quarters(bits)
     e, f, g, h = quarters(more)

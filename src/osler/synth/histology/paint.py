@@ -106,7 +106,14 @@ class _Stamps:
 
 
 def _stamp(
-    x: np.ndarray, y: np.ndarray, *, long: np.ndarray, short: np.ndarray, angle: np.ndarray, grid: PixelGrid, reach: float
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    long: np.ndarray,
+    short: np.ndarray,
+    angle: np.ndarray,
+    grid: PixelGrid,
+    reach: float,
 ) -> _Stamps:
     """All pixels within ``reach`` times the half axes of each ellipse, in the order of the ellipses."""
     width, height = len(grid.x), len(grid.y)
