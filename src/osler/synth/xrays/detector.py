@@ -15,7 +15,7 @@ class Exposure:
         photons: Per pixel without a patient.
         scatter: Scattered over primary light behind 10 cm of tissue; a grid lowers it.
         equalize: Share of the slow brightness differences that the processing removes.
-        contrast: Slope of the tone curve. brightness: Its shift.
+        contrast: Slope of the tone curve relative to the usual one. brightness: Its shift, about -0.1 to 0.1.
         grid: Strength of the anti-scatter grid's faint lines.
         seed: Of the noise.
     """
@@ -56,13 +56,15 @@ def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> 
     # Edges are raised a little, as every digital system does.
     fine = density - gaussian_filter(density, 1.6 / pixel_mm, truncate=2.5)
     flat = density - exposure.equalize * (slow - np.float32(2.2)) + 0.35 * fine
-    return _tone(flat, exposure=exposure)
+    return _tone(flat, body=attenuation > 0.35, exposure=exposure)
 
 
-def _tone(density: np.ndarray, *, exposure: Exposure) -> np.ndarray:
-    """The viewer's tone curve: an S between air and bone."""
-    x = (density - np.float32(1.95)) * np.float32(1.15 * exposure.contrast) + np.float32(exposure.brightness)
-    return 1 / (1 + np.exp(-x))
+def _tone(density: np.ndarray, *, body: np.ndarray, exposure: Exposure) -> np.ndarray:
+    """The tone curve: an S laid over the densities of the body, as the system's own processing does."""
+    seen = density[::4, ::4][body[::4, ::4]]
+    low, high = np.percentile(seen, [4, 92]) if seen.size > 50 else (0.5, 3.0)
+    x = (density - np.float32(low)) / np.float32(max(high - low, 0.3))
+    return 1 / (1 + np.exp(-(4.1 * exposure.contrast) * (x - np.float32(0.40 - exposure.brightness))))
 
 
 def _enlarge(small: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:

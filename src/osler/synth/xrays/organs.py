@@ -33,6 +33,8 @@ class Disease:
         supine: Whether fluid layers behind the lungs.
         free_gas: Thickness of gas under the right diaphragm (mm).
         hernia: Radius of a hiatal hernia (mm).
+        rind: Thickness of each thickened pleura (mm).
+        wide: How much wider the upper mediastinum is on each side (mm).
     """
 
     heart: float = 1.0
@@ -43,6 +45,8 @@ class Disease:
     supine: bool = False
     free_gas: float = 0.0
     hernia: float = 0.0
+    rind: tuple[float, float] = (0.0, 0.0)
+    wide: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +58,7 @@ class Paths:
         lung: In aerated lung, right and left.
         gas: In air that is not lung: airways, stomach, pneumothorax.
         fluid: In pleural fluid, right and left. loose: In pleural air, right and left.
-        heart: In the heart. free: In gas under the diaphragm.
+        heart: In the heart. free: In gas under the diaphragm. rind: In thickened pleura, right and left.
     """
 
     body: np.ndarray
@@ -64,6 +68,7 @@ class Paths:
     loose: tuple[np.ndarray, np.ndarray]
     heart: np.ndarray
     free: np.ndarray
+    rind: tuple[np.ndarray, np.ndarray]
 
 
 def _ramp(distance: np.ndarray, *, edge: float = _SOFT_EDGE_MM) -> np.ndarray:
@@ -74,8 +79,8 @@ def ray_paths(thorax: Thorax, *, beam: Beam, disease: Disease) -> Paths:
     """Integrates the organs along the rays of a beam."""
     reach = thorax.width + SHOULDER_MM + 30 if beam.view == "lateral" else thorax.depth + 12
     slabs = np.arange(-reach + SLAB_MM / 2, reach, SLAB_MM)
-    shape = (beam.rows // STEP_PX, beam.columns // STEP_PX)
-    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la")}
+    shape = (-(-beam.rows // STEP_PX), -(-beam.columns // STEP_PX))
+    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp")}
     for depth in slabs:
         x, y, z = beam.plane(float(depth), step=STEP_PX)
         _add_slab(sums, thorax=thorax, disease=disease, x=x, y=y, z=z)
@@ -84,6 +89,7 @@ def ray_paths(thorax: Thorax, *, beam: Beam, disease: Disease) -> Paths:
     return Paths(
         body=sums["body"], gas=sums["gas"], heart=sums["heart"], free=sums["free"], lung=(sums["rl"], sums["ll"]),
         fluid=(sums["rf"], sums["lf"]), loose=(sums["ra"], sums["la"]),
+        rind=(sums["rp"], sums["lp"]),
     )  # fmt: skip
 
 
@@ -101,20 +107,17 @@ def _add_slab(
         sums["heart"] += beat
         solid = np.maximum(solid, beat)
     open_ = 1 - solid
-    for side, lung, fluid, loose, number in ((RIGHT, "rl", "rf", "ra", 0), (LEFT, "ll", "lf", "la", 1)):
+    for side, mark, number in ((RIGHT, "r", 0), (LEFT, "l", 1)):
         columns = _columns_of(side, x=x)
         if columns is None:
             continue
         parts = _lung(thorax, disease=disease, side=side, number=number, x=x[:, columns], y=y[:, columns], z=z)
         if parts is None:
             continue
-        rows, aired, wet, free = parts
+        rows, shares = parts
         clear = open_[rows, columns]
-        sums[lung][rows, columns] += aired * clear
-        if wet is not None:
-            sums[fluid][rows, columns] += wet * clear
-        if free is not None:
-            sums[loose][rows, columns] += free * clear
+        for name, share in shares.items():
+            sums[mark + name][rows, columns] += share * clear
     _airways(sums["gas"], thorax=thorax, x=x, y=y, z=z)
     _abdominal_gas(sums, thorax=thorax, disease=disease, x=x, y=y, z=z)
 
@@ -141,15 +144,14 @@ def _body(thorax: Thorax, *, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.
     # Armpits: the shoulders end below in a rounded arch.
     arch = z - (0.185 * t + np.clip(w + 12 - np.abs(x), 0, 60) * 0.9)
     wings = np.minimum(np.minimum(shoulder, top), arch)
-    arm = 44 - np.hypot(np.abs(x) - (w + 58), y - 0.1 * d) + np.minimum(0, (0.25 * t - z) * 0.0)
-    arm = np.minimum(arm, 0.26 * t - z)
+    arm = np.minimum(44 - np.hypot(np.abs(x) - (w + 58), y - 0.1 * d), 0.26 * t - z)
     return _ramp(np.maximum(np.maximum(torso, wings), np.maximum(np.broadcast_to(neck, torso.shape), arm)))
 
 
 def _lung(
     thorax: Thorax, *, disease: Disease, side: float, number: int, x: np.ndarray, y: np.ndarray, z: np.ndarray
-) -> tuple[slice, np.ndarray, np.ndarray | None, np.ndarray | None] | None:
-    """Rows touched, and shares of aerated lung, fluid and loose air in a slab of one side."""
+) -> tuple[slice, dict[str, np.ndarray]] | None:
+    """Rows touched, and shares of a slab's pixels of one side: lung (l), fluid (f), loose air (a), rind (p)."""
     taper = thorax.taper(z)
     ahead = (y - np.float32(thorax.lung_y)) / np.float32(thorax.lung_b)
     lowest = thorax.dome[number] + disease.raised[number] - 2.2 * thorax.sulcus
@@ -169,23 +171,27 @@ def _lung(
     space = _ramp(np.minimum(wall, above))
     if not space.any():
         return None
-    aired, wet, loose = space, None, None
+    shares = {"l": space}
+    if disease.rind[number] > 0:
+        rind = np.float32(disease.rind[number]) * np.clip(1.2 - (z - thorax.middle) / (0.22 * thorax.trunk), 0, 1)
+        peel = space * (1 - _ramp(wall - rind, edge=1.5)) * (rind > 0.5)
+        shares |= {"p": peel, "l": shares["l"] - peel}
     if disease.fluid[number] > 0:
-        wet = space * _ramp(_fluid_depth(thorax, disease=disease, number=number, side=side, wall=wall, x=x, y=y, z=z), edge=6)
-        aired = space - wet
+        depth = _fluid_depth(thorax, disease=disease, number=number, wall=wall, y=y, z=z)
+        wet = shares["l"] * _ramp(depth, edge=6)
+        shares |= {"f": wet, "l": shares["l"] - wet}
     if disease.air[number] > 0:
-        off = np.float32(disease.air[number]) * (0.35 + 0.65 * np.clip((z - 0.03 * thorax.trunk) / (0.25 * thorax.trunk), 0, 1))
-        lateral = np.clip((u + 0.45) / 0.5, 0, 1)
-        came_off = _ramp(wall - off * lateral)
+        higher = np.clip((z - 0.03 * thorax.trunk) / (0.25 * thorax.trunk), 0, 1)
+        off = np.float32(disease.air[number]) * (0.35 + 0.65 * higher) * np.clip((u + 0.45) / 0.5, 0, 1)
+        came_off = _ramp(wall - off)
         # The visceral pleura is a thin sheet of tissue between lung and air.
-        sheet = np.clip(1 - np.abs(wall - off * lateral) / 1.3, 0, 1) * (lateral > 0.1)
-        loose = aired * (1 - came_off) * (1 - 0.8 * sheet)
-        aired = aired * came_off * (1 - 0.8 * sheet)
-    return rows, aired, wet, loose
+        sheet = 1 - 0.8 * np.clip(1 - np.abs(wall - off) / 1.3, 0, 1) * (off > 1)
+        shares |= {"a": shares["l"] * (1 - came_off) * sheet, "l": shares["l"] * came_off * sheet}
+    return rows, shares
 
 
 def _fluid_depth(
-    thorax: Thorax, *, disease: Disease, number: int, side: float, wall: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray
+    thorax: Thorax, *, disease: Disease, number: int, wall: np.ndarray, y: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
     """How deep (mm) a place lies in pleural fluid."""
     amount = disease.fluid[number]
@@ -258,9 +264,9 @@ def _mediastinum(
     """Share of a slab that is mediastinum or spine."""
     d, t = thorax.depth, thorax.trunk
     plate = np.where(y < 0.75 * d, 15.0 - np.abs(x), -10.0)
-    spine = 25 - np.hypot(x, (y - 0.66 * d) * 0.8)
+    spine = 25 - np.hypot(x, (y - 0.58 * d) * 0.8)
     flat = np.maximum(plate, spine).astype(np.float32)
-    thymus = np.minimum(26.0 - np.abs(x), 0.30 * d - np.abs(y + 0.05 * d))
+    thymus = np.minimum(22.0 + disease.wide - np.abs(x), 0.30 * d - np.abs(y + 0.05 * d))
     upper = np.minimum(thymus, z - 0.20 * t).astype(np.float32)
     depth = np.maximum(flat, upper)
     for start, end, radius in vessels(thorax):

@@ -88,25 +88,31 @@ def _break(
     return shifted, amount * (1 + 0.3 * near), high * (1 + 0.25 * near)
 
 
-def paint_spine(thorax: Thorax, *, beam: Beam, bent: float = 0.0, crushed: tuple[int, ...] = ()) -> np.ndarray:
+def paint_spine(
+    thorax: Thorax, *, beam: Beam, bent: float = 0.0, crushed: tuple[tuple[int, float], ...] = (), spurs: float = 0.0
+) -> np.ndarray:
     """Bone (mm) of the vertebrae.
 
     Args:
         bent: Greatest sideways deviation (mm) of the curve.
-        crushed: Numbers of collapsed vertebrae, 1 is the first thoracic.
+        crushed: Collapsed vertebrae (1 is the first thoracic) and how far, 0 to 1.
+        spurs: Size of bony spurs, 0 to 1.
     """
-    d, gap = thorax.depth, thorax.rib_gap
+    lost = dict(crushed)
+    gap = thorax.rib_gap
     rods, shells = [], []
     old = 1 - 0.005 * max(0.0, thorax.age - 50)
     for number in range(-3, 17):
-        z = 0.302 * thorax.trunk - (number - 1) * gap * np.interp(number, [-3, 1, 12, 16], [0.8, 1, 1.0, 1.12])
         side = bent * np.sin(np.pi * np.clip((number + 1) / 15, 0, 1))
         wide = np.interp(number, [-3, 1, 12, 16], [11, 13, 18, 22])
-        y = 0.66 * d + 10 * np.sin(np.pi * (number - 1) / 12) - 6
-        half = 0.39 * gap * (0.55 if number in crushed else 1.0)
+        _, y, z = vertebra_center(thorax, number=number)
+        half = 0.39 * gap * (1 - 0.6 * lost.get(number, 0.0))
         center = np.array([side, y, z - (0.39 * gap - half)])
         rods += _block(center, wide=wide, half=half, deep=0.85 * wide, beam=beam, amount=9.5 * old, layer=number % 2)
         for hand in (RIGHT, LEFT):
+            if spurs > 0 and number > 4:
+                corner = center + np.array([hand * (wide + 1.5), -0.5 * wide, half])
+                shells.append((corner[None], np.array([1.5 + 3.5 * spurs]), np.array([3.0 + 3 * spurs]), 4))
             pedicle = center + np.array([hand * 0.62 * wide, 1.2 * wide, 0.25 * half])
             shells.append((pedicle[None], np.array([4.6]), np.array([5.0]), 2))
             tip = center + np.array([hand * (wide + 13), 1.5 * wide, 3.0])
@@ -134,22 +140,41 @@ def _block(
     return parts
 
 
-def paint_shoulders(thorax: Thorax, *, beam: Beam) -> np.ndarray:
-    """Bone (mm) of clavicles, shoulder blades, upper arms and sternum."""
+def vertebra_center(thorax: Thorax, *, number: int) -> np.ndarray:
+    """Middle of a vertebral body (1 is the first thoracic), mm."""
+    z = 0.302 * thorax.trunk - (number - 1) * thorax.rib_gap * np.interp(number, [-3, 1, 12, 16], [0.8, 1, 1.0, 1.12])
+    return np.array([0.0, 0.58 * thorax.depth + 10 * np.sin(np.pi * (number - 1) / 12) - 6, z])
+
+
+def clavicle_line(thorax: Thorax, *, side: float, raised: float = 0.0) -> np.ndarray:
+    """The course of a clavicle from the sternum to the shoulder, (N, 3) mm."""
+    w, d, t = thorax.width, thorax.depth, thorax.trunk
+    tilt = 4 * (thorax.chance[30] - 0.5) * side
+    return smooth_line([
+        (side * 14, -0.80 * d, 0.258 * t + tilt), (side * 0.30 * w, -0.86 * d, 0.278 * t + raised * 0.5),
+        (side * 0.62 * w, -0.45 * d, 0.305 * t + raised), (side * (0.97 * w + 8), -0.02 * d, 0.306 * t + raised),
+    ])  # fmt: skip
+
+
+def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = ()) -> np.ndarray:
+    """Bone (mm) of clavicles, shoulder blades, upper arms and sternum.
+
+    Args:
+        broken: Sides with a broken clavicle.
+    """
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     shells: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     flats: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     out = {"PA": 0.14 * w, "AP": 0.0, "lateral": 0.05 * w}[beam.view]
     raised = {"PA": -6.0, "AP": 8.0, "lateral": 10.0}[beam.view]
     for number, side in enumerate((RIGHT, LEFT)):
-        tilt = 4 * (thorax.chance[30] - 0.5) * side
-        clavicle = smooth_line([
-            (side * 14, -0.80 * d, 0.262 * t + tilt), (side * 0.30 * w, -0.86 * d, 0.278 * t + raised * 0.5),
-            (side * 0.62 * w, -0.45 * d, 0.300 * t + raised), (side * (0.97 * w + 8), -0.02 * d, 0.298 * t + raised),
-        ])  # fmt: skip
+        clavicle = clavicle_line(thorax, side=side, raised=raised)
         line, reached = along(clavicle, step_mm=_STEP_MM)
         thick = np.interp(reached, [0, 0.08, 0.3, 0.7, 1], [8.5, 7.0, 5.3, 5.4, 7.2])
-        shells.append((line, thick, 4.2 * np.ones_like(thick), number))
+        amount = 4.2 * np.ones_like(thick)
+        if side in broken:
+            line, amount, thick = _break(line, amount, thick, reached=reached, place=0.55)
+        shells.append((line, thick, amount, number))
         joint = np.array([side * (w + SHOULDER_MM - 36), 0.1 * d, 0.262 * t + raised])
         head = joint + np.array([side * 22.0, -4.0, 2.0])
         shaft = head + np.array([side * 24.0, 0.0, -150.0])
