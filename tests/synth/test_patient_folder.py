@@ -89,6 +89,8 @@ def test_all_files_are_there_and_nothing_else(folder: Path) -> None:
     bundle = json.loads((folder / "record.fhir.json").read_text())
     links = [part["url"] for part in _forms(bundle) if "url" in part]
     assert set(links) == labs | reports | {"documents/discharge-letter.pdf"}
+    studies = [e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "ImagingStudy"]
+    assert [study["numberOfInstances"] for study in studies[:3]] == [12, 12, 1]
     assert list(folder.parent.iterdir()) == [folder]
 
 

@@ -44,12 +44,13 @@ class Attachments:
 
     Args:
         labs: Day -> laboratory report. letter: The discharge letter, if any.
-        reports: Exam number -> text of the imaging report.
+        reports: Exam number -> text of the imaging report. images: Exam number -> number of its DICOM files.
     """
 
     labs: Mapping[int, str] = field(default_factory=dict)
     letter: str = ""
     reports: Mapping[int, str] = field(default_factory=dict)
+    images: Mapping[int, int] = field(default_factory=dict)
 
 
 def fhir_bundle(
@@ -83,7 +84,8 @@ def fhir_bundle(
         writer.medication(drug, number=number)
     for exam in patient.exams:
         text = report_text(exam) if report_text is not None else exam_sentence(exam)
-        writer.exam(exam, text=text, attachment=files.reports.get(exam.number, ""))
+        images = files.images.get(exam.number, exam.acquisition.slices)
+        writer.exam(exam, text=text, attachment=files.reports.get(exam.number, ""), images=images)
     if files.letter:
         writer.letter(files.letter)
     return {
@@ -222,7 +224,7 @@ class _Writer:
             effectivePeriod=period,
         )
 
-    def exam(self, exam: Exam, *, text: str, attachment: str) -> None:
+    def exam(self, exam: Exam, *, text: str, attachment: str, images: int) -> None:
         """The images as an ImagingStudy, and what was read from them as a DiagnosticReport."""
         protocol = self._protocols[exam.protocol]
         indication = self._indications.get(exam.indication)
@@ -233,7 +235,7 @@ class _Writer:
             "number": 1,
             "modality": modality,
             "description": protocol.name,
-            "numberOfInstances": exam.acquisition.slices,
+            "numberOfInstances": images,
         }
         shared: Json = {"subject": self._subject(), "encounter": self._reference("Encounter", str(exam.day))}
         self._add(
@@ -244,7 +246,7 @@ class _Writer:
             modality=[modality],
             started=_date(exam.day),
             numberOfSeries=1,
-            numberOfInstances=exam.acquisition.slices,
+            numberOfInstances=images,
             description=protocol.name,
             series=[series],
             **shared,

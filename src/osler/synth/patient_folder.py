@@ -40,7 +40,7 @@ from osler.synth.documents.sheet import lab_sheets
 from osler.synth.draws import Draws
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.fhir_bundle import Attachments, fhir_bundle
-from osler.synth.rendered import LesionBox, Render, RenderedImage, RenderedVolume
+from osler.synth.rendered import LesionBox, Render, Rendered, RenderedVolume
 from osler.synth.timeline import calendar_date, patient_id
 
 FORMAT = 1
@@ -162,10 +162,17 @@ def _fill(
     plan: FolderPlan,
     facts: dict[str, Any],
 ) -> None:
-    boxes = [] if render is None or plan.images == "none" else _write_images(folder / "images", patient, render=render)
+    images: dict[int, int] = {}
+    boxes: list[dict[str, Any]] = []
+    if render is not None and plan.images == "dicom":
+        for exam in patient.exams:
+            rendered = render(patient, exam)
+            if rendered is not None:
+                images[exam.number] = _write_exam(rendered, patient=patient, exam=exam, folder=folder)
+                boxes += [_box(box, exam=exam) for box in rendered.boxes]
     reports = _write_reports(folder, patient=patient, report_text=report_text)
     labs, letter = _write_documents(folder, patient=patient, plan=plan)
-    files = Attachments(labs=labs, letter=letter, reports=reports)
+    files = Attachments(labs=labs, letter=letter, reports=reports, images=images)
     _write_json(folder / _BUNDLE, fhir_bundle(patient, report_text=report_text, attachments=files))
     _write_json(folder / _BOXES, boxes)
     _write_json(folder / _FACTS, facts)
@@ -177,20 +184,13 @@ def exam_name(exam: Exam) -> str:
     return f"exam-{exam.number}-{exam.protocol}"
 
 
-def _write_images(folder: Path, patient: PatientFacts, *, render: Render) -> list[dict[str, Any]]:
-    boxes: list[dict[str, Any]] = []
-    for exam in patient.exams:
-        rendered = render(patient, exam)
-        if rendered is None:
-            continue
-        place = folder / exam_name(exam)
-        place.mkdir(parents=True)
-        if isinstance(rendered, RenderedVolume):
-            write_volume(rendered, patient=patient, exam=exam, folder=place)
-        elif isinstance(rendered, RenderedImage):
-            write_image(rendered, patient=patient, exam=exam, folder=place)
-        boxes += [_box(box, exam=exam) for box in rendered.boxes]
-    return boxes
+def _write_exam(rendered: Rendered, *, patient: PatientFacts, exam: Exam, folder: Path) -> int:
+    """Writes the DICOM files of an exam; returns how many."""
+    place = folder / "images" / exam_name(exam)
+    place.mkdir(parents=True)
+    if isinstance(rendered, RenderedVolume):
+        return len(write_volume(rendered, patient=patient, exam=exam, folder=place))
+    return len(write_image(rendered, patient=patient, exam=exam, folder=place))
 
 
 def _box(box: LesionBox, *, exam: Exam) -> dict[str, Any]:

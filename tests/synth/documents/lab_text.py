@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import unicodedata
 from dataclasses import dataclass
 
 import pypdfium2
+import pypdfium2.raw as raw
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER}) - (?P<high>{_NUMBER})|<= (?P<most>{_NUMBER})|>= (?P<least>{_NUMBER})")
@@ -25,11 +27,29 @@ class ReadValue:
 
 
 def pdf_text(pdf: bytes) -> str:
-    """The text layer of all pages, with compatible characters made one (µ)."""
+    """The text layer of all pages, in the order of the content, one line a baseline."""
     document = pypdfium2.PdfDocument(pdf)
-    pages = [page.get_textpage().get_text_range() for page in document]
+    lines = "\n".join(_page_text(page.get_textpage()) for page in document)
     document.close()
-    return unicodedata.normalize("NFC", "\n".join(pages)).replace("\r\n", "\n").replace("\u03bc", "µ")
+    return unicodedata.normalize("NFC", lines).replace("\u03bc", "µ")
+
+
+def _page_text(page: pypdfium2.PdfTextPage) -> str:
+    """pdfium's own lines follow guesses about columns; here a line ends where the baseline changes."""
+    text, before, right = "", None, 0.0
+    for index in range(page.count_chars()):
+        character = chr(raw.FPDFText_GetUnicode(page, index))
+        if raw.FPDFText_IsGenerated(page, index) or character in "\r\n":
+            continue
+        x, y = ctypes.c_double(), ctypes.c_double()
+        raw.FPDFText_GetCharOrigin(page, index, x, y)
+        if before is not None and abs(y.value - before) > 0.5:
+            text += "\n"
+        elif x.value - right > 1.0:
+            text += " "
+        before, right = y.value, max(page.get_charbox(index, loose=True)[2], x.value)
+        text += character
+    return re.sub(" +", " ", text)
 
 
 def read_rows(text: str, *, names: list[str]) -> dict[str, ReadValue]:
@@ -64,9 +84,10 @@ def read_cumulative(text: str, *, names: list[str]) -> dict[str, list[float | No
     )
     found = {}
     for line in text.splitlines():
-        for name in names:
-            if line.startswith(f"{name} ") and len(cells := re.sub("[↑↓]", "", line).split()) > dates:
-                found[name] = [None if cell == "--" else float(cell) for cell in cells[-dates:]]
+        name = max((name for name in names if line.startswith(f"{name} ")), key=len, default="")
+        cells = re.sub("[↑↓]", "", line).split()
+        if name and len(cells) > dates:
+            found[name] = [None if cell == "--" else float(cell) for cell in cells[-dates:]]
     return found
 
 

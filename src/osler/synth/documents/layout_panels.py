@@ -7,7 +7,7 @@ from osler.synth.documents.paper import Paper, fitted
 from osler.synth.documents.sheet import LabResult, LabSheet
 
 _COLORS = ("#28607a", "#7a3e28", "#2f6b3a", "#44407a")
-_LEGEND = "* outside the reference range. The bar shows the range (gray) and the result (mark)."
+_LEGEND = "Results with * lie outside the reference range. The bar shows the range (gray) and the result (mark)."
 _ROW, _HEAD, _WIDTH = 5.0, 6.6, 88.0
 _MOST_ROWS = 40  # of a box that fits below the letterhead
 
