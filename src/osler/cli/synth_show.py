@@ -14,6 +14,7 @@ from osler.cli.progress import StageProgress
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from osler.study import ReferenceRange
     from osler.synth.facts import PatientFacts
 
 _PIPED_WIDTH = 120
@@ -127,7 +128,13 @@ def _print_labs(console: Console, patient: PatientFacts) -> None:
             lab = values.get(day)
             style = "" if lab is None or lab.flag == "normal" else "bold red"
             cells.append(Text("-" if lab is None else f"{lab.value:g}", style=style))
-        limits = one.values[-1].reference
-        low, high = ("" if end is None else f"{end:g}" for end in (limits.low, limits.high))
-        table.add_row(Text(one.name), *cells, Text(one.values[-1].unit), Text(f"{low}-{high}"))
+        table.add_row(Text(one.name), *cells, Text(one.values[-1].unit), Text(_range(one.values[-1].reference)))
     console.print(table)
+
+
+def _range(limits: ReferenceRange) -> str:
+    if limits.low is None or limits.high is None:
+        return (
+            f"<= {limits.high:g}" if limits.high is not None else f">= {limits.low:g}" if limits.low is not None else ""
+        )
+    return f"{limits.low:g}-{limits.high:g}"

@@ -170,25 +170,37 @@ def _report(figure: Figure, exam: Exam, *, text: str, top: float) -> None:
         )
     )
     axes.text(0.05, 0.955, f"Report, day {exam.day}", size=11, weight="bold", color=_INK, va="top")
-    room = int((top - bottom) * _HEIGHT * 72 / 13.2) - 4
-    lines: list[str] = []
-    for paragraph in text.strip().splitlines():
-        lines += textwrap.wrap(paragraph, 66) or [""]
-    if len(lines) > room:
-        lines = [*lines[: room - 1], "…"]
     height = (top - bottom) * _HEIGHT * 72
-    axes.text(0.05, 1 - 44 / height, "\n".join(lines), size=9.2, color=_INK, va="top", linespacing=1.38, family="serif")
+    size, lines = _fitting(text, room=height - 62)
+    axes.text(
+        0.05, 1 - 44 / height, "\n".join(lines), size=size, color=_INK, va="top", linespacing=1.36, family="serif"
+    )
+
+
+def _fitting(text: str, *, room: float) -> tuple[float, list[str]]:
+    """The greatest font size (points) at which a text fits a height, and its lines; cut if none does."""
+    for size in (9.4, 8.8, 8.2, 7.6, 7.0, 6.4):
+        lines = [
+            line
+            for paragraph in text.strip().splitlines()
+            for line in textwrap.wrap(paragraph, int(63 * 9.2 / size)) or [""]
+        ]
+        most = int(room / (size * 1.58))
+        if len(lines) <= most:
+            return size, lines
+    return size, [*lines[: most - 1], "…"]
 
 
 def _courses(figure: Figure, patient: PatientFacts, *, timeline: Timeline, top: float) -> None:
     """The panels over time at the left: lesions, labs, diagnoses and drugs."""
     lesions = lesion_courses(patient)
-    labs = timeline.labs[:_MOST_LABS]
+    labs = sorted(timeline.labs, key=lambda one: len(one.values) < 2)[:_MOST_LABS]
     bars = _chosen_bars(timeline)
-    heights = [1.5] * bool(lesions) + [1.0] * len(labs) + [0.28 * len(bars) + 0.4] * bool(bars)
+    heights = [1.6] * bool(lesions) + [1.0] * len(labs) + [0.28 * len(bars) + 0.4] * bool(bars)
     if not heights:
         return
-    left, width, bottom, gap = 0.115, 0.525, 0.075, 0.022
+    left, width, bottom, gap = 0.145, 0.495, 0.075, 0.022
+    top -= 0.017 * -(-len(lesions) // 2)  # room for the names of the lesions above their panel
     share = (top - bottom - gap * (len(heights) - 1)) / sum(heights)
     scale = min(share, 0.14)
     y = top
@@ -221,8 +233,8 @@ def _style(axes: Axes, *, limits: tuple[float, float], exams: Sequence[int], las
 
 
 def _heading(axes: Axes, text: str, *, under: str = "") -> None:
-    axes.text(-0.155, 0.98, text, transform=axes.transAxes, size=9.5, weight="bold", color=_INK, va="top", ha="left")
-    axes.text(-0.155, 0.80, under, transform=axes.transAxes, size=8, color=_MUTED, va="top", ha="left")
+    axes.text(-0.225, 0.98, text, transform=axes.transAxes, size=9.5, weight="bold", color=_INK, va="top", ha="left")
+    axes.text(-0.225, 0.78, under, transform=axes.transAxes, size=8, color=_MUTED, va="top", ha="left")
 
 
 def lesion_courses(patient: PatientFacts) -> list[_Course]:
@@ -253,7 +265,7 @@ def lesion_courses(patient: PatientFacts) -> list[_Course]:
 def _draw_lesions(axes: Axes, lesions: Sequence[_Course]) -> None:
     _heading(axes, "Lesions", under="diameter, mm")
     most = max(max(course.sizes) for course in lesions)
-    axes.set_ylim(0, most * 1.25)
+    axes.set_ylim(0, most * 1.12)
     for number, course in enumerate(lesions):
         color = _LINES[number % len(_LINES)]
         days, sizes = list(course.days), list(course.sizes)
@@ -262,20 +274,28 @@ def _draw_lesions(axes: Axes, lesions: Sequence[_Course]) -> None:
             axes.plot([days[-1], course.gone], [sizes[-1], 0], color=color, linewidth=1.2, linestyle=":")
             axes.plot([course.gone], [0], color=color, marker="x", markersize=6, clip_on=False)
     axes.legend(
-        fontsize=7.5, frameon=False, loc="upper left", ncols=2, labelcolor=_INK, borderaxespad=0, handlelength=1.4
+        fontsize=7.5,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=2,
+        labelcolor=_INK,
+        borderaxespad=0,
+        handlelength=1.4,
+        labelspacing=0.25,
     )
 
 
 def _draw_lab(axes: Axes, lab: LabSeries) -> None:
     values = lab.values
     last = values[-1]
-    _heading(axes, textwrap.fill(lab.name, 17), under="")
-    axes.text(-0.155, 0.05, last.unit, transform=axes.transAxes, size=8, color=_MUTED, va="bottom", ha="left")
+    _heading(axes, textwrap.fill(lab.name, 20), under="")
+    axes.text(-0.225, 0.05, last.unit, transform=axes.transAxes, size=8, color=_MUTED, va="bottom", ha="left")
     numbers = [value.value for value in values]
     low, high = last.reference.low, last.reference.high
     ends = [*numbers, *(end for end in (low, high) if end is not None)]
     room = (max(ends) - min(ends)) * 0.22 or max(ends) * 0.2 or 1.0
-    axes.set_ylim(max(min(ends) - room, 0 if min(ends) >= 0 else min(ends)), max(ends) + room)
+    axes.set_ylim(0 if low is None else max(min(ends) - room, 0), max(ends) + room)
     floor, ceiling = axes.get_ylim()
     axes.axhspan(floor if low is None else low, ceiling if high is None else high, color=_BAND, zorder=0, linewidth=0)
     axes.plot([value.day for value in values], numbers, color=_INK, linewidth=1.2)
@@ -306,7 +326,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Span]) -> None:
         axes.barh(row, stop - start, left=start, height=0.62, color=_BARS[span.kind], alpha=0.85, linewidth=0)
         arrow = "‹ " if span.start < low else ""
         axes.text(
-            -0.155, row, textwrap.shorten(span.name, 24, placeholder="…"), transform=axes.get_yaxis_transform(),
+            -0.225, row, textwrap.shorten(span.name, 27, placeholder="…"), transform=axes.get_yaxis_transform(),
             size=8, color=_BARS[span.kind], va="center", ha="left", weight="bold",
         )  # fmt: skip
         if arrow:
