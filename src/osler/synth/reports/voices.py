@@ -11,7 +11,7 @@ from osler.synth.draws import Draws, mix
 STYLES = ("narrative", "terse", "structured", "template")
 LANGUAGES = ("en", "de")
 _STYLE_BOUNDS = np.array([0.34, 0.60, 0.82])
-_GERMAN = 0.0
+_GERMAN = 0.12
 _SLIPS = 0.05
 _CENTIMETERS = 0.25
 _HEADINGS = 6  # the third and fourth end in a line break

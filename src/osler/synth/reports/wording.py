@@ -132,16 +132,13 @@ def _compile(language: str, *, table: dict[str, Any]) -> Wording:
     words = {name: _word(texts, book=book) for name, texts in table["words"].items()}
     words |= {f"sex.{name}": _word(texts, book=book) for name, texts in table["sexes"].items()}
     words |= {f"certainty.{name}": _word(texts, book=book) for name, texts in table["certainty"].items()}
-    words |= {f"severity.{name}": _word(texts, book=book) for name, texts in table["severity"].items()}
-    words |= {
-        f"severity.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
-        for name, texts in table["severity"].items()
-    }
-    words |= {f"grade.{name}": _word(texts, book=book) for name, texts in table["grade"].items()}
-    words |= {
-        f"grade.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
-        for name, texts in table["grade"].items()
-    }
+    for kind in ("severity", "grade"):
+        after = table.get(f"{kind}_after", table[kind])
+        words |= {f"{kind}.{name}": _word(texts, book=book) for name, texts in table[kind].items()}
+        words |= {
+            f"{kind}.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
+            for name, texts in after.items()
+        }
     words["nothing"] = _word(table["nothing"]["sentences"], book=book)
     words["normal"] = _word(table["impression_negative"]["sentences"], book=book)
     negatives = _negatives(table, book=book)
