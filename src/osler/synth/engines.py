@@ -23,9 +23,7 @@ from osler.synth.shards import ReportRun, ShardPlan, ShardRecord, write_shard
 _AHEAD = 1  # shards that wait for each worker
 
 
-def run_local(
-    plans: Sequence[ShardPlan], *, run: ReportRun, folder: Path, workers: int
-) -> Iterator[ShardRecord]:
+def run_local(plans: Sequence[ShardPlan], *, run: ReportRun, folder: Path, workers: int) -> Iterator[ShardRecord]:
     """Writes shards with processes of this machine."""
     workers = min(workers, len(plans))
     if workers == 1:

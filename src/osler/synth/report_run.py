@@ -105,9 +105,7 @@ def require_room(run: ReportRun, *, folder: Path) -> None:
         )
 
 
-def _sift(
-    claimed: tuple[ShardRecord, ...], *, folder: Path
-) -> tuple[dict[int, ShardRecord], dict[int, ShardRecord]]:
+def _sift(claimed: tuple[ShardRecord, ...], *, folder: Path) -> tuple[dict[int, ShardRecord], dict[int, ShardRecord]]:
     """Shards that are whole, and those that are damaged or gone."""
     whole, damaged = {}, {}
     for record in claimed:

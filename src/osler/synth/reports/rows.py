@@ -81,10 +81,9 @@ def fact_rows(table: FactTable, *, exams: np.ndarray, voices: Voices) -> FactRow
 def take_findings(columns: FindingColumns, rows: np.ndarray) -> FindingColumns:
     """Rows of the columns that sentences need; positions stay behind."""
     kept = ("finding", "certainty", "side", "site", "severity", "size_mm", "change", "change_percent", "prior_size_mm")
-    empty = np.empty(0)
-    return FindingColumns(
-        exam=empty, lesion=empty, axes_mm=empty, center_mm=empty, **{name: getattr(columns, name)[rows] for name in kept}
-    )
+    taken = {name: getattr(columns, name)[rows] for name in kept}
+    left = {name: np.empty(0) for name in ("exam", "lesion", "axes_mm", "center_mm")}
+    return FindingColumns(**taken, **left)
 
 
 @cache

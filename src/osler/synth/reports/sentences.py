@@ -9,9 +9,10 @@ import numpy as np
 from osler.synth.fact_table import CERTAINTIES, CHANGES, SEVERITIES
 from osler.synth.reports.patterns import Slot
 from osler.synth.reports.phrases import EMPTY
+from osler.synth.reports.places import place_row
 from osler.synth.reports.rows import FactRows
 from osler.synth.reports.voices import choose
-from osler.synth.reports.wording import COUNTED, PLURAL, Choices, Wording, place_row
+from osler.synth.reports.wording import COUNTED, PLURAL, Choices, Wording
 
 # Salts: each choice of a row has its own.
 _PATTERN, _NOUN, _PLACE, _SINCE, _CERTAINTY, _SEVERITY, _ADVICE = range(1, 8)

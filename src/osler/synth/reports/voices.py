@@ -97,6 +97,6 @@ def choice_share(bits: np.ndarray, *, salt: int) -> np.ndarray:
 
 def choose(bits: np.ndarray, *, count: np.ndarray | int, salt: int) -> np.ndarray:
     """One more whole number in [0, count) from the bits of a row."""
-    return ((mix(bits + np.uint64(salt)) >> np.uint64(40)) * np.asarray(count).astype(np.uint64) >> np.uint64(24)).astype(
-        np.int64
-    )
+    return (
+        (mix(bits + np.uint64(salt)) >> np.uint64(40)) * np.asarray(count).astype(np.uint64) >> np.uint64(24)
+    ).astype(np.int64)
