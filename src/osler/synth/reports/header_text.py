@@ -57,8 +57,9 @@ class HeaderText:
         slots: dict[str, Slot] = {name: self._whole(column) for name, column in whole.items()}
         slots["days"] = lambda rows: w.days[(c.day - c.compared_day)[self._exams[rows]]]
         slots["a_age"] = lambda rows: np.where(w.phrases.vowel[slots["age"](rows)], w.single["an"], w.single["a"])
-        for name, column in {"te": c.te_ms, "tr": c.tr_ms, "field": c.field_t}.items():
+        for name, column in {"te": c.te_ms, "field": c.field_t}.items():
             slots[name] = self._tenths(column)
+        slots["tr"] = lambda rows: w.whole[np.rint(np.nan_to_num(c.tr_ms[self._exams[rows]])).astype(np.int64)]
         for name, column in {"slice": c.slice_mm, "pixel": c.pixel_mm}.items():
             slots[name] = self._hundredths(column)
         return slots

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from osler.synth.anatomy import Site
@@ -79,7 +81,21 @@ def attributes(language: str) -> list[list[str]]:
     return rows + [[""] for _ in SIDES]
 
 
-def place_row(site: np.ndarray, *, side: np.ndarray, knee: np.ndarray) -> np.ndarray:
-    """Row of `places` and `attributes` for a site (-1: none) and a side."""
+def place_row(finding: np.ndarray, *, site: np.ndarray, side: np.ndarray, knee: np.ndarray) -> np.ndarray:
+    """Row of `places` and `attributes` for a finding at a site (-1: none) on a side.
+
+    A finding that has but one place is named without it: "an anterior cruciate ligament
+    tear", "a gallstone".
+    """
     sites = len(load_ontology().sites)
-    return np.where((site < 0) & knee, sites + 1, site + 1) * len(SIDES) + side
+    said = (site >= 0) & ~(_one_place()[finding])
+    side = np.where((site >= 0) & ~said & ~knee, SIDES.index("none"), side)
+    return np.where(said, site + 1, np.where(knee, sites + 1, 0)) * len(SIDES) + side
+
+
+@cache
+def _one_place() -> np.ndarray:
+    """By finding; the midline's shift has one place, but a side that must be said."""
+    return np.array(
+        [len(finding.sites) == 1 and finding.laterality != "paired" for finding in load_ontology().findings]
+    )

@@ -13,9 +13,9 @@ import numpy as np
 from osler.synth.fact_table import ACQUISITION_WORDS, CERTAINTIES, CHANGES, SIDES
 from osler.synth.ontology import load_ontology
 from osler.synth.reports.patterns import Patterns, compile_patterns
+from osler.synth.reports.phrase_files import read_rows, read_table
 from osler.synth.reports.phrases import PhraseBook, Phrases
 from osler.synth.reports.places import apart, attributes, places
-from osler.synth.reports.phrase_files import read_rows, read_table
 from osler.synth.reports.voices import STYLES
 
 KINDS = tuple(f"{change}-{kind}" for change in CHANGES for kind in ("u", "m"))
@@ -147,6 +147,7 @@ def _words(table: dict[str, Any], *, book: PhraseBook) -> dict[str, np.ndarray]:
         texts |= {f"{kind}.{name}_after": [f", {word.strip()}" for word in words] for name, words in after.items()}
     texts["nothing"] = table["nothing"]["sentences"]
     texts["normal"] = table["impression_negative"]["sentences"]
+    texts["normal-slide"] = table["impression_negative_slide"]["sentences"]
     return {name: _word(words, book=book) for name, words in texts.items()}
 
 
