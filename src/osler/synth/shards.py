@@ -51,7 +51,10 @@ class ReportRun:
         _require(1 <= self.count <= _MOST_COUNT, "count of reports", self.count, f"1 to {_MOST_COUNT:,}")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2**63 - 1")
         _require(
-            64 <= self.shard_patients <= 1 << 20, "number of patients in a shard", self.shard_patients, "64 to 1,048,576"
+            64 <= self.shard_patients <= 1 << 20,
+            "number of patients in a shard",
+            self.shard_patients,
+            "64 to 1,048,576",
         )
 
 
@@ -88,9 +91,7 @@ def plan_shards(run: ReportRun) -> tuple[ShardPlan, ...]:
     plans: list[ShardPlan] = []
     left = run.count
     for first, rows in _rows_of_shards(run):
-        plans.append(
-            ShardPlan(number=len(plans), first=first, stop=first + run.shard_patients, rows=min(rows, left))
-        )
+        plans.append(ShardPlan(number=len(plans), first=first, stop=first + run.shard_patients, rows=min(rows, left)))
         left -= plans[-1].rows
         if not left:
             break

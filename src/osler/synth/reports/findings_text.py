@@ -120,5 +120,3 @@ def _lead(rows: FactRows, *, organ: np.ndarray, groups: _Groups, wording: Wordin
         return np.where(inside, EMPTY, found)
 
     return lead
-
-

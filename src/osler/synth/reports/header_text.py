@@ -56,21 +56,24 @@ class HeaderText:
         whole = {"age": c.age, "kvp": c.kvp, "mas": c.mas, "slices": c.slices, "magnification": c.magnification}
         slots: dict[str, Slot] = {name: self._whole(column) for name, column in whole.items()}
         slots["days"] = lambda rows: w.days[(c.day - c.compared_day)[self._exams[rows]]]
-        slots["a_age"] = lambda rows: np.where(
-            w.phrases.vowel[slots["age"](rows)], w.single["an"], w.single["a"]
-        )
-        for name, column in {"te": c.te_ms, "tr": c.tr_ms, "field": c.field_t}.items():
+        slots["a_age"] = lambda rows: np.where(w.phrases.vowel[slots["age"](rows)], w.single["an"], w.single["a"])
+        for name, column in {"te": c.te_ms, "field": c.field_t}.items():
             slots[name] = self._tenths(column)
+        slots["tr"] = lambda rows: w.whole[np.rint(np.nan_to_num(c.tr_ms[self._exams[rows]])).astype(np.int64)]
         for name, column in {"slice": c.slice_mm, "pixel": c.pixel_mm}.items():
             slots[name] = self._hundredths(column)
         return slots
 
     def _word_slots(self) -> dict[str, Slot]:
-        w, c = self._wording, self._columns
+        c = self._columns
         slots: dict[str, Slot] = {
             name: self._named("acquisition", column)
             for name, column in {
-                "kernel": c.kernel, "contrast": c.contrast, "sequence": c.sequence, "view": c.view, "stain": c.stain
+                "kernel": c.kernel,
+                "contrast": c.contrast,
+                "sequence": c.sequence,
+                "view": c.view,
+                "stain": c.stain,
             }.items()
         }
         slots["protocol"] = lambda rows: self._protocol(self._exams[rows])

@@ -65,9 +65,7 @@ def _render(table: FactTable, *, exams: np.ndarray, voices: Voices, wording: Wor
 def _headed(stream: Stream, *, heading: np.ndarray) -> Stream:
     """Puts a phrase before each text."""
     at = stream.bounds[:-1]
-    return Stream(
-        numbers=np.insert(stream.numbers, at, heading), bounds=stream.bounds + np.arange(stream.bounds.size)
-    )
+    return Stream(numbers=np.insert(stream.numbers, at, heading), bounds=stream.bounds + np.arange(stream.bounds.size))
 
 
 def _never_empty(stream: Stream, *, section: int, voices: Voices, wording: Wording) -> Stream:

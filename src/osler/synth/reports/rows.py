@@ -23,7 +23,7 @@ class FactRows:
     Args:
         exam: (F,) row among the exams that are rendered, rising. bounds: (E + 1,) rows of each exam.
         bits: (F,) uint64, for the choices of a row.
-        days: (F,) since the compared exam. knee: (F,) whether the exam shows one knee.
+        days: (F,) since the compared exam. knee: (F,) whether the exam shows one knee. slide: (F,) whether it is a slide.
         facts: Columns of the same rows.
     """
 
@@ -32,6 +32,7 @@ class FactRows:
     bits: np.ndarray
     days: np.ndarray
     knee: np.ndarray
+    slide: np.ndarray
     facts: FindingColumns
     voices: Voices
 
@@ -43,6 +44,7 @@ class FactRows:
             bits=self.bits[rows],
             days=self.days[rows],
             knee=self.knee[rows],
+            slide=self.slide[rows],
             facts=take_findings(self.facts, rows),
             voices=self.voices,
         )
@@ -72,7 +74,8 @@ def fact_rows(table: FactTable, *, exams: np.ndarray, voices: Voices) -> FactRow
         bounds=bounds,
         bits=draws.bits("report-sentence", columns.number[source].astype(np.int64) * _MOST_ROWS + order),
         days=days[source],
-        knee=_knee_protocols()[columns.protocol[source]],
+        knee=_protocols_of(region="knee")[columns.protocol[source]],
+        slide=_protocols_of(modality="SM")[columns.protocol[source]],
         facts=take_findings(table.findings, start[exam] + order),
         voices=voices,
     )
@@ -81,12 +84,12 @@ def fact_rows(table: FactTable, *, exams: np.ndarray, voices: Voices) -> FactRow
 def take_findings(columns: FindingColumns, rows: np.ndarray) -> FindingColumns:
     """Rows of the columns that sentences need; positions stay behind."""
     kept = ("finding", "certainty", "side", "site", "severity", "size_mm", "change", "change_percent", "prior_size_mm")
-    empty = np.empty(0)
-    return FindingColumns(
-        exam=empty, lesion=empty, axes_mm=empty, center_mm=empty, **{name: getattr(columns, name)[rows] for name in kept}
-    )
+    taken = {name: getattr(columns, name)[rows] for name in kept}
+    left = {name: np.empty(0) for name in ("exam", "lesion", "axes_mm", "center_mm")}
+    return FindingColumns(**taken, **left)
 
 
 @cache
-def _knee_protocols() -> np.ndarray:
-    return np.array([protocol.region == "knee" for protocol in load_ontology().protocols])
+def _protocols_of(*, region: str = "", modality: str = "") -> np.ndarray:
+    """By protocol, whether it is of a region or a modality."""
+    return np.array([region == entry.region or modality == entry.modality for entry in load_ontology().protocols])

@@ -9,9 +9,10 @@ import numpy as np
 from osler.synth.fact_table import CERTAINTIES, CHANGES, SEVERITIES
 from osler.synth.reports.patterns import Slot
 from osler.synth.reports.phrases import EMPTY
+from osler.synth.reports.places import place_row
 from osler.synth.reports.rows import FactRows
 from osler.synth.reports.voices import choose
-from osler.synth.reports.wording import COUNTED, PLURAL, Choices, Wording, place_row
+from osler.synth.reports.wording import COUNTED, PLURAL, Choices, Wording
 
 # Salts: each choice of a row has its own.
 _PATTERN, _NOUN, _PLACE, _SINCE, _CERTAINTY, _SEVERITY, _ADVICE = range(1, 8)
@@ -36,7 +37,9 @@ class Sentences:
         grammar = wording.nouns.grammar[self._noun]
         self._counted = grammar % 10 == COUNTED
         self.gender = np.where(grammar % 10 == PLURAL, _MANY, grammar // 10)
-        self._place_row = place_row(rows.facts.site.astype(np.int64), side=rows.facts.side, knee=rows.knee)
+        self._place_row = place_row(
+            rows.facts.finding, site=rows.facts.site.astype(np.int64), side=rows.facts.side, knee=rows.knee
+        )
         self._unit = rows.voice("unit")
 
     def chosen(self, styles: np.ndarray) -> np.ndarray:
@@ -54,9 +57,11 @@ class Sentences:
     def _word_slots(self) -> dict[str, Slot]:
         words = self.wording.words
         names = [name for name in words if "." not in name]
-        return {
+        slots = {
             name: self._word(words[name], salt=self._salt + _FIRST_WORD_SALT + 2 * k) for k, name in enumerate(names)
         }
+        normal, of_slide = slots["normal"], slots["normal-slide"]
+        return slots | {"normal": lambda rows: np.where(self.rows.slide[rows], of_slide(rows), normal(rows))}
 
     def _word(self, texts: np.ndarray, *, salt: int) -> Slot:
         def slot(rows: np.ndarray) -> np.ndarray:

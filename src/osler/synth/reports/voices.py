@@ -11,7 +11,7 @@ from osler.synth.draws import Draws, mix
 STYLES = ("narrative", "terse", "structured", "template")
 LANGUAGES = ("en", "de")
 _STYLE_BOUNDS = np.array([0.34, 0.60, 0.82])
-_GERMAN = 0.0
+_GERMAN = 0.12
 _SLIPS = 0.05
 _CENTIMETERS = 0.25
 _HEADINGS = 6  # the third and fourth end in a line break
@@ -97,6 +97,6 @@ def choice_share(bits: np.ndarray, *, salt: int) -> np.ndarray:
 
 def choose(bits: np.ndarray, *, count: np.ndarray | int, salt: int) -> np.ndarray:
     """One more whole number in [0, count) from the bits of a row."""
-    return ((mix(bits + np.uint64(salt)) >> np.uint64(40)) * np.asarray(count).astype(np.uint64) >> np.uint64(24)).astype(
-        np.int64
-    )
+    return (
+        (mix(bits + np.uint64(salt)) >> np.uint64(40)) * np.asarray(count).astype(np.uint64) >> np.uint64(24)
+    ).astype(np.int64)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from osler.synth.anatomy import Site
 from osler.synth.fact_table import ACQUISITION_WORDS, CERTAINTIES, CHANGES, SIDES
 from osler.synth.ontology import load_ontology
 from osler.synth.reports.patterns import Patterns, compile_patterns
+from osler.synth.reports.phrase_files import read_rows, read_table
 from osler.synth.reports.phrases import PhraseBook, Phrases
-from osler.synth.reports.voices import LANGUAGES, STYLES
+from osler.synth.reports.places import apart, attributes, places
+from osler.synth.reports.voices import STYLES
 
 KINDS = tuple(f"{change}-{kind}" for change in CHANGES for kind in ("u", "m"))
 SECTIONS = ("indication", "technique", "comparison", "findings", "impression")
@@ -107,88 +105,88 @@ class Wording:
     single: Mapping[str, int]
 
 
-def place_row(site: np.ndarray, *, side: np.ndarray, knee: np.ndarray) -> np.ndarray:
-    """Row of ``places`` for a site, a side and whether the exam shows one knee."""
-    sites = len(load_ontology().sites)
-    return np.where((site < 0) & knee, sites + 1, site + 1) * len(SIDES) + side
-
-
 @cache
 def load_wording(language: str) -> Wording:
     """Loads and compiles the phrase tables of a language of `LANGUAGES`."""
-    table = tomllib.loads(_read(f"{language}.toml"))
-    return _compile(language, table=table)
+    return _compile(language, table=read_table(f"{language}.toml"))
 
 
 def _compile(language: str, *, table: dict[str, Any]) -> Wording:
-    ontology = load_ontology()
     book = PhraseBook()
     sentences, start, count = _sentences(table, book=book)
-    table_of = _rows("findings.csv")
-    entries = [table_of[finding.key] for finding in ontology.findings]
-    organs = _rows("organs.csv")
-    cares = list(table["advice"])
-    header = compile_patterns(table["header"], book=book)
-    words = {name: _word(texts, book=book) for name, texts in table["words"].items()}
-    words |= {f"sex.{name}": _word(texts, book=book) for name, texts in table["sexes"].items()}
-    words |= {f"certainty.{name}": _word(texts, book=book) for name, texts in table["certainty"].items()}
-    words |= {f"severity.{name}": _word(texts, book=book) for name, texts in table["severity"].items()}
-    words |= {
-        f"severity.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
-        for name, texts in table["severity"].items()
+    negatives, use = _negatives(table, book=book)
+    parts = {
+        "sentences": sentences,
+        "sentence_start": start,
+        "sentence_count": count,
+        "header": compile_patterns(table["header"], book=book),
+        "words": _words(table, book=book),
+        "since": np.stack([book.add_all(row["texts"]) for row in table["since"]]),
+        "negatives": negatives,
+        "negative_use": use,
+        "advice": _choices(list(table["advice"].values()), book=book),
+        "item_numbers": (book.add_all(f"{k}. " for k in range(1, 10)), book.add_all(f"\n{k}. " for k in range(1, 10))),
+        "headings": np.stack([book.add_all(table["headings"][section]) for section in SECTIONS]),
+        "names": _names(table, book=book),
+        "single": {name: book.add(text) for name, text in table["single"].items()},
     }
-    words |= {f"grade.{name}": _word(texts, book=book) for name, texts in table["grade"].items()}
-    words |= {
-        f"grade.{name}_after": _word([f", {text.strip()}" for text in texts], book=book)
-        for name, texts in table["grade"].items()
-    }
-    words["nothing"] = _word(table["nothing"]["sentences"], book=book)
-    words["normal"] = _word(table["impression_negative"]["sentences"], book=book)
-    negatives = _negatives(table, book=book)
-    places = _places(language)
-    plain = [_apart(text, row=row) for row in places for text in row]
-    parts = dict(
-        since=np.stack([book.add_all(row["texts"]) for row in table["since"]]),
-        nouns=_nouns(entries, language=language, book=book),
-        places=_choices(places, book=book),
-        plain_places=book.add_all(f" {text}" if text else "" for text in plain),
-        fronts=book.add_all(text or table["grammar"]["there"] for text in plain),
-        lead_ins=book.add_all(f"{text}, " if text else "" for text in plain),
-        comma_places=book.add_all(f", {text}" if text else "" for text in plain),
-        attributes=_choices(_attributes(language), book=book),
-        organs=np.stack([_organ_headings(organ[language].split("/"), book=book) for organ in organs.values()]),
-        advice=_choices(list(table["advice"].values()), book=book),
-        item_numbers=(book.add_all(f"{k}. " for k in range(1, 10)), book.add_all(f"\n{k}. " for k in range(1, 10))),
-        headings=np.stack([book.add_all(table["headings"][section]) for section in SECTIONS]),
-        names={
-            "protocol": np.stack([book.add_all(_protocols(table, side=side)) for side in SIDES], axis=1),
-            "indication": book.add_all(_named(ontology.indications, table=table["indications"], default="text")),
-            "acquisition": book.add_all(_acquisition_words(table["acquisition"])),
-        },
-    )
-    numbers = _numbers(book, grammar=table["grammar"])
-    single = {name: book.add(text) for name, text in table["single"].items()}
-    return Wording(
-        language=language,
-        phrases=book.close(slips=table["slips"]),
-        sentences=sentences,
-        sentence_start=start,
-        sentence_count=count,
-        header=header,
-        words=words,
-        negatives=negatives[0],
-        negative_use=negatives[1],
-        organ_of=np.array([list(organs).index(entry["organ"]) for entry in entries]),
-        care=np.array([cares.index(entry["care"]) for entry in entries]),
-        graded=np.array([finding.measure is not None for finding in ontology.findings]),
-        single=single,
-        **parts,
-        **numbers,
-    )
+    parts |= _findings(language, cares=list(table["advice"]), book=book)
+    parts |= _places(language, there=table["grammar"]["there"], book=book)
+    parts |= _numbers(book, grammar=table["grammar"])
+    return Wording(language=language, phrases=book.close(slips=table["slips"]), **parts)
 
 
-def _read(name: str) -> str:
-    return (files("osler.synth.reports") / "phrases" / name).read_text(encoding="utf-8")
+def _words(table: dict[str, Any], *, book: PhraseBook) -> dict[str, np.ndarray]:
+    """Slots that are filled with one of several words; those with a dot in their name are no slots of their own."""
+    texts: dict[str, list[str]] = dict(table["words"])
+    texts |= {f"sex.{name}": words for name, words in table["sexes"].items()}
+    texts |= {f"certainty.{name}": words for name, words in table["certainty"].items()}
+    for kind in ("severity", "grade"):
+        after = table.get(f"{kind}_after", table[kind])
+        texts |= {f"{kind}.{name}": words for name, words in table[kind].items()}
+        texts |= {f"{kind}.{name}_after": [f", {word.strip()}" for word in words] for name, words in after.items()}
+    texts["nothing"] = table["nothing"]["sentences"]
+    texts["normal"] = table["impression_negative"]["sentences"]
+    texts["normal-slide"] = table["impression_negative_slide"]["sentences"]
+    return {name: _word(words, book=book) for name, words in texts.items()}
+
+
+def _findings(language: str, *, cares: list[str], book: PhraseBook) -> dict[str, Any]:
+    """What findings are called, where they stand and how much they matter."""
+    ontology, table, organs = load_ontology(), read_rows("findings.csv"), read_rows("organs.csv")
+    entries = [table[finding.key] for finding in ontology.findings]
+    headings = [_organ_headings(organ[language].split("/"), book=book) for organ in organs.values()]
+    return {
+        "nouns": _nouns(entries, language=language, book=book),
+        "organs": np.stack(headings),
+        "organ_of": np.array([list(organs).index(entry["organ"]) for entry in entries]),
+        "care": np.array([cares.index(entry["care"]) for entry in entries]),
+        "graded": np.array([finding.measure is not None for finding in ontology.findings]),
+    }
+
+
+def _places(language: str, *, there: str, book: PhraseBook) -> dict[str, Any]:
+    """Where findings are, in the forms that sentences need."""
+    rows = places(language)
+    plain = [apart(text, row=row) for row in rows for text in row]
+    return {
+        "places": _choices(rows, book=book),
+        "plain_places": book.add_all(f" {text}" if text else "" for text in plain),
+        "fronts": book.add_all(text or there for text in plain),
+        "lead_ins": book.add_all(f"{text}, " if text else "" for text in plain),
+        "comma_places": book.add_all(f", {text}" if text else "" for text in plain),
+        "attributes": _choices(attributes(language), book=book),
+    }
+
+
+def _names(table: dict[str, Any], *, book: PhraseBook) -> dict[str, np.ndarray]:
+    """Names of the ontology's entries: protocols by side, indications, words of the acquisition."""
+    ontology = load_ontology()
+    return {
+        "protocol": np.stack([book.add_all(_protocols(table, side=side)) for side in SIDES], axis=1),
+        "indication": book.add_all(_named(ontology.indications, table=table["indications"], default="text")),
+        "acquisition": book.add_all(table["acquisition"].get(word, word) for word in ACQUISITION_WORDS),
+    }
 
 
 def _sentences(table: dict[str, Any], *, book: PhraseBook) -> tuple[Patterns, np.ndarray, np.ndarray]:
@@ -234,11 +232,8 @@ def _negatives(table: dict[str, Any], *, book: PhraseBook) -> tuple[dict[str, np
         "comma": np.stack([_word([between["comma"]], book=book)[0]]),
         "last": _word(between["last"], book=book),
     }
-    use = tuple(
-        np.array([i for i, (row, _) in enumerate(ways) if ("narrative" if style == "structured" else style) in row["use"]])
-        for style in STYLES[:3]
-    )
-    return numbers, use
+    spoken = ("narrative", "terse", "narrative")  # by the three styles that have sentences
+    return numbers, tuple(np.array([i for i, (row, _) in enumerate(ways) if name in row["use"]]) for name in spoken)
 
 
 def _choices(rows: Sequence[Sequence[str]], *, book: PhraseBook) -> Choices:
@@ -276,80 +271,6 @@ def _organ_headings(names: Sequence[str], *, book: PhraseBook) -> np.ndarray:
     return np.array([[book.add(text), book.add(f"\n{text}")] for text in texts], dtype=np.int32)
 
 
-def _rows(name: str) -> dict[str, dict[str, str]]:
-    return {row["key"]: row for row in csv.DictReader(_read(name).splitlines())}
-
-
-_SIDE_IN = {
-    "en": {
-        "left": [" on the left", " on the left side"],
-        "right": [" on the right", " on the right side"],
-        "both": [" bilaterally", " on both sides"],
-        "midline": [" in the midline"],
-        "none": [""],
-    },
-    "de": {
-        "left": [" links"],
-        "right": [" rechts"],
-        "both": [" beidseits"],
-        "midline": [" in der Mittellinie"],
-        "none": [""],
-    },
-}
-_SIDE_ATTRIBUTE = {"left": "left ", "right": "right ", "both": "bilateral ", "midline": "midline ", "none": ""}
-_SHIFTED = {"en": " to the {}", "de": " nach {}"}  # of the midline
-_KNEE = {"en": " of the {} knee", "de": " des {} Kniegelenks"}
-_GENITIVE = {"left": "linken", "right": "rechten"}
-
-
-def _places(language: str) -> list[list[str]]:
-    """By site (none, each, none in a knee) and side: where a finding is, with a leading space."""
-    table, ontology = _rows("sites.csv"), load_ontology()
-    sides = _SIDE_IN[language]
-    rows = [sides[side] for side in SIDES]
-    for site in ontology.sites:
-        row = table[site.key]
-        texts = [f" {text}" for text in row[language].split("|")]
-        if language == "en":
-            texts.append(f" in {row['short']}" if row["short"] != row["short"].lower() else texts[0])
-        for side in SIDES:
-            rows.append(_sided(texts, side=side, site=site, language=language))
-    return rows + [_of_knee(["", *sides[side][:1]], side=side, language=language)[1:] for side in SIDES]
-
-
-def _sided(texts: list[str], *, side: str, site: Site, language: str) -> list[str]:
-    if side in ("none", "midline") or side == site.side:
-        return texts
-    if site.key == "falx":
-        return [_SHIFTED[language].format(_SIDE_IN[language][side][0].split()[-1])]
-    if site.region == "knee":
-        return texts + _of_knee(texts[:1], side=side, language=language)
-    return [text + _SIDE_IN[language][side][0] for text in texts]
-
-
-def _apart(text: str, *, row: list[str]) -> str:
-    """The place as it stands apart from the noun: "in the liver" where "of the liver" would not do."""
-    return (row[0] if text.startswith(" of ") else text).strip()
-
-
-def _of_knee(texts: list[str], *, side: str, language: str) -> list[str]:
-    """Places in a knee; the side is that of the exam, so it need not be said again."""
-    word = {"en": side, "de": _GENITIVE.get(side, "")}[language]
-    return [text + _KNEE[language].format(word) for text in texts] if side in ("left", "right") else texts
-
-
-def _attributes(language: str) -> list[list[str]]:
-    """As `_places`, but before the noun: "right upper lobe "; a single empty text where it cannot stand there."""
-    table, ontology = _rows("sites.csv"), load_ontology()
-    plain = [[_SIDE_ATTRIBUTE[side]] if language == "en" else [""] for side in SIDES]
-    rows = list(plain)
-    for site in ontology.sites:
-        for side in SIDES:
-            stands = language == "en" and (side in ("none", "midline", site.side) or site.region == "knee")
-            rows.append([f"{table[site.key]['attribute']} "] if stands else [""])
-    return rows + [[""] for _ in SIDES]
-
-
 def _named(entries: Sequence[Any], *, table: dict[str, str], default: str) -> list[str]:
     return [table.get(entry.key, getattr(entry, default)) for entry in entries]
 
@@ -357,10 +278,6 @@ def _named(entries: Sequence[Any], *, table: dict[str, str], default: str) -> li
 def _protocols(table: dict[str, Any], *, side: str) -> list[str]:
     names = _named(load_ontology().protocols, table=table["protocols"], default="name")
     return [name.replace("{side}", table["exam_side"][side]) for name in names]
-
-
-def _acquisition_words(table: dict[str, str]) -> list[str]:
-    return [table.get(word, word) for word in ACQUISITION_WORDS]
 
 
 def _numbers(book: PhraseBook, *, grammar: dict[str, str]) -> dict[str, np.ndarray]:
@@ -382,5 +299,3 @@ def _numbers(book: PhraseBook, *, grammar: dict[str, str]) -> dict[str, np.ndarr
         "sizes": sizes,
         "sizes_before_noun": np.stack([sizes, hyphened], axis=1),
     }
-
-
