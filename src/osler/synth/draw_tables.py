@@ -59,6 +59,24 @@ def choose(shares: np.ndarray, *, u: np.ndarray) -> np.ndarray:
     return (u[:, None] >= shares).sum(axis=1)
 
 
+def sum_of_rows(table: np.ndarray, *, chosen: np.ndarray) -> np.ndarray:
+    """Sums the rows of a table that each owner has: ``chosen @ table`` without BLAS and its threads.
+
+    Args:
+        table: (C, K).
+        chosen: (N, C) bool, few of them true.
+
+    Returns:
+        (N, K).
+    """
+    owner, code = np.nonzero(chosen)
+    total = np.zeros((len(chosen), table.shape[1]), dtype=table.dtype)
+    if len(owner):
+        start = np.nonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))[0]
+        total[owner[start]] = np.add.reduceat(table[code], start, axis=0)
+    return total
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tables:
     """Arrays over findings (F), groups (G), sites (S), pathways (W), protocols (R)."""
@@ -66,7 +84,7 @@ class Tables:
     groups: tuple[str, ...]
     odds: np.ndarray  # (G, bands, sexes, F)
     most_odds: np.ndarray  # (W, bands, sexes, F): greatest over the groups of the pathway
-    factor_steps: np.ndarray  # (conditions, F) float32, whole numbers
+    factor_steps: np.ndarray  # (conditions, F) int16
     site_choices: np.ndarray  # (F, most sites)
     site_count: np.ndarray  # (F,)
     site_center: np.ndarray  # (S, 3)
@@ -150,7 +168,7 @@ def _odds(ontology: Ontology, *, groups: tuple[str, ...]) -> np.ndarray:
 
 
 def _factor_steps(ontology: Ontology) -> np.ndarray:
-    steps = np.zeros((len(ontology.conditions), len(ontology.findings)), dtype=np.float32)
+    steps = np.zeros((len(ontology.conditions), len(ontology.findings)), dtype=np.int16)
     names = [condition.key for condition in ontology.conditions]
     for f, finding in enumerate(ontology.findings):
         for condition, factor in finding.raised_by.items():
