@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from osler.synth.draw_tables import age_band, choose, cumulative, normal, uniform16
+from osler.synth.draw_tables import age_band, choose, cumulative, normal, tables, uniform16
 from osler.synth.draws import Draws
 from osler.synth.ontology import load_ontology
 
@@ -44,16 +44,12 @@ class _PathwayTables:
 def _pathway_tables() -> _PathwayTables:
     ontology = load_ontology()
     pathways, conditions = ontology.pathways, ontology.conditions
-    percent = np.array([c.percent for c in conditions]).T / 100
-    factor = np.array([[c.female for c in conditions], [c.male for c in conditions]])
-    chance = np.minimum(percent[None, :, None, :] * factor[None, None], 0.95)
-    boost = np.array([[p.conditions.get(c.key, 0.0) for c in conditions] for p in pathways])
     return _PathwayTables(
         share=cumulative(np.array([p.weight for p in pathways])),
         exams=cumulative(np.array([p.exams for p in pathways], dtype=np.float64)),
         ages=cumulative(np.array([p.ages for p in pathways])),
         female=np.array([p.female for p in pathways]),
-        chance=np.maximum(chance, boost[:, None, None, :]),
+        chance=tables().condition,
         years=np.array([c.years for c in conditions]),
     )
 
