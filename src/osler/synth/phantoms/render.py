@@ -9,11 +9,16 @@ import numpy as np
 from osler.errors import RequestError
 from osler.study import Affine, Box3D
 from osler.synth.anatomy import unit_mm
-from osler.synth.facts import Exam, PatientFacts, Region
+from osler.synth.facts import Exam, FindingFact, PatientFacts, Region
 from osler.synth.phantoms.canvas import Canvas, Grid
 from osler.synth.phantoms.ct import add_noise, dose_factor, to_hu
+from osler.synth.phantoms.lesions import paint_lesions
+from osler.synth.phantoms.looks import LOOKS
+from osler.synth.phantoms.lung_states import STATES as LUNG_STATES
+from osler.synth.phantoms.lung_states import paint_lung_states
+from osler.synth.phantoms.states import PALETTE_STATES, SHAPED, STATES, change_palette, paint_states, trunk_shape
 from osler.synth.phantoms.tissues import LABELS, ct_palette
-from osler.synth.phantoms.trunk import TrunkShape, paint_trunk
+from osler.synth.phantoms.trunk import paint_trunk
 
 # Extents in unit coordinates: (x, y, z) from low to high.
 FIELDS: dict[Region, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
@@ -131,17 +136,33 @@ def _find(patient: PatientFacts, *, exam: int) -> Exam:
     raise RequestError(f"The patient has no exam {exam!r}.", allowed=f"0 to {len(patient.exams) - 1}.")
 
 
+def drawn_findings(exam: Exam) -> list[FindingFact]:
+    """The findings of an exam that are there to be seen."""
+    return [f for f in exam.findings if f.certainty != "absent" and f.change != "resolved"]
+
+
+def _not_drawn(findings: list[FindingFact], *, missed: list[str]) -> tuple[str, ...]:
+    known = {*LOOKS, *LUNG_STATES, *STATES, *PALETTE_STATES, *SHAPED}
+    return tuple(sorted({f.key for f in findings if f.key not in known} | set(missed)))
+
+
 def _render_ct(patient: PatientFacts, exam: Exam, *, grid: Grid) -> Phantom:
     seed = patient.anatomy.shape % (2**31)
+    findings = drawn_findings(exam)
+    palette = ct_palette(exam.acquisition.contrast)
+    change_palette(palette, findings=findings)
     canvas = Canvas.blank(
         grid,
         unit=unit_mm(exam.region, anatomy=patient.anatomy),
-        palette=ct_palette(exam.acquisition.contrast),
+        palette=palette,
         labels=LABELS,
         warp_seed=seed,
         warp_mm=3.0,
     )
-    paint_trunk(canvas, patient=patient, shape=TrunkShape())
+    paint_trunk(canvas, patient=patient, shape=trunk_shape(findings))
+    paint_lung_states(canvas, findings=findings, seed=seed)
+    paint_states(canvas, findings=findings)
+    missed = paint_lesions(canvas, exam=exam, anatomy=patient.anatomy)
     made = exam.acquisition
     factor = dose_factor(mas=made.mas or 100, kvp=made.kvp or 120, slice_mm=grid.spacing[2])
     add_noise(canvas.value, grid=grid, kernel=made.kernel or "soft", factor=factor, seed=seed + 1000 + exam.number)
@@ -154,5 +175,5 @@ def _render_ct(patient: PatientFacts, exam: Exam, *, grid: Grid) -> Phantom:
         organs=canvas.organs,
         lesions=canvas.lesions,
         boxes=boxes_of(canvas.lesions, affine=affine),
-        not_drawn=(),
+        not_drawn=_not_drawn(findings, missed=missed),
     )
