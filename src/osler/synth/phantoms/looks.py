@@ -101,6 +101,8 @@ LOOKS: Mapping[str, Look] = {
     "uterine-fibroid": Look(tissue="uterus", texture="lobed"),
     # head
     "intraparenchymal-hemorrhage": Look(tissue="blood-clot", texture="lobed", halo="edema", halo_mm=6.0),
+    "subdural-hematoma": Look(tissue="blood-clot"),
+    "epidural-hematoma": Look(tissue="blood-clot"),
     "acute-infarct": Look(tissue="infarct", texture="patchy", default_mm=(34.0, 40.0, 30.0)),
     "chronic-infarct": Look(tissue="cyst", halo="edema", halo_mm=4.0, default_mm=(28.0, 30.0, 24.0)),
     "lacunar-infarct": Look(tissue="cyst", default_mm=(8.0, 8.0, 8.0)),
