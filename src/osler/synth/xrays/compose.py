@@ -70,7 +70,7 @@ def compose(thorax: Thorax, *, beam: Beam, scene: Scene, kvp: float) -> Layers:
     total += matter.soft * _breasts(thorax, beam=beam)
     congested = scene.most("pulmonary-edema", "vascular-congestion")
     swollen = (1 + 0.4 * congested) * (1 - 0.2 * scene.most("emphysema"))
-    total += matter.soft * paint_vessels(thorax, beam=beam, swollen=swollen) * np.clip(lung / 25, 0, 1)
+    total += 1.35 * matter.soft * paint_vessels(thorax, beam=beam, swollen=swollen) * np.clip(lung / 25, 0, 1)
     total += _bones(thorax, beam=beam, scene=scene, matter=matter)
     masks: list[Mask] = []
     strands, marks = paint_strands(thorax, beam=beam, scene=scene, lung=lung, matter_soft=matter.soft)
@@ -124,7 +124,7 @@ def _grain(thorax: Thorax, *, beam: Beam) -> np.ndarray:
     common = {"rows": beam.rows, "columns": beam.columns, "pixel_mm": beam.pixel_mm}
     fine = clouds(**common, seed=thorax.shape % 100003, size_mm=2.2)
     coarse = clouds(**common, seed=thorax.shape % 70001 + 31, size_mm=9.0)
-    return 0.78 + 0.24 * fine + 0.20 * coarse
+    return 0.89 + 0.11 * fine + 0.11 * coarse
 
 
 def _breasts(thorax: Thorax, *, beam: Beam) -> np.ndarray:
@@ -139,7 +139,7 @@ def _breasts(thorax: Thorax, *, beam: Beam) -> np.ndarray:
         rows, columns, chord, inside = ellipsoid_chord(shape, beam=beam)
         # The lower edge is full, the upper one thins out.
         height = np.linspace(0.25, 1.0, chord.shape[0], dtype=np.float32)[:, None] if chord.size else chord
-        total[rows, columns] += 0.62 * chord * height
+        total[rows, columns] += 0.42 * chord * height
     return total
 
 
@@ -156,7 +156,7 @@ def _bones(thorax: Thorax, *, beam: Beam, scene: Scene, matter: Matter) -> np.nd
     )  # fmt: skip
     shoulders = paint_shoulders(thorax, beam=beam, broken=tuple(b.side for b in of("clavicle")))
     thin = 1 - 0.35 * scene.most("osteopenia")
-    return (matter.bone - matter.soft) * thin * (1.15 * ribs + 0.62 * spine + 1.1 * shoulders)
+    return (matter.bone - matter.soft) * thin * (1.15 * ribs + 0.42 * spine + 1.7 * shoulders)
 
 
 def _edema(

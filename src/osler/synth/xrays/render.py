@@ -96,7 +96,7 @@ def _beam(thorax: Thorax, *, exam: Exam, size: int, chance: np.ndarray) -> Beam:
 def _exposure(exam: Exam, *, chance: np.ndarray, seed: int, pixel_mm: float) -> Exposure:
     portable = exam.acquisition.view == "AP"
     return Exposure(
-        photons=(9e3 if portable else 2.4e4) * (exam.acquisition.mas or 3) / 3 * (pixel_mm / 0.8) ** 2,
+        photons=(3e4 if portable else 5e4) * (exam.acquisition.mas or 3) / 3 * (pixel_mm / 0.8) ** 2,
         scatter=0.10 + 0.05 * chance[6] if not portable else 0.16 + 0.12 * chance[6],
         equalize=0.22 + 0.2 * chance[7],
         contrast=0.9 + 0.25 * chance[8],
