@@ -107,6 +107,7 @@ class _Enlarged:
         self.fluid = grow(paths.fluid[0]), grow(paths.fluid[1])
         self.loose = grow(paths.loose[0]), grow(paths.loose[1])
         self.rind = grow(paths.rind[0]), grow(paths.rind[1])
+        self.hernia = grow(paths.hernia)
 
 
 def _lung_mask(up: _Enlarged, *, number: int, heart: np.ndarray) -> np.ndarray:
@@ -228,9 +229,11 @@ def _whole_masks(scene: Scene, *, up: _Enlarged) -> list[Mask]:
         if fact.key in pairs:
             for number, side in ((0, "right"), (1, "left")):
                 if fact.side in (side, "both", "none"):
-                    found.append((fact, side, pairs[fact.key][number] > (18 if fact.key == "pleural-thickening" else 5), None))
+                    found.append((fact, side, pairs[fact.key][number] > (18 if fact.key == "pleural-thickening" else 7), None))
         elif fact.key in ("cardiomegaly", "pericardial-effusion"):
             found.append((fact, "none", up.heart > 12, None))
+        elif fact.key == "hiatal-hernia":
+            found.append((fact, "none", up.hernia > 6, None))
         elif fact.key == "free-air":
             found.append((fact, "right", up.free > 5, None))
     return found

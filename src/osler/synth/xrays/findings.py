@@ -19,7 +19,7 @@ _SOLID = {
     "ground-glass-nodule": "ground", "hilar-lymphadenopathy": "solid", "mediastinal-mass": "solid",
     "mediastinal-lymphadenopathy": "solid", "bone-metastasis": "solid", "pulmonary-cyst": "cyst", "breast-mass": "solid",
 }  # fmt: skip
-_HAZY = {"consolidation": 0.85, "pneumonia": 0.75, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9}
+_HAZY = {"consolidation": 1.0, "pneumonia": 0.9, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9}
 _WHOLE = ("pleural-effusion", "pneumothorax", "cardiomegaly", "pericardial-effusion", "hiatal-hernia", "free-air",
     "pleural-thickening", "elevated-hemidiaphragm", "mediastinal-widening")
 DEVICES = (
@@ -146,7 +146,7 @@ def _disease(scene: Scene, *, supine: bool) -> Disease:
 
 
 def _effusion(level: float) -> float:
-    return 0.0 if level == 0 else 0.10 + 0.62 * (level - 0.3) / 0.7
+    return 0.0 if level == 0 else 0.07 + 0.58 * (level - 0.3) / 0.7
 
 
 def _solids(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Solid]:
@@ -181,7 +181,7 @@ def _hazes(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Hazy]:
         if fact.axes_mm is not None:
             half = np.array(fact.axes_mm) / 2
         else:
-            half = half * (0.75 + 0.6 * _GRADE[fact.severity]) * [1.25, 1.0, 1.5]
+            half = half * (0.75 + 0.6 * _GRADE[fact.severity]) * [1.5, 1.7, 1.7]
         shape = Ellipsoid(center=tuple(center.tolist()), half=tuple(half.tolist()))
         side = LEFT if center[0] > 0 else RIGHT
         share *= 0.75 + 0.3 * _GRADE[fact.severity]

@@ -60,6 +60,7 @@ class Paths:
         gas: In air that is not lung: airways, stomach, pneumothorax.
         fluid: In pleural fluid, right and left. loose: In pleural air, right and left.
         heart: In the heart. free: In gas under the diaphragm. rind: In thickened pleura, right and left.
+        hernia: In a hiatal hernia.
     """
 
     body: np.ndarray
@@ -70,6 +71,7 @@ class Paths:
     heart: np.ndarray
     free: np.ndarray
     rind: tuple[np.ndarray, np.ndarray]
+    hernia: np.ndarray
 
 
 def _ramp(distance: np.ndarray, *, edge: float = _SOFT_EDGE_MM) -> np.ndarray:
@@ -82,7 +84,7 @@ def ray_paths(thorax: Thorax, *, beam: Beam, disease: Disease) -> Paths:
     slabs = np.arange(-reach + SLAB_MM / 2, reach, SLAB_MM)
     arms: Literal["down", "raised"] = "raised" if beam.view == "lateral" else "down"
     shape = (-(-beam.rows // STEP_PX), -(-beam.columns // STEP_PX))
-    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp")}
+    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp", "hernia")}
     for depth in slabs:
         x, y, z = beam.plane(float(depth), step=STEP_PX)
         _add_slab(sums, thorax=thorax, disease=disease, arms=arms, x=x, y=y, z=z)
@@ -91,7 +93,7 @@ def ray_paths(thorax: Thorax, *, beam: Beam, disease: Disease) -> Paths:
     return Paths(
         body=sums["body"], gas=sums["gas"], heart=sums["heart"], free=sums["free"], lung=(sums["rl"], sums["ll"]),
         fluid=(sums["rf"], sums["lf"]), loose=(sums["ra"], sums["la"]),
-        rind=(sums["rp"], sums["lp"]),
+        rind=(sums["rp"], sums["lp"]), hernia=sums["hernia"],
     )  # fmt: skip
 
 
@@ -109,8 +111,17 @@ def _add_slab(
     if body is None:
         return
     sums["body"] += body
+    if disease.hernia > 0:
+        center = (6.0, 0.25 * thorax.depth, thorax.dome[1] + 0.4 * disease.hernia)
+        sac = np.full(body.shape, -9.0, np.float32)
+        hernia = _ramp(_near_line(sac, start=center, end=center, radius=disease.hernia, x=x, y=y, z=z))
+        sums["hernia"] += hernia
+        # A bubble of air over the fluid in the sac.
+        sums["gas"] += 0.8 * hernia * (z > center[2] + 0.35 * disease.hernia) * _ramp(sac - 4)
     heart = _heart(thorax, disease=disease, x=x, y=y, z=z)
     solid = _mediastinum(thorax, disease=disease, x=x, y=y, z=z)
+    if disease.hernia > 0:
+        solid = np.maximum(solid, hernia)
     if heart is not None:
         beat = _ramp(heart)
         sums["heart"] += beat
@@ -141,9 +152,9 @@ def _body(
 ) -> np.ndarray | None:
     """Share of a slab's pixels within the body: trunk, shoulders, neck and upper arms."""
     w, d, t = thorax.width, thorax.depth, thorax.trunk
-    radius = (np.abs(x / w) ** 2.4 + np.abs(y / d) ** 2.4) ** np.float32(1 / 2.4)
+    radius = (np.abs(x / w) ** 2.8 + np.abs(y / d) ** 2.8) ** np.float32(1 / 2.8)
     trunk = (1 - radius) * d
-    shoulder = 1 - np.sqrt((x / (w + SHOULDER_MM)) ** 4 + ((y - 0.1 * d) / (0.62 * d)) ** 2)
+    shoulder = 1 - np.sqrt((x / (w + SHOULDER_MM - 16)) ** 4 + ((y - 0.1 * d) / (0.62 * d)) ** 2)
     shoulder = shoulder * 60
     neck = 61 - np.hypot(x, (y - 8) * 1.05)
     if max(trunk.max(), shoulder.max(), neck.max()) < -4:
@@ -154,9 +165,9 @@ def _body(
     torso = np.minimum(trunk, top + 12)
     whole = np.maximum(torso, np.broadcast_to(neck, torso.shape))
     if arms == "raised":
-        wings = np.minimum(np.minimum(shoulder, top), z - 0.29 * t)
+        wings = np.minimum(np.minimum(shoulder, top), 0.2 * (z - 0.30 * t))
         return _ramp(np.maximum(whole, wings))
-    wings = np.minimum(np.minimum(shoulder, top), z - 0.19 * t)
+    wings = np.minimum(np.minimum(shoulder, top), z - 0.235 * t)
     whole = np.maximum(whole, wings).astype(np.float32)
     for side in (RIGHT, LEFT):
         start, end = (side * (w + 18), 0.1 * d, 0.235 * t), (side * (w + 120), 0.1 * d, -0.16 * t)
@@ -198,7 +209,7 @@ def _lung(
         shares |= {"f": wet, "l": shares["l"] - wet}
     if disease.air[number] > 0:
         higher = np.clip((z - 0.03 * thorax.trunk) / (0.25 * thorax.trunk), 0, 1)
-        off = np.float32(disease.air[number]) * (0.35 + 0.65 * higher) * np.clip((u + 0.45) / 0.5, 0, 1)
+        off = np.float32(disease.air[number]) * (0.06 + 0.94 * higher) * np.clip((u + 0.45) / 0.5, 0, 1)
         came_off = _ramp(wall - off)
         # The visceral pleura is a thin sheet of tissue between lung and air.
         sheet = 1 - 0.8 * np.clip(1 - np.abs(wall - off) / 1.3, 0, 1) * (off > 1)
@@ -223,7 +234,7 @@ def _fluid_depth(
 
 def _heart(thorax: Thorax, *, disease: Disease, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray | None:
     """Signed depth (mm) in the heart: left ventricle, right heart and outflow."""
-    size = np.float32(thorax.heart * disease.heart)
+    grown = disease.heart - 1
     shift, t, d = thorax.heart_x, thorax.trunk, thorax.depth
     parts = (
         # center x, y, z; half axes along the long axis, across it, front to back; tilt
@@ -231,14 +242,14 @@ def _heart(thorax: Thorax, *, disease: Disease, x: np.ndarray, y: np.ndarray, z:
         (-2 + shift, -0.27 * d, 0.042 * t, 35.0, 54.0, 46.0, 0.12),
         (18 + shift, -0.34 * d, 0.095 * t, 30.0, 36.0, 36.0, 0.3),
     )
-    grown = disease.heart - 1
     depth: np.ndarray | None = None
-    for cx, cy, cz, long, short, deep, tilt in parts:
+    for (cx, cy, cz, long, short, deep, tilt), share in zip(parts, (1.0, 0.75, 0.35), strict=True):
+        size = np.float32(thorax.heart * (1 + share * grown))
         ahead = ((y - cy) / (deep * size)) ** 2
         if float(ahead.min()) > 1.1:
             continue
         cosine, sine = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
-        dx, dz = x - np.float32(cx + 16 * grown), z - np.float32(cz + 8 * grown)
+        dx, dz = x - np.float32(cx + 14 * grown), z - np.float32(cz - 4 * grown)
         p, q = (cosine * dx + sine * dz) / (long * size), (cosine * dz - sine * dx) / (short * size)
         one = (1 - np.sqrt(p * p + q * q + ahead)) * (short * size)
         depth = one if depth is None else _blend(depth, one)
@@ -291,9 +302,6 @@ def _mediastinum(
     depth = np.maximum(flat, np.minimum(thymus, 0.5 * (z - 0.13 * t))).astype(np.float32)
     for start, end, radius in vessels(thorax):
         depth = _near_line(depth, start=start, end=end, radius=radius, x=x, y=y, z=z)
-    if disease.hernia > 0:
-        center = (6.0, 0.25 * d, thorax.dome[1] + 0.4 * disease.hernia)
-        depth = _near_line(depth, start=center, end=center, radius=disease.hernia, x=x, y=y, z=z)
     return _ramp(depth + 1, edge=9)
 
 
@@ -350,7 +358,7 @@ def _abdominal_gas(
     """The stomach's bubble under the left diaphragm, and free gas under the right."""
     w, d = thorax.width, thorax.depth
     size = 9 + 18 * thorax.chance[20]
-    top = thorax.dome[1] + disease.raised[1] - 7
+    top = thorax.dome[1] + disease.raised[1] - 22 * disease.flat - 7
     cx, cy = (0.30 + 0.2 * thorax.chance[21]) * w, 0.05 * d
     ahead = ((y - cy) / 26) ** 2
     if float(ahead.min()) < 1:

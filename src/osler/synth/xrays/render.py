@@ -99,8 +99,8 @@ def _exposure(exam: Exam, *, chance: np.ndarray, seed: int, pixel_mm: float) -> 
         photons=(3e4 if portable else 5e4) * (exam.acquisition.mas or 3) / 3 * (pixel_mm / 0.8) ** 2,
         scatter=0.10 + 0.05 * chance[6] if not portable else 0.16 + 0.12 * chance[6],
         equalize=0.22 + 0.2 * chance[7],
-        contrast=0.9 + 0.25 * chance[8],
-        brightness=0.12 * (chance[9] - 0.5),
+        contrast=(0.78 if portable else 0.88) + 0.36 * chance[8],
+        brightness=0.22 * (chance[9] - 0.5),
         grid=0.004 * (chance[10] < 0.15),
         seed=seed,
     )

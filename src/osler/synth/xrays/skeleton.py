@@ -152,7 +152,7 @@ def clavicle_line(thorax: Thorax, *, side: float, raised: float = 0.0) -> np.nda
     tilt = 4 * (thorax.chance[30] - 0.5) * side
     return smooth_line([
         (side * 14, -0.80 * d, 0.258 * t + tilt), (side * 0.30 * w, -0.86 * d, 0.278 * t + raised * 0.5),
-        (side * 0.62 * w, -0.45 * d, 0.305 * t + raised), (side * (0.97 * w + 8), -0.02 * d, 0.306 * t + raised),
+        (side * 0.62 * w, -0.45 * d, 0.305 * t + raised), (side * (0.93 * w + 2), -0.02 * d, 0.304 * t + raised),
     ])  # fmt: skip
 
 
@@ -175,9 +175,9 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
         if side in broken:
             line, amount, thick = _break(line, amount, thick, reached=reached, place=0.55)
         shells.append((line, thick, amount, number))
-        joint = np.array([side * (w + SHOULDER_MM - 36), 0.1 * d, 0.262 * t + raised])
+        joint = np.array([side * (w + SHOULDER_MM - 66), 0.1 * d, 0.255 * t + 0.5 * raised])
         head = joint + np.array([side * 22.0, -4.0, 2.0])
-        shaft = head + np.array([side * 24.0, 0.0, -150.0])
+        shaft = head + np.array([side * 62.0, 0.0, -200.0])
         arm, _ = along(np.stack([head + [side * 6, 0, -12], shaft]), step_mm=_STEP_MM)
         if beam.view != "lateral":
             flats.append((head[None], np.array([21.0]), np.array([7.0]), 0))
