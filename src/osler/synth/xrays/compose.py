@@ -172,8 +172,8 @@ def _edema(
         column, row, magnified = beam.project(hilum)
         y, x = np.arange(beam.rows)[:, None] - row, np.arange(beam.columns)[None, :] - column
         away = np.hypot(x, y * np.where(y > 0, 0.62, 1.0)) / (magnified * 0.42 * thorax.width)
-        puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=thorax.shape % 9973 + number, size_mm=26)
-        share = level[number] * (0.10 + 0.42 * np.exp(-(away**2)) * (0.4 + 1.2 * puffs))
+        puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=thorax.shape % 9973 + number, size_mm=36)
+        share = level[number] * (0.10 + 0.42 * np.exp(-(away**2)) * (0.65 + 0.7 * puffs))
         total += (soft * share * lung[number]).astype(np.float32)
     return total
 
@@ -186,7 +186,7 @@ def _haze(haze: Hazy, *, beam: Beam, lung: tuple[np.ndarray, np.ndarray], densit
         return total
     puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=haze.seed, size_mm=20)[rows, columns]
     space = lung[1 if haze.side > 0 else 0][rows, columns]
-    weight = np.clip(inside * 2.0 - 0.5 + 1.1 * (puffs - 0.35), 0, 1) * np.clip(inside * 4, 0, 1)
+    weight = np.clip(inside * 1.5 - 0.35 + 0.8 * (puffs - 0.4), 0, 0.9) * np.clip(inside * 3, 0, 1)
     total[rows, columns] = soft * (1 - density) * haze.share * np.minimum(chord, 0.7 * space) * weight
     return total
 

@@ -64,7 +64,7 @@ def _tone(density: np.ndarray, *, body: np.ndarray, exposure: Exposure) -> np.nd
     seen = density[::4, ::4][body[::4, ::4]]
     low, high = np.percentile(seen, [3, 97.5]) if seen.size > 50 else (0.5, 3.0)
     x = (density - np.float32(low)) / np.float32(max(high - low, 0.3))
-    return 1 / (1 + np.exp(-(3.1 * exposure.contrast) * (x - np.float32(0.46 - exposure.brightness))))
+    return 1 / (1 + np.exp(-(2.85 * exposure.contrast) * (x - np.float32(0.41 - exposure.brightness))))
 
 
 def _enlarge(small: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:

@@ -209,7 +209,7 @@ def _lung(
         shares |= {"f": wet, "l": shares["l"] - wet}
     if disease.air[number] > 0:
         higher = np.clip((z - 0.03 * thorax.trunk) / (0.25 * thorax.trunk), 0, 1)
-        off = np.float32(disease.air[number]) * (0.06 + 0.94 * higher) * np.clip((u + 0.45) / 0.5, 0, 1)
+        off = np.float32(disease.air[number]) * (0.06 + 0.94 * higher) * np.clip((u + 0.2) / 0.6, 0, 1)
         came_off = _ramp(wall - off)
         # The visceral pleura is a thin sheet of tissue between lung and air.
         sheet = 1 - 0.8 * np.clip(1 - np.abs(wall - off) / 1.3, 0, 1) * (off > 1)

@@ -165,6 +165,7 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     shells: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     flats: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
+    rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     out = {"PA": 0.14 * w, "AP": 0.0, "lateral": 0.05 * w}[beam.view]
     raised = {"PA": -6.0, "AP": 8.0, "lateral": 10.0}[beam.view]
     for number, side in enumerate((RIGHT, LEFT)):
@@ -180,7 +181,7 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
         shaft = head + np.array([side * 62.0, 0.0, -200.0])
         arm, _ = along(np.stack([head + [side * 6, 0, -12], shaft]), step_mm=_STEP_MM)
         if beam.view != "lateral":
-            flats.append((head[None], np.array([21.0]), np.array([7.0]), 0))
+            rounds.append((head[None], np.array([22.0]), np.array([9.0]), number))
             shells.append((arm, np.array(11.0), np.array(6.0), number))
         shells += _blade(thorax, side=side, out=out, joint=joint, layer=2 + number)
         flats += _blade_plate(thorax, side=side, out=out, joint=joint)
@@ -191,6 +192,8 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
     else:
         flats.append((line, np.array(15.0), np.array(1.1), 0))
     total = paint_chain(_chain(beam, shells), rows=beam.rows, columns=beam.columns, profile="shell")
+    if rounds:
+        total += paint_chain(_chain(beam, rounds), rows=beam.rows, columns=beam.columns, profile="solid")
     return total + paint_chain(_chain(beam, flats), rows=beam.rows, columns=beam.columns, profile="flat")
 
 
