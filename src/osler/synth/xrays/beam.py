@@ -16,6 +16,7 @@ import numpy as np
 from osler.errors import RequestError
 
 View = Literal["PA", "AP", "lateral"]
+Body = Literal["usual", "mirrored"]
 VIEWS: tuple[View, ...] = ("PA", "AP", "lateral")
 
 
@@ -31,6 +32,7 @@ class Beam:
         pixel_mm: Pixel size on the detector.
         rows: Pixels down. columns: Pixels across.
         yaw: How far the patient is turned about z (radians).
+        body: "mirrored" for a body drawn as the mirror image of the usual one; see `render_xray`.
     """
 
     view: View
@@ -41,6 +43,7 @@ class Beam:
     rows: int
     columns: int
     yaw: float = 0.0
+    body: Body = "usual"
 
     def __post_init__(self) -> None:
         if self.view not in VIEWS:
@@ -65,10 +68,12 @@ class Beam:
         Returns:
             Column and row (pixel centers are at whole numbers plus a half), and pixels per mm there.
         """
-        room = self.turned(points)
+        room = self.turned(points * [-1.0, 1.0, 1.0] if self.body == "mirrored" else points)
         across, depth = (room[..., 1], room[..., 0]) if self.view == "lateral" else (room[..., 0], room[..., 1])
         scale = self.scale(depth)
         column = (across - self.center_mm[0]) / scale / self.pixel_mm + self.columns / 2
+        if self.body == "mirrored" and self.view != "lateral":
+            column = self.columns - column
         row = -(room[..., 2] - self.center_mm[1]) / scale / self.pixel_mm + self.rows / 2
         return column, row, 1 / (scale * self.pixel_mm)
 

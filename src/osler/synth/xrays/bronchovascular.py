@@ -11,9 +11,9 @@ from osler.synth.xrays.beam import Beam
 from osler.synth.xrays.thorax import LEFT, RIGHT, Thorax
 from osler.synth.xrays.tubes import Chain, paint_chain
 
-_GENERATIONS = 9
+_GENERATIONS = 11
 _LAYERS = 4
-_STEM_MM = 4.6
+_STEM_MM = 4.7
 
 
 @lru_cache(maxsize=8)
@@ -25,7 +25,7 @@ def vessel_tree(thorax: Thorax) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         number = np.arange(len(tip)) + (1000 if side > 0 else 0)
         for generation in range(_GENERATIONS):
             draws = Draws(seed=thorax.shape, patients=number)
-            length = (30 * 0.80**generation + 4) * (0.75 + 0.5 * draws.uniform("vessel-length"))
+            length = (19 * 0.86**generation + 3) * (0.75 + 0.5 * draws.uniform("vessel-length"))
             end = tip + way * length[:, None]
             inside = thorax.in_lung(end, side=side) > 2.5
             hidden = generation < 2
@@ -65,12 +65,12 @@ def _fork(
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second = np.cross(way, first)
     turn = np.cos(2 * np.pi * around)[:, None] * first + np.sin(2 * np.pi * around)[:, None] * second
-    major, minor = 0.10 + 0.22 * wide, 0.55 + 0.45 * wide
-    large = 0.80 + 0.1 * share
+    major, minor = 0.12 + 0.30 * wide, 0.5 + 0.6 * wide
+    large = 0.82 + 0.12 * share
     small = (1 - large**2.6) ** (1 / 2.6)
     ways = np.concatenate([way + major[:, None] * turn, way - minor[:, None] * turn])
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
-    radii = np.concatenate([radius * large, radius * np.maximum(small, 0.55)])
+    radii = np.concatenate([radius * large, radius * np.clip(small, 0.35, 0.8)])
     return np.concatenate([tip, tip]), ways, radii, np.concatenate([number * 2 + 1, number * 2 + 2]) + 7919
 
 
@@ -89,7 +89,7 @@ def paint_vessels(thorax: Thorax, *, beam: Beam, swollen: float = 1.0) -> np.nda
     step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     share = step / np.maximum(count[owner] - 1, 1)
     bend = Draws(seed=thorax.shape, patients=np.arange(len(count))).uniform("vessel-bend")[owner] - 0.5
-    bow = np.sin(np.pi * share) * bend * mm[owner] * 0.16
+    bow = np.sin(np.pi * share) * bend * mm[owner] * 0.3
     points = starts[owner] + share[:, None] * (ends - starts)[owner]
     points[:, 2] += bow
     column, row, magnified = beam.project(points)

@@ -70,7 +70,7 @@ def compose(thorax: Thorax, *, beam: Beam, scene: Scene, kvp: float) -> Layers:
     total += matter.soft * _breasts(thorax, beam=beam)
     congested = scene.most("pulmonary-edema", "vascular-congestion")
     swollen = (1 + 0.4 * congested) * (1 - 0.2 * scene.most("emphysema"))
-    total += matter.soft * paint_vessels(thorax, beam=beam, swollen=swollen) * np.clip(lung / 25, 0, 1)
+    total += 1.35 * matter.soft * paint_vessels(thorax, beam=beam, swollen=swollen) * np.clip(lung / 25, 0, 1)
     total += _bones(thorax, beam=beam, scene=scene, matter=matter)
     masks: list[Mask] = []
     strands, marks = paint_strands(thorax, beam=beam, scene=scene, lung=lung, matter_soft=matter.soft)
@@ -107,6 +107,7 @@ class _Enlarged:
         self.fluid = grow(paths.fluid[0]), grow(paths.fluid[1])
         self.loose = grow(paths.loose[0]), grow(paths.loose[1])
         self.rind = grow(paths.rind[0]), grow(paths.rind[1])
+        self.hernia = grow(paths.hernia)
 
 
 def _lung_mask(up: _Enlarged, *, number: int, heart: np.ndarray) -> np.ndarray:
@@ -124,7 +125,7 @@ def _grain(thorax: Thorax, *, beam: Beam) -> np.ndarray:
     common = {"rows": beam.rows, "columns": beam.columns, "pixel_mm": beam.pixel_mm}
     fine = clouds(**common, seed=thorax.shape % 100003, size_mm=2.2)
     coarse = clouds(**common, seed=thorax.shape % 70001 + 31, size_mm=9.0)
-    return 0.78 + 0.24 * fine + 0.20 * coarse
+    return 0.89 + 0.11 * fine + 0.11 * coarse
 
 
 def _breasts(thorax: Thorax, *, beam: Beam) -> np.ndarray:
@@ -139,7 +140,7 @@ def _breasts(thorax: Thorax, *, beam: Beam) -> np.ndarray:
         rows, columns, chord, inside = ellipsoid_chord(shape, beam=beam)
         # The lower edge is full, the upper one thins out.
         height = np.linspace(0.25, 1.0, chord.shape[0], dtype=np.float32)[:, None] if chord.size else chord
-        total[rows, columns] += 0.62 * chord * height
+        total[rows, columns] += 0.42 * chord * height
     return total
 
 
@@ -156,7 +157,7 @@ def _bones(thorax: Thorax, *, beam: Beam, scene: Scene, matter: Matter) -> np.nd
     )  # fmt: skip
     shoulders = paint_shoulders(thorax, beam=beam, broken=tuple(b.side for b in of("clavicle")))
     thin = 1 - 0.35 * scene.most("osteopenia")
-    return (matter.bone - matter.soft) * thin * (1.15 * ribs + 0.62 * spine + 1.1 * shoulders)
+    return (matter.bone - matter.soft) * thin * (1.15 * ribs + 0.42 * spine + 1.7 * shoulders)
 
 
 def _edema(
@@ -171,8 +172,8 @@ def _edema(
         column, row, magnified = beam.project(hilum)
         y, x = np.arange(beam.rows)[:, None] - row, np.arange(beam.columns)[None, :] - column
         away = np.hypot(x, y * np.where(y > 0, 0.62, 1.0)) / (magnified * 0.42 * thorax.width)
-        puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=thorax.shape % 9973 + number, size_mm=26)
-        share = level[number] * (0.10 + 0.42 * np.exp(-(away**2)) * (0.4 + 1.2 * puffs))
+        puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=thorax.shape % 9973 + number, size_mm=36)
+        share = level[number] * (0.10 + 0.42 * np.exp(-(away**2)) * (0.65 + 0.7 * puffs))
         total += (soft * share * lung[number]).astype(np.float32)
     return total
 
@@ -185,7 +186,7 @@ def _haze(haze: Hazy, *, beam: Beam, lung: tuple[np.ndarray, np.ndarray], densit
         return total
     puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=haze.seed, size_mm=20)[rows, columns]
     space = lung[1 if haze.side > 0 else 0][rows, columns]
-    weight = np.clip(inside * 2.0 - 0.5 + 1.1 * (puffs - 0.35), 0, 1) * np.clip(inside * 4, 0, 1)
+    weight = np.clip(inside * 1.5 - 0.35 + 0.8 * (puffs - 0.4), 0, 0.9) * np.clip(inside * 3, 0, 1)
     total[rows, columns] = soft * (1 - density) * haze.share * np.minimum(chord, 0.7 * space) * weight
     return total
 
@@ -228,9 +229,11 @@ def _whole_masks(scene: Scene, *, up: _Enlarged) -> list[Mask]:
         if fact.key in pairs:
             for number, side in ((0, "right"), (1, "left")):
                 if fact.side in (side, "both", "none"):
-                    found.append((fact, side, pairs[fact.key][number] > (18 if fact.key == "pleural-thickening" else 5), None))
+                    found.append((fact, side, pairs[fact.key][number] > (18 if fact.key == "pleural-thickening" else 7), None))
         elif fact.key in ("cardiomegaly", "pericardial-effusion"):
             found.append((fact, "none", up.heart > 12, None))
+        elif fact.key == "hiatal-hernia":
+            found.append((fact, "none", up.hernia > 6, None))
         elif fact.key == "free-air":
             found.append((fact, "right", up.free > 5, None))
     return found

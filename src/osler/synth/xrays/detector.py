@@ -62,9 +62,9 @@ def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> 
 def _tone(density: np.ndarray, *, body: np.ndarray, exposure: Exposure) -> np.ndarray:
     """The tone curve: an S laid over the densities of the body, as the system's own processing does."""
     seen = density[::4, ::4][body[::4, ::4]]
-    low, high = np.percentile(seen, [4, 92]) if seen.size > 50 else (0.5, 3.0)
+    low, high = np.percentile(seen, [3, 97.5]) if seen.size > 50 else (0.5, 3.0)
     x = (density - np.float32(low)) / np.float32(max(high - low, 0.3))
-    return 1 / (1 + np.exp(-(4.1 * exposure.contrast) * (x - np.float32(0.40 - exposure.brightness))))
+    return 1 / (1 + np.exp(-(2.85 * exposure.contrast) * (x - np.float32(0.41 - exposure.brightness))))
 
 
 def _enlarge(small: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from osler.synth.anatomy import sites, unit_mm
-from osler.synth.draws import stream_key
+from osler.synth.draws import mix, stream_key
 from osler.synth.facts import Anatomy, Exam, FindingFact
 from osler.synth.xrays.organs import Disease
 from osler.synth.xrays.shadows import Ellipsoid
@@ -19,7 +19,7 @@ _SOLID = {
     "ground-glass-nodule": "ground", "hilar-lymphadenopathy": "solid", "mediastinal-mass": "solid",
     "mediastinal-lymphadenopathy": "solid", "bone-metastasis": "solid", "pulmonary-cyst": "cyst", "breast-mass": "solid",
 }  # fmt: skip
-_HAZY = {"consolidation": 0.85, "pneumonia": 0.75, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9}
+_HAZY = {"consolidation": 1.0, "pneumonia": 0.9, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9}
 _WHOLE = ("pleural-effusion", "pneumothorax", "cardiomegaly", "pericardial-effusion", "hiatal-hernia", "free-air",
     "pleural-thickening", "elevated-hemidiaphragm", "mediastinal-widening")
 DEVICES = (
@@ -141,12 +141,12 @@ def _disease(scene: Scene, *, supine: bool) -> Disease:
         flat=flat,
         supine=supine,
         free_gas=16.0 if "free-air" in scene.levels or "pneumoperitoneum" in scene.levels else 0.0,
-        hernia=22 + 22 * scene.most("hiatal-hernia") if "hiatal-hernia" in scene.levels else 0.0,
+        hernia=16 + 16 * scene.most("hiatal-hernia") if "hiatal-hernia" in scene.levels else 0.0,
     )
 
 
 def _effusion(level: float) -> float:
-    return 0.0 if level == 0 else 0.10 + 0.62 * (level - 0.3) / 0.7
+    return 0.0 if level == 0 else 0.07 + 0.58 * (level - 0.3) / 0.7
 
 
 def _solids(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Solid]:
@@ -161,7 +161,8 @@ def _solids(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Solid]:
 
 def _seed(fact: FindingFact, *, anatomy: Anatomy) -> int:
     """A number for the details of a lesion, the same at every date."""
-    return int((stream_key(fact.key) ^ np.uint64(abs(int(anatomy.shape)) * 8191 + fact.lesion * 131)) >> np.uint64(33))
+    number = (int(stream_key(fact.key)) ^ (abs(int(anatomy.shape)) * 8191 + fact.lesion * 131)) & (2**64 - 1)
+    return int(mix(np.array([number], dtype=np.uint64))[0] >> np.uint64(33))
 
 
 def _hazes(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Hazy]:
@@ -181,7 +182,7 @@ def _hazes(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Hazy]:
         if fact.axes_mm is not None:
             half = np.array(fact.axes_mm) / 2
         else:
-            half = half * (0.75 + 0.6 * _GRADE[fact.severity]) * [1.25, 1.0, 1.5]
+            half = half * (0.75 + 0.6 * _GRADE[fact.severity]) * [1.6, 1.5, 1.8]
         shape = Ellipsoid(center=tuple(center.tolist()), half=tuple(half.tolist()))
         side = LEFT if center[0] > 0 else RIGHT
         share *= 0.75 + 0.3 * _GRADE[fact.severity]

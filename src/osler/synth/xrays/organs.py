@@ -8,6 +8,7 @@ a column: a slab costs a few passes over the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class Paths:
         gas: In air that is not lung: airways, stomach, pneumothorax.
         fluid: In pleural fluid, right and left. loose: In pleural air, right and left.
         heart: In the heart. free: In gas under the diaphragm. rind: In thickened pleura, right and left.
+        hernia: In a hiatal hernia.
     """
 
     body: np.ndarray
@@ -69,6 +71,7 @@ class Paths:
     heart: np.ndarray
     free: np.ndarray
     rind: tuple[np.ndarray, np.ndarray]
+    hernia: np.ndarray
 
 
 def _ramp(distance: np.ndarray, *, edge: float = _SOFT_EDGE_MM) -> np.ndarray:
@@ -79,29 +82,46 @@ def ray_paths(thorax: Thorax, *, beam: Beam, disease: Disease) -> Paths:
     """Integrates the organs along the rays of a beam."""
     reach = thorax.width + SHOULDER_MM + 30 if beam.view == "lateral" else thorax.depth + 12
     slabs = np.arange(-reach + SLAB_MM / 2, reach, SLAB_MM)
+    arms: Literal["down", "raised"] = "raised" if beam.view == "lateral" else "down"
     shape = (-(-beam.rows // STEP_PX), -(-beam.columns // STEP_PX))
-    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp")}
+    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp", "hernia")}
     for depth in slabs:
         x, y, z = beam.plane(float(depth), step=STEP_PX)
-        _add_slab(sums, thorax=thorax, disease=disease, x=x, y=y, z=z)
+        _add_slab(sums, thorax=thorax, disease=disease, arms=arms, x=x, y=y, z=z)
     for total in sums.values():
         total *= np.float32(SLAB_MM)
     return Paths(
         body=sums["body"], gas=sums["gas"], heart=sums["heart"], free=sums["free"], lung=(sums["rl"], sums["ll"]),
         fluid=(sums["rf"], sums["lf"]), loose=(sums["ra"], sums["la"]),
-        rind=(sums["rp"], sums["lp"]),
+        rind=(sums["rp"], sums["lp"]), hernia=sums["hernia"],
     )  # fmt: skip
 
 
 def _add_slab(
-    sums: dict[str, np.ndarray], *, thorax: Thorax, disease: Disease, x: np.ndarray, y: np.ndarray, z: np.ndarray
+    sums: dict[str, np.ndarray],
+    *,
+    thorax: Thorax,
+    disease: Disease,
+    arms: Literal["down", "raised"],
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
 ) -> None:
-    body = _body(thorax, x=x, y=y, z=z)
+    body = _body(thorax, arms=arms, x=x, y=y, z=z)
     if body is None:
         return
     sums["body"] += body
+    if disease.hernia > 0:
+        center = (6.0, 0.25 * thorax.depth, thorax.dome[1] + 0.4 * disease.hernia)
+        sac = np.full(body.shape, -9.0, np.float32)
+        hernia = _ramp(_near_line(sac, start=center, end=center, radius=disease.hernia, x=x, y=y, z=z))
+        sums["hernia"] += hernia
+        # A bubble of air over the fluid in the sac.
+        sums["gas"] += 0.8 * hernia * (z > center[2] + 0.35 * disease.hernia) * _ramp(sac - 4)
     heart = _heart(thorax, disease=disease, x=x, y=y, z=z)
     solid = _mediastinum(thorax, disease=disease, x=x, y=y, z=z)
+    if disease.hernia > 0:
+        solid = np.maximum(solid, hernia)
     if heart is not None:
         beat = _ramp(heart)
         sums["heart"] += beat
@@ -127,25 +147,32 @@ def _columns_of(side: float, *, x: np.ndarray) -> slice | None:
     return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) > 1 else None
 
 
-def _body(thorax: Thorax, *, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray | None:
+def _body(
+    thorax: Thorax, *, arms: Literal["down", "raised"], x: np.ndarray, y: np.ndarray, z: np.ndarray
+) -> np.ndarray | None:
     """Share of a slab's pixels within the body: trunk, shoulders, neck and upper arms."""
     w, d, t = thorax.width, thorax.depth, thorax.trunk
-    radius = (np.abs(x / w) ** 2.4 + np.abs(y / d) ** 2.4) ** np.float32(1 / 2.4)
+    radius = (np.abs(x / w) ** 2.8 + np.abs(y / d) ** 2.8) ** np.float32(1 / 2.8)
     trunk = (1 - radius) * d
-    shoulder = 1 - np.sqrt((x / (w + SHOULDER_MM)) ** 4 + ((y - 0.1 * d) / (0.62 * d)) ** 2)
+    shoulder = 1 - np.sqrt((x / (w + SHOULDER_MM - 16)) ** 4 + ((y - 0.1 * d) / (0.62 * d)) ** 2)
     shoulder = shoulder * 60
     neck = 61 - np.hypot(x, (y - 8) * 1.05)
     if max(trunk.max(), shoulder.max(), neck.max()) < -4:
         return None
-    slope = t * 0.385 - np.clip(np.abs(x) - 58, 0, None) * 0.38
-    slope -= np.clip(np.abs(x) - w, 0, None) ** 2 * 0.012
+    outer = np.abs(x) - 60
+    slope = t * 0.392 - 0.19 * (outer + np.sqrt(outer * outer + 1600)) - np.clip(np.abs(x) - w, 0, None) ** 2 * 0.008
     top = slope - z
     torso = np.minimum(trunk, top + 12)
-    # Armpits: the shoulders end below in a rounded arch.
-    arch = z - (0.185 * t + np.clip(w + 12 - np.abs(x), 0, 60) * 0.9)
-    wings = np.minimum(np.minimum(shoulder, top), arch)
-    arm = np.minimum(44 - np.hypot(np.abs(x) - (w + 58), y - 0.1 * d), 0.26 * t - z)
-    return _ramp(np.maximum(np.maximum(torso, wings), np.maximum(np.broadcast_to(neck, torso.shape), arm)))
+    whole = np.maximum(torso, np.broadcast_to(neck, torso.shape))
+    if arms == "raised":
+        wings = np.minimum(np.minimum(shoulder, top), 0.2 * (z - 0.30 * t))
+        return _ramp(np.maximum(whole, wings))
+    wings = np.minimum(np.minimum(shoulder, top), z - 0.235 * t)
+    whole = np.maximum(whole, wings).astype(np.float32)
+    for side in (RIGHT, LEFT):
+        start, end = (side * (w + 18), 0.1 * d, 0.235 * t), (side * (w + 120), 0.1 * d, -0.16 * t)
+        whole = _near_line(whole, start=start, end=end, radius=47.0, x=x, y=y, z=z)
+    return _ramp(whole)
 
 
 def _lung(
@@ -182,7 +209,7 @@ def _lung(
         shares |= {"f": wet, "l": shares["l"] - wet}
     if disease.air[number] > 0:
         higher = np.clip((z - 0.03 * thorax.trunk) / (0.25 * thorax.trunk), 0, 1)
-        off = np.float32(disease.air[number]) * (0.35 + 0.65 * higher) * np.clip((u + 0.45) / 0.5, 0, 1)
+        off = np.float32(disease.air[number]) * (0.06 + 0.94 * higher) * np.clip((u + 0.2) / 0.6, 0, 1)
         came_off = _ramp(wall - off)
         # The visceral pleura is a thin sheet of tissue between lung and air.
         sheet = 1 - 0.8 * np.clip(1 - np.abs(wall - off) / 1.3, 0, 1) * (off > 1)
@@ -207,22 +234,22 @@ def _fluid_depth(
 
 def _heart(thorax: Thorax, *, disease: Disease, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray | None:
     """Signed depth (mm) in the heart: left ventricle, right heart and outflow."""
-    size = np.float32(thorax.heart * disease.heart)
+    grown = disease.heart - 1
     shift, t, d = thorax.heart_x, thorax.trunk, thorax.depth
     parts = (
         # center x, y, z; half axes along the long axis, across it, front to back; tilt
         (30 + shift, -0.30 * d, 0.028 * t, 62.0, 40.0, 47.0, -0.62),
-        (-3 + shift, -0.27 * d, 0.045 * t, 38.0, 50.0, 46.0, 0.15),
+        (-2 + shift, -0.27 * d, 0.042 * t, 35.0, 54.0, 46.0, 0.12),
         (18 + shift, -0.34 * d, 0.095 * t, 30.0, 36.0, 36.0, 0.3),
     )
-    grown = disease.heart - 1
     depth: np.ndarray | None = None
-    for cx, cy, cz, long, short, deep, tilt in parts:
+    for (cx, cy, cz, long, short, deep, tilt), share in zip(parts, (1.0, 0.75, 0.35), strict=True):
+        size = np.float32(thorax.heart * (1 + share * grown))
         ahead = ((y - cy) / (deep * size)) ** 2
         if float(ahead.min()) > 1.1:
             continue
         cosine, sine = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
-        dx, dz = x - np.float32(cx + 16 * grown), z - np.float32(cz + 8 * grown)
+        dx, dz = x - np.float32(cx + 14 * grown), z - np.float32(cz - 4 * grown)
         p, q = (cosine * dx + sine * dz) / (long * size), (cosine * dz - sine * dx) / (short * size)
         one = (1 - np.sqrt(p * p + q * q + ahead)) * (short * size)
         depth = one if depth is None else _blend(depth, one)
@@ -250,9 +277,11 @@ def vessels(thorax: Thorax) -> tuple[tuple[tuple[float, float, float], tuple[flo
         ((0.125 * w, 0.26 * d, 0.192 * t), (0.12 * w, 0.42 * d, 0.10 * t), r),
         ((0.12 * w, 0.42 * d, 0.10 * t), (0.04 * w, 0.46 * d, -0.10 * t), r - 1.5),
         ((0.10 * w, -0.2 * d, 0.13 * t), (0.15 * w, 0.02 * d, 0.155 * t), 14.0),
-        ((0.15 * w, 0.02 * d, 0.155 * t), (0.25 * w, 0.14 * d, 0.135 * t), 9.0),
+        ((0.15 * w, 0.02 * d, 0.155 * t), (0.29 * w, 0.14 * d, 0.142 * t), 9.5),
+        ((0.29 * w, 0.14 * d, 0.142 * t), (0.315 * w, 0.2 * d, 0.085 * t), 7.0),
         ((0.05 * w, -0.08 * d, 0.14 * t), (-0.17 * w, 0.0, 0.135 * t), 10.0),
-        ((-0.17 * w, 0.0, 0.135 * t), (-0.245 * w, 0.08 * d, 0.105 * t), 8.0),
+        ((-0.17 * w, 0.0, 0.135 * t), (-0.27 * w, 0.08 * d, 0.118 * t), 9.0),
+        ((-0.27 * w, 0.08 * d, 0.118 * t), (-0.315 * w, 0.14 * d, 0.062 * t), 7.0),
         ((-26, -0.25 * d, 0.29 * t), (-38, -0.2 * d, 0.33 * t), 9.0),
         ((24, -0.2 * d, 0.23 * t), (38, -0.1 * d, 0.33 * t), 8.0),
     )
@@ -263,18 +292,17 @@ def _mediastinum(
 ) -> np.ndarray:
     """Share of a slab that is mediastinum or spine."""
     d, t = thorax.depth, thorax.trunk
-    plate = np.where(y < 0.75 * d, 15.0 - np.abs(x), -10.0)
-    spine = 25 - np.hypot(x, (y - 0.58 * d) * 0.8)
+    waist = 11 + 11 * np.exp(-(((y + 0.05 * d) / (0.4 * d)) ** 2))
+    plate = np.where(y < 0.75 * d, waist - np.abs(x), -10.0)
+    spine = 0.6 * (19 - np.hypot(x, (y - 0.62 * d) * 0.7))
     flat = np.maximum(plate, spine).astype(np.float32)
-    thymus = np.minimum(22.0 + disease.wide - np.abs(x), 0.30 * d - np.abs(y + 0.05 * d))
-    upper = np.minimum(thymus, z - 0.20 * t).astype(np.float32)
-    depth = np.maximum(flat, upper)
+    # The upper mediastinum widens toward the neck and toward the great vessels.
+    bulge = 25.0 + disease.wide + 5 * np.cos((z - 0.16 * t) * (6.3 / (0.2 * t)))
+    thymus = np.minimum(bulge - np.abs(x), 0.36 * d - np.abs(y + 0.05 * d))
+    depth = np.maximum(flat, np.minimum(thymus, 0.5 * (z - 0.13 * t))).astype(np.float32)
     for start, end, radius in vessels(thorax):
         depth = _near_line(depth, start=start, end=end, radius=radius, x=x, y=y, z=z)
-    if disease.hernia > 0:
-        center = (6.0, 0.25 * d, thorax.dome[1] + 0.4 * disease.hernia)
-        depth = _near_line(depth, start=center, end=center, radius=disease.hernia, x=x, y=y, z=z)
-    return _ramp(depth)
+    return _ramp(depth + 1, edge=9)
 
 
 def _near_line(
@@ -309,7 +337,7 @@ def airways(thorax: Thorax) -> tuple[tuple[tuple[float, float, float], tuple[flo
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     carina = (2.0, 0.12 * d, 0.172 * t)
     return (
-        ((0.0, -0.12 * d, 0.40 * t), carina, 8.5),
+        ((0.0, -0.12 * d, 0.40 * t), carina, 9.5),
         (carina, (-0.17 * w, 0.16 * d, 0.135 * t), 6.5),
         (carina, (0.2 * w, 0.18 * d, 0.130 * t), 6.0),
         ((-0.17 * w, 0.16 * d, 0.135 * t), (-0.24 * w, 0.22 * d, 0.095 * t), 4.5),
@@ -329,10 +357,10 @@ def _abdominal_gas(
 ) -> None:
     """The stomach's bubble under the left diaphragm, and free gas under the right."""
     w, d = thorax.width, thorax.depth
-    size = 17 + 17 * thorax.chance[20]
-    top = thorax.dome[1] + disease.raised[1] - 7
+    size = 9 + 18 * thorax.chance[20]
+    top = thorax.dome[1] + disease.raised[1] - 22 * disease.flat - 7
     cx, cy = (0.30 + 0.2 * thorax.chance[21]) * w, 0.05 * d
-    ahead = ((y - cy) / 38) ** 2
+    ahead = ((y - cy) / 26) ** 2
     if float(ahead.min()) < 1:
         radius = np.sqrt(((x - cx) / (1.6 * size)) ** 2 + ((z - (top - size)) / size) ** 2 + ahead)
         bubble = (1 - radius) * size

@@ -106,8 +106,8 @@ def paint_spine(
         side = bent * np.sin(np.pi * np.clip((number + 1) / 15, 0, 1))
         wide = np.interp(number, [-3, 1, 12, 16], [11, 13, 18, 22])
         _, y, z = vertebra_center(thorax, number=number)
-        half = 0.39 * gap * (1 - 0.6 * lost.get(number, 0.0))
-        center = np.array([side, y, z - (0.39 * gap - half)])
+        half = np.interp(number, [1, 12, 16], [0.39, 0.42, 0.5]) * gap * (1 - 0.6 * lost.get(number, 0.0))
+        center = np.array([side, y, z - (0.39 * gap - half) * (number in lost)])
         rods += _block(center, wide=wide, half=half, deep=0.85 * wide, beam=beam, amount=9.5 * old, layer=number % 2)
         for hand in (RIGHT, LEFT):
             if spurs > 0 and number > 4:
@@ -152,7 +152,7 @@ def clavicle_line(thorax: Thorax, *, side: float, raised: float = 0.0) -> np.nda
     tilt = 4 * (thorax.chance[30] - 0.5) * side
     return smooth_line([
         (side * 14, -0.80 * d, 0.258 * t + tilt), (side * 0.30 * w, -0.86 * d, 0.278 * t + raised * 0.5),
-        (side * 0.62 * w, -0.45 * d, 0.305 * t + raised), (side * (0.97 * w + 8), -0.02 * d, 0.306 * t + raised),
+        (side * 0.62 * w, -0.45 * d, 0.305 * t + raised), (side * (0.93 * w + 2), -0.02 * d, 0.304 * t + raised),
     ])  # fmt: skip
 
 
@@ -165,6 +165,7 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     shells: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     flats: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
+    rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     out = {"PA": 0.14 * w, "AP": 0.0, "lateral": 0.05 * w}[beam.view]
     raised = {"PA": -6.0, "AP": 8.0, "lateral": 10.0}[beam.view]
     for number, side in enumerate((RIGHT, LEFT)):
@@ -175,12 +176,12 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
         if side in broken:
             line, amount, thick = _break(line, amount, thick, reached=reached, place=0.55)
         shells.append((line, thick, amount, number))
-        joint = np.array([side * (w + SHOULDER_MM - 36), 0.1 * d, 0.262 * t + raised])
+        joint = np.array([side * (w + SHOULDER_MM - 66), 0.1 * d, 0.255 * t + 0.5 * raised])
         head = joint + np.array([side * 22.0, -4.0, 2.0])
-        shaft = head + np.array([side * 24.0, 0.0, -150.0])
+        shaft = head + np.array([side * 62.0, 0.0, -200.0])
         arm, _ = along(np.stack([head + [side * 6, 0, -12], shaft]), step_mm=_STEP_MM)
         if beam.view != "lateral":
-            flats.append((head[None], np.array([21.0]), np.array([7.0]), 0))
+            rounds.append((head[None], np.array([22.0]), np.array([9.0]), number))
             shells.append((arm, np.array(11.0), np.array(6.0), number))
         shells += _blade(thorax, side=side, out=out, joint=joint, layer=2 + number)
         flats += _blade_plate(thorax, side=side, out=out, joint=joint)
@@ -191,6 +192,8 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
     else:
         flats.append((line, np.array(15.0), np.array(1.1), 0))
     total = paint_chain(_chain(beam, shells), rows=beam.rows, columns=beam.columns, profile="shell")
+    if rounds:
+        total += paint_chain(_chain(beam, rounds), rows=beam.rows, columns=beam.columns, profile="solid")
     return total + paint_chain(_chain(beam, flats), rows=beam.rows, columns=beam.columns, profile="flat")
 
 

@@ -159,7 +159,7 @@ def _net(thorax: Thorax, *, beam: Beam, lung: np.ndarray, level: tuple[float, fl
         return np.zeros((beam.rows, beam.columns), np.float32)
     common = {"rows": beam.rows, "columns": beam.columns, "pixel_mm": beam.pixel_mm}
     mesh = np.zeros((beam.rows, beam.columns), np.float32)
-    for k, size in enumerate((6.5, 10.0)):
+    for k, size in enumerate((8.0, 13.0)):
         field = clouds(**common, seed=thorax.shape % 4099 + 57 * k, size_mm=size)
         mesh += np.clip(1 - np.abs(field - 0.5) * 9, 0, 1)
     column, row, _ = beam.project(np.array([[0.0, 0.0, thorax.dome[0]], [0.0, 0.0, thorax.apex]]))

@@ -68,7 +68,7 @@ class Thorax:
         """Width of the lungs at a height, relative to the widest."""
         up = np.clip((z - self.middle) / (self.apex - self.middle), 0, 1)
         down = np.clip((self.middle - z) / (0.2 * self.trunk), 0, 1)
-        return np.sqrt(np.maximum(1 - up**2.6, 1e-4)) * (1 - 0.07 * down**2)
+        return np.sqrt(np.maximum(1 - up**3.1, 1e-4)) * (1 - 0.07 * down**2)
 
     def lung_middle(self, z: np.ndarray) -> np.ndarray:
         """Distance of a lung's middle from the midline at a height."""
@@ -78,10 +78,12 @@ class Thorax:
     def dome_height(self, x: np.ndarray, y: np.ndarray, *, side: float) -> np.ndarray:
         """Height of the diaphragm over a place, for the right (-1) or left (1) side."""
         top = self.dome[0] if side < 0 else self.dome[1]
-        across = (side * x - 0.40 * self.width) / (0.46 * self.width)
+        across = (side * x - 0.36 * self.width) / (0.50 * self.width)
+        # Toward the midline the diaphragm is flat: there it carries the heart.
+        across = np.where(across < 0, 0.72 * across, across)
         along = (y + 0.12 * self.depth) / (0.92 * self.depth)
         away = across**2 + along**2
-        return top - self.sulcus * away**1.35
+        return top - self.sulcus * away**1.6
 
     def in_lung(self, points: np.ndarray, *, side: float) -> np.ndarray:
         """Signed depth (about, mm) of points (..., 3) in the lung of a side."""
