@@ -55,6 +55,19 @@ class RenderedImage:
     boxes: tuple[LesionBox, ...] = ()
 
 
-Rendered = RenderedVolume | RenderedImage
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RenderedField:
+    """What a microscope shows of a slide: a picture without a DICOM file.
+
+    Args:
+        pixels: uint8, ``(row, column, 3)``.
+        pixel_um: Size of a pixel (micrometers).
+    """
+
+    pixels: np.ndarray
+    pixel_um: float
+
+
+Rendered = RenderedVolume | RenderedImage | RenderedField
 Render = Callable[[PatientFacts, Exam], Rendered | None]
 """Draws an exam; ``None`` if it has no pixels."""

@@ -1,4 +1,4 @@
-"""Chooses what draws an exam: CT and MR phantoms, radiographs by projection; slides have no DICOM here."""
+"""Chooses what draws an exam: phantoms for CT and MR, projections for radiographs, tissue for slides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 
 from osler.errors import RequestError
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.rendered import LesionBox, Render, Rendered, RenderedImage, RenderedVolume
+from osler.synth.rendered import LesionBox, Render, Rendered, RenderedField, RenderedImage, RenderedVolume
 
 _LEAST, _MOST = 64, 1024
 
@@ -31,12 +31,12 @@ def renderer(*, matrix: int) -> Render:
     return partial(_render, matrix=matrix)
 
 
-def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered | None:
+def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered:
     if exam.modality in ("CT", "MR"):
         return _volume(patient, exam, matrix=matrix)
     if exam.modality == "DX":
         return _radiograph(patient, exam, matrix=matrix)
-    return None
+    return _field(patient, exam, side=matrix)
 
 
 def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume:
@@ -75,3 +75,14 @@ def _radiograph(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedIm
             LesionBox(finding=shown.fact.key, lesion=shown.fact.lesion, box=shown.box) for shown in image.lesions
         ),
     )
+
+
+def _field(patient: PatientFacts, exam: Exam, *, side: int) -> RenderedField:
+    """A field of the slide around the middle of its tumor, or of the tissue."""
+    from osler.synth.histology import render_tile, slide_spec
+
+    spec = slide_spec(patient, exam=exam)
+    middle = spec.tumors[0].center_mm if spec.tumors else (spec.width_mm / 2, spec.height_mm / 2)
+    column, row = (round(place / spec.pixel_mm) - side // 2 for place in middle)
+    tile = render_tile(spec, column=column, row=row, width=side, height=side)
+    return RenderedField(pixels=tile.pixels, pixel_um=spec.pixel_mm * 1000)
