@@ -56,7 +56,7 @@ def test_chronic_conditions_begin_before_the_first_exam_and_after_childhood(tabl
     chronic = np.array([entry.key not in found for entry in ontology.conditions])[c.condition]
     assert (c.onset[chronic] <= -30).all()
     before = c.onset < 0
-    assert (-c.onset[before] <= (p.age[c.patient[before]] - 15) * 366).all()
+    assert (-c.onset[before] <= (p.age[c.patient[before]] - 15) * 366 + 30).all()
     only_found = np.array([entry.percent == (0.0,) * 4 for entry in ontology.conditions])[c.condition]
     assert (c.onset[only_found] >= 0).all()
     assert only_found.sum() > 100
