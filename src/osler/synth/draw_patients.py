@@ -112,8 +112,8 @@ def draw_bodies(people: People) -> dict[str, np.ndarray]:
     return {
         "height_cm": np.round(height, 0),
         "weight_kg": np.round(bmi * (height / 100) ** 2, 0),
-        "half_width_mm": np.round(0.94 * height + 3.2 * (bmi - 22) + 4 * normal(bits, part=2), 0),
-        "half_depth_mm": np.round(0.60 * height + 3.4 * (bmi - 22) + 3 * normal(bits, part=3), 0),
+        "half_width_mm": np.maximum(128, np.round(0.94 * height + 3.2 * (bmi - 22) + 4 * normal(bits, part=2), 0)),
+        "half_depth_mm": np.maximum(82, np.round(0.60 * height + 3.4 * (bmi - 22) + 3 * normal(bits, part=3), 0)),
         "trunk_mm": np.round(3.65 * height, 0),
         "head_mm": np.round(head, 1),
         "knee_mm": np.round(np.where(male, 84.0, 74.5) + 3.5 * normal(more, part=3), 1),
