@@ -1,0 +1,6 @@
+"""An independent reader of reports: text into facts, and how well two sets of facts agree."""
+
+from osler.synth.read_back.read_facts import ReadFact, ReadFacts
+from osler.synth.read_back.reader import read_report
+
+__all__ = ["ReadFact", "ReadFacts", "read_report"]

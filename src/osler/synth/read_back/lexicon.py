@@ -1,0 +1,247 @@
+"""The reader's words: phrases of findings, sites and cues, found by longest match.
+
+The phrases stand in the TOML files beside this one. A finding's or site's own name in
+the ontology counts as a phrase too, and so do its spelling variants: plural and singular,
+British and American, with and without hyphen, one wrong letter in a long word.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import product
+from typing import Any
+
+from osler.synth.ontology import load_ontology
+
+_TOKEN = re.compile(
+    r"(?P<number>\d+(?:[.,]\d+)?)|(?P<word>[^\W\d_]+(?:'[^\W\d_]+|\d{1,2}(?![\d.,]))?)|(?P<mark>[^\w\s]|_)"
+)
+_NUMBER_WORDS = {
+    word: str(value)
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty".split()
+    )
+}
+_SPELLINGS = (("oedema", "edema"), ("haem", "hem"), ("aemia", "emia"), ("tumour", "tumor"), ("fibre", "fiber"),
+              ("oesoph", "esoph"), ("centre", "center"), ("calibre", "caliber"), ("grey", "gray"), ("ischaem", "ischem"),
+              ("leucoaraiosis", "leukoaraiosis"), ("lyse", "lyze"), ("caecum", "cecum"), ("orrhoea", "orrhea"),
+              ("millimetre", "millimeter"), ("centimetre", "centimeter"), ("ischiaem", "ischem"), ("diarrhoea", "diarrhea"))  # fmt: skip
+_PLURALS = {
+    "metastases": "metastasis", "foci": "focus", "calculi": "calculus", "thrombi": "thrombus", "emboli": "embolus",
+    "diverticula": "diverticulum", "bullae": "bulla", "hila": "hilum", "ova": "ovum", "vertebrae": "vertebra",
+    "menisci": "meniscus", "adenomata": "adenoma", "haematomata": "hematoma", "bronchi": "bronchus", "pleurae": "pleura",
+    "stenoses": "stenosis", "diagnoses": "diagnosis", "cysts": "cyst", "atelectases": "atelectasis", "axillae": "axilla",
+    "bronchiectases": "bronchiectasis", "thromboses": "thrombosis", "abscesses": "abscess", "masses": "mass",
+    "varices": "varix", "lymphomata": "lymphoma", "infiltrates": "infiltrate", "plaques": "plaque", "bases": "base",
+    "apices": "apex", "indices": "index", "foramina": "foramen", "lenses": "lens", "sinuses": "sinus", "necroses": "necrosis",
+}  # fmt: skip
+_KEEP_S = ("ss", "us", "is", "as", "os", "ous", "'s")
+_FUZZY_FROM = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word, number or mark of a sentence, in its normal form."""
+
+    form: str
+    start: int
+    end: int
+    number: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A phrase that was found.
+
+    Args:
+        kind: ``"finding"``, ``"site"``, or the name of a group of cues.
+        value: What it stands for.
+        first: Place of its first token. past: One past its last.
+    """
+
+    kind: str
+    value: Any
+    first: int
+    past: int
+
+
+@dataclass(slots=True)
+class _Node:
+    children: dict[str, _Node] = field(default_factory=dict)
+    meanings: list[tuple[str, Any]] = field(default_factory=list)
+
+
+def tokenize(text: str) -> list[Token]:
+    """Splits a sentence into tokens; hyphens between words are dropped, so ``12-mm`` is ``12 mm``."""
+    tokens = []
+    for match in _TOKEN.finditer(text):
+        raw = match[0]
+        if match.lastgroup == "mark":
+            if raw == "-" and _is_hyphen(text, place=match.start()):
+                continue
+            tokens.append(Token(raw, match.start(), match.end(), False))
+        elif match.lastgroup == "number":
+            tokens.append(Token(raw.replace(",", "."), match.start(), match.end(), True))
+        else:
+            form = _normal(raw)
+            tokens.append(Token(form, match.start(), match.end(), form.isdigit()))
+    return tokens
+
+
+def find_items(tokens: list[Token]) -> list[Item]:
+    """Finds the longest phrases, left to right, without overlap."""
+    root = _lexicon().root
+    items: list[Item] = []
+    place, count = 0, len(tokens)
+    while place < count:
+        node, best, past = root, None, place
+        for ahead in range(place, count):
+            node = node.children.get(tokens[ahead].form)
+            if node is None:
+                break
+            if node.meanings:
+                best, past = node.meanings, ahead + 1
+        if best:
+            items.extend(Item(kind, value, place, past) for kind, value in best)
+            place = past
+        else:
+            place += 1
+    return items
+
+
+def _is_hyphen(text: str, *, place: int) -> bool:
+    return 0 < place < len(text) - 1 and text[place - 1].isalnum() and text[place + 1].isalnum()
+
+
+@lru_cache(maxsize=65536)
+def _normal(word: str) -> str:
+    """The form under which a word stands in the lexicon; a word with one wrong letter is put right."""
+    form = _base_form(word)
+    lexicon = _lexicon()
+    if form in lexicon.words or len(form) < _FUZZY_FROM:
+        return form
+    candidates = {right for key in _deletions(form) for right in lexicon.nearly.get(key, ())}
+    close = [right for right in candidates if _one_edit(form, right)]
+    return close[0] if len(close) == 1 else form
+
+
+@lru_cache(maxsize=65536)
+def _base_form(word: str) -> str:
+    if word in _NUMBER_WORDS:
+        return _NUMBER_WORDS[word]
+    for british, american in _SPELLINGS:
+        if british in word:
+            word = word.replace(british, american)
+    if word in _PLURALS:
+        return _PLURALS[word]
+    if word.endswith("'s"):
+        word = word[:-2]
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    if len(word) > 3 and word[-1] == "s" and not word.endswith(_KEEP_S):
+        return word[:-1]
+    return word
+
+
+def _deletions(word: str) -> Iterator[str]:
+    yield word
+    for place in range(len(word)):
+        yield word[:place] + word[place + 1 :]
+
+
+def _one_edit(a: str, b: str) -> bool:
+    """Whether one letter changed, added, lost or swapped with its neighbor makes ``a`` to ``b``."""
+    if len(a) > len(b):
+        a, b = b, a
+    if len(b) - len(a) > 1:
+        return False
+    same = 0
+    while same < len(a) and a[same] == b[same]:
+        same += 1
+    if len(a) < len(b):
+        return a[same:] == b[same + 1 :]
+    swapped = a[:same] + a[same + 1 : same + 2] + a[same : same + 1] + a[same + 2 :]
+    return a[same + 1 :] == b[same + 1 :] or swapped == b
+
+
+@dataclass(frozen=True, slots=True)
+class _Lexicon:
+    root: _Node
+    words: frozenset[str]
+    nearly: dict[str, tuple[str, ...]]
+
+
+@cache
+def _lexicon() -> _Lexicon:
+    root = _Node()
+    words: set[str] = set()
+    meanings: dict[tuple[str, ...], dict[str, list[Any]]] = {}
+    for kind, value, phrase in _phrases():
+        forms = tuple(_forms(phrase))
+        words.update(forms)
+        values = meanings.setdefault(forms, {}).setdefault(kind, [])
+        if value not in values:
+            values.append(value)
+    for forms, kinds in meanings.items():
+        node = root
+        for form in forms:
+            node = node.children.setdefault(form, _Node())
+        node.meanings = [
+            (kind, tuple(values) if kind in ("finding", "site", "denial") else values[0]) for kind, values in kinds.items()
+        ]
+    nearly: dict[str, list[str]] = {}
+    for word in words:
+        if len(word) >= _FUZZY_FROM and word.isalpha():
+            for key in _deletions(word):
+                nearly.setdefault(key, []).append(word)
+    return _Lexicon(root, frozenset(words), {key: tuple(values) for key, values in nearly.items()})
+
+
+def _phrases() -> Iterator[tuple[str, Any, str]]:
+    ontology = load_ontology()
+    said = _table("findings.toml")
+    for finding in ontology.findings:
+        entry = said.get(finding.key, {})
+        for phrase in (finding.name, finding.key.replace("-", " "), *entry.get("say", ())):
+            yield from (("finding", finding.key, plain) for plain in expand(phrase))
+        for phrase in entry.get("denied", ()):
+            yield from (("denial", finding.key, plain) for plain in expand(phrase))
+    places = _table("sites.toml")
+    for site in ontology.sites:
+        base = _without_side(site.key)
+        names = (site.key.replace("-", " "), base.replace("-", " "))
+        for phrase in (*names, *places.get(base, ()), *places.get(site.key, ())):
+            yield from (("site", site.key, plain) for plain in expand(phrase))
+    for kind, values in _table("cues.toml").items():
+        for value, phrases in values.items():
+            for phrase in phrases:
+                yield from ((kind, value, plain) for plain in expand(phrase))
+
+
+def expand(phrase: str) -> list[str]:
+    """Writes out the alternatives of a phrase: ``(is|are) seen`` is ``is seen`` and ``are seen``."""
+    parts = [part.split("|") for part in re.split(r"[()]", phrase)]
+    return [" ".join("".join(choice).split()) for choice in product(*parts)]
+
+
+def _without_side(key: str) -> str:
+    return key.removeprefix("right-").removeprefix("left-")
+
+
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads(files("osler.synth.read_back").joinpath(name).read_text("utf-8"))
+
+
+def _forms(phrase: str) -> Iterable[str]:
+    for match in _TOKEN.finditer(phrase.lower()):
+        if match.lastgroup == "mark":
+            if not (match[0] == "-" and _is_hyphen(phrase, place=match.start())):
+                yield match[0]
+        else:
+            yield match[0] if match.lastgroup == "number" else _base_form(match[0])
