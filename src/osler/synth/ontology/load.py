@@ -108,6 +108,7 @@ def _finding(key: str, row: dict[str, Any], *, every_site: tuple[Site, ...]) -> 
         severities=tuple(row["severities"]) if "severities" in row else None,
         courses=row.get("courses", {"stable": 1.0}),
         doubling_days=row.get("doubling_days", 400.0),
+        resolves_days=row.get("resolves_days", 30.0),
         lesions=row.get("lesions", 1),
         uncertain=row.get("uncertain", 0.1),
         raised_by=row.get("raised_by", {}),

@@ -15,7 +15,9 @@ from osler.synth.facts import Modality, Region, Sex
 
 Course = Literal["stable", "progressive", "treated", "acute"]
 Laterality = Literal["site", "paired", "exam", "none"]
-Activity = Literal["inflammation", "malignancy", "liver", "cholestasis", "kidney", "heart", "clot", "bleeding", "pancreas"]
+Activity = Literal[
+    "inflammation", "malignancy", "liver", "cholestasis", "kidney", "heart", "clot", "bleeding", "pancreas"
+]
 
 AGE_BANDS: tuple[int, ...] = (40, 60, 75)
 """Lower ends (years) of the second, third and fourth age band."""
@@ -63,6 +65,7 @@ class Finding:
         severities: Weights of mild, moderate, severe, if graded.
         courses: Weights of its courses over time.
         doubling_days: Median volume doubling time of the progressive course.
+        resolves_days: Median days until an acute one is gone.
         lesions: Most lesions of one patient.
         uncertain: Share that is probable or possible instead of present.
         raised_by: Condition -> factor on the odds.
@@ -86,6 +89,7 @@ class Finding:
     severities: tuple[float, float, float] | None
     courses: dict[Course, float]
     doubling_days: float
+    resolves_days: float
     lesions: int
     uncertain: float
     raised_by: dict[str, float]
