@@ -12,6 +12,8 @@ from osler.synth.ontology import Finding, load_ontology
 from osler.synth.read_back.clauses import Mention
 from osler.synth.read_back.read_facts import ReadFact
 
+_MOST_ALIKE = 50
+"""Lesions of one kind that a report is believed to list; more are a text that repeats itself."""
 _REFERS = frozenset(
     "it this these they that which both all lesion size measure measuring previously unchanged stable now largest compared "
     "interval greatest maximum diameter dimension extent again since formerly larger smaller increased decreased new".split()
@@ -67,7 +69,8 @@ class Book:
         read = _fact(replace(mention, keys=(fact.key,)), key=fact.key, setting=self.setting, text=text)
         conflict = not _compatible(fact, read)
         if mention.another or (conflict and read.site and read.site != fact.site):
-            self._append(read, section=section)
+            if sum(other.key == fact.key for other in self.facts) < _MOST_ALIKE:
+                self._append(read, section=section)
         elif not conflict:
             self.facts[self._last] = _merged(fact, read, stated=mention.certainty is not None)
 
@@ -75,6 +78,8 @@ class Book:
         key = _key_of(mention, setting=self.setting)
         read = _fact(mention, key=key, setting=self.setting, text=text)
         same = [i for i, fact in enumerate(self.facts) if fact.key == key]
+        if len(same) >= _MOST_ALIKE:
+            return
         if read.certainty == "absent":
             if not same:
                 self._append(read, section=section)

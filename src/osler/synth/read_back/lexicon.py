@@ -19,7 +19,7 @@ from typing import Any
 from osler.synth.ontology import load_ontology
 
 _TOKEN = re.compile(
-    r"(?P<number>\d+(?:[.,]\d+)?)|(?P<word>[^\W\d_]+(?:'[^\W\d_]+|\d{1,2}(?![\d.,]))?)|(?P<mark>[^\w\s]|_)"
+    r"(?P<number>(?<!\d)[0-9]{1,6}(?:[.,][0-9]{1,6})?(?!\d))|(?P<word>[^\W\d_]+(?:'[^\W\d_]+|[0-9]{1,2}(?![\d.,]))?)|(?P<mark>[^\w\s]|_)"
 )
 _NUMBER_WORDS = {
     word: str(value)
@@ -90,7 +90,7 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(Token(raw.replace(",", "."), match.start(), match.end(), True))
         else:
             form = _normal(raw)
-            tokens.append(Token(form, match.start(), match.end(), form.isdigit()))
+            tokens.append(Token(form, match.start(), match.end(), form.isascii() and form.isdecimal()))
     return tokens
 
 

@@ -8,7 +8,7 @@ reports say what is true of their patients, and the same reader scores what a mo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from osler.synth.facts import Side
 from osler.synth.read_back.book import Book, Setting, region_groups
@@ -49,10 +49,22 @@ def read_report(text: str) -> ReadFacts:
     for section, part in parts:
         if is_read(section):
             for sentence in sentences(section, text=part):
-                book.add(read_sentence(sentence.text[:_LONGEST_SENTENCE]), text=sentence.text, section=section)
+                for piece in _pieces(sentence.text):
+                    book.add(read_sentence(piece), text=piece, section=section)
     return ReadFacts(
         findings=tuple(book.facts), exam_side=book.setting.side, sections=tuple(name for name, _ in parts if name)
     )
+
+
+def _pieces(sentence: str) -> Iterator[str]:
+    """Cuts what is too long for a sentence at a comma or space."""
+    start = 0
+    while len(sentence) - start > _LONGEST_SENTENCE:
+        window = sentence[start : start + _LONGEST_SENTENCE]
+        length = (max(window.rfind(","), window.rfind(";")) + 1) or (window.rfind(" ") + 1) or _LONGEST_SENTENCE
+        yield window[:length]
+        start += length
+    yield sentence[start:]
 
 
 def _setting(parts: Sequence[tuple[str, str]]) -> Setting:
