@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import get_args
 
-from osler.synth.facts import Region, Side
+from osler.synth.facts import Change, Region, Side
 from osler.synth.ontology import Finding, load_ontology
 from osler.synth.read_back.clauses import Mention
 from osler.synth.read_back.read_facts import ReadFact
 
+_THIS = re.compile(r"(?:this|that|the same|the said)\b")
 _MOST_ALIKE = 50
 """Lesions of one kind that a report is believed to list; more are a text that repeats itself."""
 _REFERS = frozenset(
@@ -41,10 +43,14 @@ class Book:
     setting: Setting
     facts: list[ReadFact] = field(default_factory=list)
     _sections: list[str] = field(default_factory=list)
+    _sentences: list[int] = field(default_factory=list)
+    _taken: set[tuple[str, int]] = field(default_factory=set)
+    _sentence: int = 0
     _last: int | None = None
 
     def add(self, mentions: Sequence[Mention], *, text: str, section: str) -> None:
         """Takes in the mentions of a sentence."""
+        self._sentence += 1
         named = False
         for mention in mentions:
             if mention.keys:
@@ -84,22 +90,30 @@ class Book:
             if not same:
                 self._append(read, section=section)
             return
-        open_facts = [i for i in same if _compatible(self.facts[i], read)]
+        open_facts = [i for i in same if _compatible(self.facts[i], read) and not self._is_twin(i, read, section=section)]
         if mention.another or not open_facts:
             self._append(read, section=section)
             return
-        best = max(open_facts, key=lambda i: (_agreement(self.facts[i], read), -i))
-        fact = self.facts[best]
-        twin = read.size_mm is not None and (fact.size_mm, fact.site) == (read.size_mm, read.site) and fact.site
-        if twin and self._sections[best] == section:
-            self._append(read, section=section)
-            return
-        self.facts[best] = _merged(fact, read, stated=mention.certainty is not None)
+        best = max(
+            open_facts, key=lambda i: ((section, i) not in self._taken, _agreement(self.facts[i], read), -i)
+        )
+        self.facts[best] = _merged(self.facts[best], read, stated=mention.certainty is not None)
+        self._taken.add((section, best))
         self._last = best
+
+    def _is_twin(self, place: int, read: ReadFact, *, section: str) -> bool:
+        """Whether a second lesion is listed: in one section, another sentence names the same place again."""
+        fact = self.facts[place]
+        same_place = bool(read.site) and fact.site == read.site
+        listed = self._sections[place] == section != "impression" and self._sentences[place] != self._sentence
+        measured = _known()[read.key].finding.measure is not None
+        return same_place and listed and measured and not _THIS.match(read.text)
 
     def _append(self, fact: ReadFact, *, section: str) -> None:
         self.facts.append(fact)
         self._sections.append(section)
+        self._sentences.append(self._sentence)
+        self._taken.add((section, len(self.facts) - 1))
         self._last = len(self.facts) - 1
 
 
@@ -126,8 +140,7 @@ def _fact(mention: Mention, *, key: str, setting: Setting, text: str) -> ReadFac
     change = mention.change or "first"
     if change == "first" and size and prior:
         change = "larger" if size > prior else "smaller" if size < prior else "stable"
-    if change in ("larger", "smaller") and size and prior and percent is None:
-        percent = _whole(abs(size - prior) / prior * 100)
+    percent = _percent(percent, change=change, size=size, prior=prior)
     return ReadFact(
         key=key,
         certainty="present" if mention.certainty in (None, "absent") else mention.certainty,
@@ -140,6 +153,15 @@ def _fact(mention: Mention, *, key: str, setting: Setting, text: str) -> ReadFac
         prior_size_mm=prior,
         text=text,
     )
+
+
+def _percent(percent: int | None, *, change: Change, size: int | None, prior: int | None) -> int | None:
+    """The change in percent, below zero where it shrank; worked out from the sizes where it was not said."""
+    if change not in ("larger", "smaller"):
+        return None
+    if percent is None and size and prior:
+        percent = _whole(abs(size - prior) / prior * 100)
+    return percent if percent is None or change == "larger" else -abs(percent)
 
 
 def _whole(value: float | None) -> int | None:
@@ -190,7 +212,13 @@ def _compatible(fact: ReadFact, read: ReadFact) -> bool:
 def _agreement(fact: ReadFact, read: ReadFact) -> int:
     return sum(
         value not in (None, "", "none", "first") and value == getattr(fact, name)
-        for name, value in (("side", read.side), ("site", read.site), ("size_mm", read.size_mm), ("change", read.change))
+        for name, value in (
+            ("side", read.side),
+            ("site", read.site),
+            ("size_mm", read.size_mm),
+            ("change", read.change),
+            ("certainty", read.certainty),
+        )
     )
 
 
@@ -207,10 +235,10 @@ def _merged(fact: ReadFact, read: ReadFact, *, stated: bool) -> ReadFact:
         change_percent=read.change_percent if fact.change_percent is None else fact.change_percent,
         prior_size_mm=read.prior_size_mm if fact.prior_size_mm is None else fact.prior_size_mm,
     )
-    if merged.change in ("larger", "smaller") and merged.change_percent is None and merged.size_mm and merged.prior_size_mm:
-        percent = abs(merged.size_mm - merged.prior_size_mm) / merged.prior_size_mm * 100
-        merged = replace(merged, change_percent=_whole(percent))
-    return merged
+    percent = _percent(
+        merged.change_percent, change=merged.change, size=merged.size_mm, prior=merged.prior_size_mm
+    )
+    return replace(merged, change_percent=percent)
 
 
 @cache

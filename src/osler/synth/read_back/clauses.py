@@ -21,6 +21,9 @@ _BETWEEN = frozenset({"x", "by", "*"})
 _SOFT_MARKS = frozenset({",", "/", ":", "+"})
 _PRIOR_REACH, _AFTER_REACH = 7, 5
 _WEAK_PRIOR = frozenset({"was", "were"})
+_INTERRUPTS = frozenset(", ( now to currently is a an there day week month year ago has have".split())
+_LEADING = frozenset({"site", "side", "prior", "apart", "now", "time", "change"})
+_ANSWERS = frozenset({":", "-", "(", ",", "="})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +136,13 @@ def _dimensions(tokens: list[Token], *, place: int) -> tuple[list[float], list[s
 
 
 def _clauses(parts: list[Part]) -> Iterator[list[Part]]:
+    """Parts between hard breaks; a place that stands ahead of "there is" stays with what follows."""
     clause: list[Part] = []
     for part in parts:
         if part.kind == "break":
-            if clause:
-                yield clause
+            if all(earlier.kind in _LEADING for earlier in clause):
+                continue
+            yield clause
             clause = []
         else:
             clause.append(part)
@@ -184,7 +189,7 @@ def _denied(parts: Sequence[Part], *, findings: Sequence[int]) -> list[bool]:
     for place, part in enumerate(parts):
         if part.kind != "negation":
             continue
-        if part.value == "before":
+        if part.value == "before" and not _answers(parts, place=place, findings=findings):
             for number, finding in enumerate(findings):
                 if finding > place and not _affirmed_between(parts, first=place, past=finding):
                     denied[number] = True
@@ -196,6 +201,13 @@ def _denied(parts: Sequence[Part], *, findings: Sequence[int]) -> list[bool]:
                     break
                 denied[number] = True
     return denied
+
+
+def _answers(parts: Sequence[Part], *, place: int, findings: Sequence[int]) -> bool:
+    """Whether a "no" follows the finding it is about, as in ``pleural effusion: no``."""
+    return (
+        findings[-1] < place and parts[place - 1].kind == "apart" and parts[place - 1].value in _ANSWERS
+    )
 
 
 def _affirmed_between(parts: Sequence[Part], *, first: int, past: int) -> bool:
@@ -300,6 +312,8 @@ def _sizes(
 def _is_prior(size: Part, *, sizes: Sequence[Part], cues: Sequence[Part], tokens: list[Token]) -> bool:
     """Whether a word such as "previously" stands right before a size, or behind it with no other size in reach."""
     for cue in cues:
+        if "before" not in cue.value:
+            continue
         gap = tokens[cue.past : size.first]
         if 0 <= size.first - cue.past <= _PRIOR_REACH and not _interrupted(gap, sizes=sizes, first=cue.past, past=size.first):
             weak = tokens[cue.first].form in _WEAK_PRIOR and cue.past - cue.first == 1
@@ -307,14 +321,14 @@ def _is_prior(size: Part, *, sizes: Sequence[Part], cues: Sequence[Part], tokens
                 return True
     for cue in cues:
         gap = tokens[size.past : cue.first]
-        near = 0 <= cue.first - size.past <= _AFTER_REACH
+        near = "after" in cue.value and 0 <= cue.first - size.past <= _AFTER_REACH
         if near and not _interrupted(gap, sizes=sizes, first=size.past, past=cue.first) and not _leads(cue, sizes=sizes, tokens=tokens):
             return True
     return False
 
 
 def _interrupted(gap: Sequence[Token], *, sizes: Sequence[Part], first: int, past: int) -> bool:
-    return any(token.form in (",", "(", "now", "to", "currently") for token in gap) or any(
+    return any(token.form in _INTERRUPTS for token in gap) or any(
         first <= size.first < past for size in sizes
     )
 

@@ -18,7 +18,7 @@ _NAMES = {"size_mm": "size", "change_percent": "percent", "prior_size_mm": "prio
 KINDS = ("finding", "negation", "certainty", "side", "site", "size", "severity", "change", "percent", "prior size")
 CORE = ("finding", "negation", "side", "size", "change")
 """The kinds that the aim of 99.9% is about."""
-_WEIGHTS = {"site": 4, "size_mm": 3, "side": 2, "change": 1, "prior_size_mm": 1, "severity": 1}
+_WEIGHTS = {"site": 4, "size_mm": 3, "side": 2, "change": 1, "prior_size_mm": 1, "severity": 1, "certainty": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ def _pairs(
 def _likeness(true_fact: FindingFact, read_fact: ReadFact) -> int:
     same_sign = 20 * ((true_fact.certainty == "absent") == (read_fact.certainty == "absent"))
     return same_sign + sum(
-        weight * (getattr(true_fact, name) == getattr(read_fact, name) != _UNSAID[name])
+        weight * (getattr(true_fact, name) == getattr(read_fact, name) != _UNSAID.get(name))
         for name, weight in _WEIGHTS.items()
     )
 

@@ -42,6 +42,8 @@ _PLURALS = {
     "apices": "apex", "indices": "index", "foramina": "foramen", "lenses": "lens", "sinuses": "sinus", "necroses": "necrosis",
 }  # fmt: skip
 _KEEP_S = ("ss", "us", "is", "as", "os", "ous", "'s")
+_SEVERAL = ("finding", "site", "denial", "prior")
+"""Kinds whose phrases may have several values at once."""
 _FUZZY_FROM = 7
 
 
@@ -193,7 +195,7 @@ def _lexicon() -> _Lexicon:
         for form in forms:
             node = node.children.setdefault(form, _Node())
         node.meanings = [
-            (kind, tuple(values) if kind in ("finding", "site", "denial") else values[0]) for kind, values in kinds.items()
+            (kind, tuple(values) if kind in _SEVERAL else values[0]) for kind, values in kinds.items()
         ]
     nearly: dict[str, list[str]] = {}
     for word in words:

@@ -19,7 +19,7 @@ class ReadFact:
         size_mm: Greatest diameter in mm.
         severity: Of graded findings.
         change: Against an earlier exam; ``"first"`` where nothing was said.
-        change_percent: Of the size, without sign.
+        change_percent: Of the size, below zero where it shrank.
         prior_size_mm: On the earlier exam.
         text: The sentence that named it first.
     """

@@ -32,7 +32,7 @@ _HEADING = re.compile(
     re.MULTILINE,
 )
 _READ = frozenset({"findings", "impression", ""})
-_BULLET = re.compile(r"^\s{0,20}(?:[-*•–—>+]+|\(?\d{1,2}[.)]|[a-z][.)])\s+")
+_BULLET = re.compile(r"^\s{0,20}(?:[-*•–—>+]+|\(?\d{1,2}[.)]|[a-z][.)]|\[[ x*+-]?\])\s+")
 _ABBREVIATIONS = frozenset(
     "approx vs dr no ca eg ie cf incl resp fig st max min ant post lat inf sup prof bzw ggf re li evtl sog".split()
 )
