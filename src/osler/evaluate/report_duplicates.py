@@ -58,9 +58,7 @@ def text_hashes(texts: Sequence[str]) -> np.ndarray:
     """
     blake = hashlib.blake2b
     digests = b"".join(
-        blake(
-            b" ".join(text.lower().encode("utf-8", "replace").translate(_SEPARATORS).split()), digest_size=8
-        ).digest()
+        blake(b" ".join(text.lower().encode("utf-8", "replace").translate(_SEPARATORS).split()), digest_size=8).digest()
         for text in texts
     )
     return np.frombuffer(digests, dtype="<u8")

@@ -18,14 +18,22 @@ from functools import cache
 from importlib.resources import files
 from itertools import accumulate
 
+from pydicom.datadict import keyword_dict
+
+from osler.synth.ontology import load_ontology
+from osler.synth.read_back.lexicon import base_form, lexicon_words
+
 KINDS = ("name", "address", "phone", "uid", "date", "identifier")
 _MONTHS = (
-    "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|"
-    "Dec(?:ember)?|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember"
+    "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
+    "Nov(?:ember)?|Dec(?:ember)?|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember"
 )
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
 _STREETS = r"street|avenue|boulevard|highway|parkway|crescent"
-_STREETS_CAPITAL = r"St|Rd|Road|Ave|Lane|Ln|Drive|Dr|Blvd|Court|Ct|Way|Place|Pl|Square|Sq|Terrace|Close|Hwy|Pkwy|Row|Walk"
+_STREETS_CAPITAL = (
+    r"St|Rd|Road|Ave|Lane|Ln|Drive|Dr|Blvd|Court|Ct|Way|Place|Pl|Square|Sq|Terrace|Close|Hwy|Pkwy|Row|Walk"
+)
+_NUMBERED = "mrn|medical record|accession|hospital|nhs|ssn|insurance"
 _ROLES = (
     r"patient(?:['’]s)?[ _]?name|dictated by|signed by|reported by|read by|transcribed by|reviewed by|approved by|"
     r"referring physician|referring doctor|attending|reporting radiologist|performing physician|operator|requested by"
@@ -43,7 +51,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("address", r"(?i:\bp\.?\s?o\.? box \d+)"),
     ("address", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}\b"),
     ("address", r"\b[A-Z][a-z]+,? [A-Z]{2} \d{5}(?:-\d{4})?\b"),
-    ("address", r"\b[A-Z][\w'’]+ (?:General |University |Regional |Memorial |Medical )*(?:Hospital|Clinic|Infirmary)\b"),
+    ("address", r"\b[A-Z][\w'’]+ (?:[A-Z][a-z]+ ){0,2}(?:Hospital|Clinic|Infirmary)\b"),
     ("phone", r"(?<![\w.])\+\d[\d ().-]{7,18}\d"),
     ("phone", r"(?<![\w.])\(\d{3}\) ?\d{3}[ .-]\d{4}(?!\d|\.\d)"),
     ("phone", r"(?<![\w.-])\d{3}[ .-]\d{3}[ .-]\d{4}(?![\w-]|\.\d)"),
@@ -63,7 +71,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("date", rf"(?<![\d.A-Za-z]){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[0-2]\d[0-5]\d[0-5]\d)?(?!\d|\.\d)"),
     ("date", rf"(?i:\b(?:in|since|from|dated|year|of|until)) {_YEAR}(?!\d|\.\d| ?(?:mm|ml|hu|g|mg|cm|m)\b)"),
     ("identifier", r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-]|\.\d)"),
-    ("identifier", r"(?i:\b(?:mrn|medical record|accession|hospital|nhs|ssn|insurance)\b(?: (?:number|no|id))?)[ #:.\"]*[A-Z]{0,3}\d{4,}"),
+    ("identifier", rf"(?i:\b(?:{_NUMBERED})\b(?: (?:number|no|id))?)[ #:.\"]*[A-Z]{{0,3}}\d{{4,}}"),
     ("identifier", r"[\w.+-]+@[\w-]+\.[\w.]+"),
     ("identifier", r"(?:https?://|www\.)\S+"),
     ("identifier", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"),
@@ -127,7 +135,7 @@ class IdentityScan:
         suspect = [
             Hit(kind="name", record=record, text=word)
             for word, record in self._capitalized.items()
-            if word.lower() not in known and self._lower[word.lower()] < _SEEN_OFTEN
+            if not _is_known(word.lower(), known=known) and self._lower[word.lower()] < _SEEN_OFTEN
         ]
         names = [
             Hit(kind="name", record=self._capitalized.get(word.title(), -1), text=word)
@@ -156,13 +164,28 @@ def known_words() -> frozenset[str]:
     folder = files("osler.evaluate")
     texts = (folder.joinpath(name).read_text("utf-8") for name in ("general_text.txt", "medical_text.txt"))
     listed = {word.lower() for text in texts for word in _TOKEN.findall(text)}
-    return frozenset((listed | set(_lines("identity_words.txt"))) - common_names())
+    known = listed | set(_lines("identity_words.txt")) | lexicon_words() | _header_words()
+    return frozenset(known - common_names())
 
 
 @cache
 def common_names() -> frozenset[str]:
     """Given names and family names that are no English or medical words, lower case."""
     return frozenset(_lines("identity_names.txt"))
+
+
+def _is_known(word: str, *, known: frozenset[str]) -> bool:
+    return word in known or base_form(word) in known
+
+
+def _header_words() -> set[str]:
+    """Keywords of DICOM and words of the ontology."""
+    ontology = load_ontology()
+    tables = (ontology.findings, ontology.conditions, ontology.labs, ontology.medications, ontology.protocols)
+    names = [entry.name for table in tables for entry in table] + [entry.text for entry in ontology.indications]
+    return {word.lower() for name in names for word in _TOKEN.findall(name)} | {
+        keyword.lower() for keyword in keyword_dict
+    }
 
 
 def _lines(name: str) -> list[str]:

@@ -13,7 +13,24 @@ from dataclasses import dataclass
 
 from osler.evaluate.report_identity import KINDS, Hit, IdentityScan
 
-_ONSETS = ("Bra", "Cal", "Dor", "Fen", "Gal", "Hov", "Jar", "Kel", "Lom", "Mar", "Nol", "Quin", "Rav", "Sel", "Tov", "Ves")
+_ONSETS = (
+    "Bra",
+    "Cal",
+    "Dor",
+    "Fen",
+    "Gal",
+    "Hov",
+    "Jar",
+    "Kel",
+    "Lom",
+    "Mar",
+    "Nol",
+    "Quin",
+    "Rav",
+    "Sel",
+    "Tov",
+    "Ves",
+)
 _MIDDLES = ("", "a", "den", "i", "len", "mo", "ri", "sta", "to", "vi")
 _ENDS = ("berg", "dale", "ez", "ford", "gren", "ini", "kov", "lund", "ney", "quist", "sson", "wicz", "worth", "zadeh")
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "October", "November", "December")

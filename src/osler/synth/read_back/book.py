@@ -17,8 +17,40 @@ _THIS = re.compile(r"(?:this|that|the same|the said)\b")
 _MOST_ALIKE = 50
 """Lesions of one kind that a report is believed to list; more are a text that repeats itself."""
 _REFERS = frozenset(
-    "it this these they that which both all lesion size measure measuring previously unchanged stable now largest compared "
-    "interval greatest maximum diameter dimension extent again since formerly larger smaller increased decreased new".split()
+    {
+        "it",
+        "this",
+        "these",
+        "they",
+        "that",
+        "which",
+        "both",
+        "all",
+        "lesion",
+        "size",
+        "measure",
+        "measuring",
+        "previously",
+        "unchanged",
+        "stable",
+        "now",
+        "largest",
+        "compared",
+        "interval",
+        "greatest",
+        "maximum",
+        "diameter",
+        "dimension",
+        "extent",
+        "again",
+        "since",
+        "formerly",
+        "larger",
+        "smaller",
+        "increased",
+        "decreased",
+        "new",
+    }
 )
 
 
@@ -90,13 +122,13 @@ class Book:
             if not same:
                 self._append(read, section=section)
             return
-        open_facts = [i for i in same if _compatible(self.facts[i], read) and not self._is_twin(i, read, section=section)]
+        open_facts = [
+            i for i in same if _compatible(self.facts[i], read) and not self._is_twin(i, read, section=section)
+        ]
         if mention.another or not open_facts:
             self._append(read, section=section)
             return
-        best = max(
-            open_facts, key=lambda i: ((section, i) not in self._taken, _agreement(self.facts[i], read), -i)
-        )
+        best = max(open_facts, key=lambda i: ((section, i) not in self._taken, _agreement(self.facts[i], read), -i))
         self.facts[best] = _merged(self.facts[best], read, stated=mention.certainty is not None)
         self._taken.add((section, best))
         self._last = best
@@ -126,7 +158,10 @@ def _key_of(mention: Mention, *, setting: Setting) -> str:
 
     def fit(key: str) -> tuple[bool, bool]:
         entry = known[key]
-        return (not setting.groups or not setting.groups.isdisjoint(entry.finding.prevalence), bool(named & entry.sites))
+        return (
+            not setting.groups or not setting.groups.isdisjoint(entry.finding.prevalence),
+            bool(named & entry.sites),
+        )
 
     return max(mention.keys, key=fit)
 
@@ -235,9 +270,7 @@ def _merged(fact: ReadFact, read: ReadFact, *, stated: bool) -> ReadFact:
         change_percent=read.change_percent if fact.change_percent is None else fact.change_percent,
         prior_size_mm=read.prior_size_mm if fact.prior_size_mm is None else fact.prior_size_mm,
     )
-    percent = _percent(
-        merged.change_percent, change=merged.change, size=merged.size_mm, prior=merged.prior_size_mm
-    )
+    percent = _percent(merged.change_percent, change=merged.change, size=merged.size_mm, prior=merged.prior_size_mm)
     return replace(merged, change_percent=percent)
 
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from osler.synth.facts import Certainty, Change, Severity, Side
-from osler.synth.read_back.lexicon import Item, Token, find_items, tokenize
+from osler.synth.read_back.lexicon import Token, find_items, tokenize
 
 _UNITS = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0}
 _BETWEEN = frozenset({"x", "by", "*"})
 _SOFT_MARKS = frozenset({",", "/", ":", "+"})
 _PRIOR_REACH, _AFTER_REACH = 7, 5
 _WEAK_PRIOR = frozenset({"was", "were"})
-_INTERRUPTS = frozenset(", ( now to currently is a an there day week month year ago has have".split())
+_INTERRUPTS = frozenset(
+    {",", "(", "now", "to", "currently", "is", "a", "an", "there", "day", "week", "month", "year", "ago", "has", "have"}
+)
 _LEADING = frozenset({"site", "side", "prior", "apart", "now", "time", "change"})
 _ANSWERS = frozenset({":", "-", "(", ",", "="})
 
@@ -157,7 +160,7 @@ def _read_clause(parts: list[Part], *, tokens: list[Token]) -> Iterator[Mention]
         if any(mention != Mention() for mention in loose):
             yield from loose
         return
-    bounds = [0, *(_bound(parts, left=a, right=b) for a, b in zip(findings, findings[1:], strict=False)), len(parts)]
+    bounds = [0, *(_bound(parts, left=a, right=b) for a, b in pairwise(findings)), len(parts)]
     denied = _denied(parts, findings=findings)
     mentions: list[list[Mention]] = []
     for number, place in enumerate(findings):
@@ -205,9 +208,7 @@ def _denied(parts: Sequence[Part], *, findings: Sequence[int]) -> list[bool]:
 
 def _answers(parts: Sequence[Part], *, place: int, findings: Sequence[int]) -> bool:
     """Whether a "no" follows the finding it is about, as in ``pleural effusion: no``."""
-    return (
-        findings[-1] < place and parts[place - 1].kind == "apart" and parts[place - 1].value in _ANSWERS
-    )
+    return findings[-1] < place and parts[place - 1].kind == "apart" and parts[place - 1].value in _ANSWERS
 
 
 def _affirmed_between(parts: Sequence[Part], *, first: int, past: int) -> bool:
@@ -289,9 +290,7 @@ def _one_side(sides: Sequence[Side]) -> Side | None:
     return "both" if "both" in sides or {"left", "right"} <= set(sides) else sides[0]
 
 
-def _sizes(
-    parts: Sequence[Part], *, tokens: list[Token], change: Change | None
-) -> tuple[float | None, float | None]:
+def _sizes(parts: Sequence[Part], *, tokens: list[Token], change: Change | None) -> tuple[float | None, float | None]:
     """The size now and the one before."""
     sizes = [part for part in parts if part.kind == "size"]
     if not sizes:
@@ -315,22 +314,26 @@ def _is_prior(size: Part, *, sizes: Sequence[Part], cues: Sequence[Part], tokens
         if "before" not in cue.value:
             continue
         gap = tokens[cue.past : size.first]
-        if 0 <= size.first - cue.past <= _PRIOR_REACH and not _interrupted(gap, sizes=sizes, first=cue.past, past=size.first):
+        if 0 <= size.first - cue.past <= _PRIOR_REACH and not _interrupted(
+            gap, sizes=sizes, first=cue.past, past=size.first
+        ):
             weak = tokens[cue.first].form in _WEAK_PRIOR and cue.past - cue.first == 1
             if not weak or len(sizes) > 1:
                 return True
     for cue in cues:
         gap = tokens[size.past : cue.first]
         near = "after" in cue.value and 0 <= cue.first - size.past <= _AFTER_REACH
-        if near and not _interrupted(gap, sizes=sizes, first=size.past, past=cue.first) and not _leads(cue, sizes=sizes, tokens=tokens):
+        if (
+            near
+            and not _interrupted(gap, sizes=sizes, first=size.past, past=cue.first)
+            and not _leads(cue, sizes=sizes, tokens=tokens)
+        ):
             return True
     return False
 
 
 def _interrupted(gap: Sequence[Token], *, sizes: Sequence[Part], first: int, past: int) -> bool:
-    return any(token.form in _INTERRUPTS for token in gap) or any(
-        first <= size.first < past for size in sizes
-    )
+    return any(token.form in _INTERRUPTS for token in gap) or any(first <= size.first < past for size in sizes)
 
 
 def _leads(cue: Part, *, sizes: Sequence[Part], tokens: list[Token]) -> bool:
@@ -354,6 +357,8 @@ def _share_change(
     if words & {"are", "have", "both", "all", "remain"}:
         for described in mentions[:-1]:
             described[:] = [
-                mention if mention.change or mention.certainty == "absent" else replace(mention, change=changes[0].value)
+                mention
+                if mention.change or mention.certainty == "absent"
+                else replace(mention, change=changes[0].value)
                 for mention in described
             ]

@@ -135,9 +135,7 @@ def _pairs(
 ) -> list[tuple[FindingFact | None, ReadFact | None]]:
     """Pairs facts of one finding, the most alike first; the rest stay alone."""
     open_truths, open_reads = list(range(len(truths))), list(range(len(reads)))
-    likeness = sorted(
-        ((_likeness(truths[i], reads[j]), -i, -j) for i in open_truths for j in open_reads), reverse=True
-    )
+    likeness = sorted(((_likeness(truths[i], reads[j]), -i, -j) for i in open_truths for j in open_reads), reverse=True)
     pairs: list[tuple[FindingFact | None, ReadFact | None]] = []
     for _, i, j in likeness:
         if -i in open_truths and -j in open_reads:
@@ -202,7 +200,13 @@ def _compare_values(
         if true_value == read_value:
             counts[kind, "right"] += true_value != unsaid
         elif both:
-            yield f"{kind} missing" if read_value == unsaid else f"extra {kind}" if true_value == unsaid else f"wrong {kind}"
+            yield (
+                f"{kind} missing"
+                if read_value == unsaid
+                else f"extra {kind}"
+                if true_value == unsaid
+                else f"wrong {kind}"
+            )
 
 
 def _value(fact: FindingFact | ReadFact | None, name: str, unsaid: Any) -> Any:

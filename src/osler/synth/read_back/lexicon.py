@@ -21,26 +21,6 @@ from osler.synth.ontology import load_ontology
 _TOKEN = re.compile(
     r"(?P<number>(?<!\d)[0-9]{1,6}(?:[.,][0-9]{1,6})?(?!\d))|(?P<word>[^\W\d_]+(?:'[^\W\d_]+|[0-9]{1,2}(?![\d.,]))?)|(?P<mark>[^\w\s]|_)"
 )
-_NUMBER_WORDS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen twenty".split()
-    )
-}
-_SPELLINGS = (("oedema", "edema"), ("haem", "hem"), ("aemia", "emia"), ("tumour", "tumor"), ("fibre", "fiber"),
-              ("oesoph", "esoph"), ("centre", "center"), ("calibre", "caliber"), ("grey", "gray"), ("ischaem", "ischem"),
-              ("leucoaraiosis", "leukoaraiosis"), ("lyse", "lyze"), ("caecum", "cecum"), ("orrhoea", "orrhea"),
-              ("millimetre", "millimeter"), ("centimetre", "centimeter"), ("ischiaem", "ischem"), ("diarrhoea", "diarrhea"))  # fmt: skip
-_PLURALS = {
-    "metastases": "metastasis", "foci": "focus", "calculi": "calculus", "thrombi": "thrombus", "emboli": "embolus",
-    "diverticula": "diverticulum", "bullae": "bulla", "hila": "hilum", "ova": "ovum", "vertebrae": "vertebra",
-    "menisci": "meniscus", "adenomata": "adenoma", "haematomata": "hematoma", "bronchi": "bronchus", "pleurae": "pleura",
-    "stenoses": "stenosis", "diagnoses": "diagnosis", "cysts": "cyst", "atelectases": "atelectasis", "axillae": "axilla",
-    "bronchiectases": "bronchiectasis", "thromboses": "thrombosis", "abscesses": "abscess", "masses": "mass",
-    "varices": "varix", "lymphomata": "lymphoma", "infiltrates": "infiltrate", "plaques": "plaque", "bases": "base",
-    "apices": "apex", "indices": "index", "foramina": "foramen", "lenses": "lens", "sinuses": "sinus", "necroses": "necrosis",
-}  # fmt: skip
 _KEEP_S = ("ss", "us", "is", "as", "os", "ous", "'s")
 _SEVERAL = ("finding", "site", "denial", "prior")
 """Kinds whose phrases may have several values at once."""
@@ -124,7 +104,7 @@ def _is_hyphen(text: str, *, place: int) -> bool:
 @lru_cache(maxsize=65536)
 def _normal(word: str) -> str:
     """The form under which a word stands in the lexicon; a word with one wrong letter is put right."""
-    form = _base_form(word)
+    form = base_form(word)
     lexicon = _lexicon()
     if form in lexicon.words or len(form) < _FUZZY_FROM:
         return form
@@ -134,14 +114,15 @@ def _normal(word: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def _base_form(word: str) -> str:
-    if word in _NUMBER_WORDS:
-        return _NUMBER_WORDS[word]
-    for british, american in _SPELLINGS:
+def base_form(word: str) -> str:
+    forms = _word_forms()
+    if word in forms["numbers"]:
+        return forms["numbers"][word]
+    for british, american in forms["spellings"].items():
         if british in word:
             word = word.replace(british, american)
-    if word in _PLURALS:
-        return _PLURALS[word]
+    if word in forms["plurals"]:
+        return forms["plurals"][word]
     if word.endswith("'s"):
         word = word[:-2]
     if len(word) > 4 and word.endswith("ies"):
@@ -194,9 +175,7 @@ def _lexicon() -> _Lexicon:
         node = root
         for form in forms:
             node = node.children.setdefault(form, _Node())
-        node.meanings = [
-            (kind, tuple(values) if kind in _SEVERAL else values[0]) for kind, values in kinds.items()
-        ]
+        node.meanings = [(kind, tuple(values) if kind in _SEVERAL else values[0]) for kind, values in kinds.items()]
     nearly: dict[str, list[str]] = {}
     for word in words:
         if len(word) >= _FUZZY_FROM and word.isalpha():
@@ -226,6 +205,11 @@ def _phrases() -> Iterator[tuple[str, Any, str]]:
                 yield from ((kind, value, plain) for plain in expand(phrase))
 
 
+def lexicon_words() -> frozenset[str]:
+    """Every word of the lexicon, in its normal form."""
+    return _lexicon().words
+
+
 def expand(phrase: str) -> list[str]:
     """Writes out the alternatives of a phrase: ``(is|are) seen`` is ``is seen`` and ``are seen``."""
     parts = [part.split("|") for part in re.split(r"[()]", phrase)]
@@ -234,6 +218,11 @@ def expand(phrase: str) -> list[str]:
 
 def _without_side(key: str) -> str:
     return key.removeprefix("right-").removeprefix("left-")
+
+
+@cache
+def _word_forms() -> dict[str, dict[str, str]]:
+    return _table("forms.toml")
 
 
 def _table(name: str) -> dict[str, Any]:
@@ -246,4 +235,4 @@ def _forms(phrase: str) -> Iterable[str]:
             if not (match[0] == "-" and _is_hyphen(phrase, place=match.start())):
                 yield match[0]
         else:
-            yield match[0] if match.lastgroup == "number" else _base_form(match[0])
+            yield match[0] if match.lastgroup == "number" else base_form(match[0])

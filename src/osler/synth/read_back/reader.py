@@ -24,9 +24,18 @@ _REGIONS = (
     (re.compile(r"\b(?:chest|thora|lung|pulmonary angio|ctpa|cxr)"), "chest"),
     (re.compile(r"\b(?:abdom|pelvi|liver|hepatic)"), "abdomen"),
 )
-_TISSUES = (("breast", "breast"), ("prostat", "prostate"), ("colon", "colon"), ("colorect", "colon"), ("lung", "lung"), ("pulmon", "lung"), ("bronch", "lung"))
+_TISSUES = (
+    ("breast", "breast"),
+    ("prostat", "prostate"),
+    ("colon", "colon"),
+    ("colorect", "colon"),
+    ("lung", "lung"),
+    ("pulmon", "lung"),
+    ("bronch", "lung"),
+)
 _PART_SIDE = re.compile(
-    r"\b(left|right|lt|rt|l|r)[ \-](?:sided )?(?:knee|breast|lung)|(?:knee|breast|lung)(?: joint| biopsy| core biopsy)?[ ,:(\-]{1,3}(left|right|lt|rt)\b"
+    r"\b(left|right|lt|rt|l|r)[ \-](?:sided )?(?:knee|breast|lung)"
+    r"|(?:knee|breast|lung)(?: joint| biopsy| core biopsy)?[ ,:(\-]{1,3}(left|right|lt|rt)\b"
 )
 
 
@@ -69,7 +78,7 @@ def _pieces(sentence: str) -> Iterator[str]:
 
 def _setting(parts: Sequence[tuple[str, str]]) -> Setting:
     """The part of the body that the title, the technique or else the text names first."""
-    by_name = {name: part for name, part in reversed(parts)}
+    by_name = dict(reversed(parts))
     heads = [by_name.get("title", ""), by_name.get("technique", "")]
     texts = [head[:500] for head in heads if head.strip()] + [part[:2000] for _, part in parts]
     region = next((found for text in texts if (found := _region(text))), "")

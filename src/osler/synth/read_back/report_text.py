@@ -10,21 +10,102 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_HEADINGS = {
-    "indication": "indication|clinical indication|clinical information|clinical history|history|clinical data|"
-    "reason for exam|reason for examination|reason for study|reason|clinical question|clinical details|clinical context|"
-    "klinische angaben|indikation|fragestellung|klinik|anamnese|rechtfertigende indikation",
-    "technique": "technique|procedure|protocol|examination|exam|exam type|study|method|scan technique|acquisition|"
-    "technik|methode|untersuchung|untersuchungstechnik",
-    "comparison": "comparison|comparisons|compared with|prior studies|prior|priors|previous|comparison study|previous imaging|"
-    "vergleich|voraufnahmen|voruntersuchung|voruntersuchungen",
-    "findings": "findings|finding|report|observations|description|results|microscopy|microscopic description|"
-    "microscopic findings|body of report|befund|befunde|beschreibung|mikroskopie",
-    "impression": "impression|conclusion|conclusions|opinion|summary|assessment|interpretation|diagnosis|final diagnosis|"
-    "imp|bottom line|key points|beurteilung|zusammenfassung|diagnose|fazit",
-    "recommendation": "recommendation|recommendations|advice|follow-up recommendation|empfehlung",
-}  # fmt: skip
-_SECTION_OF = {name: section for section, names in _HEADINGS.items() for name in names.split("|")}
+_HEADINGS: dict[str, tuple[str, ...]] = {
+    "indication": (
+        "indication",
+        "clinical indication",
+        "clinical information",
+        "clinical history",
+        "history",
+        "clinical data",
+        "reason for exam",
+        "reason for examination",
+        "reason for study",
+        "reason",
+        "clinical question",
+        "clinical details",
+        "clinical context",
+        "klinische angaben",
+        "indikation",
+        "fragestellung",
+        "klinik",
+        "anamnese",
+        "rechtfertigende indikation",
+    ),
+    "technique": (
+        "technique",
+        "procedure",
+        "protocol",
+        "examination",
+        "exam",
+        "exam type",
+        "study",
+        "method",
+        "scan technique",
+        "acquisition",
+        "technik",
+        "methode",
+        "untersuchung",
+        "untersuchungstechnik",
+    ),
+    "comparison": (
+        "comparison",
+        "comparisons",
+        "compared with",
+        "prior studies",
+        "prior",
+        "priors",
+        "previous",
+        "comparison study",
+        "previous imaging",
+        "vergleich",
+        "voraufnahmen",
+        "voruntersuchung",
+        "voruntersuchungen",
+    ),
+    "findings": (
+        "findings",
+        "finding",
+        "report",
+        "observations",
+        "description",
+        "results",
+        "microscopy",
+        "microscopic description",
+        "microscopic findings",
+        "body of report",
+        "befund",
+        "befunde",
+        "beschreibung",
+        "mikroskopie",
+    ),
+    "impression": (
+        "impression",
+        "conclusion",
+        "conclusions",
+        "opinion",
+        "summary",
+        "assessment",
+        "interpretation",
+        "diagnosis",
+        "final diagnosis",
+        "imp",
+        "bottom line",
+        "key points",
+        "beurteilung",
+        "zusammenfassung",
+        "diagnose",
+        "fazit",
+    ),
+    "recommendation": (
+        "recommendation",
+        "recommendations",
+        "advice",
+        "follow-up recommendation",
+        "empfehlung",
+    ),
+}
+_SECTION_OF = {name: section for section, names in _HEADINGS.items() for name in names}
 _ALL = "|".join(sorted((re.escape(name) for name in _SECTION_OF), key=len, reverse=True))
 _HEADING = re.compile(
     rf"(?:^|(?<=[.!?\n]))[ \t#*_\-=>]{{0,8}}({_ALL})[ \t]{{0,3}}(?:\*\*|__)?[ \t]{{0,3}}"
@@ -34,12 +115,41 @@ _HEADING = re.compile(
 _READ = frozenset({"findings", "impression", ""})
 _BULLET = re.compile(r"^\s{0,20}(?:[-*•–—>+]+|\(?\d{1,2}[.)]|[a-z][.)]|\[[ x*+-]?\])\s+")
 _ABBREVIATIONS = frozenset(
-    "approx vs dr no ca eg ie cf incl resp fig st max min ant post lat inf sup prof bzw ggf re li evtl sog".split()
+    {
+        "approx",
+        "vs",
+        "dr",
+        "no",
+        "ca",
+        "eg",
+        "ie",
+        "cf",
+        "incl",
+        "resp",
+        "fig",
+        "st",
+        "max",
+        "min",
+        "ant",
+        "post",
+        "lat",
+        "inf",
+        "sup",
+        "prof",
+        "bzw",
+        "ggf",
+        "re",
+        "li",
+        "evtl",
+        "sog",
+    }
 )
 _ENDS = re.compile(r"(?<=[.!?])[\"')\]]{0,3}\s+|(?<=;)\s+")
 _LAST_WORD = re.compile(r"([^\W\d_]{1,8})\.$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff]")
-_DASHES = str.maketrans({"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x", "·": "."})
+_DASHES = str.maketrans(
+    {"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x", "·": "."}
+)
 _LONG_LINE = 60
 
 
