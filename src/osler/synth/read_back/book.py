@@ -19,37 +19,21 @@ _MOST_ALIKE = 50
 _REFERS = frozenset(
     {
         "it",
+        "its",
         "this",
         "these",
         "they",
-        "that",
-        "which",
+        "their",
         "both",
-        "all",
-        "lesion",
         "size",
-        "measure",
+        "measures",
         "measuring",
-        "previously",
-        "unchanged",
-        "stable",
-        "now",
-        "largest",
-        "compared",
-        "interval",
-        "greatest",
-        "maximum",
         "diameter",
         "dimension",
+        "greatest",
+        "maximum",
+        "largest",
         "extent",
-        "again",
-        "since",
-        "formerly",
-        "larger",
-        "smaller",
-        "increased",
-        "decreased",
-        "new",
     }
 )
 
@@ -138,8 +122,7 @@ class Book:
         fact = self.facts[place]
         same_place = bool(read.site) and fact.site == read.site
         listed = self._sections[place] == section != "impression" and self._sentences[place] != self._sentence
-        measured = _known()[read.key].finding.measure is not None
-        return same_place and listed and measured and not _THIS.match(read.text)
+        return same_place and listed and not _THIS.match(read.text)
 
     def _append(self, fact: ReadFact, *, section: str) -> None:
         self.facts.append(fact)

@@ -21,6 +21,8 @@ _UNITS = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0}
 _BETWEEN = frozenset({"x", "by", "*"})
 _SOFT_MARKS = frozenset({",", "/", ":", "+"})
 _PRIOR_REACH, _AFTER_REACH = 7, 5
+_TIMES = frozenset({"day", "week", "month", "year", "hour"})
+_LONGEST_LABEL = 8
 _WEAK_PRIOR = frozenset({"was", "were"})
 _INTERRUPTS = frozenset(
     {",", "(", "now", "to", "currently", "is", "a", "an", "there", "day", "week", "month", "year", "ago", "has", "have"}
@@ -79,7 +81,7 @@ def read_sentence(text: str) -> tuple[Mention, ...]:
         Mentions in order. One without ``keys`` says something about what was named before.
     """
     tokens = tokenize(text)
-    parts = _parts(tokens)
+    parts = _without_label(_parts(tokens))
     mentions: list[Mention] = []
     for clause in _clauses(parts):
         mentions.extend(_read_clause(clause, tokens=tokens))
@@ -90,7 +92,11 @@ def _parts(tokens: list[Token]) -> list[Part]:
     """Phrases, sizes, percentages and marks in order."""
     items = find_items(tokens)
     taken = {place for item in items for place in range(item.first, item.past)}
-    parts = [Part(item.kind, item.value, item.first, item.past) for item in items]
+    parts = [
+        Part(item.kind, item.value, item.first, item.past)
+        for item in items
+        if item.kind != "prior" or not item.first or tokens[item.first - 1].form not in _TIMES
+    ]
     parts.extend(_numbers(tokens, taken=taken))
     parts.extend(
         Part("break" if token.form == ";" else "apart", token.form, place, place + 1)
@@ -174,6 +180,15 @@ def _read_clause(parts: list[Part], *, tokens: list[Token]) -> Iterator[Mention]
     _share_change(mentions, parts=parts, findings=findings, tokens=tokens)
     for described in mentions:
         yield from described
+
+
+def _without_label(parts: list[Part]) -> list[Part]:
+    """Drops a label in front of a colon (``lymph nodes: ...``) where what follows names a finding itself."""
+    for place, part in enumerate(parts):
+        if part.value == ":" and part.first <= _LONGEST_LABEL:
+            rest = parts[place + 1 :]
+            return rest if any(later.kind in ("finding", "denial") for later in rest) else parts
+    return parts
 
 
 def _bound(parts: Sequence[Part], *, left: int, right: int) -> int:

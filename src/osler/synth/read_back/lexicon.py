@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 _KEEP_S = ("ss", "us", "is", "as", "os", "ous", "'s")
 _SEVERAL = ("finding", "site", "denial", "prior")
 """Kinds whose phrases may have several values at once."""
+_FIRST = ("finding", "denial")
 _FUZZY_FROM = 7
 
 
@@ -77,20 +78,29 @@ def tokenize(text: str) -> list[Token]:
 
 
 def find_items(tokens: list[Token]) -> list[Item]:
-    """Finds the longest phrases, left to right, without overlap."""
-    root = _lexicon().root
+    """Finds the longest phrases, left to right, without overlap.
+
+    Findings go first: in ``left thyroid nodule`` the site "left thyroid" must not take a word of the finding.
+    """
+    lexicon = _lexicon()
+    free = [True] * len(tokens)
+    return [*_longest(tokens, root=lexicon.findings, free=free), *_longest(tokens, root=lexicon.others, free=free)]
+
+
+def _longest(tokens: list[Token], *, root: _Node, free: list[bool]) -> list[Item]:
     items: list[Item] = []
     place, count = 0, len(tokens)
     while place < count:
         node, best, past = root, None, place
         for ahead in range(place, count):
-            node = node.children.get(tokens[ahead].form)
+            node = node.children.get(tokens[ahead].form) if free[ahead] else None
             if node is None:
                 break
             if node.meanings:
                 best, past = node.meanings, ahead + 1
         if best:
             items.extend(Item(kind, value, place, past) for kind, value in best)
+            free[place:past] = [False] * (past - place)
             place = past
         else:
             place += 1
@@ -155,14 +165,15 @@ def _one_edit(a: str, b: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Lexicon:
-    root: _Node
+    findings: _Node
+    others: _Node
     words: frozenset[str]
     nearly: dict[str, tuple[str, ...]]
 
 
 @cache
 def _lexicon() -> _Lexicon:
-    root = _Node()
+    findings, others = _Node(), _Node()
     words: set[str] = set()
     meanings: dict[tuple[str, ...], dict[str, list[Any]]] = {}
     for kind, value, phrase in _phrases():
@@ -172,27 +183,35 @@ def _lexicon() -> _Lexicon:
         if value not in values:
             values.append(value)
     for forms, kinds in meanings.items():
-        node = root
-        for form in forms:
-            node = node.children.setdefault(form, _Node())
-        node.meanings = [(kind, tuple(values) if kind in _SEVERAL else values[0]) for kind, values in kinds.items()]
+        for root, first in ((findings, True), (others, False)):
+            found = [
+                (kind, tuple(values) if kind in _SEVERAL else values[0])
+                for kind, values in kinds.items()
+                if (kind in _FIRST) == first
+            ]
+            if found:
+                node = root
+                for form in forms:
+                    node = node.children.setdefault(form, _Node())
+                node.meanings = found
     nearly: dict[str, list[str]] = {}
     for word in words:
         if len(word) >= _FUZZY_FROM and word.isalpha():
             for key in _deletions(word):
                 nearly.setdefault(key, []).append(word)
-    return _Lexicon(root, frozenset(words), {key: tuple(values) for key, values in nearly.items()})
+    return _Lexicon(findings, others, frozenset(words), {key: tuple(values) for key, values in nearly.items()})
 
 
 def _phrases() -> Iterator[tuple[str, Any, str]]:
     ontology = load_ontology()
     said = _table("findings.toml")
     for finding in ontology.findings:
+        for phrase in (finding.name, finding.key.replace("-", " ")):
+            yield "finding", finding.key, phrase
+    for finding in ontology.findings:
         entry = said.get(finding.key, {})
-        for phrase in (finding.name, finding.key.replace("-", " "), *entry.get("say", ())):
-            yield from (("finding", finding.key, plain) for plain in expand(phrase))
-        for phrase in entry.get("denied", ()):
-            yield from (("denial", finding.key, plain) for plain in expand(phrase))
+        yield from (("finding", finding.key, plain) for phrase in entry.get("say", ()) for plain in expand(phrase))
+        yield from (("denial", finding.key, plain) for phrase in entry.get("denied", ()) for plain in expand(phrase))
     places = _table("sites.toml")
     for site in ontology.sites:
         base = _without_side(site.key)
