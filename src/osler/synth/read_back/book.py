@@ -141,10 +141,8 @@ def _key_of(mention: Mention, *, setting: Setting) -> str:
 
     def fit(key: str) -> tuple[bool, bool]:
         entry = known[key]
-        return (
-            not setting.groups or not setting.groups.isdisjoint(entry.finding.prevalence),
-            bool(named & entry.sites),
-        )
+        shown = not setting.groups or not setting.groups.isdisjoint(entry.finding.prevalence)
+        return shown, bool(named & entry.sites) if named else not entry.sites
 
     return max(mention.keys, key=fit)
 
@@ -178,7 +176,7 @@ def _percent(percent: int | None, *, change: Change, size: int | None, prior: in
     if change not in ("larger", "smaller"):
         return None
     if percent is None and size and prior:
-        percent = _whole(abs(size - prior) / prior * 100)
+        percent = round(abs(size - prior) / prior * 100)
     return percent if percent is None or change == "larger" else -abs(percent)
 
 
