@@ -15,17 +15,47 @@ from itertools import pairwise
 from typing import Any
 
 from osler.synth.facts import Certainty, Change, Severity, Side
-from osler.synth.read_back.lexicon import Token, find_items, tokenize
+from osler.synth.read_back.lexicon import Item, Language, Token, find_items, tokenize
 
 _UNITS = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0}
 _BETWEEN = frozenset({"x", "by", "*"})
 _SOFT_MARKS = frozenset({",", "/", ":", "+"})
 _PRIOR_REACH, _AFTER_REACH = 7, 5
-_TIMES = frozenset({"day", "week", "month", "year", "hour"})
-_LONGEST_LABEL = 8
-_WEAK_PRIOR = frozenset({"was", "were"})
+_TIMES = frozenset({"day", "week", "month", "year", "hour", "tag", "tagen", "woch", "monat", "jahr"})
+_LONGEST_LABEL = 12
+_LABEL_KEEPS = frozenset({"change", "certainty", "side", "prior", "time", "now"})
+_WEAK_PRIOR = frozenset({"was", "were", "von", "war", "alt"})
 _INTERRUPTS = frozenset(
-    {",", "(", "now", "to", "currently", "is", "a", "an", "there", "day", "week", "month", "year", "ago", "has", "have"}
+    {
+        ",",
+        "(",
+        "now",
+        "to",
+        "currently",
+        "is",
+        "a",
+        "an",
+        "there",
+        "day",
+        "week",
+        "month",
+        "year",
+        "ago",
+        "has",
+        "have",
+        "auf",
+        "jetzt",
+        "aktuell",
+        "nun",
+        "ist",
+        "ein",
+        "tag",
+        "tagen",
+        "woch",
+        "monat",
+        "jahr",
+        "der",
+    }
 )
 _LEADING = frozenset({"site", "side", "prior", "apart", "now", "time", "change"})
 _ANSWERS = frozenset({":", "-", "(", ",", "="})
@@ -71,26 +101,26 @@ class _Clause:
 
 
 @lru_cache(maxsize=131072)
-def read_sentence(text: str) -> tuple[Mention, ...]:
+def read_sentence(text: str, *, language: Language = "en") -> tuple[Mention, ...]:
     """Reads one sentence.
 
     Args:
         text: In lower case, see `report_text.clean`.
+        language: Of the words.
 
     Returns:
         Mentions in order. One without ``keys`` says something about what was named before.
     """
-    tokens = tokenize(text)
-    parts = _without_label(_parts(tokens))
+    tokens = tokenize(text, language=language)
+    parts = _without_label(_parts(tokens, items=find_items(tokens, language=language)))
     mentions: list[Mention] = []
     for clause in _clauses(parts):
         mentions.extend(_read_clause(clause, tokens=tokens))
     return tuple(mentions)
 
 
-def _parts(tokens: list[Token]) -> list[Part]:
+def _parts(tokens: list[Token], *, items: list[Item]) -> list[Part]:
     """Phrases, sizes, percentages and marks in order."""
-    items = find_items(tokens)
     taken = {place for item in items for place in range(item.first, item.past)}
     parts = [
         Part(item.kind, item.value, item.first, item.past)
@@ -118,10 +148,10 @@ def _numbers(tokens: list[Token], *, taken: set[int]) -> Iterator[Part]:
         if unit:
             size = max(value * _UNITS[own or unit] for value, own in zip(values, units, strict=True))
             yield Part("size", size, place, past)
-        elif past < count and tokens[past].form in ("%", "percent", "pct") and len(values) == 1:
+        elif past < count and tokens[past].form in ("%", "percent", "pct", "prozent") and len(values) == 1:
             yield Part("percent", values[0], place, past + 1)
             past += 1
-        elif past + 2 < count and tokens[past].form in ("to", "->", ">") and tokens[past + 1].number:
+        elif past + 2 < count and tokens[past].form in ("to", "->", ">", "auf") and tokens[past + 1].number:
             later = _dimensions(tokens, place=past + 1)[1][-1]
             if later:
                 yield Part("size", max(values) * _UNITS[later], place, past)
@@ -183,11 +213,14 @@ def _read_clause(parts: list[Part], *, tokens: list[Token]) -> Iterator[Mention]
 
 
 def _without_label(parts: list[Part]) -> list[Part]:
-    """Drops a label in front of a colon (``lymph nodes: ...``) where what follows names a finding itself."""
+    """Drops what a label names (``lymph nodes: ...``) where the words behind the colon name a finding themselves."""
     for place, part in enumerate(parts):
         if part.value == ":" and part.first <= _LONGEST_LABEL:
             rest = parts[place + 1 :]
-            return rest if any(later.kind in ("finding", "denial") for later in rest) else parts
+            if not any(later.kind in ("finding", "denial") for later in rest):
+                return parts
+            kept = _LABEL_KEEPS | ({"site"} if not any(later.kind == "site" for later in rest) else set())
+            return [earlier for earlier in parts[:place] if earlier.kind in kept] + rest
     return parts
 
 
@@ -369,7 +402,7 @@ def _share_change(
     if len(findings) < 2 or not changes:
         return
     words = {token.form for token in tokens[last.past : changes[0].past]}
-    if words & {"are", "have", "both", "all", "remain"}:
+    if words & {"are", "have", "both", "all", "remain", "sind", "beide", "alle"}:
         for described in mentions[:-1]:
             described[:] = [
                 mention

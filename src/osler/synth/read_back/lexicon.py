@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from osler.synth.ontology import load_ontology
 
@@ -22,9 +22,15 @@ _TOKEN = re.compile(
     r"(?P<number>(?<!\d)[0-9]{1,6}(?:[.,][0-9]{1,6})?(?!\d))|(?P<word>[^\W\d_]+(?:'[^\W\d_]+|[0-9]{1,2}(?![\d.,]))?)|(?P<mark>[^\w\s]|_)"
 )
 _KEEP_S = ("ss", "us", "is", "as", "os", "ous", "'s")
+Language = Literal["en", "de"]
 _SEVERAL = ("finding", "site", "denial", "prior")
 """Kinds whose phrases may have several values at once."""
 _FIRST = ("finding", "denial")
+_GERMAN_ENDINGS = ("em", "en", "er", "es", "e", "s")
+_SHORTEST_STEM = 4
+_KEEP_GERMAN = frozenset({"geringer", "kleiner", "grosser", "deutlicher", "jeder"})
+"""Comparatives that mean a change, unlike their positives."""
+_UMLAUTS = str.maketrans({"ä": "a", "ö": "o", "ü": "u"})
 _FUZZY_FROM = 7
 
 
@@ -60,7 +66,7 @@ class _Node:
     meanings: list[tuple[str, Any]] = field(default_factory=list)
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str, *, language: Language) -> list[Token]:
     """Splits a sentence into tokens; hyphens between words are dropped, so ``12-mm`` is ``12 mm``."""
     tokens = []
     for match in _TOKEN.finditer(text):
@@ -72,17 +78,17 @@ def tokenize(text: str) -> list[Token]:
         elif match.lastgroup == "number":
             tokens.append(Token(raw.replace(",", "."), match.start(), match.end(), True))
         else:
-            form = _normal(raw)
+            form = _normal(raw, language)
             tokens.append(Token(form, match.start(), match.end(), form.isascii() and form.isdecimal()))
     return tokens
 
 
-def find_items(tokens: list[Token]) -> list[Item]:
+def find_items(tokens: list[Token], *, language: Language) -> list[Item]:
     """Finds the longest phrases, left to right, without overlap.
 
     Findings go first: in ``left thyroid nodule`` the site "left thyroid" must not take a word of the finding.
     """
-    lexicon = _lexicon()
+    lexicon = _lexicon(language)
     free = [True] * len(tokens)
     return [*_longest(tokens, root=lexicon.findings, free=free), *_longest(tokens, root=lexicon.others, free=free)]
 
@@ -112,10 +118,10 @@ def _is_hyphen(text: str, *, place: int) -> bool:
 
 
 @lru_cache(maxsize=65536)
-def _normal(word: str) -> str:
+def _normal(word: str, language: Language) -> str:
     """The form under which a word stands in the lexicon; a word with one wrong letter is put right."""
-    form = base_form(word)
-    lexicon = _lexicon()
+    form = base_form(word, language=language)
+    lexicon = _lexicon(language)
     if form in lexicon.words or len(form) < _FUZZY_FROM:
         return form
     candidates = {right for key in _deletions(form) for right in lexicon.nearly.get(key, ())}
@@ -124,7 +130,22 @@ def _normal(word: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def base_form(word: str) -> str:
+def base_form(word: str, *, language: Language = "en") -> str:
+    """The form of a word without its ending, in one spelling."""
+    return _german_form(word) if language == "de" else _english_form(word)
+
+
+def _german_form(word: str) -> str:
+    word = word.translate(_UMLAUTS).replace("ß", "ss")
+    if word in _KEEP_GERMAN:
+        return word
+    for ending in _GERMAN_ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM and not word.endswith("ss"):
+            return word.removesuffix(ending)
+    return word
+
+
+def _english_form(word: str) -> str:
     forms = _word_forms()
     if word in forms["numbers"]:
         return forms["numbers"][word]
@@ -172,12 +193,12 @@ class _Lexicon:
 
 
 @cache
-def _lexicon() -> _Lexicon:
+def _lexicon(language: Language) -> _Lexicon:
     findings, others = _Node(), _Node()
     words: set[str] = set()
     meanings: dict[tuple[str, ...], dict[str, list[Any]]] = {}
-    for kind, value, phrase in _phrases():
-        forms = tuple(_forms(phrase))
+    for kind, value, phrase in _phrases(language):
+        forms = tuple(_forms(phrase, language=language))
         words.update(forms)
         values = meanings.setdefault(forms, {}).setdefault(kind, [])
         if value not in values:
@@ -196,29 +217,30 @@ def _lexicon() -> _Lexicon:
                 node.meanings = found
     nearly: dict[str, list[str]] = {}
     for word in words:
-        if len(word) >= _FUZZY_FROM and word.isalpha():
+        if language == "en" and len(word) >= _FUZZY_FROM and word.isalpha():
             for key in _deletions(word):
                 nearly.setdefault(key, []).append(word)
     return _Lexicon(findings, others, frozenset(words), {key: tuple(values) for key, values in nearly.items()})
 
 
-def _phrases() -> Iterator[tuple[str, Any, str]]:
+def _phrases(language: Language) -> Iterator[tuple[str, Any, str]]:
+    """Kinds, values and phrases of a language; the ontology's own names, which are English, come first."""
     ontology = load_ontology()
-    said = _table("findings.toml")
-    for finding in ontology.findings:
-        for phrase in (finding.name, finding.key.replace("-", " ")):
-            yield "finding", finding.key, phrase
+    said, places = _table("findings", language=language), _table("sites", language=language)
+    if language == "en":
+        for finding in ontology.findings:
+            yield "finding", finding.key, finding.name
+            yield "finding", finding.key, finding.key.replace("-", " ")
     for finding in ontology.findings:
         entry = said.get(finding.key, {})
         yield from (("finding", finding.key, plain) for phrase in entry.get("say", ()) for plain in expand(phrase))
         yield from (("denial", finding.key, plain) for phrase in entry.get("denied", ()) for plain in expand(phrase))
-    places = _table("sites.toml")
     for site in ontology.sites:
         base = _without_side(site.key)
-        names = (site.key.replace("-", " "), base.replace("-", " "))
-        for phrase in (*names, *places.get(base, ()), *places.get(site.key, ())):
+        names = (site.key.replace("-", " "), base.replace("-", " ")) if language == "en" else ()
+        for phrase in (*names, *places.get(base, ()), *(places.get(site.key, ()) if base != site.key else ())):
             yield from (("site", site.key, plain) for plain in expand(phrase))
-    for kind, values in _table("cues.toml").items():
+    for kind, values in _table("cues", language=language).items():
         for value, phrases in values.items():
             for phrase in phrases:
                 yield from ((kind, value, plain) for plain in expand(phrase))
@@ -226,7 +248,7 @@ def _phrases() -> Iterator[tuple[str, Any, str]]:
 
 def lexicon_words() -> frozenset[str]:
     """Every word of the lexicon, in its normal form."""
-    return _lexicon().words
+    return _lexicon("en").words | _lexicon("de").words
 
 
 def expand(phrase: str) -> list[str]:
@@ -241,17 +263,18 @@ def _without_side(key: str) -> str:
 
 @cache
 def _word_forms() -> dict[str, dict[str, str]]:
-    return _table("forms.toml")
+    return _table("forms", language="en")
 
 
-def _table(name: str) -> dict[str, Any]:
+def _table(name: str, *, language: Language) -> dict[str, Any]:
+    name = f"{name}.toml" if language == "en" else f"{name}_{language}.toml"
     return tomllib.loads(files("osler.synth.read_back").joinpath(name).read_text("utf-8"))
 
 
-def _forms(phrase: str) -> Iterable[str]:
+def _forms(phrase: str, *, language: Language) -> Iterable[str]:
     for match in _TOKEN.finditer(phrase.lower()):
         if match.lastgroup == "mark":
             if not (match[0] == "-" and _is_hyphen(phrase, place=match.start())):
                 yield match[0]
         else:
-            yield match[0] if match.lastgroup == "number" else base_form(match[0])
+            yield match[0] if match.lastgroup == "number" else base_form(match[0], language=language)

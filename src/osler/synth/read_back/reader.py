@@ -14,28 +14,32 @@ from osler.synth.facts import Side
 from osler.synth.read_back.book import Book, Setting, region_groups
 from osler.synth.read_back.clauses import read_sentence
 from osler.synth.read_back.read_facts import ReadFacts
-from osler.synth.read_back.report_text import clean, is_read, sections, sentences
+from osler.synth.read_back.report_text import clean, is_read, language_of, sections, sentences
 
 _LONGEST_SENTENCE = 2000
 _REGIONS = (
-    (re.compile(r"\b(?:biops|histolog|microscop|h ?& ?e|haematoxylin|hematoxylin|slide|whole.slide)"), "SM"),
-    (re.compile(r"\bknee"), "knee"),
-    (re.compile(r"\b(?:head|brain|skull|cranial|cerebral|neuro)"), "head"),
-    (re.compile(r"\b(?:chest|thora|lung|pulmonary angio|ctpa|cxr)"), "chest"),
-    (re.compile(r"\b(?:abdom|pelvi|liver|hepatic)"), "abdomen"),
+    (re.compile(r"\b(?:biops|histolog|microscop|mikroskop|h ?& ?e|haematoxylin|hematoxylin|slide|whole.slide)"), "SM"),
+    (re.compile(r"\b(?:knee|knie)"), "knee"),
+    (re.compile(r"\b(?:head|brain|skull|cranial|cerebral|neuro|schädel|kopf|hirn)"), "head"),
+    (re.compile(r"\b(?:chest|thora|lung|pulmonary angio|ctpa|cxr|pulmonalis|lunge)"), "chest"),
+    (re.compile(r"\b(?:abdom|pelvi|liver|hepatic|leber|becken)"), "abdomen"),
 )
 _TISSUES = (
     ("breast", "breast"),
+    ("mamma", "breast"),
+    ("brust", "breast"),
     ("prostat", "prostate"),
+    ("kolon", "colon"),
     ("colon", "colon"),
     ("colorect", "colon"),
     ("lung", "lung"),
+    ("lunge", "lung"),
     ("pulmon", "lung"),
     ("bronch", "lung"),
 )
 _PART_SIDE = re.compile(
-    r"\b(left|right|lt|rt|l|r)[ \-](?:sided )?(?:knee|breast|lung)"
-    r"|(?:knee|breast|lung)(?: joint| biopsy| core biopsy)?[ ,:(\-]{1,3}(left|right|lt|rt)\b"
+    r"\b(left|right|lt|rt|l|r|linke[ns]?|rechte[ns]?)[ \-](?:sided )?(?:knee|breast|lung|knie|brust|mamma)"
+    r"|(?:knee|breast|lung|kniegelenk|knie|brust|mamma)(?: joint| biopsy| core biopsy)?[ ,:(\-]{1,3}(left|right|lt|rt|links|rechts)\b"
 )
 
 
@@ -53,13 +57,14 @@ def read_report(text: str) -> ReadFacts:
         >>> [(fact.key, fact.certainty, fact.side, fact.size_mm, fact.prior_size_mm) for fact in read.findings]
         [('pulmonary-nodule', 'present', 'right', 12, 9), ('pleural-effusion', 'absent', 'none', None, None)]
     """
-    parts = sections(clean(text))
+    plain = clean(text)
+    parts, language = sections(plain), language_of(plain)
     book = Book(setting=_setting(parts))
     for section, part in parts:
         if is_read(section):
             for sentence in sentences(section, text=part):
                 for piece in _pieces(sentence.text):
-                    book.add(read_sentence(piece), text=piece, section=section)
+                    book.add(read_sentence(piece, language=language), text=piece, section=section)
     return ReadFacts(
         findings=tuple(book.facts), exam_side=book.setting.side, sections=tuple(name for name, _ in parts if name)
     )

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from osler.synth.read_back.lexicon import Language
+
 _HEADINGS: dict[str, tuple[str, ...]] = {
     "indication": (
         "indication",
@@ -142,6 +144,11 @@ _ABBREVIATIONS = frozenset(
         "li",
         "evtl",
         "sog",
+        "a",
+        "v",
+        "aa",
+        "z",
+        "n",
     }
 )
 _ENDS = re.compile(r"(?<=[.!?])[\"')\]]{0,3}\s+|(?<=;)\s+")
@@ -150,6 +157,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u
 _DASHES = str.maketrans(
     {"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x", "·": "."}
 )
+_GERMAN = re.compile(
+    r"\b(?:der|die|das|und|im|mit|ohne|nicht|kein\w{0,2}|befund|beurteilung|links|rechts|beidseits|ist|am|an)\b"
+)
+_ENGLISH = re.compile(r"\b(?:the|of|and|no|is|in|with|without|findings|impression|left|right|are|at|there)\b")
 _LONG_LINE = 60
 
 
@@ -228,3 +239,9 @@ def _split(text: str, *, section: str, opens: bool) -> Iterator[Sentence]:
         start, opens = end.end(), False
     if text[start:].strip():
         yield Sentence(text[start:].strip(), section, opens)
+
+
+def language_of(text: str) -> Language:
+    """English or German, by the commonest small words of the first 3,000 characters."""
+    head = text[:3000]
+    return "de" if len(_GERMAN.findall(head)) > len(_ENGLISH.findall(head)) else "en"
