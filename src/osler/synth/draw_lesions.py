@@ -2,8 +2,8 @@
 
 A finding of prevalence p in a protocol is there on the first exam for patients whose
 draw u lies below p. The same u is held against the prevalence of each protocol, so a
-nodule seen on a radiograph is also seen on CT, not the other way round. A further
-``LATER_SHARE`` of that chance are lesions that appear after the first exam.
+nodule seen on a radiograph is also seen on CT, not the other way round. Some
+more (`draw_tables.LATER_SHARE`) appear after the first exam.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from osler.synth.draw_patients import People
 from osler.synth.draw_tables import FACTOR_STEPS, LATERALITIES, choose, normal, tables, uniform16
 from osler.synth.draws import Draws
 
-LATER_SHARE = 0.35
 NEXT_LESION = 0.4
 """Chance that one more lesion follows, up to the finding's most."""
 
@@ -108,10 +107,10 @@ def _which(people: People) -> tuple[np.ndarray, ...]:
     share = odds / (1 + odds)
     codes = np.arange(share.shape[1], dtype=np.uint64)[None]
     u = people.draws.rows((slice(None), None)).uniform("finding", codes)
-    patient, finding = np.nonzero(u < share * (1 + LATER_SHARE))
+    patient, finding = np.nonzero(u < share * (1 + t.later))
     u, share, factor = u[patient, finding], share[patient, finding], factor[patient, finding]
     later = u >= share
-    chance = np.where(later, (u - share) / LATER_SHARE, u)
+    chance = np.where(later, (u - share) / t.later[finding], u)
     keep = one_of_each(t.excludes[finding], patient=patient, rank=chance / share)
     patient, finding, chance, factor, share, later = (
         column[keep] for column in (patient, finding, chance, factor, share, later)

@@ -37,6 +37,7 @@ class _PathwayTables:
     ages: np.ndarray
     female: np.ndarray
     chance: np.ndarray  # (W, bands, sexes, conditions)
+    years: np.ndarray  # (conditions,)
 
 
 @cache
@@ -53,6 +54,7 @@ def _pathway_tables() -> _PathwayTables:
         ages=cumulative(np.array([p.ages for p in pathways])),
         female=np.array([p.female for p in pathways]),
         chance=np.maximum(chance, boost[:, None, None, :]),
+        years=np.array([c.years for c in conditions]),
     )
 
 
@@ -79,7 +81,8 @@ def draw_people(draws: Draws) -> People:
     each = draws.rows((slice(None), None)).bits("condition", codes)
     has = (each >> np.uint64(11)) * 2.0**-53 < t.chance[pathway, band, sex]
     late = uniform16(each, part=0)
-    onset = -30 - np.floor(late * late * (age[:, None] - 15) * 365 * 0.5).astype(np.int64)
+    years = np.minimum(age[:, None] - 15, t.years)
+    onset = -30 - np.floor(late * late * years * 365).astype(np.int64)
     return People(
         draws=draws,
         pathway=pathway,

@@ -16,6 +16,8 @@ COURSES: tuple[Course, ...] = get_args(Course)
 ACTIVITIES: tuple[Activity, ...] = get_args(Activity)
 LATERALITIES = ("none", "site", "paired", "exam")
 FACTOR_STEPS = 8  # odds factors are whole powers of 2 ** (1 / 8), so that their sums are exact
+LATER_SHARE = 0.35
+"""Lesions that appear after the first exam, for each that is there; a tenth of it for a stable course."""
 NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 65536) for i in range(65536)])
 
 
@@ -84,6 +86,7 @@ class Tables:
     course: np.ndarray  # (F, courses) rising shares
     doubling: np.ndarray
     resolves: np.ndarray
+    later: np.ndarray  # share of lesions that appear after the first exam
     lesions: np.ndarray
     uncertain: np.ndarray
     excludes: np.ndarray  # (F,) 0: none
@@ -197,6 +200,9 @@ def _finding_columns(findings: tuple[Finding, ...]) -> dict[str, np.ndarray]:
         "course": cumulative(np.array([[f.courses.get(name, 0.0) for name in COURSES] for f in findings])),
         "doubling": np.array([f.doubling_days for f in findings]),
         "resolves": np.array([f.resolves_days for f in findings]),
+        "later": np.array(
+            [LATER_SHARE * (1 - 0.9 * f.courses.get("stable", 0) / sum(f.courses.values())) for f in findings]
+        ),
         "lesions": np.array([f.lesions for f in findings]),
         "uncertain": np.array([f.uncertain for f in findings]),
         "excludes": np.array([groups.index(f.excludes) + 1 if f.excludes else 0 for f in findings]),
