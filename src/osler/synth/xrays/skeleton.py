@@ -30,9 +30,7 @@ def rib_line(thorax: Thorax, *, number: int, side: float) -> np.ndarray:
     return np.stack([side * np.maximum(x, 18), y, z], axis=1)
 
 
-def _chain(
-    beam: Beam, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]
-) -> Chain:
+def _chain(beam: Beam, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> Chain:
     """Disks of polylines: points (N, 3), radius (mm), amount and layer of each."""
     points = np.concatenate([part[0] for part in parts])
     column, row, magnified = beam.project(points)
@@ -66,7 +64,9 @@ def paint_ribs(thorax: Thorax, *, beam: Beam, broken: tuple[tuple[float, int, fl
         for number in range(1, RIBS + 1):
             line, reached = along(rib_line(thorax, number=number, side=side), step_mm=_STEP_MM)
             high = (5.6 if number > 1 else 6.6) * size * np.interp(reached, [0, 0.12, 0.7, 1], [0.72, 0.95, 1.05, 1.2])
-            amount = 3.0 * old * _along_ray(line, beam=beam) * np.interp(reached, [0, 0.1, 0.75, 1], [0.8, 1.1, 0.9, 0.65])
+            amount = (
+                3.0 * old * _along_ray(line, beam=beam) * np.interp(reached, [0, 0.1, 0.75, 1], [0.8, 1.1, 0.9, 0.65])
+            )
             for broken_side, broken_rib, place in broken:
                 if broken_side == side and broken_rib == number:
                     line, amount, high = _break(line, amount, high, reached=reached, place=place)
@@ -119,7 +119,9 @@ def paint_spine(
             line, _ = along(np.stack([pedicle, tip]), step_mm=_STEP_MM)
             shells.append((line, np.array(4.2), np.array(2.6), 3))
         spike = center + np.array([0, 1.9 * wide, -0.4 * gap])
-        line, _ = along(np.stack([center + [0, 1.4 * wide, 0], spike + [0, 0.7 * wide, -5]]), step_mm=_STEP_MM)
+        line, _ = along(
+            np.stack([center + np.array([0, 1.4 * wide, 0]), spike + np.array([0, 0.7 * wide, -5])]), step_mm=_STEP_MM
+        )
         shells.append((line, np.array(3.4), np.array(3.6), 2))
     bodies = paint_chain(_chain(beam, rods), rows=beam.rows, columns=beam.columns, profile="flat")
     return bodies + paint_chain(_chain(beam, shells), rows=beam.rows, columns=beam.columns, profile="shell")
@@ -133,7 +135,11 @@ def _block(
     axis = np.array([0.0, 1.0, 0.0]) if beam.view == "lateral" else np.array([1.0, 0.0, 0.0])
     parts = []
     steps = np.arange(-reach, reach + 0.1, _STEP_MM)
-    for height, radius, factor, above in ((0.0, 0.93 * half, 1.0, 0), (half - 1.5, 1.9, 0.35, 2), (1.5 - half, 1.9, 0.35, 2)):
+    for height, radius, factor, above in (
+        (0.0, 0.93 * half, 1.0, 0),
+        (half - 1.5, 1.9, 0.35, 2),
+        (1.5 - half, 1.9, 0.35, 2),
+    ):
         waist = 1 - 0.1 * (height == 0)
         line = center + steps[:, None] * waist * axis + np.array([0, 0, height])
         parts.append((line, np.array(radius), np.array(amount * factor), layer + above))
@@ -179,7 +185,7 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
         joint = np.array([side * (w + SHOULDER_MM - 66), 0.1 * d, 0.255 * t + 0.5 * raised])
         head = joint + np.array([side * 22.0, -4.0, 2.0])
         shaft = head + np.array([side * 62.0, 0.0, -200.0])
-        arm, _ = along(np.stack([head + [side * 6, 0, -12], shaft]), step_mm=_STEP_MM)
+        arm, _ = along(np.stack([head + np.array([side * 6, 0, -12]), shaft]), step_mm=_STEP_MM)
         if beam.view != "lateral":
             rounds.append((head[None], np.array([22.0]), np.array([9.0]), number))
             shells.append((arm, np.array(11.0), np.array(6.0), number))
@@ -210,11 +216,27 @@ def _blade(
     """The borders of a shoulder blade, its spine, acromion and coracoid."""
     upper, lower, socket = _blade_corners(thorax, side=side, out=out, joint=joint)
     lines = (
-        ([upper, (upper + lower) / 2 + [side * -4, 0, 0], lower], 1.9, 1.6),
-        ([lower, (lower + socket) / 2 + [side * 5, 0, -4], socket], 3.4, 2.6),
+        ([upper, (upper + lower) / 2 + np.array([side * -4, 0, 0]), lower], 1.9, 1.6),
+        ([lower, (lower + socket) / 2 + np.array([side * 5, 0, -4]), socket], 3.4, 2.6),
         ([upper, socket], 1.6, 0.8),
-        ([(3 * upper + lower) / 4, (upper + socket) / 2 + [0, 10, 6], joint + [side * 12, 4, 24]], 3.8, 2.4),
-        ([socket + [-side * 6, -12, 6], socket + [-side * 8, -34, 12], socket + [side * 4, -44, 8]], 4.5, 3.0),
+        (
+            [
+                (3 * upper + lower) / 4,
+                (upper + socket) / 2 + np.array([0, 10, 6]),
+                joint + np.array([side * 12, 4, 24]),
+            ],
+            3.8,
+            2.4,
+        ),
+        (
+            [
+                socket + np.array([-side * 6, -12, 6]),
+                socket + np.array([-side * 8, -34, 12]),
+                socket + np.array([side * 4, -44, 8]),
+            ],
+            4.5,
+            3.0,
+        ),
     )
     parts = []
     for points, radius, amount in lines:
