@@ -70,5 +70,5 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "Installing what the tests need ..."
-	@$(PIP) --editable ".[test]"
+	@$(PIP) --editable ".[synth,test]"
 	@touch $@

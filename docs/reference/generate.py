@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = ("ask", "inspect", "models", "doctor", "demo", "train", "schema", "synth reports")
+COMMANDS = (
+    "ask", "inspect", "models", "doctor", "demo", "train", "schema",
+    "synth reports", "synth patients", "synth show",
+)  # fmt: skip
 _WIDTH = "100"
 
 

@@ -20,6 +20,8 @@ from osler.cli.inspect import inspect
 from osler.cli.models import models
 from osler.cli.schema import schema
 from osler.cli.synth import synth
+from osler.cli.synth_patients import patients
+from osler.cli.synth_show import show
 from osler.cli.train import train
 
 app = typer.Typer(
@@ -48,6 +50,8 @@ def _root(
 
 for command in (ask, inspect, models, doctor, demo, train, schema):
     app.command()(command)
+for command in (patients, show):
+    synth.command()(command)
 app.add_typer(synth)
 
 

@@ -255,6 +255,7 @@ class FactTable:
             ),
             compared=int(e.number[compared]) if compared >= 0 else None,
             side=SIDES[e.side[row]],
+            age=int(e.age[row]),
         )
 
     def _finding(self, *, row: int, ontology: Ontology) -> FindingFact:

@@ -12,7 +12,7 @@ knee (+x is medial), a left knee is its mirror image. Sides are the patient's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from osler.study import ReferenceRange
@@ -145,6 +145,7 @@ class Exam:
         compared: Number of the exam it is compared with, if any.
         findings: Present, probable and resolved ones first, explicit negatives last.
         side: Of a paired body part that is shown alone (knee, breast tissue); else ``"none"``.
+        age: Of the patient on that day, in years; ``None`` where the exam was not drawn.
     """
 
     number: int
@@ -157,6 +158,7 @@ class Exam:
     findings: tuple[FindingFact, ...]
     compared: int | None = None
     side: Side = "none"
+    age: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

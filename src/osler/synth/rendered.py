@@ -1,0 +1,60 @@
+"""What a renderer hands over for one exam: pixels, where they lie, and where the lesions are in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from osler.study import Affine, Box2D, Box3D
+from osler.synth.facts import Exam, PatientFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LesionBox:
+    """Where one lesion lies.
+
+    Args:
+        finding: Of the ontology. lesion: Its number.
+        box: In patient mm (LPS) of a volume; in pixels of a radiograph.
+    """
+
+    finding: str
+    lesion: int
+    box: Box2D | Box3D
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RenderedVolume:
+    """A CT (HU) or an MR.
+
+    Args:
+        voxels: Whole numbers, ``(slice, row, column)``.
+        affine: Voxel to patient LPS mm.
+        boxes: Of the lesions.
+    """
+
+    voxels: np.ndarray
+    affine: Affine
+    boxes: tuple[LesionBox, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RenderedImage:
+    """A radiograph.
+
+    Args:
+        pixels: Whole numbers, ``(row, column)``, bright is dense.
+        spacing: mm between columns and rows of the detector.
+        boxes: Of the lesions, in pixels.
+    """
+
+    pixels: np.ndarray
+    spacing: tuple[float, float]
+    boxes: tuple[LesionBox, ...] = ()
+
+
+Rendered = RenderedVolume | RenderedImage
+Render = Callable[[PatientFacts, Exam], Rendered | None]
+"""Draws an exam; ``None`` if it has no pixels."""

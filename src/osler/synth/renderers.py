@@ -1,0 +1,77 @@
+"""Chooses what draws an exam: CT and MR phantoms, radiographs by projection; slides have no DICOM here."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from osler.errors import RequestError
+from osler.synth.facts import Exam, PatientFacts
+from osler.synth.rendered import LesionBox, Render, Rendered, RenderedImage, RenderedVolume
+
+_LEAST, _MOST = 64, 1024
+
+
+def grid_name(*, matrix: int) -> str:
+    """What a folder says of its pixel grid."""
+    return f"at most {matrix} px a row"
+
+
+def renderer(*, matrix: int) -> Render:
+    """The function that draws exams.
+
+    Args:
+        matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser along all
+            three axes, over the same region. Radiographs have up to twice as many.
+
+    Raises:
+        RequestError: If the matrix is out of range.
+    """
+    if not _LEAST <= matrix <= _MOST:
+        raise RequestError(f"A matrix of {matrix} pixels.", allowed=f"{_LEAST} to {_MOST}.")
+    return partial(_render, matrix=matrix)
+
+
+def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered | None:
+    if exam.modality in ("CT", "MR"):
+        return _volume(patient, exam, matrix=matrix)
+    if exam.modality == "DX":
+        return _radiograph(patient, exam, matrix=matrix)
+    return None
+
+
+def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume:
+    from osler.synth.phantoms import render_volume
+
+    phantom = render_volume(patient, exam=exam.number, shape=volume_shape(exam, matrix=matrix))
+    return RenderedVolume(
+        voxels=phantom.array,
+        affine=phantom.affine,
+        boxes=tuple(
+            LesionBox(finding=fact.key, lesion=fact.lesion, box=phantom.boxes[fact.lesion])
+            for fact in exam.findings
+            if fact.lesion and fact.lesion in phantom.boxes
+        ),
+    )
+
+
+def volume_shape(exam: Exam, *, matrix: int) -> tuple[int, int, int]:
+    """Slices, rows and columns of a volume: the scanner's, or fewer along each axis if it has more than ``matrix``."""
+    acquisition = exam.acquisition
+    share = min(1.0, matrix / max(acquisition.rows, acquisition.columns))
+    slices, rows, columns = (
+        max(round(length * share), 1) for length in (acquisition.slices, acquisition.rows, acquisition.columns)
+    )
+    return slices, rows, columns
+
+
+def _radiograph(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedImage:
+    from osler.synth.xrays import render_xray
+
+    image = render_xray(patient, exam=exam, size=min(max(exam.acquisition.rows, exam.acquisition.columns), 2 * matrix))
+    return RenderedImage(
+        pixels=image.pixels,
+        spacing=(image.pixel_mm, image.pixel_mm),
+        boxes=tuple(
+            LesionBox(finding=shown.fact.key, lesion=shown.fact.lesion, box=shown.box) for shown in image.lesions
+        ),
+    )
