@@ -8,7 +8,10 @@ at a site lies in that organ in every body.
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 from osler.synth.facts import Anatomy, Region, Side
 
@@ -42,3 +45,22 @@ def unit_mm(region: Region, *, anatomy: Anatomy) -> tuple[float, float, float]:
     if region == "knee":
         return anatomy.knee_mm, anatomy.knee_mm, anatomy.knee_mm
     return anatomy.half_width_mm, anatomy.half_depth_mm, anatomy.trunk_mm
+
+
+@cache
+def sites() -> tuple[Site, ...]:
+    """All sites, in the order of ``sites.csv``."""
+    text = (files("osler.synth") / "sites.csv").read_text(encoding="utf-8")
+    return tuple(_site(row) for row in csv.DictReader(text.splitlines()))
+
+
+def _site(row: dict[str, str]) -> Site:
+    return Site(
+        key=row["key"],
+        organ=row["organ"],
+        region=row["region"],
+        side=row["side"],
+        center=(float(row["x"]), float(row["y"]), float(row["z"])),
+        half=(float(row["half_x"]), float(row["half_y"]), float(row["half_z"])),
+        room_mm=int(row["room_mm"]),
+    )

@@ -17,7 +17,8 @@ Example:
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -37,11 +38,15 @@ def mix(keys: np.ndarray) -> np.ndarray:
         uint64, the same shape.
     """
     z = keys + _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * _FIRST
-    z = (z ^ (z >> np.uint64(27))) * _SECOND
-    return z ^ (z >> np.uint64(31))
+    z ^= z >> np.uint64(30)
+    z *= _FIRST
+    z ^= z >> np.uint64(27)
+    z *= _SECOND
+    z ^= z >> np.uint64(31)
+    return z
 
 
+@cache
 def stream_key(name: str) -> np.uint64:
     """The key of a named stream: the first eight bytes of its SHA-256."""
     return np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
@@ -59,6 +64,19 @@ class Draws:
 
     seed: int
     patients: np.ndarray
+    _keys: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        seed = mix(np.array(self.seed, dtype=np.uint64)[None])
+        object.__setattr__(self, "_keys", mix(seed ^ self.patients.astype(np.uint64)))
+
+    def rows(self, take: np.ndarray | tuple[slice | None, ...]) -> Draws:
+        """The draws of some of the patients, or of the patients in another shape."""
+        chosen = Draws.__new__(Draws)
+        object.__setattr__(chosen, "seed", self.seed)
+        object.__setattr__(chosen, "patients", self.patients[take])
+        object.__setattr__(chosen, "_keys", self._keys[take])
+        return chosen
 
     def bits(self, stream: str, index: np.ndarray | int = 0) -> np.ndarray:
         """64 random bits each, uint64.
@@ -67,9 +85,7 @@ class Draws:
             stream: What the draw is for; one name for each purpose.
             index: Number within the stream, for example of the exam; broadcast against the patients.
         """
-        seed = mix(np.array(self.seed, dtype=np.uint64)[None])
-        keys = mix(seed ^ self.patients.astype(np.uint64))
-        keys = mix(keys ^ stream_key(stream))
+        keys = mix(self._keys ^ stream_key(stream))
         return mix(keys ^ np.asarray(index).astype(np.uint64))
 
     def uniform(self, stream: str, index: np.ndarray | int = 0) -> np.ndarray:

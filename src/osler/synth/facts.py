@@ -6,7 +6,8 @@ are entries of the ontology.
 
 The body frame is LPS in mm. Trunk: the origin lies on the midline, half way front to back, at
 the level of the lower end of the breastbone; +z points to the head. Head: the
-origin is the center of the brain. Knee: the center of the joint. Sides are the patient's.
+origin is the center of the brain. Knee: the center of the joint; the site table is that of a right
+knee (+x is medial), a left knee is its mirror image. Sides are the patient's.
 """
 
 from __future__ import annotations
@@ -58,14 +59,16 @@ class FindingFact:
     Args:
         key: Finding of the ontology, for example ``"pulmonary-nodule"``.
         lesion: Tells lesions of a patient apart; the same lesion keeps its number over time.
-        certainty: ``"absent"`` is an explicit negative: nothing else is set.
+        certainty: ``"absent"`` is an explicit negative: nothing else is set. A resolved
+            finding is not an explicit negative: it keeps lesion, side, site and prior size.
         side: The patient's side.
         site: Site of the anatomy, for example ``"right-upper-lobe"``; empty if diffuse.
         severity: Of diffuse findings.
         size_mm: Greatest diameter in whole mm, where the finding is measured.
         axes_mm: Full axes of the lesion's ellipsoid along x, y, z; the greatest is ``size_mm``.
         center_mm: Its center in the body frame.
-        change: Against the compared exam; ``"first"`` where nothing is compared.
+        change: Against the compared exam; ``"first"`` where nothing is compared; a
+            ``"resolved"`` one is no longer there (no size, axes, center or severity).
         change_percent: Change of ``size_mm`` in whole percent of the prior, where larger or smaller.
         prior_size_mm: ``size_mm`` on the compared exam.
     """
@@ -82,6 +85,11 @@ class FindingFact:
     change: Change = "first"
     change_percent: int | None = None
     prior_size_mm: int | None = None
+
+    @property
+    def visible(self) -> bool:
+        """Whether the pixels of the exam show it."""
+        return self.certainty != "absent" and self.change != "resolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +143,8 @@ class Exam:
         modality: DICOM modality. region: What it shows.
         indication: Of the ontology.
         compared: Number of the exam it is compared with, if any.
-        findings: Present and probable ones first, explicit negatives last.
+        findings: Present, probable and resolved ones first, explicit negatives last.
+        side: Of a paired body part that is shown alone (knee, breast tissue); else ``"none"``.
     """
 
     number: int
@@ -147,6 +156,7 @@ class Exam:
     acquisition: Acquisition
     findings: tuple[FindingFact, ...]
     compared: int | None = None
+    side: Side = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
