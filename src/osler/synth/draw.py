@@ -14,10 +14,10 @@ from osler.synth.draw_exams import Exams, draw_exams
 from osler.synth.draw_findings import follow_lesions, report_findings
 from osler.synth.draw_labs import draw_labs
 from osler.synth.draw_lesions import draw_lesions
-from osler.synth.draw_medications import draw_history
+from osler.synth.draw_medications import condition_columns, draw_history, draw_medications
 from osler.synth.draw_patients import draw_bodies, draw_pathways, draw_people
 from osler.synth.draws import Draws
-from osler.synth.fact_table import ExamColumns, FactTable, FindingColumns, PatientColumns
+from osler.synth.fact_table import ExamColumns, FactTable, PatientColumns
 from osler.synth.facts import PatientFacts
 
 MOST_PATIENTS = 2**40
@@ -52,10 +52,10 @@ def draw_facts(*, seed: int, patients: np.ndarray) -> FactTable:
     lesions = draw_lesions(people, exams=exams, bodies=bodies)
     sightings = follow_lesions(lesions, exams=exams)
     findings, finding_start, negative_start = report_findings(sightings, lesions=lesions, exams=exams)
-    conditions, condition_start, medications, medication_start = draw_history(
-        people, exams=exams, lesions=lesions, sightings=sightings
-    )
-    labs, lab_start = draw_labs(people, exams=exams, lesions=lesions, sightings=sightings)
+    history = draw_history(people, exams=exams, lesions=lesions, sightings=sightings)
+    conditions, condition_start = condition_columns(history)
+    medications, medication_start = draw_medications(people, history=history, exams=exams)
+    labs, lab_start = draw_labs(people, exams=exams, lesions=lesions, sightings=sightings, history=history)
     return FactTable(
         seed=seed,
         patients=PatientColumns(

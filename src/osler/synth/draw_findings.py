@@ -57,17 +57,30 @@ def follow_lesions(lesions: Lesions, *, exams: Exams) -> Sightings:
     there = (extent > 0) & ~(measured & (size < 0.6 * t.least[finding]))
     size = np.where(there & measured, np.maximum(size, 1), 0).astype(np.int64)
     odds = t.odds[exams.group[exam], exams.band[exam], exams.sex[exam], finding] * lesions.factor[lesion]
+    seen = there & (lesions.chance[lesion] * (1 + odds) < odds)
     compared = exams.compared[exam]
     return Sightings(
         lesion=lesion,
         exam=exam,
         there=there,
-        seen=there & (lesions.chance[lesion] * (1 + odds) < odds),
+        seen=_with_needed(seen, exam=exam, finding=finding, exams=exams),
         extent=np.where(there, extent, 0.0),
         size=size,
         level=_level(lesions.level[lesion], extent=extent, there=there),
         prior=np.where(compared >= 0, row - (exam - compared) * count[exam], -1),
     )
+
+
+def _with_needed(seen: np.ndarray, *, exam: np.ndarray, finding: np.ndarray, exams: Exams) -> np.ndarray:
+    """Hides findings that need another one on the exam (an infarct's diffusion, a tumor's necrosis)."""
+    needs = tables().needs
+    nothing = len(needs)
+    rows = np.nonzero(seen & (needs[finding, 0] < nothing))[0]
+    shown = np.zeros((len(exams.day), nothing + 1), dtype=bool)
+    shown[exam[seen], finding[seen]] = True
+    seen = seen.copy()
+    seen[rows] = shown[exam[rows][:, None], needs[finding[rows]]].any(axis=1)
+    return seen
 
 
 def _extent(lesions: Lesions, *, lesion: np.ndarray, since: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def _which(people: People) -> tuple[np.ndarray, ...]:
     u, share, factor = u[patient, finding], share[patient, finding], factor[patient, finding]
     later = u >= share
     chance = np.where(later, (u - share) / LATER_SHARE, u)
-    keep = _allowed(t.excludes[finding], patient=patient, chance=chance / share)
+    keep = one_of_each(t.excludes[finding], patient=patient, rank=chance / share)
     patient, finding, chance, factor, share, later = (
         column[keep] for column in (patient, finding, chance, factor, share, later)
     )
@@ -121,12 +121,12 @@ def _which(people: People) -> tuple[np.ndarray, ...]:
     )
 
 
-def _allowed(group: np.ndarray, *, patient: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """Keeps one finding of each excluding group for each patient: the one drawn most firmly."""
+def one_of_each(group: np.ndarray, *, patient: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Marks, for each patient and group above 0, the row of least rank; rows of group 0 all stay."""
     keep = np.ones(len(group), dtype=bool)
     rows = np.nonzero(group)[0]
     key = patient[rows] * (int(group.max(initial=0)) + 1) + group[rows]
-    order = np.lexsort((chance[rows], key))
+    order = np.lexsort((rank[rows], key))
     key = key[order]
     again = np.concatenate([[False], key[1:] == key[:-1]]) if len(key) else np.zeros(0, dtype=bool)
     keep[rows[order[again]]] = False

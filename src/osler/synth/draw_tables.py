@@ -88,6 +88,7 @@ class Tables:
     uncertain: np.ndarray
     excludes: np.ndarray  # (F,) 0: none
     ancestors: np.ndarray  # (F, most) codes, F: none
+    needs: np.ndarray  # (F, most) codes, F: none
     negative_finding: np.ndarray  # (G, K) codes, F: none
     negative_chance: np.ndarray  # (G, K)
     allowed_sex: np.ndarray  # (2, F + 1) bool
@@ -120,12 +121,10 @@ def tables() -> Tables:
         factor_steps=_factor_steps(ontology),
         **_site_columns(ontology),
         **_finding_columns(ontology.findings),
-        ancestors=np.where(
-            (up := padded([[keys.index(name) for name in _above(f, ontology=ontology)] for f in ontology.findings]))
-            < 0,
-            len(keys),
-            up,
+        ancestors=padded(
+            [[keys.index(name) for name in _above(f, ontology=ontology)] for f in ontology.findings], fill=len(keys)
         ),
+        needs=padded([[keys.index(name) for name in f.needs] for f in ontology.findings], fill=len(keys)),
         negative_finding=negatives[0],
         negative_chance=negatives[1],
         diagnosis=np.array([conditions.index(f.diagnosis) if f.diagnosis else -1 for f in ontology.findings]),

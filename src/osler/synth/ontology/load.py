@@ -22,6 +22,7 @@ from osler.synth.ontology.types import (
     Measure,
     MedicationEntry,
     Ontology,
+    Panel,
     Pathway,
     Prevalence,
     Protocol,
@@ -51,6 +52,7 @@ def load_ontology() -> Ontology:
         sites=every_site,
         conditions=tuple(_entries("conditions", build=_condition)),
         labs=tuple(_entries("labs", build=_lab)),
+        panels=tuple(_entries("panels", build=_plain(Panel, groups={}, conditions={}))),
         medications=tuple(_entries("medications", build=_medication)),
         protocols=tuple(_entries("protocols", build=_plain(Protocol, loinc=""))),
         indications=tuple(_entries("indications", build=_indication)),
@@ -84,8 +86,20 @@ def _prevalence(row: dict[str, Any]) -> Prevalence:
         percent=tuple(float(value) for value in row["percent"]),
         female=float(row.get("female", 1.0)),
         male=float(row.get("male", 1.0)),
-        source=row["source"],
+        source=_source(row["source"]),
     )
+
+
+@cache
+def _sources() -> dict[str, str]:
+    return tomllib.loads((files("osler.synth.ontology") / "sources.toml").read_text(encoding="utf-8"))
+
+
+def _source(name: str) -> str:
+    """The paper behind a name; ``"assumed"`` stands for itself."""
+    if name != "assumed" and name not in _sources():
+        raise ValueError(f"no source {name!r}")
+    return _sources().get(name, name)
 
 
 def _finding(key: str, row: dict[str, Any], *, every_site: tuple[Site, ...]) -> Finding:
@@ -118,6 +132,7 @@ def _finding(key: str, row: dict[str, Any], *, every_site: tuple[Site, ...]) -> 
         diagnosis=row.get("diagnosis", ""),
         activity=row.get("activity", {}),
         sexes=tuple(row.get("sexes", get_args(Sex))),
+        needs=tuple(row.get("needs", [])),
     )
 
 
@@ -138,19 +153,20 @@ def _condition(key: str, row: dict[str, Any]) -> ConditionEntry:
         "percent": [0.0] * 4,
         "female": 1.0,
         "male": 1.0,
-        "source": "from findings",
+        "source": "assumed",
         "activity": {},
     }
     row = defaults | row
-    return ConditionEntry(key=key, **(row | {"percent": tuple(float(value) for value in row["percent"])}))
+    row |= {"percent": tuple(float(value) for value in row["percent"]), "source": _source(row["source"])}
+    return ConditionEntry(key=key, **row)
 
 
 def _lab(key: str, row: dict[str, Any]) -> LabEntry:
-    defaults = {"loinc": "", "shifts": {}, "conditions": {}, "most": float("inf"), "panel": "other"}
-    row = defaults | row
+    row = {"loinc": "", "shifts": {}, "conditions": {}} | row
     both = row.pop("both", None)
     limits = {sex: _limits(row.get(sex, both)) for sex in ("female", "male")}
-    return LabEntry(key=key, **(row | limits))
+    typical = row["typical"] if isinstance(row["typical"], list) else [row["typical"]] * 2
+    return LabEntry(key=key, **(row | limits | {"typical": (float(typical[0]), float(typical[1]))}))
 
 
 def _limits(row: list[Any]) -> tuple[float | None, float | None]:
@@ -159,8 +175,9 @@ def _limits(row: list[Any]) -> tuple[float | None, float | None]:
 
 
 def _medication(key: str, row: dict[str, Any]) -> MedicationEntry:
-    defaults = {"name": key.replace("-", " "), "rxnorm": "", "atc": "", "days": 0}
-    return MedicationEntry(key=key, **(defaults | row))
+    row = {"name": key.replace("-", " "), "rxnorm": "", "atc": "", "days": 0, "class": ""} | row
+    row["drug_class"] = row.pop("class")
+    return MedicationEntry(key=key, **row)
 
 
 def _indication(key: str, row: dict[str, Any]) -> Indication:
@@ -194,9 +211,9 @@ def problems(ontology: Ontology) -> list[str]:
 
     for finding in ontology.findings:
         require(finding.prevalence, known=groups, where=finding.key)
-        require(finding.negative, known=set(finding.prevalence), where=f"{finding.key} (negative)")
+        require(finding.negative, known=groups, where=f"{finding.key} (negative)")
         require(finding.raised_by, known=conditions, where=finding.key)
-        require(finding.is_a, known=findings, where=finding.key)
+        require([*finding.is_a, *finding.needs], known=findings, where=finding.key)
         require([finding.diagnosis], known=conditions, where=finding.key)
         require(finding.activity, known=activities, where=finding.key)
         require(finding.courses, known=set(get_args(Course)), where=finding.key)
@@ -207,6 +224,10 @@ def problems(ontology: Ontology) -> list[str]:
     for lab in ontology.labs:
         require(lab.shifts, known=activities, where=lab.key)
         require(lab.conditions, known=conditions, where=lab.key)
+        require([lab.panel], known={panel.key for panel in ontology.panels}, where=lab.key)
+    for panel in ontology.panels:
+        require(panel.groups, known=groups, where=panel.key)
+        require(panel.conditions, known=conditions, where=panel.key)
     for medication in ontology.medications:
         require(medication.treats, known=conditions, where=medication.key)
     for indication in ontology.indications:
@@ -215,7 +236,7 @@ def problems(ontology: Ontology) -> list[str]:
     for pathway in ontology.pathways:
         require([*pathway.first, *pathway.later], known=protocols, where=pathway.key)
         require(pathway.conditions, known=conditions, where=pathway.key)
-    for name in ("findings", "conditions", "labs", "medications", "protocols", "indications", "pathways"):
+    for name in ("findings", "conditions", "labs", "panels", "medications", "protocols", "indications", "pathways"):
         keys = [entry.key for entry in getattr(ontology, name)]
         found.extend(f"{name} holds {key!r} twice" for key in set(keys) if keys.count(key) > 1)
     return found

@@ -75,6 +75,7 @@ class Finding:
         diagnosis: Condition that it establishes, or empty.
         activity: How it drives laboratory values at its typical extent.
         sexes: Who may have it.
+        needs: Findings of which the exam must show one; the prevalence is then that among such exams.
     """
 
     key: str
@@ -99,6 +100,7 @@ class Finding:
     diagnosis: str
     activity: dict[Activity, float]
     sexes: tuple[Sex, ...]
+    needs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +126,10 @@ class LabEntry:
         unit: UCUM.
         female: Lower and upper reference limit of women. male: Of men; ``None`` is open.
         decimals: As reported.
-        skewed: Whether values spread log-normally.
-        shifts: Factor (skewed) or difference in reference widths, for each unit of an activity.
-        conditions: The same for a condition.
-        weight: Chance of being in a panel by group of protocols ("" for all others).
+        typical: Median of healthy women and men. spread: Of its logarithm.
+        least: Values are cut there. most: And there.
+        shifts: Change of the logarithm for each unit of an activity. conditions: For a condition.
+        panel: The tests that it is asked for with.
     """
 
     key: str
@@ -137,8 +139,9 @@ class LabEntry:
     female: tuple[float | None, float | None]
     male: tuple[float | None, float | None]
     decimals: int
-    typical: float
+    typical: tuple[float, float]
     spread: float
+    least: float
     most: float
     shifts: dict[Activity, float]
     conditions: dict[str, float]
@@ -146,8 +149,25 @@ class LabEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """Laboratory tests that are asked for together: chance with any exam, more for some."""
+
+    key: str
+    chance: float
+    groups: dict[str, float]
+    conditions: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MedicationEntry:
-    """A drug: INN name, RxNorm ingredient code. ``treats``: condition -> chance; ``days``: 0 if taken on."""
+    """A drug.
+
+    Args:
+        name: INN. rxnorm: Ingredient. atc: Code.
+        treats: Condition -> chance that a patient with it takes the drug.
+        days: Length of a course, 0 if taken on.
+        drug_class: A patient takes one of a class at most; empty: any.
+    """
 
     key: str
     name: str
@@ -155,6 +175,7 @@ class MedicationEntry:
     atc: str
     treats: dict[str, float]
     days: int
+    drug_class: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +251,7 @@ class Ontology:
     sites: tuple[Site, ...]
     conditions: tuple[ConditionEntry, ...]
     labs: tuple[LabEntry, ...]
+    panels: tuple[Panel, ...]
     medications: tuple[MedicationEntry, ...]
     protocols: tuple[Protocol, ...]
     indications: tuple[Indication, ...]
