@@ -1,0 +1,171 @@
+"""Random fields of a slide that depend on the position only, never on the tile.
+
+Every value is a hash of (slide, stream, lattice cell), so a tile cut anywhere, alone or
+among thousands, shows the same tissue. Slow fields are computed on a lattice of 2 µm
+that is tied to the slide's origin, then brought to the pixels with a cubic B-spline,
+four taps each way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from osler.synth.draws import mix, stream_key
+
+LATTICE_UM = 2.0
+TEXTURE_SIDE = 512
+_HALF_OF_16_BITS = 1.0 / 65536.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lattice:
+    """Points 2 µm apart that cover a window.
+
+    Args:
+        column: Number of the first point along x, in steps of 2 µm from the slide's origin.
+        row: The same along y.
+        shape: Points down and across.
+    """
+
+    column: int
+    row: int
+    shape: tuple[int, int]
+
+    @property
+    def x(self) -> np.ndarray:
+        """(columns,) µm."""
+        return (self.column + np.arange(self.shape[1])) * LATTICE_UM
+
+    @property
+    def y(self) -> np.ndarray:
+        """(rows,) µm."""
+        return (self.row + np.arange(self.shape[0])) * LATTICE_UM
+
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of every point, (rows, columns) each."""
+        x, y = np.meshgrid(self.x, self.y)
+        return x, y
+
+    def sample(self, field: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bilinear values of a field at points (µm); outside, of the nearest point inside."""
+        u = np.clip(x / LATTICE_UM - self.column, 0, self.shape[1] - 1.001)
+        v = np.clip(y / LATTICE_UM - self.row, 0, self.shape[0] - 1.001)
+        i, j = u.astype(np.intp), v.astype(np.intp)
+        s, t = u - i, v - j
+        top = field[j, i] * (1 - s) + field[j, i + 1] * s
+        low = field[j + 1, i] * (1 - s) + field[j + 1, i + 1] * s
+        return top * (1 - t) + low * t
+
+    def to_pixels(self, field: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Values of a field on a pixel grid with columns at x and rows at y (µm), float32, smoothed."""
+        rows, weights = _taps(y / LATTICE_UM - self.row)
+        down = sum(field[rows + k] * weights[k][:, None] for k in range(4))
+        columns, weights = _taps(x / LATTICE_UM - self.column)
+        return sum(down[:, columns + k] * weights[k] for k in range(4)).astype(np.float32)
+
+
+def lattice_over(x0: float, y0: float, *, width: float, height: float, margin: float) -> Lattice:
+    """The lattice that covers a window (µm) and a margin around it."""
+    column = int(np.floor((x0 - margin) / LATTICE_UM)) - 2
+    row = int(np.floor((y0 - margin) / LATTICE_UM)) - 2
+    across = int(np.ceil((x0 + width + margin) / LATTICE_UM)) + 3 - column
+    down = int(np.ceil((y0 + height + margin) / LATTICE_UM)) + 3 - row
+    return Lattice(column=column, row=row, shape=(down, across))
+
+
+def _taps(at: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    first = np.floor(at).astype(np.intp)
+    t = at - first
+    weights = ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)
+    return first - 1, weights
+
+
+def cell_bits(key: int, stream: str, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """64 random bits of each cell of a named grid, uint64; columns and rows are broadcast."""
+    base = mix(np.array([key], dtype=np.uint64) ^ stream_key(stream))
+    return mix(mix(base ^ columns.astype(np.uint64)) ^ rows.astype(np.uint64))
+
+
+def quarters(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Four uniform numbers in [0, 1) out of each 64 bits."""
+    return tuple(
+        ((bits >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.float64) * _HALF_OF_16_BITS for s in (0, 16, 32, 48)
+    )  # type: ignore[return-value]
+
+
+def smooth_noise(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
+    """Smooth noise in [-1, 1] with features of about ``period`` µm, at any points."""
+    u, v = x / period, y / period
+    i, j = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
+    i0, j0 = int(i.min()), int(j.min())
+    columns, rows = np.arange(i0, int(i.max()) + 2), np.arange(j0, int(j.max()) + 2)
+    table = quarters(cell_bits(key, stream, columns[None, :], rows[:, None]))[0] * 2 - 1
+    s, t = u - i, v - j
+    s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
+    i, j = i - i0, j - j0
+    top = table[j, i] * (1 - s) + table[j, i + 1] * s
+    low = table[j + 1, i] * (1 - s) + table[j + 1, i + 1] * s
+    return top * (1 - t) + low * t
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cells:
+    """The nearest seed of a jittered grid at each point.
+
+    Args:
+        to_center: Distance to the nearest seed (µm).
+        to_edge: Distance to the border with the next seed's cell (µm).
+        chance: Four uniform numbers of the nearest seed.
+    """
+
+    to_center: np.ndarray
+    to_edge: np.ndarray
+    chance: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def nearest_cells(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, spacing: float, jitter: float) -> Cells:
+    """Cellular noise (Worley 1996): distances to the nearest seed and to its cell's border."""
+    i, j = np.floor(x / spacing).astype(np.int64), np.floor(y / spacing).astype(np.int64)
+    i0, j0 = int(i.min()) - 1, int(j.min()) - 1
+    columns, rows = np.arange(i0, int(i.max()) + 2)[None, :], np.arange(j0, int(j.max()) + 2)[:, None]
+    chances = quarters(cell_bits(key, stream, columns, rows))
+    # Every second row is shifted by half a cell, which packs the seeds nearly like a honeycomb.
+    seeds_x = (columns + 0.5 + 0.5 * (rows & 1) - 0.25 + jitter * (chances[0] - 0.5)) * spacing
+    seeds_y = (rows + 0.5 + jitter * (chances[1] - 0.5)) * spacing
+    first = np.full(x.shape, np.inf)
+    second = np.full(x.shape, np.inf)
+    which = np.zeros((2, 2, *x.shape), np.intp)
+    for dj in (-1, 0, 1):
+        for di in (-1, 0, 1):
+            a, b = j + dj - j0, i + di - i0
+            squared = (seeds_x[a, b] - x) ** 2 + (seeds_y[a, b] - y) ** 2
+            nearer = squared < first
+            next_one = ~nearer & (squared < second)
+            second = np.where(nearer, first, np.where(next_one, squared, second))
+            which[1] = np.where(nearer, which[0], np.where(next_one, np.stack([a, b]), which[1]))
+            which[0] = np.where(nearer, np.stack([a, b]), which[0])
+            first = np.where(nearer, squared, first)
+    (a, b), (c, d) = which
+    apart = np.hypot(seeds_x[a, b] - seeds_x[c, d], seeds_y[a, b] - seeds_y[c, d])
+    edge = (second - first) / (2 * np.maximum(apart, 1e-6))
+    return Cells(to_center=np.sqrt(first), to_edge=edge, chance=tuple(chance[a, b] for chance in chances))  # type: ignore[arg-type]
+
+
+@cache
+def texture(stream: str, *, along: float, across: float) -> np.ndarray:
+    """A periodic texture of mean 0 and deviation 1, (512, 512) float32, smoothed by Gaussians (texels)."""
+    from scipy.ndimage import gaussian_filter
+
+    side = np.arange(TEXTURE_SIDE)
+    parts = quarters(cell_bits(0, stream, side[None, :], side[:, None]))
+    smooth = gaussian_filter(sum(parts), (across, along), mode="wrap")
+    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
+
+
+def look_up(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Values of a periodic texture at (u across, v down) in texels."""
+    mask = TEXTURE_SIDE - 1
+    return image[np.floor(v).astype(np.int32) & mask, np.floor(u).astype(np.int32) & mask]

@@ -1,0 +1,101 @@
+"""The vessels of the lungs: a tree on each side that branches from the hilum outward."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from osler.synth.draws import Draws
+from osler.synth.xrays.beam import Beam
+from osler.synth.xrays.thorax import LEFT, RIGHT, Thorax
+from osler.synth.xrays.tubes import Chain, paint_chain
+
+_GENERATIONS = 9
+_LAYERS = 4
+_STEM_MM = 4.6
+
+
+@lru_cache(maxsize=8)
+def vessel_tree(thorax: Thorax) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Segments of both trees: starts (N, 3), ends (N, 3), radii (mm) and generation."""
+    starts, ends, radii, ages = [], [], [], []
+    for side in (RIGHT, LEFT):
+        tip, way, radius = _stems(thorax, side=side)
+        number = np.arange(len(tip)) + (1000 if side > 0 else 0)
+        for generation in range(_GENERATIONS):
+            draws = Draws(seed=thorax.shape, patients=number)
+            length = (30 * 0.80**generation + 4) * (0.75 + 0.5 * draws.uniform("vessel-length"))
+            end = tip + way * length[:, None]
+            inside = thorax.in_lung(end, side=side) > 2.5
+            hidden = generation < 2
+            keep = inside | hidden
+            starts.append(tip[keep]), ends.append(end[keep]), radii.append(radius[keep])
+            ages.append(np.full(int(keep.sum()), generation))
+            tip, way, radius, number = (values[inside] for values in (end, way, radius, number))
+            if not len(tip):
+                break
+            tip, way, radius, number = _fork(tip, way, radius, number, thorax=thorax)
+    return np.concatenate(starts), np.concatenate(ends), np.concatenate(radii), np.concatenate(ages)
+
+
+def _stems(thorax: Thorax, *, side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First branches: to the apex, front, middle and the base's segments."""
+    w, d, t = thorax.width, thorax.depth, thorax.trunk
+    hilum = np.array([side * 0.20 * w, 0.06 * d, (0.128 if side < 0 else 0.14) * t])
+    targets = np.array([
+        (0.38, 0.10, 0.29), (0.52, -0.45, 0.24), (0.66, 0.25, 0.22), (0.72, -0.35, 0.12), (0.55, -0.60, 0.07),
+        (0.70, 0.15, 0.05), (0.42, 0.62, 0.00), (0.30, 0.30, -0.03), (0.58, 0.45, -0.04), (0.40, 0.70, 0.16),
+    ])  # fmt: skip
+    goals = targets * [side * w, d, t]
+    way = goals - hilum
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    stem = _STEM_MM * np.array([0.85, 0.7, 0.75, 0.75, 0.7, 1.0, 1.05, 0.95, 1.0, 0.7])
+    down = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 0.0])[:, None] * [side * 6, 4, -22]
+    return hilum + down + way * 4, way, stem
+
+
+def _fork(
+    tip: np.ndarray, way: np.ndarray, radius: np.ndarray, number: np.ndarray, *, thorax: Thorax
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    draws = Draws(seed=thorax.shape, patients=number)
+    around, wide, share = (draws.uniform(f"vessel-{name}") for name in ("around", "wide", "share"))
+    helper = np.where(np.abs(way[:, [2]]) < 0.8, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
+    first = np.cross(way, helper)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(way, first)
+    turn = np.cos(2 * np.pi * around)[:, None] * first + np.sin(2 * np.pi * around)[:, None] * second
+    major, minor = 0.10 + 0.22 * wide, 0.55 + 0.45 * wide
+    large = 0.80 + 0.1 * share
+    small = (1 - large**2.6) ** (1 / 2.6)
+    ways = np.concatenate([way + major[:, None] * turn, way - minor[:, None] * turn])
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    radii = np.concatenate([radius * large, radius * np.maximum(small, 0.55)])
+    return np.concatenate([tip, tip]), ways, radii, np.concatenate([number * 2 + 1, number * 2 + 2]) + 7919
+
+
+def paint_vessels(thorax: Thorax, *, beam: Beam, swollen: float = 1.0) -> np.ndarray:
+    """Tissue (mm) of the lungs' vessels.
+
+    Args:
+        swollen: Factor on radii: above 1 where vessels are congested.
+    """
+    starts, ends, radii, ages = vessel_tree(thorax)
+    shown = radii * swollen > 0.22
+    starts, ends, radii, ages = starts[shown], ends[shown], radii[shown], ages[shown]
+    mm = np.linalg.norm(ends - starts, axis=1)
+    count = np.maximum(2, np.ceil(mm / np.clip(radii * 0.8, 0.7, 2.2)).astype(int))
+    owner = np.repeat(np.arange(len(count)), count)
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    share = step / np.maximum(count[owner] - 1, 1)
+    bend = Draws(seed=thorax.shape, patients=np.arange(len(count))).uniform("vessel-bend")[owner] - 0.5
+    bow = np.sin(np.pi * share) * bend * mm[owner] * 0.16
+    points = starts[owner] + share[:, None] * (ends - starts)[owner]
+    points[:, 2] += bow
+    column, row, magnified = beam.project(points)
+    radius = radii[owner] * swollen * (1 - 0.1 * share)
+    chain = Chain(
+        column=column, row=row, radius=radius * magnified, amount=2 * radius * np.where(ages[owner] < 1, 0.7, 1.0),
+        layer=ages[owner] % _LAYERS,
+    )  # fmt: skip
+    return paint_chain(chain, rows=beam.rows, columns=beam.columns, profile="solid")

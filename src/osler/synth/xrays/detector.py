@@ -1,0 +1,83 @@
+"""From attenuation to the picture a viewer shows: photons, scatter, noise, tone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """How the image was taken and processed.
+
+    Args:
+        photons: Per pixel without a patient.
+        scatter: Scattered over primary light behind 10 cm of tissue; a grid lowers it.
+        equalize: Share of the slow brightness differences that the processing removes.
+        contrast: Slope of the tone curve. brightness: Its shift.
+        grid: Strength of the anti-scatter grid's faint lines.
+        seed: Of the noise.
+    """
+
+    photons: float = 3.0e4
+    scatter: float = 0.25
+    equalize: float = 0.3
+    contrast: float = 1.0
+    brightness: float = 0.0
+    grid: float = 0.0
+    seed: int = 0
+
+
+def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> np.ndarray:
+    """Turns line integrals of attenuation into gray levels.
+
+    Args:
+        attenuation: (rows, columns) float32, the exponent of Beer and Lambert's law.
+        exposure: Of the image.
+        pixel_mm: Pixel size.
+
+    Returns:
+        (rows, columns) float32, 0 (dark, air) to 1 (bright, bone).
+    """
+    from scipy.ndimage import gaussian_filter
+
+    primary = np.exp(-attenuation)
+    small = primary[::4, ::4]
+    spread = _enlarge(gaussian_filter(small, 26 / pixel_mm / 4, mode="nearest"), shape=primary.shape)
+    light = primary + exposure.scatter * (0.75 * spread + 0.25 * np.float32(spread.mean()))
+    noise = np.random.Generator(np.random.PCG64(exposure.seed)).standard_normal(light.shape, dtype=np.float32)
+    noise = gaussian_filter(noise, 0.6)
+    light = light * (1 + noise * 1.7 / np.sqrt(exposure.photons * light))
+    density = -np.log(np.maximum(light, 1e-4))
+    if exposure.grid > 0:
+        density += exposure.grid * np.sin(np.arange(density.shape[1], dtype=np.float32) * 2.2)
+    slow = _enlarge(gaussian_filter(density[::4, ::4], 30 / pixel_mm / 4, mode="nearest"), shape=density.shape)
+    # Edges are raised a little, as every digital system does.
+    fine = density - gaussian_filter(density, 1.6 / pixel_mm, truncate=2.5)
+    flat = density - exposure.equalize * (slow - np.float32(2.2)) + 0.35 * fine
+    return _tone(flat, exposure=exposure)
+
+
+def _tone(density: np.ndarray, *, exposure: Exposure) -> np.ndarray:
+    """The viewer's tone curve: an S between air and bone."""
+    x = (density - np.float32(1.95)) * np.float32(1.15 * exposure.contrast) + np.float32(exposure.brightness)
+    return 1 / (1 + np.exp(-x))
+
+
+def _enlarge(small: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
+    return enlarge(small, step=4, shape=shape)
+
+
+def enlarge(small: np.ndarray, *, step: int, shape: tuple[int, int]) -> np.ndarray:
+    """Bilinear enlargement; sample k of the small image stands for pixels k step to (k + 1) step."""
+    rows, columns = _places(shape[0], step=step, count=small.shape[0]), _places(shape[1], step=step, count=small.shape[1])
+    (i, s), (j, t) = rows, columns
+    down = small[i] * (1 - s)[:, None] + small[i + 1] * s[:, None]
+    return (down[:, j] * (1 - t) + down[:, j + 1] * t).astype(np.float32)
+
+
+def _places(length: int, *, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    at = np.clip((np.arange(length) + 0.5) / step - 0.5, 0, count - 1.001)
+    first = at.astype(np.intp)
+    return first, (at - first).astype(np.float32)
