@@ -1,0 +1,187 @@
+"""From facts to a volume: paints the body of a region, then its lesions, then acquires it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from osler.errors import RequestError
+from osler.study import Affine, ArrayPixels, Box3D, Volume
+from osler.synth.facts import Exam, PatientFacts, Region
+from osler.synth.phantoms import acquire
+from osler.synth.phantoms.canvas import Canvas
+from osler.synth.phantoms.grid import Grid, grid_of
+from osler.synth.phantoms.organs import ORGANS
+from osler.synth.phantoms.regions import paint_region
+from osler.synth.phantoms.state import shown
+from osler.synth.phantoms.tissues import palette_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesion:
+    """What a phantom shows of one finding.
+
+    Args:
+        key: Finding. lesion: Number in the facts and in the lesion map.
+        box: Encloses it (LPS mm). voxels: How many it has in the lesion map.
+    """
+
+    key: str
+    lesion: int
+    box: Box3D
+    voxels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Phantom:
+    """A rendered exam.
+
+    Args:
+        voxels: (slice, row, column) int16: HU of a CT, signal of an MR.
+        affine: Voxel (column, row, slice) to patient LPS mm.
+        organs: uint8, numbers of `organs.ORGANS`.
+        lesions_map: uint16, numbers of lesions; 0 elsewhere.
+        lesions: What was drawn, with boxes. not_drawn: Keys of visible findings without voxels here.
+        modality: "CT" or "MR".
+    """
+
+    voxels: np.ndarray
+    affine: Affine
+    organs: np.ndarray
+    lesions_map: np.ndarray
+    lesions: tuple[Lesion, ...]
+    not_drawn: tuple[str, ...]
+    modality: str
+    series_uid: str = ""
+    study_uid: str = ""
+
+    def organ_boxes(self) -> dict[str, Box3D]:
+        """The box (LPS mm) of each organ that is in the volume."""
+        found = {}
+        for code in np.flatnonzero(np.bincount(self.organs.ravel(), minlength=len(ORGANS))).tolist():
+            if code:
+                found[ORGANS[code]] = mask_box(self.organs == code, affine=self.affine)
+        return found
+
+    def volume(self) -> Volume:
+        """The pixels as a study's volume."""
+        return Volume(
+            series=self.series_uid or "phantom",
+            pixels=ArrayPixels(self.voxels),
+            affine=self.affine,
+            modality=self.modality,
+            units="HU" if self.modality == "CT" else "arbitrary",
+            study_uid=self.study_uid,
+        )
+
+
+def mask_box(mask: np.ndarray, *, affine: Affine) -> Box3D:
+    """The tight box (LPS mm) of a mask (slice, row, column) that is not empty."""
+    low, high = [], []
+    for axis in (2, 1, 0):
+        used = np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis)))
+        low.append(float(used[0])), high.append(float(used[-1] + 1))
+    return Box3D(low=tuple(low), high=tuple(high), frame="voxel").to_patient(affine)
+
+
+def render_volume(
+    patient: PatientFacts,
+    *,
+    exam: int,
+    shape: tuple[int, int, int] | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
+    axes: str | None = None,
+    region: Region | None = None,
+) -> Phantom:
+    """Renders an exam of a patient as a volume.
+
+    Args:
+        patient: The facts.
+        exam: Number of the exam.
+        shape: (slices, rows, columns); the exam's own matrix if neither shape nor spacing is given.
+        spacing_mm: mm between columns, rows, slices.
+        axes: Where columns, rows, slices grow, for example "LPS" (the default, axial) or "PIL".
+        region: Must be the exam's, if given.
+
+    Raises:
+        RequestError: If there is no such exam, it is not CT or MR, or the grid is out of range.
+    """
+    chosen = _exam(patient, number=exam, region=region)
+    grid = grid_of(patient, exam=chosen, shape=shape, spacing_mm=spacing_mm, axes=axes)
+    return render_grid(patient, exam=chosen, grid=grid)
+
+
+def _exam(patient: PatientFacts, *, number: int, region: Region | None) -> Exam:
+    if not 0 <= number < len(patient.exams):
+        raise RequestError(f"Exam {number!r} of a patient with {len(patient.exams)}.", allowed=f"0 to {len(patient.exams) - 1}.")
+    exam = patient.exams[number]
+    if exam.modality not in ("CT", "MR"):
+        raise RequestError(
+            f"Exam {number} is {exam.modality!r} ({exam.protocol}).",
+            allowed="Volumes are drawn of CT and MR.",
+            next_step="Use the radiograph or slide renderer for it.",
+        )
+    if region is not None and region != exam.region:
+        raise RequestError(f"Region {region!r} of an exam of the {exam.region}.", allowed=f"{exam.region!r}.")
+    return exam
+
+
+def mirrored_body(patient: PatientFacts, *, exam: Exam) -> bool:
+    """Whether the body is drawn as the mirror image of the table's: a left knee, or a mirrored patient."""
+    return exam.side == "left" if exam.region == "knee" else patient.anatomy.shape < 0
+
+
+def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
+    """Renders an exam on a given grid."""
+    mirrored = mirrored_body(patient, exam=exam)
+    axes = grid.body_axes(mirrored=mirrored)
+    palette = palette_of(exam.acquisition, modality=exam.modality)
+    canvas = Canvas(axes=axes, palette=palette, shape=abs(patient.anatomy.shape))
+    state = shown(exam)
+    drawn = paint_region(canvas, patient, exam=exam, state=state, mirrored=mirrored)
+    _acquire(canvas, patient, exam=exam)
+    top = 3071 if exam.modality == "CT" else 4095
+    value = canvas.value
+    np.clip(value, -1024 if exam.modality == "CT" else 0, top, out=value)
+    np.rint(value, out=value)
+    voxels = grid.arrange(value.astype(np.int16), mirrored=mirrored)
+    lesions_map = grid.arrange(canvas.lesion, mirrored=mirrored)
+    lesions = _lesions(drawn, lesions_map=lesions_map, affine=grid.affine)
+    known = {lesion.lesion for lesion in lesions}
+    return Phantom(
+        voxels=voxels,
+        affine=grid.affine,
+        organs=grid.arrange(canvas.label, mirrored=mirrored),
+        lesions_map=lesions_map,
+        lesions=lesions,
+        not_drawn=tuple(sorted(f.key for f in state.findings if f.lesion not in known)),
+        modality=exam.modality,
+        series_uid=exam.acquisition.series_uid,
+        study_uid=exam.acquisition.study_uid,
+    )
+
+
+def _lesions(drawn: dict[int, str], *, lesions_map: np.ndarray, affine: Affine) -> tuple[Lesion, ...]:
+    counts = np.bincount(lesions_map.ravel(), minlength=max(drawn, default=0) + 1)
+    found = []
+    for number, key in sorted(drawn.items()):
+        if counts[number]:
+            box = mask_box(lesions_map == number, affine=affine)
+            found.append(Lesion(key=key, lesion=number, box=box, voxels=int(counts[number])))
+    return tuple(found)
+
+
+def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:
+    key = int(exam.acquisition.series_uid.rpartition(".")[2] or exam.number) + patient.number
+    a = exam.acquisition
+    if exam.modality == "MR":
+        shading = canvas.wave(140, key="coil")
+        acquire.mr_finish(canvas.value, acquisition=a, axes=canvas.axes, key=key, shading=shading)
+        return
+    if exam.region == "chest":
+        acquire.ripple(canvas.value, axes=canvas.axes, key=key, size=1.5)
+    if canvas.palette["metal"] <= float(canvas.value.max()):
+        acquire.streaks(canvas.value, metal=0.9 * canvas.palette["metal"])
+    reach = patient.anatomy.head_mm[0] * 1.7 if exam.region == "head" else patient.anatomy.half_width_mm
+    canvas.value += acquire.ct_noise(canvas.axes.shape, acquisition=a, axes=canvas.axes, key=key, reach=reach)
