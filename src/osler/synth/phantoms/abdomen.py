@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from osler.synth.phantoms.canvas import Canvas, Patch
+from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
@@ -18,7 +19,9 @@ def paint_cavity(canvas: Canvas, torso: Torso) -> None:
     box = ((-w, w), (-d, d), (-0.80 * t, 0.06 * t))
 
     def cavity(p: Patch) -> np.ndarray:
-        return np.minimum(np.minimum(torso.wall(p), torso.roof(p) - np.float32(3.5) - p.z), p.z + np.float32(0.70 * t))
+        behind = torso.spine_y(p.z) + 12 + np.clip(np.abs(p.x) - 32, 0, 60) * np.float32(0.75) - p.y
+        out = np.minimum(torso.wall(p), behind)
+        return np.minimum(np.minimum(out, torso.roof(p) - np.float32(2.2) - p.z), p.z + np.float32(0.70 * t))
 
     def diaphragm(p: Patch) -> np.ndarray:
         return np.minimum(torso.wall(p), torso.roof(p) - p.z)
@@ -38,7 +41,7 @@ def paint_cavity(canvas: Canvas, torso: Torso) -> None:
         canvas.paint(ellipsoid(glute, half, turn=side * 0.5), tissue="muscle", organ="muscle", bounds=around(glute, half, margin=20), over=("fat", "peritoneum"))
 
 
-def liver_depth(torso: Torso, *, state: Shown) -> "callable":
+def liver_depth(torso: Torso, *, state: Shown) -> Depth:
     """Depth in the liver."""
     w, d, t = torso.w, torso.d, torso.t
     big = 1 + 0.06 * state.grade("hepatomegaly")
@@ -46,11 +49,12 @@ def liver_depth(torso: Torso, *, state: Shown) -> "callable":
 
     def depth(p: Patch) -> np.ndarray:
         x, y, z = p.x / np.float32(w), p.y / np.float32(d), p.z / np.float32(t)
-        under = torso.roof(p) - np.float32(4.5) - p.z
-        wall = torso.wall(p) - np.float32(3)
+        under = torso.roof(p) - np.float32(2.2) - p.z
+        wall = torso.wall(p) - np.float32(1.5)
         # the lower border climbs from the right flank to the tip of the left lobe
         border = np.interp(x, [-0.9, -0.55, -0.3, -0.1, 0.15, 0.38], [-0.215, -0.205, -0.165, -0.125, -0.10, -0.035])
-        lower = ((z - (border * big).astype(np.float32)) * np.float32(t)) * np.float32(0.75)
+        border = (border * big).astype(np.float32) + np.float32(0.055) * (y + np.float32(0.25)) * np.clip(x + 0.75, 0, 1)
+        lower = ((z - border) * np.float32(t) + 5 * p.wave(50, key="liver-border")) * np.float32(0.6)
         # the back and the left: kidney, spine and stomach press in
         hollow = np.interp(x, [-0.9, -0.5, -0.25, 0.0, 0.2, 0.45], [0.78, 0.68, 0.45, 0.24, -0.10, -0.34]).astype(np.float32)
         hollow = hollow - np.clip(-z - 0.12, 0, 1) * np.float32(3.0)
@@ -111,7 +115,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
     body = ellipsoid(center, half, rough=1.5, turn=-0.45)
 
     def spleen(p: Patch) -> np.ndarray:
-        return np.minimum(np.minimum(body(p), torso.wall(p) - 3), torso.roof(p) - 5 - p.z)
+        return np.minimum(np.minimum(body(p), torso.wall(p) - 2), torso.roof(p) - 3 - p.z)
 
     level = np.float32(canvas.palette["spleen"])
     canvas.paint(spleen, tissue=lambda p: level * (1 + np.float32(0.02) * p.wave(9, key="parenchyma")), organ="spleen", bounds=around(center, half, margin=25))
@@ -228,27 +232,14 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     over = ("peritoneum", "small-bowel", "stomach")
     wall.paint(canvas, tissue="bowel-wall", organ="colon", over=over)
     lumen.paint(canvas, tissue="feces", organ="colon", over=("colon",))
-    box = ((-0.85 * w, 0.85 * w), (-d, 0.8 * d), (-0.72 * t, -0.08 * t))
-
-    def bubbles(p: Patch) -> np.ndarray:
-        front = -(p.wave(60, key="gas-level") * np.float32(12))
-        return np.minimum(p.wave(16, key="gas") * np.float32(9) - 1.2, np.float32(30) + front)
-
     inner = Tubes(canvas.axes, edge=canvas.edge)
     inner.add(line, np.maximum(radius - 4.5, 2))
     index, depth = inner.gathered()
     flat = canvas.wave(16, key="gas").reshape(-1)[index]
-    alpha = np.clip(np.minimum(depth, flat * 12 - 1.0) / canvas.edge + 0.5, 0, 1)
-    keep = canvas.label.reshape(-1)[index] == _code("colon")
+    alpha = np.clip(np.minimum(depth, flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1)
+    keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
     value = canvas.value.reshape(-1)
     value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
-    del box, bubbles
-
-
-def _code(name: str) -> int:
-    from osler.synth.phantoms.organs import ORGAN_CODES
-
-    return ORGAN_CODES[name]
 
 
 def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -256,22 +247,19 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     w, d, t = torso.w, torso.d, torso.t
     box = ((-0.62 * w, 0.60 * w), (-0.80 * d, 0.18 * d), (-0.575 * t, -0.19 * t))
     blocked = max((f.size_mm or 36 for f in state.of("small-bowel-obstruction")), default=0)
-    mm = 26 if not blocked else 36
+    mm = 19 if not blocked else 32
 
     def region(p: Patch) -> np.ndarray:
-        z = p.z / np.float32(t)
-        sides = np.interp(z, [-0.575, -0.45, -0.3, -0.19], [0.28, 0.50, 0.56, 0.30]).astype(np.float32)
-        out = (sides - np.abs(p.x / np.float32(w))) * np.float32(w)
-        depthwise = np.minimum((0.16 - p.y / np.float32(d)) * d, torso.wall(p) - 5)
-        ends = np.minimum(p.z + 0.575 * t, -0.19 * t - p.z)
-        return np.minimum(np.minimum(out, depthwise), ends)
+        round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2
+        out = (1 - np.sqrt(round_)) * np.float32(0.45 * w) + 6 * p.wave(45, key="bowel-edge")
+        return np.minimum(out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5))
 
     def loops(p: Patch) -> np.ndarray:
         fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)
-        return np.minimum(region(p), fold - np.float32(2.2))
+        return np.minimum(region(p), fold - np.float32(1.2))
 
     canvas.paint(loops, tissue="bowel-wall", organ="small-bowel", bounds=box, over=("peritoneum",))
-    canvas.paint(lambda p: loops(p) - np.float32(2.6), tissue="bowel", organ="small-bowel", bounds=box, over=("small-bowel",))
+    canvas.paint(lambda p: loops(p) - np.float32(2.1), tissue=lambda p: np.float32(canvas.palette["bowel"]) + np.float32(0.3 * abs(canvas.palette["bowel"])) * p.wave(28, key="content"), organ="small-bowel", bounds=box, over=("small-bowel",))
     share = np.float32(0.62 if not blocked else 0.25)
     canvas.paint(
         lambda p: np.minimum(loops(p) - 3.2, np.minimum((p.wave(33, key="loop-gas") - share) * 22, -0.22 * d - p.y)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
+from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
 from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
@@ -14,7 +14,7 @@ from osler.synth.xrays.organs import airways, vessels
 LUNGS = ("right-lung", "left-lung")
 
 
-def lung_depth(torso: Torso, side: float) -> "callable":
+def lung_depth(torso: Torso, side: float) -> Depth:
     """Depth in the lung of a side (-1 right), the diaphragm included."""
     thorax = torso.thorax
 
@@ -69,7 +69,7 @@ def _fissure(canvas: Canvas, torso: Torso, *, side: float, organ: str) -> None:
 def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None:
     """Paints the vessels of the lungs, and bronchi beside the larger of them."""
     starts, ends, radii, ages = vessel_tree(torso.thorax)
-    wanted = radii > max(0.32, 0.18 * canvas.edge)
+    wanted = radii > 0.25
     starts, ends, radii, ages = starts[wanted], ends[wanted], radii[wanted], ages[wanted]
     mm = np.linalg.norm(ends - starts, axis=1)
     count = np.maximum(2, np.ceil(mm / np.clip(radii, 1.0, 2.6)).astype(int))
@@ -79,11 +79,11 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
     radius = radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
     pixel = 0.5 * canvas.edge
     thin = radius < pixel
-    for chosen, level in ((thin, 0.55), (~thin, 1.0)):
+    for chosen, level in ((thin, 0.7), (~thin, 1.0)):
         tube = Tubes(canvas.axes, edge=canvas.edge)
         tube.add(points[chosen], np.maximum(radius[chosen], pixel))
         tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
-    big = (ages[owner] < 4) & (radius > 1.3)
+    big = (ages[owner] < 4) & (ages[owner] > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
     wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
     wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
@@ -100,7 +100,8 @@ def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         plate = np.float32(13) - np.abs(p.x) + 3 * p.wave(40, key="plate")
         plate = np.minimum(plate, np.float32(0.76 * d) + p.y)
         spine = torso.spine_half(p.z) + 7 - np.hypot(p.x, (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
-        upper = np.minimum(np.minimum(27 - np.abs(p.x), 0.34 * d - np.abs(p.y + 0.07 * d)), p.z - 0.185 * t)
+        upper = (1 - np.sqrt((p.x / 34) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * 34
+        upper = np.minimum(upper + 2 * p.wave(25, key="upper"), p.z - 0.17 * t)
         out = np.maximum(np.maximum(plate, spine), upper)
         return np.minimum(out, torso.wall(p) + 1)
 
@@ -167,7 +168,7 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     centers = {key: tuple(middle + size * (np.array(offset) @ axes)) for key, (offset, _) in parts.items()}
     halves = {key: tuple(size * h for h in half) for key, (_, half) in parts.items()}
 
-    def whole(extra: float) -> "callable":
+    def whole(extra: float) -> Depth:
         shapes = [tilted(centers[k], axes, tuple(h + extra for h in halves[k])) for k in parts]
 
         def depth(p: Patch) -> np.ndarray:

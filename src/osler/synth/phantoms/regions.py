@@ -5,12 +5,12 @@ from __future__ import annotations
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.phantoms import abdomen, chest, torso
 from osler.synth.phantoms.canvas import Canvas
-from osler.synth.phantoms.lesions import paint_lesions
+from osler.synth.phantoms.findings import paint_trunk_findings
 from osler.synth.phantoms.state import Shown
 
 
 def paint_region(
-    canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Shown, mirrored: bool
+    canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Shown
 ) -> dict[int, str]:
     """Paints a region with its lesions; returns the lesions drawn (number to key)."""
     body = torso.torso_of(patient)
@@ -30,7 +30,7 @@ def paint_region(
         torso.paint_cage(canvas, body, broken=[], bone=bone)
     if low < -0.38:
         torso.paint_pelvis(canvas, body, broken=tuple(f.side for f in state.of("hip-fracture")))
-    return paint_lesions(canvas, patient, exam=exam, state=state, mirrored=mirrored, body=body)
+    return paint_trunk_findings(canvas, body, state=state)
 
 
 def _paint_belly(canvas: Canvas, body: torso.Torso, *, state: Shown) -> None:

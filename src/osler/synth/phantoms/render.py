@@ -11,10 +11,11 @@ from osler.study import Affine, ArrayPixels, Box3D, Volume
 from osler.synth.facts import Exam, PatientFacts, Region
 from osler.synth.phantoms import acquire
 from osler.synth.phantoms.canvas import Canvas
+from osler.synth.phantoms.findings import in_body
 from osler.synth.phantoms.grid import Grid, grid_of
 from osler.synth.phantoms.organs import ORGANS
 from osler.synth.phantoms.regions import paint_region
-from osler.synth.phantoms.state import shown
+from osler.synth.phantoms.state import Shown, shown
 from osler.synth.phantoms.tissues import palette_of
 
 
@@ -138,8 +139,8 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
     axes = grid.body_axes(mirrored=mirrored)
     palette = palette_of(exam.acquisition, modality=exam.modality)
     canvas = Canvas(axes=axes, palette=palette, shape=abs(patient.anatomy.shape))
-    state = shown(exam)
-    drawn = paint_region(canvas, patient, exam=exam, state=state, mirrored=mirrored)
+    state = Shown(findings=tuple(in_body(fact, mirrored=mirrored) for fact in shown(exam).findings))
+    drawn = paint_region(canvas, patient, exam=exam, state=state)
     _acquire(canvas, patient, exam=exam)
     top = 3071 if exam.modality == "CT" else 4095
     value = canvas.value

@@ -91,10 +91,12 @@ class Tubes:
     def __init__(self, axes: Axes, *, edge: float) -> None:
         self._axes, self._edge = axes, edge
         self._index: list[np.ndarray] = []
+        self._merged: tuple[np.ndarray, np.ndarray] | None = None
         self._depth: list[np.ndarray] = []
 
     def add(self, points: np.ndarray, radius: np.ndarray | float, *, squash: Point = (1.0, 1.0, 1.0)) -> None:
         """Adds spheres: centers (N, 3) and radii (mm); ``squash`` scales distances along x, y, z."""
+        self._merged = None
         points = np.asarray(points, dtype=np.float32)
         radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), len(points))
         for upper in (1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 14.0, 22.0, 40.0, 80.0):
@@ -134,14 +136,26 @@ class Tubes:
 
     def gathered(self) -> tuple[np.ndarray, np.ndarray]:
         """Flat voxel indices (each once) and the greatest depth at each."""
+        if self._merged is not None:
+            return self._merged
         if not self._index:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         index, depth = np.concatenate(self._index), np.concatenate(self._depth)
-        order = np.lexsort((depth, index))
-        index, depth = index[order], depth[order]
-        last = np.ones(len(index), dtype=bool)
-        last[:-1] = index[1:] != index[:-1]
-        return index[last], depth[last]
+        deepest = self._scratch(np.float32, fill=-1e9)
+        np.maximum.at(deepest, index, depth)
+        last = self._scratch(np.int32, fill=0)
+        number = np.arange(len(index), dtype=np.int32)
+        last[index] = number
+        index = index[last[index] == number]
+        self._merged = index, deepest[index]
+        deepest[index] = -1e9  # the scratch array is shared: leave it as it was
+        return self._merged
+
+    def _scratch(self, kind: type, *, fill: float) -> np.ndarray:
+        known = self._axes.scratch.get(kind)
+        if known is None:
+            known = self._axes.scratch[kind] = np.full(int(np.prod(self._axes.shape)), fill, dtype=kind)
+        return known
 
     def paint(
         self,
