@@ -11,7 +11,8 @@ import numpy as np
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from osler.errors import RequestError
-from osler.readers.decode_parallel import Job, decode_all
+from osler.readers.decode_job import Job
+from osler.readers.decode_parallel import decode_all
 from osler.readers.dicom_geometry import Resampling
 from osler.readers.dicom_header import FrameHeader
 from osler.readers.dicom_scan import is_compressed, read_dataset
@@ -129,6 +130,7 @@ def _jobs(frames: Sequence[FrameHeader]) -> list[Job]:
                     frames=tuple(frames[target].index for target in part),
                     targets=tuple(part),
                     shape=(file.rows, file.columns),
+                    codestream=file.codestream,
                 )
             )
     return jobs

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import re
 import struct
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from osler.errors import DataError, FileFormatError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
+from osler.readers.codestream import SYNTAXES, Codestream
 from osler.readers.dicom_errors import PARSE_ERRORS, brief
 from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_frames import read_frames
@@ -99,12 +101,14 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
         deflated = syntax == DeflatedExplicitVRLittleEndian
         length, item = (None, "") if deflated else _pixel_length(stream, syntax=syntax, blob=blob)
         not_finite = _count_not_finite(stream, item=item) if item else 0
+        parts: tuple[tuple[int, int], ...] = ()
         if length is not None and is_compressed(syntax) and isinstance(blob, DiskBlob):
-            check_fragments(stream, name=blob.name, size=blob.size)
+            parts = check_fragments(stream, name=blob.name, size=blob.size)
     if as_text(dataset.file_meta.get("MediaStorageSOPClassUID")) == MEDIA_DIRECTORY:
         return []
     _require_image(dataset, blob=blob, has_pixels=deflated or length is not None)
     header = _file_header(dataset, blob=blob, syntax=syntax, not_finite=not_finite)
+    header = replace(header, codestream=_codestream(header, parts=parts))
     item_bytes = max(header.bits_allocated // 8, 1)
     check_shape(
         blob.name,
@@ -115,6 +119,14 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
     if length is not None and not is_compressed(syntax):
         check_length(blob.name, need=_native_bytes(header), have=length)
     return read_frames(dataset, header=header)
+
+
+def _codestream(header: FileHeader, *, parts: tuple[tuple[int, int], ...]) -> Codestream | None:
+    if not parts or header.transfer_syntax not in SYNTAXES or (header.frames, header.samples) != (1, 1):
+        return None
+    return Codestream(
+        parts=parts, shape=(header.rows, header.columns), bits=header.bits_stored, signed=header.signed
+    )
 
 
 def _transfer_syntax(dataset: FileDataset) -> str:
