@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from pydicom.uid import JPEG2000Lossless
 from osler.errors import FileFormatError
 from osler.readers import decode_parallel, open_study
 from osler.readers.blob import DiskBlob
-from osler.readers.codestream import Codestream
 from osler.readers.decode_job import Job
 from osler.readers.decode_parallel import decode_all
 from osler.readers.decode_process import DecodeProcess
@@ -135,6 +133,19 @@ def test_values_are_the_same_whatever_decodes(tmp_path: Path, monkeypatch: pytes
     alone = volume.read()
     monkeypatch.setattr(decode_parallel, "cores", lambda: 4)
     assert np.array_equal(volume.read(), alone)
+
+
+@pytest.mark.usefixtures("several_cores")
+def test_processes_take_the_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.random.default_rng(3).integers(-900, 900, (12, 48, 40)).astype("int16")
+    for path in write_series(tmp_path, volume=voxels):
+        ds = dcmread(path)
+        ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+        ds.save_as(path)
+    (volume,) = open_study(tmp_path).volumes()
+    monkeypatch.setattr(decode_parallel, "decode_frames", lambda *args, **kwargs: iter(()))
+    assert np.array_equal(volume.read(), voxels)
+    assert np.array_equal(volume.read(slices=[7, 2]), voxels[[7, 2]])
 
 
 def test_the_worker_needs_neither_torch_nor_pydicom() -> None:

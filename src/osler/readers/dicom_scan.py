@@ -124,9 +124,7 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
 def _codestream(header: FileHeader, *, parts: tuple[tuple[int, int], ...]) -> Codestream | None:
     if not parts or header.transfer_syntax not in SYNTAXES or (header.frames, header.samples) != (1, 1):
         return None
-    return Codestream(
-        parts=parts, shape=(header.rows, header.columns), bits=header.bits_stored, signed=header.signed
-    )
+    return Codestream(parts=parts, shape=(header.rows, header.columns), bits=header.bits_stored, signed=header.signed)
 
 
 def _transfer_syntax(dataset: FileDataset) -> str:
