@@ -12,8 +12,11 @@ import pytest
 import osler.engine.session as session_module
 from osler.engine.session import Session, load
 from osler.errors import CapacityError, OslerError, RequestError
-from osler.study import Study
+from osler.study import Affine, Study
 from osler.weights import Checkpoint
+from tests.readers.make_dicom import ramp, write_enhanced, write_series
+
+_STRAIGHT = Affine.from_parts(spacing=(0.8, 0.8, 2.0))
 
 
 @pytest.fixture
@@ -34,6 +37,33 @@ def test_an_answer_says_what_it_rests_on(session: Session, ct_study: Study) -> N
     assert answer.tokens["prompt"] > answer.tokens["images"] == 8 * 4
     assert set(answer.timings) == {"read", "prepare", "encode", "prefill", "decode"}
     assert all(seconds >= 0 for seconds in answer.timings.values())
+
+
+def test_evidence_names_the_frame_of_a_multi_frame_file(session: Session, tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "mf.dcm", volume=ramp(4), affine=_STRAIGHT, order=[2, 0, 3, 1])
+    answer = session.ask(path, "what is this?", max_tokens=2)
+    assert [entry.frame for entry in answer.evidence] == [2, 4, 1, 3]  # as DICOM counts them, from 1
+    assert {entry.file for entry in answer.evidence} == {str(path)}
+    assert answer.to_dict()["evidence"][0]["frame"] == 2
+
+
+def test_evidence_says_which_slices_were_interpolated(session: Session, tmp_path: Path) -> None:
+    write_series(tmp_path, volume=ramp(6), affine=_STRAIGHT, keep=[0, 1, 3, 4, 5])
+    answer = session.ask(tmp_path, "what is this?", max_tokens=2)
+    assert [entry.note for entry in answer.evidence] == [
+        "", "", "interpolated between two slices, 50% of it from this file", "", "", ""
+    ]  # fmt: skip
+    assert all(entry.frame is None for entry in answer.evidence)
+    assert "note" not in answer.to_dict()["evidence"][0]
+
+
+def test_evidence_says_how_a_tilted_slice_was_shifted(session: Session, tmp_path: Path) -> None:
+    tilted = np.eye(4)
+    tilted[1, 2], tilted[2, 2] = 1.5, 3.0
+    write_series(tmp_path, volume=ramp(5), affine=Affine(tilted))
+    notes = [entry.note for entry in session.ask(tmp_path, "what is this?", max_tokens=2).evidence]
+    assert notes[0] == ""
+    assert notes[2] == "shifted in its plane by 0.0 columns and 3.0 rows"
 
 
 def test_streamed_text_is_the_answer(session: Session, ct_study: Study) -> None:

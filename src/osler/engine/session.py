@@ -23,7 +23,7 @@ from osler.prepare import ModelInputs, PreparedImages, ShownImage, assemble, pre
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
 from osler.readers.limits import available_memory
-from osler.study import Answer, Evidence, ModelStamp, Study
+from osler.study import Answer, Evidence, ModelStamp, SliceOrigin, Study
 from osler.weights import load_checkpoint
 
 if TYPE_CHECKING:
@@ -320,14 +320,29 @@ def _named(digest: str) -> str:
 
 
 def _evidence(image: ShownImage) -> Evidence:
+    kind = "image" if image.slice is None else "slice"
     origin = image.origin
+    if origin is None:
+        return Evidence(kind=kind, series=image.series, slice=image.slice)
     return Evidence(
-        kind="image" if image.slice is None else "slice",
+        kind=kind,
         series=image.series,
         slice=image.slice,
-        file="" if origin is None else origin.file,
-        sop_uid="" if origin is None else origin.sop_uid,
+        file=origin.file,
+        sop_uid=origin.sop_uid,
+        frame=origin.frame + 1 if origin.frames > 1 else None,
+        note=_resampled(origin),
     )
+
+
+def _resampled(origin: SliceOrigin) -> str:
+    """Says how a slice differs from that of its file, where a reader has straightened or filled a stack."""
+    notes = []
+    if origin.share < 1:
+        notes.append(f"interpolated between two slices, {origin.share:.0%} of it from this file")
+    if any(abs(pixels) >= 0.05 for pixels in origin.shift):
+        notes.append(f"shifted in its plane by {0 - origin.shift[0]:.1f} columns and {0 - origin.shift[1]:.1f} rows")
+    return "; ".join(notes)
 
 
 def _warnings(text: AnswerText, *, result: Generated) -> Iterator[str]:
