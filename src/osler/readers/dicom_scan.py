@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from osler.errors import DataError, FileFormatError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
@@ -184,9 +184,14 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
             allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures.",
             next_step="Open the images that it belongs to.",
         )
-    if len(dataset) == 0 and dataset.preamble is None and len(dataset.file_meta) == 0:
+    if len(dataset) == 0:
         raise FileFormatError(
-            f"{blob.name} is not a DICOM file, or is cut off before its first element.",
+            f"{blob.name} is not a DICOM file, or is truncated before its first element.",
+            next_step="Copy or export it again.",
+        )
+    if not has_pixels and _is_image(dataset):
+        raise FileFormatError(
+            f"{blob.name} is truncated before its pixels (or an image exported without them).",
             next_step="Copy or export it again.",
         )
     if not has_pixels or as_int(dataset.get("Rows")) is None:
@@ -195,6 +200,13 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
             allowed="Osler reads DICOM images.",
             next_step="Open the series that holds the images.",
         )
+
+
+def _is_image(dataset: FileDataset) -> bool:
+    """Whether the class or the size says that pixels should follow."""
+    # A file cut early has its class only in the file meta information.
+    named = (as_text(dataset.get("SOPClassUID")), as_text(dataset.file_meta.get("MediaStorageSOPClassUID")))
+    return as_int(dataset.get("Rows")) is not None or any("Image Storage" in UID(name).name for name in named)
 
 
 def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: int) -> FileHeader:
