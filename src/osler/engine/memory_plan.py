@@ -45,6 +45,10 @@ class MemoryPlan:
         }
         return ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
 
+    def fits(self, available: int) -> bool:
+        """Whether it fits into the free memory, bytes, of which 5% is left alone."""
+        return self.total <= available * (1 - _SPARE)
+
     def require(self, available: int) -> None:
         """Refuses a request that does not fit.
 
@@ -54,7 +58,7 @@ class MemoryPlan:
         Raises:
             CapacityError: With the numbers and what to do.
         """
-        if self.total <= available * (1 - _SPARE):
+        if self.fits(available):
             return
         advice = (
             "Close other programs or choose a smaller model."
