@@ -10,6 +10,7 @@ from osler.engine.kv_cache import cache_bytes
 from osler.errors import CapacityError, RequestError
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.weights.catalog import list_models
+from osler.weights.footprint import BYTES_A_WEIGHT, memory_bytes
 
 _SPARE = 0.05
 
@@ -116,11 +117,8 @@ def plan_weights(name: str, *, itemsize: int) -> MemoryPlan:
     """
     entry = next((entry for entry in list_models() if entry.name == name), None)
     if entry is not None:
-        return MemoryPlan(weights=entry.memory_bytes * itemsize // 2)
-    path = Path(name)
-    if path.is_dir():
-        return MemoryPlan(weights=sum(file.stat().st_size for file in path.glob("*.safetensors")) * itemsize // 2)
-    return MemoryPlan()
+        return MemoryPlan(weights=entry.memory_bytes * itemsize // BYTES_A_WEIGHT)
+    return MemoryPlan(weights=memory_bytes(Path(name)) * itemsize // BYTES_A_WEIGHT)
 
 
 def prefill_bytes(config: DecoderConfig, *, chunk: int, tokens: int, itemsize: int) -> int:
