@@ -225,6 +225,8 @@ def rescaled(values: np.ndarray, *, slope: float, intercept: float) -> np.ndarra
 
 def finite(values: np.ndarray) -> np.ndarray:
     """Returns values with NaN and infinities replaced by the least finite one (0 if there is none)."""
+    if values.dtype.kind != "f":
+        return values
     good = np.isfinite(values)
     if good.all():
         return values
