@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pydicom
 import pytest
 from pydicom import dcmread
@@ -124,6 +127,39 @@ def test_frames_that_are_not_there() -> None:
     wrong = Job(blob=job.blob, syntax=job.syntax, frames=(0, 5), targets=(0, 1), shape=(64, 64))
     with pytest.raises(FileFormatError, match="MR_small_jp2klossless"):
         _decode([wrong], packed=False)
+
+
+_ENDLESS = """
+import pathlib, sys
+from osler.readers import decode_parallel
+from osler.readers.blob import DiskBlob
+from osler.readers.decode_job import Job
+
+decode_parallel.cores, decode_parallel._PROCESS_FROM = (lambda: 2), 1
+path = pathlib.Path(sys.argv[1])
+blob = DiskBlob(path, path.stat().st_size)
+jobs = [
+    Job(blob=blob, syntax="1.2.840.10008.1.2.4.90", frames=(0,), targets=(number,), shape=(64, 64))
+    for number in range(10**6)
+]
+decode_parallel.decode_all(jobs, take=lambda target, array: print(target, flush=True), packed=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_ends_the_processes_too() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", _ENDLESS, PACKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    while int(run.stdout.readline()) < 100:
+        continue
+    helpers = psutil.Process(run.pid).children()
+    assert len(helpers) == 2
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert psutil.wait_procs(helpers, timeout=60)[1] == []
 
 
 def test_values_are_the_same_whatever_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
