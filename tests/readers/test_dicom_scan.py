@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RawDataStorage
 
 from osler.errors import FileFormatError, UnsupportedError
@@ -93,6 +96,27 @@ def test_an_image_without_its_pixels(tmp_path: Path) -> None:
     path = save(base_dataset(ramp(1)[0], PixelData=None), tmp_path / "header.dcm")
     with pytest.raises(FileFormatError, match=r"header\.dcm is truncated before its pixels \(or an image exported"):
         open_study(path)
+
+
+@pytest.mark.parametrize("packed", ["plain", "zip"])
+def test_more_frames_than_there_can_be_are_not_listed(tmp_path: Path, packed: str) -> None:
+    raw = Path(get_testdata_file("MR_small_jp2klossless.dcm"))
+    ds = dcmread(raw)
+    ds.NumberOfFrames, ds.Rows, ds.Columns = 2_000_000_000, 1, 1
+    path = save(ds, tmp_path / "many.dcm")
+    if packed == "zip":
+        with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+            archive.write(path, "many.dcm")
+        path = tmp_path / "many.zip"
+    with pytest.raises(FileFormatError, match=r"many.* truncated: 2,000,000,000 frames are announced and at most"):
+        open_study(path)
+
+
+def test_a_video_is_named(tmp_path: Path) -> None:
+    ds = dcmread(get_testdata_file("MR_small_jp2klossless.dcm"))
+    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+    with pytest.raises(UnsupportedError, match=r"video\.dcm is a video"):
+        open_study(save(ds, tmp_path / "video.dcm"))
 
 
 def test_truncation_anywhere_is_one_error(tmp_path: Path) -> None:

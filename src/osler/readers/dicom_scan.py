@@ -21,6 +21,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from osler.errors import DataError, FileFormatError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.codestream import SYNTAXES, Codestream
+from osler.readers.dicom_deflated import check_deflated
 from osler.readers.dicom_errors import PARSE_ERRORS, brief
 from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_frames import read_frames
@@ -59,6 +60,8 @@ _NOT_READ = {
     "ECG": "a waveform, which holds no pixels",
     "DOC": "an encapsulated document, which this version does not read",
 }
+_VIDEO = "1.2.840.10008.1.2.4.10"  # 100 to 109: MPEG-2, H.264, H.265
+_ITEM_HEADER = 8
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, _BIG_ENDIAN}
 _PIXEL_TAGS = {(0x7FE0, 0x0010): "", (0x7FE0, 0x0008): "f4", (0x7FE0, 0x0009): "f8"}
@@ -95,6 +98,7 @@ def scan_file(blob: Blob, *, limits: Limits = LIMITS) -> list[FrameHeader]:
 
 def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
     with blob.open() as stream:
+        check_deflated(stream, name=blob.name, limits=limits)
         dataset = dcmread(stream, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
         syntax = _transfer_syntax(dataset)
         # A deflated data set is read from memory, so the stream's place says nothing.
@@ -116,9 +120,21 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
         item_bytes=item_bytes,
         limits=limits,
     )
-    if length is not None and not is_compressed(syntax):
-        check_length(blob.name, need=_native_bytes(header), have=length)
+    if length is not None:
+        if is_compressed(syntax):
+            _check_frames(header, most=len(parts) if parts else length // _ITEM_HEADER)
+        else:
+            check_length(blob.name, need=_native_bytes(header), have=length)
     return read_frames(dataset, header=header)
+
+
+def _check_frames(header: FileHeader, *, most: int) -> None:
+    """Each compressed frame has an item of its own; a header that names more would have them listed for nothing."""
+    if header.frames > most:
+        raise FileFormatError(
+            f"{header.blob.name} is truncated: {header.frames:,} frames are announced and at most {most:,} are there.",
+            next_step="Copy or export it again.",
+        )
 
 
 def _codestream(header: FileHeader, *, parts: tuple[tuple[int, int], ...]) -> Codestream | None:
@@ -183,6 +199,12 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
             f"{blob.name} is {reason}.",
             allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures.",
             next_step="Open the images that it belongs to.",
+        )
+    if _transfer_syntax(dataset).startswith(_VIDEO):
+        raise UnsupportedError(
+            f"{blob.name} is a video, which this version does not read.",
+            allowed="Osler reads DICOM images.",
+            next_step="Export single frames of it.",
         )
     if len(dataset) == 0:
         raise FileFormatError(
