@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, cover_of, smooth_field
@@ -17,7 +19,7 @@ STOMACH = ((0.31, -0.26, -0.070), (0.235, 0.30, 0.078))
 BLADDER = ((0.0, -0.32, -0.625), (0.24, 0.28, 0.058))
 
 
-def paint_cavity(canvas: Canvas, *, radius: np.ndarray, fat: float) -> None:
+def paint_cavity(canvas: Canvas, *, radius: np.ndarray, fat: float, lifts: Mapping[int, float]) -> None:
     """Fills the belly inside the muscle wall with fat."""
     block = canvas.block((0.0, 0.0, -0.36), (1.05, 1.05, 0.40))
     u, v, w = canvas.at(block)
@@ -25,9 +27,10 @@ def paint_cavity(canvas: Canvas, *, radius: np.ndarray, fat: float) -> None:
         return
     mm = np.float32(min(canvas.unit[0], canvas.unit[1]))
     far = (radius[block] - np.float32(1 - fat - 0.095)) * mm
+    far += np.clip((np.float32(-0.42) - w) * np.float32(230.0), 0, 48)
     back = (v - np.float32(0.66 - 0.25 * 1.0) - np.float32(0.5) * (u * u)) * np.float32(canvas.unit[1])
     far = np.maximum(far, back)
-    far = np.maximum(far, (w - dome(u, v, lift=0.0) - np.float32(0.004)) * np.float32(canvas.unit[2]))
+    far = np.maximum(far, (w - dome(u, v, lifts=lifts) - np.float32(0.004)) * np.float32(canvas.unit[2]))
     far = np.maximum(far, (np.float32(-0.70) - w) * np.float32(canvas.unit[2]))
     cover = cover_of(far, edge_mm=canvas.grid.edge_mm)
     target = canvas.value[block]
@@ -43,7 +46,7 @@ def paint_muscles(canvas: Canvas) -> None:
         paint_tube(canvas, "muscle", points, radius_mm=[10, 19, 21, 15], organ="psoas")
 
 
-def paint_liver(canvas: Canvas, *, size: float, lift: float, seed: int) -> None:
+def paint_liver(canvas: Canvas, *, size: float, lifts: Mapping[int, float], seed: int) -> None:
     """Paints the liver under the right dome, its veins and the gallbladder."""
     center = (-0.20, -0.10, -0.08)
     block = canvas.block(center, (0.62, 0.75, 0.15))
@@ -54,7 +57,7 @@ def paint_liver(canvas: Canvas, *, size: float, lift: float, seed: int) -> None:
     left = ellipsoid(LIVER_LEFT[0], tuple(h * size for h in LIVER_LEFT[1]), unit=canvas.unit)(u, v, w)  # type: ignore[arg-type]
     blend = np.clip(np.float32(0.5) + (left - right) / np.float32(2 * 14.0), 0, 1)
     far = left * (1 - blend) + right * blend - np.float32(14.0) * blend * (1 - blend)
-    far = np.maximum(far, (w - dome(u, v, lift=lift)) * np.float32(canvas.unit[2]))
+    far = np.maximum(far, (w - dome(u, v, lifts=lifts) + np.float32(0.004)) * np.float32(canvas.unit[2]))
     patches = smooth_field(canvas.grid, seed=seed, period_mm=300.0, modes=(2, 14), reach_mm=26.0)[block]
     canvas.paint("liver", far, block, organ="liver", texture=patches * np.float32(2.5))
     veins = (
@@ -72,9 +75,10 @@ def paint_liver(canvas: Canvas, *, size: float, lift: float, seed: int) -> None:
     paint_tube(canvas, "bile", gallbladder, radius_mm=[8.0, 12.0], organ="gallbladder")
 
 
-def paint_upper_organs(canvas: Canvas, *, seed: int) -> None:
+def paint_upper_organs(canvas: Canvas, *, spleen: float) -> None:
     """Paints spleen, pancreas, adrenals, stomach with gas above fluid (the patient lies on the back)."""
-    center, half = SPLEEN
+    center = SPLEEN[0]
+    half = (SPLEEN[1][0] * spleen**0.5, SPLEEN[1][1] * spleen**0.5, SPLEEN[1][2] * spleen)
     block = canvas.block(center, half)
     if canvas.value[block].size:
         u, v, w = canvas.at(block)
@@ -107,11 +111,11 @@ def paint_upper_organs(canvas: Canvas, *, seed: int) -> None:
         canvas.paint("gas", gas, block, organ="stomach")
 
 
-def paint_kidneys(canvas: Canvas, *, size: float, dilated: dict[int, float]) -> None:
+def paint_kidneys(canvas: Canvas, *, sizes: Mapping[int, float], dilated: Mapping[int, float]) -> None:
     """Paints kidneys: cortex, pyramids, fat of the sinus and pelvis; ``dilated`` (mm) widens a pelvis by side."""
     for side, organ in ((-1, "right-kidney"), (1, "left-kidney")):
         center = KIDNEYS[side]
-        half = tuple(h * size for h in KIDNEY_HALF)
+        half = tuple(h * sizes.get(side, 1.0) for h in KIDNEY_HALF)
         block = canvas.block(center, (half[0] * 1.3, half[1] * 1.3, half[2]))
         if canvas.value[block].size == 0:
             continue
@@ -168,13 +172,19 @@ def paint_bowel(canvas: Canvas, *, seed: int) -> None:
     canvas.paint("bowel", inner, block, organ="small-bowel")
 
 
-def paint_pelvic_organs(canvas: Canvas, *, sex: str) -> None:
+def paint_pelvic_organs(canvas: Canvas, *, sex: str, prostate: float) -> None:
     """Paints the bladder and the organs of the sex."""
     center, half = BLADDER
     paint_ellipsoid(canvas, "muscle", center, (half[0] + 0.02, half[1] + 0.03, half[2] + 0.005))
     paint_ellipsoid(canvas, "urine", center, half, organ="bladder")
     if sex == "male":
-        paint_ellipsoid(canvas, "prostate", (0.0, 0.0, -0.665), (0.15, 0.20, 0.034), organ="prostate")
+        paint_ellipsoid(
+            canvas,
+            "prostate",
+            (0.0, 0.0, -0.665),
+            (0.15 * prostate, 0.20 * prostate, 0.034 * prostate),
+            organ="prostate",
+        )
         for s in (-1, 1):
             paint_tube(canvas, "prostate", [(0.03 * s, 0.14, -0.625), (0.22 * s, 0.12, -0.61)], radius_mm=[5, 4])
         return

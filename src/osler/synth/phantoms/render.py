@@ -9,11 +9,22 @@ import numpy as np
 from osler.errors import RequestError
 from osler.study import Affine, Box3D
 from osler.synth.anatomy import unit_mm
-from osler.synth.facts import Exam, PatientFacts, Region
+from osler.synth.facts import Exam, FindingFact, PatientFacts, Region
 from osler.synth.phantoms.canvas import Canvas, Grid
 from osler.synth.phantoms.ct import add_noise, dose_factor, to_hu
+from osler.synth.phantoms.head import SHAPED as HEAD_SHAPED
+from osler.synth.phantoms.head import STATES as HEAD_STATES
+from osler.synth.phantoms.head import head_shape, paint_head, paint_head_states
+from osler.synth.phantoms.knee import STATES as KNEE_STATES
+from osler.synth.phantoms.knee import paint_knee
+from osler.synth.phantoms.lesions import paint_lesions
+from osler.synth.phantoms.looks import LOOKS
+from osler.synth.phantoms.lung_states import STATES as LUNG_STATES
+from osler.synth.phantoms.lung_states import paint_lung_states
+from osler.synth.phantoms.mr import finish_mr, mr_palette
+from osler.synth.phantoms.states import PALETTE_STATES, SHAPED, STATES, change_palette, paint_states, trunk_shape
 from osler.synth.phantoms.tissues import LABELS, ct_palette
-from osler.synth.phantoms.trunk import TrunkShape, paint_trunk
+from osler.synth.phantoms.trunk import paint_trunk
 
 # Extents in unit coordinates: (x, y, z) from low to high.
 FIELDS: dict[Region, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
@@ -119,7 +130,62 @@ def render_volume(
     """
     made = _find(patient, exam=exam)
     grid = grid_for(made.region, patient=patient, shape=shape, spacing_mm=spacing_mm)
-    return _render_ct(patient, made, grid=grid)
+    findings = drawn_findings(made)
+    palette = ct_palette(made.acquisition.contrast) if made.modality == "CT" else mr_palette(made.acquisition)
+    if made.modality == "CT":
+        change_palette(palette, findings=findings)
+    canvas = Canvas.blank(
+        grid,
+        unit=unit_mm(made.region, anatomy=patient.anatomy),
+        palette=palette,
+        labels=LABELS,
+        warp_seed=_seed(patient),
+        warp_mm={"knee": 1.5, "head": 2.0}.get(made.region, 3.0),
+    )
+    _paint(canvas, patient=patient, exam=made, findings=findings)
+    missed = paint_lesions(canvas, exam=made, anatomy=patient.anatomy)
+    affine = Affine.from_parts(spacing=grid.spacing, direction=np.eye(3), origin=grid.origin)
+    return Phantom(
+        array=_image(canvas, patient=patient, exam=made),
+        affine=affine,
+        modality=made.modality,
+        region=made.region,
+        organs=canvas.organs,
+        lesions=canvas.lesions,
+        boxes=boxes_of(canvas.lesions, affine=affine),
+        not_drawn=_not_drawn(findings, missed=missed),
+    )
+
+
+def _seed(patient: PatientFacts) -> int:
+    return patient.anatomy.shape % (2**31)
+
+
+def _paint(canvas: Canvas, *, patient: PatientFacts, exam: Exam, findings: list[FindingFact]) -> None:
+    """Paints organs and the findings that are states of organs."""
+    seed = _seed(patient)
+    if exam.region == "head":
+        paint_head(canvas, shape=head_shape(findings, age=patient.age), seed=seed)
+        paint_head_states(canvas, findings=findings)
+    elif exam.region == "knee":
+        paint_knee(canvas, findings=findings)
+    else:
+        paint_trunk(canvas, patient=patient, shape=trunk_shape(findings))
+        paint_lung_states(canvas, findings=findings, seed=seed)
+        paint_states(canvas, findings=findings)
+
+
+def _image(canvas: Canvas, *, patient: PatientFacts, exam: Exam) -> np.ndarray:
+    """The finished image: int16 HU or uint16 signal."""
+    made, seed, grid = exam.acquisition, _seed(patient) + 1000 + exam.number, canvas.grid
+    if exam.modality == "MR":
+        return finish_mr(canvas.value, grid=grid, seed=seed, snr=28.0 if (made.field_t or 1.5) < 2.5 else 42.0)
+    factor = dose_factor(mas=made.mas or 100, kvp=made.kvp or 120, slice_mm=grid.spacing[2])
+    kernel = made.kernel or "soft"
+    if exam.region == "head":
+        factor *= 0.35  # heads are scanned with more dose and weaken the beam less
+    add_noise(canvas.value, grid=grid, kernel=kernel, factor=factor, seed=seed)
+    return to_hu(canvas.value)
 
 
 def _find(patient: PatientFacts, *, exam: int) -> Exam:
@@ -131,28 +197,11 @@ def _find(patient: PatientFacts, *, exam: int) -> Exam:
     raise RequestError(f"The patient has no exam {exam!r}.", allowed=f"0 to {len(patient.exams) - 1}.")
 
 
-def _render_ct(patient: PatientFacts, exam: Exam, *, grid: Grid) -> Phantom:
-    seed = patient.anatomy.shape % (2**31)
-    canvas = Canvas.blank(
-        grid,
-        unit=unit_mm(exam.region, anatomy=patient.anatomy),
-        palette=ct_palette(exam.acquisition.contrast),
-        labels=LABELS,
-        warp_seed=seed,
-        warp_mm=3.0,
-    )
-    paint_trunk(canvas, patient=patient, shape=TrunkShape())
-    made = exam.acquisition
-    factor = dose_factor(mas=made.mas or 100, kvp=made.kvp or 120, slice_mm=grid.spacing[2])
-    add_noise(canvas.value, grid=grid, kernel=made.kernel or "soft", factor=factor, seed=seed + 1000 + exam.number)
-    affine = Affine.from_parts(spacing=grid.spacing, direction=np.eye(3), origin=grid.origin)
-    return Phantom(
-        array=to_hu(canvas.value),
-        affine=affine,
-        modality="CT",
-        region=exam.region,
-        organs=canvas.organs,
-        lesions=canvas.lesions,
-        boxes=boxes_of(canvas.lesions, affine=affine),
-        not_drawn=(),
-    )
+def drawn_findings(exam: Exam) -> list[FindingFact]:
+    """The findings of an exam that are there to be seen."""
+    return [f for f in exam.findings if f.certainty != "absent" and f.change != "resolved"]
+
+
+def _not_drawn(findings: list[FindingFact], *, missed: list[str]) -> tuple[str, ...]:
+    known = {*LOOKS, *LUNG_STATES, *STATES, *PALETTE_STATES, *SHAPED, *HEAD_STATES, *HEAD_SHAPED, *KNEE_STATES}
+    return tuple(sorted({f.key for f in findings if f.key not in known} | set(missed)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from osler.synth.anatomy import sites
@@ -24,7 +26,7 @@ def paint_spine(canvas: Canvas) -> None:
     """Paints bodies, discs, canal and arches from the neck to the sacrum."""
     unit = canvas.unit
     rows = vertebrae()
-    for (v0, w0, size), (v1, w1, _) in zip(rows[:-1], rows[1:], strict=True):
+    for (v0, w0, size), (v1, w1, _) in itertools.pairwise(rows):
         wide = 21.0 * size / unit[0]
         deep = 15.5 * size / unit[1]
         disc = ((v0 + v1) / 2, (w0 + w1) / 2)
@@ -48,7 +50,7 @@ def paint_spine(canvas: Canvas) -> None:
         spine = [(0.0, back + 8.0 / unit[1], w), (0.0, back + 30.0 * size / unit[1], w - 0.022)]
         paint_tube(canvas, "cortex", spine, radius_mm=[4.0, 3.0], organ="spine")
     low = [(0.0, v + (15.0 * s + 10.0) / unit[1], w) for v, w, s in rows]
-    for start, end in zip(low[:-1], low[1:], strict=True):
+    for start, end in itertools.pairwise(low):
         paint_tube(canvas, "canal", [start, end], radius_mm=7.5, organ="spine")
     for share, (v, w) in enumerate(((0.50, -0.41), (0.58, -0.45), (0.66, -0.50), (0.68, -0.55))):
         size = (0.20 - 0.035 * share, 0.13 - 0.015 * share, 0.028)

@@ -6,6 +6,8 @@ lengths to the head; 0 is the lower end of the breastbone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, cover_of, smooth_field
@@ -38,11 +40,12 @@ def trunk_radius(canvas: Canvas) -> Array:
     return total ** np.float32(1 / 2.4)
 
 
-def dome(u: Array, v: Array, *, lift: float) -> Array:
-    """Height (units) of the diaphragm: two domes, the right one higher, falling off to the wall and back."""
-    right = -0.008 - 0.10 * (((u + 0.42) / 0.42) ** 2 + ((v + 0.12) / 0.95) ** 2) ** np.float32(1.2)
-    left = -0.026 - 0.10 * (((u - 0.42) / 0.42) ** 2 + ((v + 0.10) / 0.95) ** 2) ** np.float32(1.2)
-    return np.maximum(right, left) + np.float32(lift)
+def dome(u: Array, v: Array, *, lifts: Mapping[int, float]) -> Array:
+    """Height (units) of the diaphragm: two domes around a flat middle, falling off to the wall and the back."""
+    right = lifts[-1] - 0.008 - 0.10 * (((u + 0.42) / 0.42) ** 2 + ((v + 0.12) / 0.95) ** 2) ** np.float32(1.2)
+    left = lifts[1] - 0.026 - 0.10 * (((u - 0.42) / 0.42) ** 2 + ((v + 0.10) / 0.95) ** 2) ** np.float32(1.2)
+    middle = np.float32(-0.036) - 0.09 * ((u / 0.34) ** 2 + ((v + 0.30) / 0.62) ** 2) ** np.float32(1.3)
+    return np.maximum(np.maximum(right, left), middle).astype(np.float32, copy=False)
 
 
 def chest_inside(u: Array, v: Array, w: Array, *, canvas: Canvas) -> Array:
@@ -66,13 +69,13 @@ def paint_wall(canvas: Canvas, *, radius: Array, fat: float) -> None:
     canvas.paint("muscle", (radius - np.float32(1 - fat)) * mm, block, organ="muscle")
 
 
-def lung_surface(canvas: Canvas, *, side: int, lift: float) -> Array:
+def lung_surface(canvas: Canvas, *, side: int, lifts: Mapping[int, float]) -> Array:
     """Distance (mm) to the right (``side`` -1) or left (+1) lung, (Z, Y, X) of its block."""
     block = canvas.block((0.44 * side, 0.0, 0.08), (0.44, 0.85, 0.26))
     u, v, w = canvas.at(block)
     far = chest_inside(u, v, w, canvas=canvas)
     far += np.float32(2.0)
-    under = (dome(u, v, lift=lift) - w) * np.float32(canvas.unit[2] * 0.8)
+    under = (dome(u, v, lifts=lifts) - w) * np.float32(canvas.unit[2] * 0.8)
     np.maximum(far, under, out=far)
     # The mediastinum: narrow in front, wide around hilum and spine.
     middle = np.float32(0.115) + np.float32(0.10) * np.exp(-(((v - 0.62) / 0.22) ** 2))
@@ -81,7 +84,7 @@ def lung_surface(canvas: Canvas, *, side: int, lift: float) -> Array:
     return np.maximum(far, inner, out=far)
 
 
-def paint_lungs(canvas: Canvas, *, seed: int, lift: float, vessel_seed: int) -> dict[int, Array]:
+def paint_lungs(canvas: Canvas, *, lifts: Mapping[int, float], vessel_seed: int) -> dict[int, Array]:
     """Paints both lungs with their vessels; returns their coverage in their blocks by side (-1, +1)."""
     covers = {}
     first = smooth_field(canvas.grid, seed=vessel_seed, period_mm=300.0, modes=(8, 34), reach_mm=19.0)
@@ -90,7 +93,7 @@ def paint_lungs(canvas: Canvas, *, seed: int, lift: float, vessel_seed: int) -> 
         block = canvas.block((0.44 * side, 0.0, 0.08), (0.44, 0.85, 0.26))
         if canvas.value[block].size == 0:
             continue
-        far = lung_surface(canvas, side=side, lift=lift)
+        far = lung_surface(canvas, side=side, lifts=lifts)
         u, v, w = canvas.at(block)
         hilum = np.sqrt(((u - 0.2 * side) * 1.2) ** 2 + ((v - 0.05) * 0.8) ** 2 + ((w - 0.12) * 3.5) ** 2)
         width = np.clip(np.float32(0.34) - np.float32(0.24) * hilum, 0.10, 0.34)
@@ -186,14 +189,14 @@ def paint_vessels(canvas: Canvas, *, aorta_mm: float) -> None:
         paint_ellipsoid(canvas, "thyroid", (0.10 * s, -0.20, 0.30), (0.06, 0.09, 0.035), organ="thyroid")
 
 
-def paint_mediastinum(canvas: Canvas, *, lift: float) -> None:
+def paint_mediastinum(canvas: Canvas, *, lifts: Mapping[int, float]) -> None:
     """Fills the chest's inside with fat, before the lungs are laid over it."""
     block = canvas.block((0.0, 0.0, 0.06), (0.85, 0.85, 0.28))
     u, v, w = canvas.at(block)
     if u.size == 0:
         return
     far = chest_inside(u, v, w, canvas=canvas)
-    np.maximum(far, (dome(u, v, lift=lift) - w) * np.float32(canvas.unit[2] * 0.8), out=far)
+    np.maximum(far, (dome(u, v, lifts=lifts) - w) * np.float32(canvas.unit[2] * 0.8), out=far)
     cover = cover_of(far, edge_mm=canvas.grid.edge_mm)
     target = canvas.value[block]
     target += (np.float32(canvas.palette["mediastinum"]) - target) * cover

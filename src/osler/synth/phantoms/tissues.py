@@ -31,6 +31,7 @@ CT_HU: Mapping[str, float] = {
     "ligament": 75, "meniscus": 85, "joint-fluid": 12, "tendon": 80, "nerve": 30, "hippocampus": 37,
     "tumor": 38, "edema": 20, "necrosis": 15, "cyst": 5, "infarct": 20, "ground-glass": -560,
     "consolidation": 30, "emphysema": -970, "nodule": 35, "scar": 30, "enhancing": 42, "abscess": 20,
+    "hemangioma": 45, "adenoma": 5, "edema-fat": -60, "hemosiderin": 60, "marrow-edema": 230,
 }  # fmt: skip
 
 PHASES: Mapping[str, Mapping[str, float]] = {

@@ -36,15 +36,20 @@ class TrunkShape:
 
     Args:
         heart: Size of the heart, 1 is normal. aorta_mm: Diameter of the aorta's lumen.
-        liver: Size of the liver. spleen: Of the spleen.
-        dilated: Widening of a renal pelvis (mm) by side, -1 right, +1 left.
+        liver: Size of the liver. spleen: Of the spleen. prostate: Of the prostate.
+        shrunken: Size of a kidney by side, -1 right, +1 left.
+        dilated: Widening of a renal pelvis (mm) by side.
+        lifts: Rise of a dome of the diaphragm (units) by side.
     """
 
     heart: float = 1.0
     aorta_mm: float = 26.0
     liver: float = 1.0
-    kidney: float = 1.0
+    spleen: float = 1.0
+    prostate: float = 1.0
+    shrunken: tuple[tuple[int, float], ...] = ()
     dilated: tuple[tuple[int, float], ...] = ()
+    lifts: tuple[tuple[int, float], ...] = ((-1, 0.0), (1, 0.0))
 
 
 def fat_thickness(patient: PatientFacts) -> float:
@@ -60,24 +65,25 @@ def paint_trunk(canvas: Canvas, *, patient: PatientFacts, shape: TrunkShape) -> 
     fat = fat_thickness(patient)
     bottom, top = canvas.grid.axis(2)[[0, -1]] / canvas.unit[2]
     radius = trunk_radius(canvas)
+    lifts = dict(shape.lifts)
     paint_wall(canvas, radius=radius, fat=fat)
     if bottom < 0.06:
-        paint_cavity(canvas, radius=radius, fat=fat)
+        paint_cavity(canvas, radius=radius, fat=fat, lifts=lifts)
     if top > -0.22:
         paint_ribs(canvas)
-        paint_mediastinum(canvas, lift=0.0)
+        paint_mediastinum(canvas, lifts=lifts)
     if top > 0.14:
         paint_shoulders(canvas)
     if bottom < 0.06:
         paint_muscles(canvas)
         paint_bowel(canvas, seed=seed + 11)
     if top > -0.16:
-        paint_lungs(canvas, seed=seed, lift=0.0, vessel_seed=seed + 21)
+        paint_lungs(canvas, lifts=lifts, vessel_seed=seed + 21)
     if bottom < 0.04 and top > -0.24:
-        paint_liver(canvas, size=shape.liver, lift=-0.004, seed=seed + 31)
-        paint_upper_organs(canvas, seed=seed)
+        paint_liver(canvas, size=shape.liver, lifts=lifts, seed=seed + 31)
+        paint_upper_organs(canvas, spleen=shape.spleen)
     if bottom < -0.08 and top > -0.34:
-        paint_kidneys(canvas, size=shape.kidney, dilated=dict(shape.dilated))
+        paint_kidneys(canvas, sizes=dict(shape.shrunken), dilated=dict(shape.dilated))
     if top > -0.10:
         paint_heart(canvas, size=shape.heart)
         paint_airways(canvas)
@@ -86,7 +92,7 @@ def paint_trunk(canvas: Canvas, *, patient: PatientFacts, shape: TrunkShape) -> 
     paint_spine(canvas)
     if bottom < -0.36:
         paint_pelvis(canvas)
-        paint_pelvic_organs(canvas, sex=patient.sex)
+        paint_pelvic_organs(canvas, sex=patient.sex, prostate=shape.prostate)
     if patient.sex == "female" and top > -0.02:
         for s in (-1, 1):
             paint_ellipsoid(canvas, "fat", (0.45 * s, -0.93, 0.06), (0.28, 0.20, 0.055))
