@@ -14,7 +14,7 @@ import numpy as np
 
 from osler.synth.draw_exams import Exams
 from osler.synth.draw_patients import People
-from osler.synth.draw_tables import FACTOR_STEPS, LATERALITIES, choose, normal, tables, uniform16
+from osler.synth.draw_tables import FACTOR_STEPS, LATERALITIES, choose, normal, sum_of_rows, tables, uniform16
 from osler.synth.draws import Draws
 
 NEXT_LESION = 0.4
@@ -101,8 +101,8 @@ def _which(people: People) -> tuple[np.ndarray, ...]:
     """Patient, finding, instance, u, odds factor and "later" of every lesion."""
     t = tables()
     most = t.most_odds[people.pathway, people.band, people.sex]
-    steps = people.has.astype(np.float32) @ t.factor_steps
-    factor = _EXP2[np.clip(steps, -256, 256).astype(np.int64) + 256]
+    steps = sum_of_rows(t.factor_steps, chosen=people.has)
+    factor = _EXP2[np.clip(steps, -256, 256) + 256]
     odds = most * factor
     share = odds / (1 + odds)
     codes = np.arange(share.shape[1], dtype=np.uint64)[None]
