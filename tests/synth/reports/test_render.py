@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from functools import cache
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 from osler.synth.draw import draw_facts
+from osler.synth.fact_table import SIDES
 from osler.synth.facts import Exam, FindingFact
+from osler.synth.mirror import mirror_site
+from osler.synth.ontology import load_ontology
 from osler.synth.reports import LANGUAGES, STYLES, render_texts
 from osler.synth.reports.phrase_files import read_rows
 
@@ -160,3 +164,46 @@ def test_the_most_urgent_finding_leads_the_impression() -> None:
                 default=(0, ""),
             )  # fmt: skip
             assert any(noun in impression for noun in nouns(urgent[0].key, language=language)), (first, text)
+
+
+_SWAPPED = {"left": "right", "Left": "Right", "LUL": "RUL", "LLL": "RLL", "LEFT": "RIGHT",
+            "links": "rechts", "Links": "Rechts", "linken": "rechten", "linke": "rechte"}  # fmt: skip
+
+
+def swap_words(text: str) -> str:
+    both = _SWAPPED | {there: here for here, there in _SWAPPED.items()}
+    return re.sub("|".join(rf"\b{word}\b" for word in both), lambda found: both[found[0]], text)
+
+
+def test_the_report_of_a_mirrored_patient_is_the_mirrored_report() -> None:
+    table = draw_facts(seed=11, patients=np.arange(700))
+    ontology = load_ontology()
+    keys = [site.key for site in ontology.sites]
+    partner = np.array([keys.index(mirror_site(key)) for key in keys] + [-1])
+    side = np.array([SIDES.index({"left": "right", "right": "left"}.get(name, name)) for name in SIDES])
+    findings = dataclasses.replace(
+        table.findings,
+        site=partner[table.findings.site].astype(np.int16),
+        side=side[table.findings.side].astype(np.int8),
+    )
+    exams = dataclasses.replace(table.exams, side=side[table.exams.side].astype(np.int8))
+    mirrored = render_texts(dataclasses.replace(table, findings=findings, exams=exams))[0].to_pylist()
+    texts, _, _, facts = sample()
+    compared = 0
+    for text, other, exam in zip(texts, mirrored, facts, strict=True):
+        if not any(_one_sided(fact) for fact in exam.findings) and not re.search("(?i)quadrant|bauch", text):
+            assert swap_words(text) == other
+            compared += 1
+    assert compared > 800
+
+
+def _one_sided(fact: FindingFact) -> bool:
+    """Whether left and right have words of their own, or one side does not exist."""
+    return fact.key == "right-heart-strain" or fact.site in (
+        "right-middle-lobe",
+        "lingula",
+        "ascending-colon",
+        "descending-colon",
+        "cecum",
+        "appendix",
+    )

@@ -44,7 +44,7 @@ def unlettered(radiograph: Radiograph) -> np.ndarray:
     return radiograph.pixels[int(0.2 * radiograph.pixels.shape[0]) :]
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     found=findings(),
     view=st.sampled_from(["PA", "AP"]),
@@ -69,7 +69,7 @@ def test_a_mirrored_patient_has_the_mirrored_image(
         assert b.fact in turned.exams[0].findings
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(found=findings(), view=st.sampled_from(["PA", "AP", "lateral"]), number=st.integers(0, 10**9))
 def test_a_box_encloses_its_mask_and_the_picture_repeats(
     found: tuple[FindingFact, ...], view: str, number: int
@@ -83,7 +83,7 @@ def test_a_box_encloses_its_mask_and_the_picture_repeats(
         assert (lesion.box.x1, lesion.box.y1) == (x.max() + 1, y.max() + 1)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     center=st.tuples(st.floats(-90, 90), st.floats(-60, 60), st.floats(0, 150)),
     mm=st.floats(6, 60),

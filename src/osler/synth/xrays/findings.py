@@ -17,7 +17,8 @@ _GRADE = {"none": 0.5, "mild": 0.3, "moderate": 0.6, "severe": 1.0}
 _SOLID = {
     "pulmonary-nodule": "solid", "lung-mass": "solid", "cavitary-lesion": "cavity", "calcified-granuloma": "calcified",
     "ground-glass-nodule": "ground", "hilar-lymphadenopathy": "solid", "mediastinal-mass": "solid",
-    "mediastinal-lymphadenopathy": "solid", "bone-metastasis": "solid", "pulmonary-cyst": "cyst", "breast-mass": "solid",
+    "mediastinal-lymphadenopathy": "solid", "bone-metastasis": "solid", "pulmonary-cyst": "cyst",
+    "breast-mass": "solid",
 }  # fmt: skip
 _HAZY = {
     "consolidation": 1.0, "pneumonia": 0.9, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9

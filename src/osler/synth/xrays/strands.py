@@ -82,14 +82,9 @@ def _local(thorax: Thorax, *, scene: Scene) -> list[tuple[FindingFact, list[Line
                 lines.append((line, 1.5 + 1.6 * chance[k + 6], 7.0 + 5 * chance[k + 5]))
             else:
                 at = center + half * [1.2 * (chance[k] - 0.5), 0, chance[k + 3] - 0.2]
-                end = at + [side * (12 + 12 * chance[k + 6]), 0, 18 * (chance[k + 4] - 0.3)]
-                lines.append(
-                    (
-                        smooth_line([tuple(at), tuple((at + end) / 2 + np.array([0, 0, 2])), tuple(end)], count=20),
-                        0.9,
-                        7.0,
-                    )
-                )
+                end = at + np.array([side * (12 + 12 * chance[k + 6]), 0, 18 * (chance[k + 4] - 0.3)])
+                middle = (at + end) / 2 + np.array([0, 0, 2])
+                lines.append((smooth_line([tuple(at), tuple(middle), tuple(end)], count=20), 0.9, 7.0))
         found.append((fact, lines))
     return found
 
