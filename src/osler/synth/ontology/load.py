@@ -155,6 +155,7 @@ def _condition(key: str, row: dict[str, Any]) -> ConditionEntry:
         "male": 1.0,
         "source": "assumed",
         "activity": {},
+        "years": 20.0,
     }
     row = defaults | row
     row |= {"percent": tuple(float(value) for value in row["percent"]), "source": _source(row["source"])}

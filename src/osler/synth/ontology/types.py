@@ -105,7 +105,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionEntry:
-    """A diagnosis. ``percent`` by age band; zero for those that only findings establish."""
+    """A diagnosis.
+
+    Args:
+        percent: Prevalence by age band; zero for those that only findings establish.
+        female: Factor of women. male: Of men.
+        years: Most years since its onset on the first exam.
+        activity: What it adds to the activities that drive laboratory values.
+    """
 
     key: str
     name: str
@@ -115,6 +122,7 @@ class ConditionEntry:
     female: float
     male: float
     source: str
+    years: float
     activity: dict[Activity, float]
 
 
