@@ -247,7 +247,7 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     w, d, t = torso.w, torso.d, torso.t
     box = ((-0.62 * w, 0.60 * w), (-0.80 * d, 0.18 * d), (-0.575 * t, -0.19 * t))
     blocked = max((f.size_mm or 36 for f in state.of("small-bowel-obstruction")), default=0)
-    mm = 19 if not blocked else 32
+    mm = 15 if not blocked else 28
 
     def region(p: Patch) -> np.ndarray:
         round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2

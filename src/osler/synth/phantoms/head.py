@@ -84,13 +84,14 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
         face = 1 - np.sqrt((p.x / np.float32(0.86 * hx)) ** 2 + ((p.y + 0.30 * hy) / np.float32(0.84 * hy)) ** 2)
         neck = 1 - np.sqrt((p.x / np.float32(0.86 * hx)) ** 2 + ((p.y - 0.12 * hy) / np.float32(0.72 * hy)) ** 2)
         low = np.minimum(np.maximum(face * np.float32(hy * 0.7), neck * np.float32(hy * 0.6)), (0.05 * hz - p.z) * np.float32(0.7))
-        nose = ellipsoid((0, -1.17 * hy, -0.85 * hz), (11, 17, 20))(p)
+        nose = ellipsoid((0, -1.12 * hy, -0.85 * hz), (10, 14, 17))(p)
         return np.maximum(np.maximum(dome * np.float32(hx), low), nose)
 
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.8), tissue="scalp", organ="scalp")
     low = ((-2 * hx, 2 * hx), (-2 * hy, 2 * hy), (-3 * hz, 0.1 * hz))
     canvas.paint(lambda p: np.minimum(skin(p) - 8, -0.25 * hz - p.z) + 3 * p.wave(22, key="face"), tissue="muscle", organ="face", bounds=low)
+    canvas.paint(lambda p: np.float32(1.6) - np.abs(p.wave(14, key="planes")) * 13, tissue="scalp", bounds=low, over=("face",), strength=0.8)
     bone = ((-1.3 * hx, 1.3 * hx), (-1.2 * hy, 1.2 * hy), (-1.15 * hz, 1.25 * hz))
 
     def thick(p: Patch) -> np.ndarray:
@@ -151,17 +152,18 @@ def pial(head: Head, p: Patch) -> np.ndarray:
     hx, hy, hz = head.half
     x, y, z = head.unit(p)
     side = np.abs(x)
+    crooked = np.abs(x + np.float32(0.022) * p.wave(22, key="fissure"))
     round_ = np.sqrt(x**2 + y**2 + z**2)
-    temporal = np.exp(-(((side - 0.62) / 0.30) ** 2) - ((y + 0.08) / 0.42) ** 2)
-    base = -0.27 - 0.27 * temporal + 0.16 * np.clip((y - 0.30) / 0.3, 0, 1)
+    temporal = np.exp(-(((side - 0.58) / 0.42) ** 2) - ((y + 0.06) / 0.50) ** 4)
+    base = -0.30 - 0.28 * temporal + 0.17 * np.clip((y - 0.28) / 0.25, 0, 1)
     hull = np.minimum((1 - round_) * np.float32(hx), (z - base) * np.float32(0.8 * hz)).astype(np.float32)
     hull += np.float32(1.0) * p.wave(22, key="gyri")
     inner = np.clip(hull - 17, 0, None) * np.float32(0.55)
-    out = np.minimum(hull, np.abs(p.wave(14, key="sulci")) * np.float32(9.5) + inner)
-    np.minimum(out, np.abs(p.wave(14, key="sulci-b")) * np.float32(10.5) + np.float32(0.4) + inner, out=out)
-    bridge = np.minimum((0.30 - z) * np.float32(hz), (0.50 - np.abs(y + 0.02)) * np.float32(hy))
-    np.minimum(out, np.maximum(side * np.float32(hx) - 0.9, bridge * np.float32(0.9)), out=out)
-    sylvian = np.abs(z + 0.10 - 0.22 * y) * np.float32(hz) + np.clip(0.50 - side, 0, 1) * 60 + np.clip(np.abs(y + 0.12) - 0.36, 0, 1) * 70
+    out = np.minimum(hull, np.abs(p.wave(11, key="sulci")) * np.float32(7.5) + inner)
+    np.minimum(out, np.abs(p.wave(14, key="sulci-b")) * np.float32(9.5) + np.float32(0.3) + inner, out=out)
+    bridge = (1 - np.sqrt(((y - 0.0) / 0.54) ** 2 + ((z + 0.10) / 0.42) ** 2)) * np.float32(0.5 * hz)
+    np.minimum(out, np.maximum(crooked * np.float32(hx) - 0.8, bridge), out=out)
+    sylvian = np.abs(z + 0.13 - 0.30 * y - 0.45 * (side - 0.72) + 0.04 * p.wave(22, key="fissure")) * np.float32(hz) + np.clip(0.50 - side, 0, 1) * 60 + np.clip(np.abs(y + 0.12) - 0.36, 0, 1) * 70
     np.minimum(out, sylvian - np.float32(0.6), out=out)
     return out - np.float32(head.gap)
 
@@ -231,12 +233,12 @@ def _ventricles(canvas: Canvas, head: Head) -> None:
 
 def _hindbrain(canvas: Canvas, head: Head) -> None:
     hx, hy, hz = head.half
-    lobes = [ellipsoid(head.at(side * 0.30, 0.56, -0.56), (0.44 * hx, 0.35 * hy, 0.34 * hz), rough=1.2, mm=22.0) for side in PAIR]
+    lobes = [ellipsoid(head.at(side * 0.30, 0.55, -0.54), (0.48 * hx, 0.40 * hy, 0.42 * hz), rough=1.2, mm=22.0) for side in PAIR]
     worm = ellipsoid(head.at(0, 0.54, -0.50), (9, 0.27 * hy, 0.30 * hz))
 
     def lobe(p: Patch) -> np.ndarray:
         out = np.maximum(np.maximum(lobes[0](p), lobes[1](p)), worm(p))
-        tent = (np.interp(p.y / hy, [0.2, 0.4, 0.95], [-0.10, -0.16, -0.36]).astype(np.float32) - p.z / np.float32(hz)) * np.float32(hz) - 0.15 * np.abs(p.x)
+        tent = (np.interp(p.y / hy, [0.2, 0.45, 0.95], [-0.12, -0.17, -0.20]).astype(np.float32) - p.z / np.float32(hz)) * np.float32(hz) - 0.15 * np.abs(p.x)
         return np.minimum(np.minimum(out, tent), vault(head, p) - 1.5)
 
     box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.phantoms import abdomen, chest, head, torso
+from osler.synth.phantoms import abdomen, chest, head, knee, torso
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.findings import paint_trunk_findings
 from osler.synth.phantoms.state import Shown
@@ -18,6 +18,11 @@ def paint_region(
         head.paint_outside(canvas, skull)
         head.paint_brain(canvas, skull)
         return head.paint_head_findings(canvas, skull, state=state)
+    if exam.region == "knee":
+        joint = knee.knee_of(patient)
+        knee.paint_leg(canvas, joint)
+        knee.paint_joint(canvas, joint, state=state)
+        return knee.paint_knee_findings(canvas, joint, state=state)
     body = torso.torso_of(patient)
     low, high = float(canvas.axes.z[0]) / body.t, float(canvas.axes.z[-1]) / body.t
     bone = 1 - 0.006 * max(0.0, patient.age - 45) - 0.12 * state.grade("osteopenia")
