@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from osler.cli import failure
 from osler.cli.demo import demo_scan
 from osler.weights.catalog import MINI_FOLDER
 from tests.cli.mini import needs_mini
@@ -94,3 +95,10 @@ def test_the_two_commands_of_the_readme_are_targets() -> None:
     for target in ("demo", "test"):
         assert f"$ make {target}" in shown
         subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_every_exit_code_is_on_the_page_for_scripts() -> None:
+    page = (ROOT / "docs/how-to/json-for-scripts.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^(\d+) +\S", failure.__doc__ or "", re.MULTILINE)
+    assert listed == ["0", "1", "2", "130", "141", "143"]
+    assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == listed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,3 +69,44 @@ def test_the_file_is_named_and_the_next_step_given(tmp_path: Path) -> None:
     result = invoke("inspect", tmp_path / "absent.dcm")
     require_refusal(result)
     assert "absent.dcm" in result.stderr
+
+
+_ALL_IN_ONE = """
+import os, pathlib, sys
+from tests.cli.bad_inputs import BAD, no_permission
+from tests.cli.running import invoke
+
+for make in BAD:
+    if make is no_permission and os.geteuid() == 0:
+        continue  # root may read everything
+    folder = pathlib.Path(sys.argv[1], make.__name__)
+    folder.mkdir()
+    path = make(folder)
+    for arguments in (("inspect", path, "--no-picture"), ("ask", path, "What is it?")):
+        print(make.__name__, arguments[0], flush=True)
+        print(invoke(*arguments).exit_code, flush=True)
+status = pathlib.Path("/proc/self/status")
+print("peak", status.read_text().partition("VmHWM:")[2].split()[0] if status.is_file() else 0)
+"""
+
+
+def test_none_of_it_hangs_or_fills_the_memory(tmp_path: Path) -> None:
+    """A guard against hanging, not a clock: 5 s for each command on average, in one process; 600 MB in all."""
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join((str(root / "src"), str(root)))
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", _ALL_IN_ONE, tmp_path],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=5 * 2 * len(BAD),
+        )
+    except subprocess.TimeoutExpired as expired:
+        pytest.fail(f"it hangs at: {(expired.stdout or b'').decode().splitlines()[-1:]}")
+    assert run.returncode == 0, run.stderr
+    *lines, (_, peak) = [line.split() for line in run.stdout.splitlines()]
+    commands, codes = lines[::2], [code for (code,) in lines[1::2]]
+    assert len(codes) >= 2 * len(BAD) - 2
+    assert [command for command, code in zip(commands, codes, strict=True) if code != "2"] == []
+    assert int(peak) < 600_000

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -13,9 +15,13 @@ import pytest
 from PIL import Image
 
 from osler.cli.demo import demo_scan
+from osler.readers import dicom_pixels
+from osler.readers.blob import DiskBlob
+from osler.study import Affine
 from osler.writers import is_own_picture, load_schema
 from tests.cli.bad_inputs import PATIENT_ID, PATIENT_NAME, named_ct
 from tests.cli.running import invoke, loaded_after
+from tests.readers.make_dicom import base_dataset, geometry, save
 
 
 @pytest.fixture
@@ -142,3 +148,44 @@ def test_a_name_that_is_not_utf8_is_no_fault(folder: Path) -> None:
         result = invoke("inspect", path, "--no-picture", *options)
         assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["source"] == path
+
+
+@pytest.mark.slow
+def test_ten_thousand_files_cost_their_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts what is read of 10,000 files of half a megabyte (sparse on disk); nothing is timed."""
+    count, pixels = 10_000, 512 * 512 * 2
+    template = base_dataset(
+        np.zeros((1, 2), np.int16),
+        **geometry(Affine.from_parts(spacing=(1.0, 1.0, 1.0))),
+        SOPInstanceUID="1.2.900000",
+        Rows=512,
+        Columns=512,
+    )
+    template.ImagePositionPatient = ["0", "0", "000000.0"]
+    header = save(template, tmp_path / "template.dcm").read_bytes()[: -len(template.PixelData) - 4]
+    for index in range(count):
+        folder = tmp_path / "study" / str(index // 500)
+        folder.mkdir(parents=True, exist_ok=True)
+        numbered = header.replace(b"1.2.900000", b"1.2.9%05d" % index).replace(b"000000.0", b"%06d.0" % index)
+        numbered = numbered.replace(b"1.2.3.2", b"1.2.3.%d" % (4 + index % 5))
+        path = folder / f"{index}.dcm"
+        path.write_bytes(numbered + struct.pack("<I", pixels))
+        os.truncate(path, len(numbered) + 4 + pixels)
+    read: list[int] = []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer: memoryview) -> int:
+            read.append(len(buffer))
+            return super().readinto(buffer)
+
+        def readall(self) -> bytes:
+            raise AssertionError("a file was read whole")
+
+    monkeypatch.setattr(DiskBlob, "open", lambda blob: io.BufferedReader(Counting(blob.path)))
+    monkeypatch.setattr(dicom_pixels, "decode_all", lambda *args, **rest: pytest.fail("pixels were decoded"))
+    result = invoke("inspect", tmp_path / "study", "--json", "--no-picture")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert [series["slices"] for point in record["timepoints"] for series in point["series"]] == [2000] * 5
+    assert record["left_out"] == record["problems"] == []
+    assert sum(read) / count < 32_000  # of 524,288 and more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 
 import osler.engine.session as session_module
+from osler.engine.options import Decoding
 from osler.engine.session import Session, load
-from osler.errors import CapacityError, OslerError, RequestError
-from osler.study import Study
+from osler.errors import CapacityError, FileFormatError, OslerError, RequestError
+from osler.study import Affine, Answer, Study
 from osler.weights import Checkpoint
+from tests.readers.make_dicom import ramp, write_enhanced, write_series
+
+_STRAIGHT = Affine.from_parts(spacing=(0.8, 0.8, 2.0))
 
 
 @pytest.fixture
@@ -34,6 +39,33 @@ def test_an_answer_says_what_it_rests_on(session: Session, ct_study: Study) -> N
     assert answer.tokens["prompt"] > answer.tokens["images"] == 8 * 4
     assert set(answer.timings) == {"read", "prepare", "encode", "prefill", "decode"}
     assert all(seconds >= 0 for seconds in answer.timings.values())
+
+
+def test_evidence_names_the_frame_of_a_multi_frame_file(session: Session, tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "mf.dcm", volume=ramp(4), affine=_STRAIGHT, order=[2, 0, 3, 1])
+    answer = session.ask(path, "what is this?", max_tokens=2)
+    assert [entry.frame for entry in answer.evidence] == [2, 4, 1, 3]  # as DICOM counts them, from 1
+    assert {entry.file for entry in answer.evidence} == {str(path)}
+    assert answer.to_dict()["evidence"][0]["frame"] == 2
+
+
+def test_evidence_says_which_slices_were_interpolated(session: Session, tmp_path: Path) -> None:
+    write_series(tmp_path, volume=ramp(6), affine=_STRAIGHT, keep=[0, 1, 3, 4, 5])
+    answer = session.ask(tmp_path, "what is this?", max_tokens=2)
+    assert [entry.note for entry in answer.evidence] == [
+        "", "", "interpolated between two slices, 50% of it from this file", "", "", ""
+    ]  # fmt: skip
+    assert all(entry.frame is None for entry in answer.evidence)
+    assert "note" not in answer.to_dict()["evidence"][0]
+
+
+def test_evidence_says_how_a_tilted_slice_was_shifted(session: Session, tmp_path: Path) -> None:
+    tilted = np.eye(4)
+    tilted[1, 2], tilted[2, 2] = 1.5, 3.0
+    write_series(tmp_path, volume=ramp(5), affine=Affine(tilted))
+    notes = [entry.note for entry in session.ask(tmp_path, "what is this?", max_tokens=2).evidence]
+    assert notes[0] == ""
+    assert notes[2] == "shifted in its plane by 0.0 columns and 3.0 rows"
 
 
 def test_streamed_text_is_the_answer(session: Session, ct_study: Study) -> None:
@@ -192,3 +224,89 @@ def test_load_refuses_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -
 def test_the_stamp_names_the_digest_of_the_weights(checkpoint: Checkpoint) -> None:
     answer = Session(dataclasses.replace(checkpoint, digest="0123456789abcdef")).ask(None, "why?", max_tokens=2)
     assert answer.model.weights == "random-weights sha256:0123456789abcdef"
+
+
+_PAIRS = ("what is this?", "which organ?", "is there a tumor in it, or is it healthy?")
+
+
+def _same(one: Answer, two: Answer) -> None:
+    """All but the times and what was read before."""
+    left, right = one.to_dict(), two.to_dict()
+    for record in (left, right):
+        del record["timings"], record["tokens"]["reused"]
+    assert left == right
+
+
+@pytest.mark.parametrize(("batch", "sampling"), [(1, {}), (4, {}), (4, {"temperature": 0.9, "seed": 5})])
+def test_many_questions_are_answered_as_one_by_one(
+    checkpoint: Checkpoint, ct_study: Study, tmp_path: Path, batch: int, sampling: dict[str, Any]
+) -> None:
+    write_series(tmp_path, volume=ramp(5), affine=_STRAIGHT)
+    pairs = [(study, question) for study in (ct_study, None, tmp_path) for question in _PAIRS]
+    options: dict[str, Any] = {"max_tokens": 12, "system": "be brief", **sampling}
+    together = list(Session(checkpoint).ask_many(pairs, batch=batch, **options))
+    alone = Session(checkpoint)
+    assert len({answer.text for answer in together}) > 3
+    for answer, (study, question) in zip(together, pairs, strict=True):
+        _same(answer, alone.ask(study, question, **options))
+
+
+def test_rows_of_a_batch_stop_at_their_own_stop_strings(checkpoint: Checkpoint, ct_study: Study) -> None:
+    pairs = [(ct_study, question) for question in _PAIRS]
+    whole = [answer.text for answer in Session(checkpoint).ask_many(pairs, max_tokens=24)]
+    stop = whole[1][4:6]
+    together = list(Session(checkpoint).ask_many(pairs, max_tokens=24, stop=[stop]))
+    assert together[1].stopped == "stop_string"
+    for answer, (study, question) in zip(together, pairs, strict=True):
+        _same(answer, Session(checkpoint).ask(study, question, max_tokens=24, stop=[stop]))
+
+
+def test_a_batch_is_made_smaller_where_memory_is_short(
+    session: Session, ct_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    generate = session_module.generate
+    monkeypatch.setattr(
+        session_module,
+        "generate",
+        lambda runner, prompts, **rest: sizes.append(len(prompts)) or generate(runner, prompts, **rest),
+    )
+    pairs = [(ct_study, question) for question in (*_PAIRS, *_PAIRS)]
+    expected = [answer.text for answer in session.ask_many(pairs, max_tokens=5, batch=4)]
+    assert sizes == [4, 2]
+    one = session._plan(longest=200, images=8, rows=1, decoding=Decoding(max_tokens=5)).total
+    monkeypatch.setattr(session_module, "available_memory", lambda: int(one * 1.6))
+    sizes.clear()
+    assert [answer.text for answer in session.ask_many(pairs, max_tokens=5, batch=4)] == expected
+    assert max(sizes) < 4
+
+
+def test_answers_come_as_their_batch_is_done_and_studies_are_opened_when_reached(
+    session: Session, ct_study: Study, tmp_path: Path
+) -> None:
+    taken: list[int] = []
+
+    def requests() -> Iterator[tuple[Study | Path | None, str]]:
+        for number in range(4):
+            taken.append(number)
+            yield (ct_study if number < 3 else tmp_path / "absent.dcm"), "what is this?"
+
+    answers = session.ask_many(requests(), batch=2, max_tokens=4)
+    assert taken == []
+    assert next(answers).text
+    assert taken == [0, 1, 2]
+    assert next(answers).text
+    with pytest.raises(FileFormatError, match="absent"):
+        list(answers)
+
+
+@pytest.mark.parametrize("batch", [0, -1, True, 2.0])
+def test_a_batch_is_a_whole_number(session: Session, batch: object) -> None:
+    with pytest.raises(RequestError, match="whole number from 1"):
+        session.ask_many([], batch=batch)
+
+
+def test_options_of_many_questions_are_checked_at_once(session: Session) -> None:
+    with pytest.raises(RequestError, match="max_tokens"):
+        session.ask_many([], max_tokens=0)
+    assert list(session.ask_many([])) == []

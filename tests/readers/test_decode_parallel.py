@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pydicom
 import pytest
 from pydicom import dcmread
@@ -16,7 +18,9 @@ from pydicom.uid import JPEG2000Lossless
 from osler.errors import FileFormatError
 from osler.readers import decode_parallel, open_study
 from osler.readers.blob import DiskBlob
-from osler.readers.decode_parallel import Job, decode_all
+from osler.readers.decode_job import Job
+from osler.readers.decode_parallel import decode_all
+from osler.readers.decode_process import DecodeProcess
 from tests.readers.make_dicom import ramp, write_series
 
 PACKED = Path(pydicom.__file__).parent / "data/test_files/MR_small_jp2klossless.dcm"
@@ -52,40 +56,32 @@ def test_threads() -> None:
     _check(_decode(_jobs(20), packed=False), count=20)
 
 
-def _count_processes(monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]) -> None:
-    original = decode_parallel._start_process
+def _count_processes(monkeypatch: pytest.MonkeyPatch, started: list[DecodeProcess]) -> None:
+    original = DecodeProcess.start
 
-    def counted() -> subprocess.Popen[bytes] | None:
+    def counted() -> DecodeProcess | None:
         process = original()
         if process is not None:
             started.append(process)
         return process
 
-    monkeypatch.setattr(decode_parallel, "_start_process", counted)
+    monkeypatch.setattr(DecodeProcess, "start", counted)
 
 
 @pytest.mark.usefixtures("several_cores")
 def test_processes_take_part_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[DecodeProcess] = []
     _count_processes(monkeypatch, started)
-    taken: dict[int, np.ndarray] = {}
-    from_process = threading.Event()
-
-    def take(target: int, array: np.ndarray) -> None:
-        taken[target] = array
-        if threading.current_thread() is not threading.main_thread():
-            from_process.set()
-        assert from_process.wait(60)  # the main thread waits for the first frame of a process
-
-    decode_all(_jobs(30), take=take, packed=True)
-    _check(taken, count=30)
-    assert len(started) == 2
-    assert all(process.poll() is not None for process in started)
+    # Nothing is decoded in this process.
+    monkeypatch.setattr(decode_parallel, "decode_frames", lambda *args, **kwargs: iter(()))
+    _check(_decode(_jobs(30), packed=True), count=30)
+    assert len(started) == 3
+    assert not any(process.is_running() for process in started)
 
 
 @pytest.mark.usefixtures("several_cores")
 def test_a_process_that_dies_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[DecodeProcess] = []
     _count_processes(monkeypatch, started)
     taken: dict[int, np.ndarray] = {}
 
@@ -93,7 +89,7 @@ def test_a_process_that_dies_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         taken[target] = array
         if len(taken) == 5:
             for process in started:
-                process.kill()
+                process.stop()
 
     decode_all(_jobs(40), take=take, packed=True)
     _check(taken, count=40)
@@ -133,6 +129,39 @@ def test_frames_that_are_not_there() -> None:
         _decode([wrong], packed=False)
 
 
+_ENDLESS = """
+import pathlib, sys
+from osler.readers import decode_parallel
+from osler.readers.blob import DiskBlob
+from osler.readers.decode_job import Job
+
+decode_parallel.cores, decode_parallel._PROCESS_FROM = (lambda: 2), 1
+path = pathlib.Path(sys.argv[1])
+blob = DiskBlob(path, path.stat().st_size)
+jobs = [
+    Job(blob=blob, syntax="1.2.840.10008.1.2.4.90", frames=(0,), targets=(number,), shape=(64, 64))
+    for number in range(10**6)
+]
+decode_parallel.decode_all(jobs, take=lambda target, array: print(target, flush=True), packed=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_ends_the_processes_too() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", _ENDLESS, PACKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    while int(run.stdout.readline()) < 100:
+        continue
+    helpers = psutil.Process(run.pid).children()
+    assert len(helpers) == 2
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert psutil.wait_procs(helpers, timeout=60)[1] == []
+
+
 def test_values_are_the_same_whatever_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(tmp_path, volume=ramp(40))
     (volume,) = open_study(tmp_path).volumes()
@@ -142,8 +171,24 @@ def test_values_are_the_same_whatever_decodes(tmp_path: Path, monkeypatch: pytes
     assert np.array_equal(volume.read(), alone)
 
 
-def test_the_worker_needs_no_torch() -> None:
-    code = "import sys, osler.readers.decode_worker; print(sorted({'torch', 'nibabel'} & set(sys.modules)))"
+@pytest.mark.usefixtures("several_cores")
+def test_processes_take_the_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.random.default_rng(3).integers(-900, 900, (12, 48, 40)).astype("int16")
+    for path in write_series(tmp_path, volume=voxels):
+        ds = dcmread(path)
+        ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+        ds.save_as(path)
+    (volume,) = open_study(tmp_path).volumes()
+    monkeypatch.setattr(decode_parallel, "decode_frames", lambda *args, **kwargs: iter(()))
+    assert np.array_equal(volume.read(), voxels)
+    assert np.array_equal(volume.read(slices=[7, 2]), voxels[[7, 2]])
+
+
+def test_the_worker_needs_neither_torch_nor_pydicom() -> None:
+    code = (
+        "import sys, openjpeg, osler.readers.decode_worker;"
+        "print(sorted({'torch', 'nibabel', 'pydicom'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -151,13 +196,13 @@ def test_the_worker_needs_no_torch() -> None:
 def test_the_worker_imports_nothing_from_the_folder_it_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "json.py").write_text("open('taken', 'w').close()\nraise SystemExit\n")
     monkeypatch.chdir(tmp_path)
-    process = decode_parallel._start_process()
+    process = DecodeProcess.start()
     assert process is not None
     try:
         (job,) = _jobs(1)
-        taken: list[np.ndarray] = []
-        assert decode_parallel._decode_in(process, job=job, take=lambda _, array: taken.append(array)) is process
-        assert np.array_equal(taken[0], dcmread(PACKED).pixel_array)
+        assert process.send(job)
+        (array,) = process.receive(job)
+        assert np.array_equal(array, dcmread(PACKED).pixel_array)
     finally:
-        decode_parallel._stop_process(process)
+        process.stop()
     assert [path.name for path in tmp_path.iterdir()] == ["json.py"]

@@ -41,7 +41,7 @@ def test_an_archive_of_many_requests_is_opened_once(tmp_path: Path, monkeypatch:
     real = zipfile.ZipFile
     monkeypatch.setattr(blob.zipfile, "ZipFile", lambda place: opened.append(place) or real(place))
     requests = [
-        {"path": str(path), "member": member, "frames": [0], "syntax": JPEG2000Lossless}
+        {"path": str(path), "member": member, "frames": [0], "syntax": JPEG2000Lossless, "codestream": None}
         for member in ("0.dcm", "absent.dcm", "1.dcm", "2.dcm", "3.dcm")
     ]
     answers = io.BytesIO()

@@ -24,6 +24,7 @@ def test_frames_are_ordered_by_place(tmp_path: Path) -> None:
     assert volume.affine.isclose(AFFINE)
     assert volume.plane == "sagittal"
     assert [origin.frame for origin in volume.origins] == [1, 3, 4, 0, 2]
+    assert {origin.frames for origin in volume.origins} == {5}
     assert np.array_equal(volume.read(slices=[3]), ramp(5)[3:4])
 
 

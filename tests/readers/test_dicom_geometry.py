@@ -52,6 +52,7 @@ def test_a_missing_slice_is_said_and_filled(tmp_path: Path) -> None:
     assert found.affine.isclose(AFFINE)
     assert np.array_equal(found.read(), volume)  # the ramp is linear along the slices
     assert [origin.instance_number for origin in found.origins] == [1, 2, 3, 3, 5, 6, 7, 8]
+    assert [origin.share for origin in found.origins] == [1, 1, 1, 0.5, 1, 1, 1, 1]
 
 
 def test_where_most_is_missing_the_count_stays(tmp_path: Path) -> None:

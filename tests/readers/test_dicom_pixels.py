@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from osler.errors import FileFormatError, RequestError
 from osler.readers import open_study
-from osler.readers.dicom_pixels import finite
+from osler.readers.dicom_pixels import finite, rescaled
 from osler.study import Image, Series
 from tests.readers.make_dicom import base_dataset, ramp, save, write_series
 
@@ -27,6 +30,27 @@ def test_hounsfield_units_stay_int16(tmp_path: Path) -> None:
     assert values.dtype == np.int16
     assert np.array_equal(values, stored.astype(int) * 2 - 1024)
     assert volume.units == "HU"
+
+
+@given(
+    stored=hnp.arrays(st.sampled_from([np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32]), (3, 4)),
+    slope=st.integers(-300, 300) | st.sampled_from([1, 70_000, 2**31]),
+    intercept=st.integers(-70_000, 70_000) | st.just(-1024),
+)
+def test_whole_rescales_are_exact_or_float32(stored: np.ndarray, slope: int, intercept: int) -> None:
+    values = rescaled(stored, slope=float(slope), intercept=float(intercept))
+    exact = stored.astype(object) * slope + intercept
+    if values.dtype.kind in "iu":
+        assert np.array_equal(values.astype(object), exact)
+    else:
+        assert values.dtype == np.float32
+        assert np.allclose(values, exact.astype(float), rtol=1e-6, atol=np.abs(exact.astype(float)).max() * 1e-6 + 0.1)
+
+
+def test_hounsfield_units_need_no_more_than_int16() -> None:
+    stored = np.array([[0, 4095]], np.uint16)
+    assert rescaled(stored, slope=1.0, intercept=-1024.0).dtype == np.int16
+    assert rescaled(stored, slope=16.0, intercept=0.0).dtype == np.int32
 
 
 def test_fractional_slopes_become_float32(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RawDataStorage
 
 from osler.errors import FileFormatError, UnsupportedError
 from osler.readers import open_study
@@ -82,9 +85,38 @@ def test_objects_that_are_not_images(tmp_path: Path, modality: str) -> None:
 
 
 def test_an_object_without_pixels(tmp_path: Path) -> None:
-    path = save(base_dataset(ramp(1)[0], PixelData=None), tmp_path / "object.dcm")
+    ds = base_dataset(ramp(1)[0], PixelData=None, Rows=None)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = RawDataStorage
+    path = save(ds, tmp_path / "object.dcm")
     with pytest.raises(UnsupportedError, match=r"object\.dcm is a DICOM object without pixels \(modality 'CT'\)"):
         open_study(path)
+
+
+def test_an_image_without_its_pixels(tmp_path: Path) -> None:
+    path = save(base_dataset(ramp(1)[0], PixelData=None), tmp_path / "header.dcm")
+    with pytest.raises(FileFormatError, match=r"header\.dcm is truncated before its pixels \(or an image exported"):
+        open_study(path)
+
+
+@pytest.mark.parametrize("packed", ["plain", "zip"])
+def test_more_frames_than_there_can_be_are_not_listed(tmp_path: Path, packed: str) -> None:
+    raw = Path(get_testdata_file("MR_small_jp2klossless.dcm"))
+    ds = dcmread(raw)
+    ds.NumberOfFrames, ds.Rows, ds.Columns = 2_000_000_000, 1, 1
+    path = save(ds, tmp_path / "many.dcm")
+    if packed == "zip":
+        with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+            archive.write(path, "many.dcm")
+        path = tmp_path / "many.zip"
+    with pytest.raises(FileFormatError, match=r"many.* truncated: 2,000,000,000 frames are announced and at most"):
+        open_study(path)
+
+
+def test_a_video_is_named(tmp_path: Path) -> None:
+    ds = dcmread(get_testdata_file("MR_small_jp2klossless.dcm"))
+    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+    with pytest.raises(UnsupportedError, match=r"video\.dcm is a video"):
+        open_study(save(ds, tmp_path / "video.dcm"))
 
 
 def test_truncation_anywhere_is_one_error(tmp_path: Path) -> None:
@@ -93,7 +125,7 @@ def test_truncation_anywhere_is_one_error(tmp_path: Path) -> None:
     path = tmp_path / "cut.dcm"
     for length in range(1, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises((FileFormatError, UnsupportedError), match=r"cut\.dcm"):
+        with pytest.raises(FileFormatError, match=r"cut\.dcm.*(truncated|not a readable DICOM file|not DICOM)"):
             open_study(path)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 
-from osler.readers import open_study
+from osler.readers import limits, open_study
 from osler.readers.label_map import is_label_map
 from tests.readers.make_dicom import ramp, write_series
 from tests.shared_data import SHARED_DATA, needs_shared_data
@@ -50,6 +51,42 @@ def test_label_maps_alone_are_opened(tmp_path, files):
     for number in range(files):
         save(tmp_path / f"{number}.nii.gz", labels())
     assert len(open_study(tmp_path).volumes()) == files
+
+
+def test_a_volume_too_large_for_this_machine_does_not_stop_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "large.nii", np.tile(scan(), (8, 8, 1)))
+    save(tmp_path / "small.nii.gz", scan())
+    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
+    study = open_study(tmp_path)
+    assert [Path(volume.series).name for volume in study.volumes()] == ["small.nii.gz"]
+    (left_out,) = study.left_out
+    assert left_out.what.endswith("large.nii")
+    assert "needs" in left_out.why
+    assert "of memory" in left_out.why
+
+
+def test_a_label_map_beside_a_damaged_scan_is_opened(tmp_path: Path) -> None:
+    save(tmp_path / "organs.nii.gz", labels())
+    save(tmp_path / "scan.nii.gz", scan())
+    raw = bytearray((tmp_path / "scan.nii.gz").read_bytes())
+    raw[-8:-4] = bytes(4)  # the checksum, which is looked at when all is unpacked
+    (tmp_path / "scan.nii.gz").write_bytes(raw)
+    study = open_study(tmp_path)
+    assert [Path(volume.series).name for volume in study.volumes()] == ["organs.nii.gz"]
+    assert "scan.nii.gz" in study.left_out[0].what
+
+
+def test_an_absurd_header_beside_a_scan_is_left_out(tmp_path: Path) -> None:
+    save(tmp_path / "scan.nii.gz", scan())
+    save(tmp_path / "absurd.nii", scan())
+    raw = bytearray((tmp_path / "absurd.nii").read_bytes())
+    raw[40:48] = np.array([3, 32767, 32767, 32767], "<i2").tobytes()
+    (tmp_path / "absurd.nii").write_bytes(raw)
+    study = open_study(tmp_path)
+    assert len(study.volumes()) == 1
+    assert "64.0 TiB" in study.left_out[0].why
 
 
 @needs_shared_data

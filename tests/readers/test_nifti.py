@@ -13,7 +13,7 @@ import pytest
 from nibabel.freesurfer import MGHImage
 
 from osler.errors import CapacityError, FileFormatError, GeometryError, RequestError, UnsupportedError
-from osler.readers import limits, open_study
+from osler.readers import limits, nifti, open_study, stored_voxels
 from osler.study import Image, Volume
 
 RAS = np.array([[0, 0, 2.5, -30], [-0.8, 0, 0, 40], [0, 0.9, 0, -50], [0, 0, 0, 1]])
@@ -259,9 +259,83 @@ def test_a_member_of_an_archive_that_does_not_fit_into_memory_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nibabel.Nifti1Image(_array(), RAS).to_filename(tmp_path / "a.nii")
-    size = (tmp_path / "a.nii").stat().st_size
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(tmp_path / "a.nii", "a.nii")
-    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: SimpleNamespace(available=size - 1))
-    with pytest.raises(CapacityError, match=r"a\.zip!a\.nii needs .* of memory"):
-        open_study(tmp_path / "a.zip")
+    volume = _open(tmp_path / "a.zip")
+    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: SimpleNamespace(available=500))
+    with pytest.raises(CapacityError, match=r"a\.zip!a\.nii needs 720 bytes of memory\. 500 bytes are free"):
+        volume.read()
+    assert volume.read(slices=[1, 2]).shape == (2, 5, 4)
+
+
+def test_opening_looks_at_a_bounded_part_of_the_voxels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nifti, "_SURVEY_BYTES", 8 << 20)
+    array = np.zeros((512, 512, 60), "int16")  # 30 MiB
+    array[0], array[1] = -1024, 1500
+    seen: list[int] = []
+    original = stored_voxels._fill
+
+    def counting(stream: object, view: memoryview) -> None:
+        seen.append(len(view))
+        original(stream, view)
+
+    monkeypatch.setattr(stored_voxels, "_fill", counting)
+    for name in ("a.nii", "a.nii.gz"):
+        seen.clear()
+        nibabel.Nifti1Image(array, RAS).to_filename(tmp_path / name)
+        volume = _open(tmp_path / name)
+        assert sum(seen) <= 8 << 20
+        assert volume.modality == "CT"
+    seen.clear()
+    assert volume.read(slices=[3]).shape == (1, 512, 512)
+    assert sum(seen) == 512 * 512 * 2
+
+
+def test_what_was_not_looked_at_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nifti, "_SURVEY_BYTES", 1 << 20)
+    monkeypatch.setattr(stored_voxels, "_PIECE", 1 << 20)
+    array = np.zeros((256, 256, 40), "float32")
+    array[5, 6, 7], array[..., 30:] = np.nan, 3.0
+    nibabel.Nifti1Image(array, RAS).to_filename(tmp_path / "a.nii.gz")
+    volume = _open(tmp_path / "a.nii.gz")
+    assert volume.problems == ()  # not "all voxels have the same value": its second half was not looked at
+    array[5, 6, 2] = np.nan
+    nibabel.Nifti1Image(array, RAS).to_filename(tmp_path / "a.nii.gz")
+    assert _open(tmp_path / "a.nii.gz").problems[0].startswith("At least 1 voxels are NaN or infinite")
+
+
+def test_the_end_of_a_long_gzip_file_is_checked_though_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nifti, "_SURVEY_BYTES", 1 << 20)
+    monkeypatch.setattr(stored_voxels, "_PIECE", 1 << 20)
+    noise = np.random.default_rng(0).integers(0, 999, (128, 128, 80)).astype("int16")
+    nibabel.Nifti1Image(noise, RAS).to_filename(tmp_path / "a.nii.gz")
+    raw = (tmp_path / "a.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(raw[:-5000])
+    with pytest.raises(FileFormatError, match=r"cut\.nii\.gz is truncated or damaged: its voxels end early"):
+        open_study(tmp_path / "cut.nii.gz")
+    plain = gzip.decompress(raw)
+    (tmp_path / "parts.nii.gz").write_bytes(gzip.compress(plain[:1_000_000]) + gzip.compress(plain[1_000_000:]))
+    assert np.array_equal(_open(tmp_path / "parts.nii.gz").read(), noise.transpose(2, 1, 0))
+    (tmp_path / "half.nii.gz").write_bytes(gzip.compress(plain[:1_500_000]))
+    with pytest.raises(FileFormatError, match=r"half\.nii\.gz is truncated or damaged.*bytes are missing"):
+        open_study(tmp_path / "half.nii.gz")
+
+
+def test_a_wrong_checksum_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype("int16")
+    nibabel.Nifti1Image(noise, RAS).to_filename(tmp_path / "a.nii.gz")
+    raw = bytearray((tmp_path / "a.nii.gz").read_bytes())
+    raw[-8:-4] = bytes(4)
+    (tmp_path / "a.nii.gz").write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"a\.nii\.gz is truncated or damaged.*CRC"):
+        open_study(tmp_path / "a.nii.gz")
+    # Of a file too long for a look at all of it, when its last slice is read.
+    monkeypatch.setattr(nifti, "_SURVEY_BYTES", 1)
+    monkeypatch.setattr(stored_voxels, "_PIECE", 64)
+    volume = _open(tmp_path / "a.nii.gz")
+    assert volume.read(slices=[0]).shape == (1, 20, 20)
+    monkeypatch.undo()
+    with pytest.raises(FileFormatError, match=r"a\.nii\.gz is not a readable NIfTI or MGH volume: CRC"):
+        volume.read()

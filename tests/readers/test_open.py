@@ -67,6 +67,18 @@ def test_time_points_by_date(tmp_path: Path) -> None:
     assert [point.study_uid for point in points] == ["1.2.2", "1.2.1", "1.2.3"]
 
 
+def test_one_series_uid_in_two_studies_gives_two_series(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", volume=ramp(4), StudyInstanceUID="1.1", StudyDate="20240101")
+    write_series(tmp_path / "b", volume=ramp(5), StudyInstanceUID="1.2", StudyDate="20250101")
+    study = open_study(tmp_path)
+    one, two = study.volumes()
+    assert (one.series, two.series) == ("1.2.3.2#study1", "1.2.3.2#study2")
+    assert (one.shape[0], two.shape[0]) == (4, 5)
+    assert study.problems == (
+        "1 Series Instance UID(s) stand in several studies: they are told apart by '#study' and a number.",
+    )
+
+
 def test_two_patients_are_refused_without_naming_them(tmp_path: Path) -> None:
     write_series(tmp_path / "one", volume=ramp(2))
     write_series(tmp_path / "two", volume=ramp(3), PatientID="SECRET-2", PatientName="Roe^John")

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from osler.errors import CheckpointError, RequestError
-from osler.model.config import config_names, get_config
-from osler.weights.assemble import empty_network
-from osler.weights.catalog import find_model, list_models, parameter_count
+from osler.weights.catalog import find_model, list_models
 
 
 @pytest.fixture
@@ -20,12 +18,6 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("OSLER_CACHE", str(tmp_path / "cache"))
     (tmp_path / "models").mkdir()
     return tmp_path / "models"
-
-
-@pytest.mark.parametrize("name", config_names())
-def test_weights_are_counted_without_building_the_network(name: str) -> None:
-    config = get_config(name)
-    assert parameter_count(config) == sum(value.numel() for value in empty_network(config).parameters())
 
 
 def test_the_embedded_and_the_published_models_are_listed(models: Path) -> None:
@@ -41,9 +33,9 @@ def test_the_embedded_and_the_published_models_are_listed(models: Path) -> None:
 
 
 def test_folders_of_the_user_are_listed_and_found(models: Path) -> None:
-    for name in ("mine", "medgemma-1.5-4b"):
+    for name, kind in (("mine", "other"), ("medgemma-1.5-4b", "gemma3")):
         (models / name).mkdir()
-        (models / name / "config.json").write_text('{"model_type": "gemma3"}')
+        (models / name / "config.json").write_text(f'{{"model_type": "{kind}"}}')
         (models / name / "model.safetensors").write_bytes(bytes(1000))
     (models / "broken").mkdir()
     (models / "broken" / "config.json").write_text("{")
@@ -51,7 +43,8 @@ def test_folders_of_the_user_are_listed_and_found(models: Path) -> None:
     (models / "notes.txt").write_text("no model")
     entries = {entry.name: entry for entry in list_models()}
     assert entries["mine"].memory_bytes == 1000
-    assert entries["mine"].what == "Your own, gemma3"
+    assert entries["mine"].what == "Your own, other"
+    assert entries["medgemma-1.5-4b"].memory_bytes > 5e9  # by its configuration, whatever the file holds
     assert entries["medgemma-1.5-4b"].missing == ""
     assert "config.json cannot be read" in entries["broken"].missing
     assert entries["other"].where == models / "other.gguf"

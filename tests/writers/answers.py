@@ -44,7 +44,9 @@ def full_answer() -> Answer:
         findings=(Finding(name="effusion", probability=0.25, code="RID34539"), Finding(name="edema", probability=None)),
         progression=(Progression(finding="nodule", change="worsened", days=90, probability=0.5),),
         evidence=(
-            Evidence(kind="slice", series="1.2.3", slice=0, file="ct/1.dcm", sop_uid="1.2.3.4"),
+            Evidence(
+                kind="slice", series="1.2.3", slice=0, file="ct/1.dcm", sop_uid="1.2.3.4", frame=3, note="interpolated"
+            ),
             Evidence(kind="event", note="CRP 12 mg/L"),
         ),
         used=(

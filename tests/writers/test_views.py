@@ -47,6 +47,19 @@ def test_each_tile_is_the_image_that_the_network_sees(prepared: PreparedImages) 
     assert tiles[6].letters is None
 
 
+def test_a_series_of_the_same_name_in_another_study_keeps_its_own_caption() -> None:
+    def one(slices: int) -> TimePoint:
+        voxels = np.random.default_rng(slices).integers(-1000, 1000, (slices, 20, 20)).astype(np.int16)
+        affine = Affine.from_parts(spacing=(1.0, 1.0, 3.0))
+        return TimePoint(
+            series=(Volume(series="1.2", pixels=ArrayPixels(voxels), affine=affine, modality="CT", units="HU"),)
+        )
+
+    twice = Study(timepoints=(one(2), one(3)))
+    tiles = view_tiles(prepare_images(twice, preprocess=CONTRACT), study=twice)
+    assert [tile.caption.split(" of ")[1] for tile in tiles] == ["2", "2", "3", "3", "3"]
+
+
 def test_a_box_is_drawn_on_its_slice_only(prepared: PreparedImages) -> None:
     box = FoundBox(label="node", series="1.2.3", score=0.5, slice=2, pixel=Box2D(x0=5, y0=10, x1=10, y1=20))
     tiles = view_tiles(prepared, study=study(), boxes=(box,))

@@ -8,6 +8,7 @@ exit code  meaning
 2          the input, the model or the request is at fault (OslerError)
 130        Ctrl-C
 141        whoever read the output has gone (``osler inspect | head``)
+143        stopped from outside (SIGTERM)
 =========  ==========================================================
 """
 

@@ -10,6 +10,7 @@ from osler.engine.kv_cache import cache_bytes
 from osler.errors import CapacityError, RequestError
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.weights.catalog import list_models
+from osler.weights.footprint import BYTES_A_WEIGHT, memory_bytes
 
 _SPARE = 0.05
 
@@ -45,6 +46,10 @@ class MemoryPlan:
         }
         return ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
 
+    def fits(self, available: int) -> bool:
+        """Whether it fits into the free memory, bytes, of which 5% is left alone."""
+        return self.total <= available * (1 - _SPARE)
+
     def require(self, available: int) -> None:
         """Refuses a request that does not fit.
 
@@ -54,7 +59,7 @@ class MemoryPlan:
         Raises:
             CapacityError: With the numbers and what to do.
         """
-        if self.total <= available * (1 - _SPARE):
+        if self.fits(available):
             return
         advice = (
             "Close other programs or choose a smaller model."
@@ -112,11 +117,8 @@ def plan_weights(name: str, *, itemsize: int) -> MemoryPlan:
     """
     entry = next((entry for entry in list_models() if entry.name == name), None)
     if entry is not None:
-        return MemoryPlan(weights=entry.memory_bytes * itemsize // 2)
-    path = Path(name)
-    if path.is_dir():
-        return MemoryPlan(weights=sum(file.stat().st_size for file in path.glob("*.safetensors")) * itemsize // 2)
-    return MemoryPlan()
+        return MemoryPlan(weights=entry.memory_bytes * itemsize // BYTES_A_WEIGHT)
+    return MemoryPlan(weights=memory_bytes(Path(name)) * itemsize // BYTES_A_WEIGHT)
 
 
 def prefill_bytes(config: DecoderConfig, *, chunk: int, tokens: int, itemsize: int) -> int:

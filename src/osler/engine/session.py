@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 from osler.engine.answer_text import AnswerText
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.features import FeatureStore, image_batch
-from osler.engine.generate import Generated, Prompt, generate
-from osler.engine.memory_plan import plan_request, plan_weights, require_context
-from osler.engine.options import Decoding, Sampling
+from osler.engine.generate import Prompt, generate
+from osler.engine.memory_plan import MemoryPlan, plan_request, plan_weights, require_context
+from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.engine.waiting import Waiting, evidence_of
 from osler.errors import RequestError, unknown_name
 from osler.model.pack import pack
-from osler.prepare import ModelInputs, PreparedImages, ShownImage, assemble, prepare_images
+from osler.prepare import ModelInputs, PreparedImages, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
 from osler.readers.limits import available_memory
-from osler.study import Answer, Evidence, ModelStamp, Study
+from osler.study import Answer, ModelStamp, Study
 from osler.weights import load_checkpoint
 
 if TYPE_CHECKING:
@@ -158,39 +159,67 @@ class Session:
             DataError: If the study cannot be read.
             CapacityError: If the request does not fit the context or the memory.
         """
-        check_question(question)
-        sampling = Sampling(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=1.0 if top_p is None else top_p,
-            min_p=0.0 if min_p is None else min_p,
-            seed=seed,
+        decoding = _decoding(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
-        decoding = Decoding(max_tokens=max_tokens, sampling=sampling)
-        text = AnswerText(self.checkpoint.tokenizer, stop=stop)
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "read"):
-            opened = _opened(study, on_progress=on_progress)
-        with _timed(seconds, "prepare"):
-            inputs = self._inputs(opened, question, system=system, on_progress=on_progress)
-            self._require_room(inputs, max_tokens=max_tokens)
-        with _timed(seconds, "encode"):
-            features_NTD = self._features.encode(inputs.pixels, on_progress=_staged(on_progress, "encode"))
-        prompt = Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD)
-        result = self._generate(prompt, text=text, decoding=decoding, on_text=on_text, on_progress=on_progress)
-        seconds |= {"prefill": result.prefill_seconds, "decode": result.decode_seconds}
-        return Answer(
-            text=text.text.strip(),
-            model=self._stamp(seed=seed if temperature > 0 else None),
-            preprocess=inputs.preprocess_hash,
-            stopped=result.stopped,
-            evidence=tuple(_evidence(image) for image in inputs.images),
-            used=inputs.used,
-            left_out=inputs.left_out,
-            warnings=(*self.checkpoint.warnings, *inputs.warnings, *_warnings(text, result=result)),
-            tokens=_tokens(inputs, text=text, result=result),
-            timings=seconds,
+        waiting = self._wait(
+            study, question, system=system, decoding=decoding, stop=check_stop(stop), on_progress=on_progress
         )
+        (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
+        return answer
+
+    def ask_many(
+        self,
+        requests: Iterable[tuple[Study | str | Path | None, str]],
+        *,
+        batch: int = 8,
+        system: str = "",
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        seed: int | None = None,
+        stop: Iterable[str] = (),
+        on_progress: Progress | None = None,
+    ) -> Iterator[Answer]:
+        """Answers many questions, several at a time, each as `ask` would.
+
+        In float32 the tokens are those of `ask`; in bfloat16 a near tie may fall the other way.
+        Questions on one study that follow each other prepare and encode it once.
+
+        Example:
+            >>> pairs = [(path, "Which plane is this?") for path in paths]  # doctest: +SKIP
+            >>> for answer in session.ask_many(pairs):  # doctest: +SKIP
+            ...     print(answer.text)
+
+        Args:
+            requests: Pairs of a study (or a path, or ``None``) and a question, taken as they are needed.
+            batch: Questions that are answered together at most; fewer where memory is short.
+            system: See `ask`. max_tokens: See there. temperature: See there. top_k: See there.
+            top_p: See there. min_p: See there. seed: See there. stop: See there.
+            on_progress: See `ask`.
+
+        Yields:
+            Answers in the order of the requests. Their ``decode`` seconds are those of the batch.
+
+        Raises:
+            RequestError: If an option, or the question that is reached, is at fault.
+            DataError: If the study that is reached cannot be read.
+            CapacityError: If a request does not fit the context or the memory by itself.
+        """
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise RequestError(f"A batch of {batch!r} questions.", allowed="A whole number from 1.")
+        decoding = _decoding(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
+        )
+        texts = check_stop(stop)
+
+        def pend(study: Study | str | Path | None, question: str) -> Waiting:
+            return self._wait(study, question, system=system, decoding=decoding, stop=texts, on_progress=on_progress)
+
+        rows = (pend(study, question) for study, question in requests)
+        return self._in_batches(rows, batch=batch, decoding=decoding, on_progress=on_progress)
 
     def forget(self) -> None:
         """Frees what is remembered of the last study."""
@@ -210,55 +239,114 @@ class Session:
             system=system,
         )
 
-    def _require_room(self, inputs: ModelInputs, *, max_tokens: int) -> None:
-        prompt_tokens = len(inputs.token_ids)
-        require_context(self.model.config.decoder, prompt_tokens=prompt_tokens, max_tokens=max_tokens)
-        plan = plan_request(
+    def _wait(
+        self,
+        study: Study | str | Path | None,
+        question: str,
+        *,
+        system: str,
+        decoding: Decoding,
+        stop: tuple[str, ...],
+        on_progress: Progress | None,
+    ) -> Waiting:
+        """Does everything that comes before the first token."""
+        check_question(question)
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "read"):
+            opened = _opened(study, on_progress=on_progress)
+        with _timed(seconds, "prepare"):
+            inputs = self._inputs(opened, question, system=system, on_progress=on_progress)
+            count, images = len(inputs.token_ids), len(inputs.images)
+            require_context(self.model.config.decoder, prompt_tokens=count, max_tokens=decoding.max_tokens)
+            # The cache of the last prompt is reused or freed, so its memory counts as free.
+            plan = self._plan(longest=count, images=images, rows=1, decoding=decoding)
+            plan.require(available_memory() + self._prefix.bytes)
+        with _timed(seconds, "encode"):
+            features_NTD = self._features.encode(inputs.pixels, on_progress=_staged(on_progress, "encode"))
+        answer = Answer(
+            text="",
+            model=self._stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
+            preprocess=inputs.preprocess_hash,
+            evidence=tuple(evidence_of(image) for image in inputs.images),
+            used=inputs.used,
+            left_out=inputs.left_out,
+            warnings=(*self.checkpoint.warnings, *inputs.warnings),
+            timings=seconds,
+        )
+        return Waiting(
+            prompt=Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD),
+            text=AnswerText(self.checkpoint.tokenizer, stop=stop),
+            answer=answer,
+        )
+
+    def _plan(self, *, longest: int, images: int, rows: int, decoding: Decoding) -> MemoryPlan:
+        return plan_request(
             self.model.config,
-            prompt_tokens=prompt_tokens,
-            max_tokens=max_tokens,
-            images=len(inputs.images),
+            prompt_tokens=longest,
+            max_tokens=decoding.max_tokens,
+            images=images,
             itemsize=self.runner.dtype.itemsize,
             image_batch=image_batch(self.model),
+            rows=rows,
         )
-        # The cache of the last prompt is reused or freed, so its memory counts as free.
-        plan.require(available_memory() + self._prefix.bytes)
 
-    def _generate(
+    def _in_batches(
+        self, rows: Iterator[Waiting], *, batch: int, decoding: Decoding, on_progress: Progress | None
+    ) -> Iterator[Answer]:
+        waiting: list[Waiting] = []
+        for row in rows:
+            if waiting and (len(waiting) == batch or not self._fit([*waiting, row], decoding=decoding)):
+                yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
+                waiting = []
+            waiting.append(row)
+        if waiting:
+            yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
+
+    def _fit(self, waiting: Sequence[Waiting], *, decoding: Decoding) -> bool:
+        """Whether requests fit into memory together."""
+        plan = self._plan(
+            longest=max(len(row.prompt.token_ids) for row in waiting),
+            images=sum(len(row.answer.evidence) for row in waiting),
+            rows=len(waiting),
+            decoding=decoding,
+        )
+        return plan.fits(available_memory() + self._prefix.bytes)
+
+    def _answers(
         self,
-        prompt: Prompt,
+        waiting: Sequence[Waiting],
         *,
-        text: AnswerText,
         decoding: Decoding,
-        on_text: Callable[[str], None] | None,
-        on_progress: Progress | None,
-    ) -> Generated:
+        on_text: Callable[[str], None] | None = None,
+        on_progress: Progress | None = None,
+    ) -> list[Answer]:
+        show = on_text or (lambda piece: None)
         count = 0
-
-        def show(piece: str) -> None:
-            if piece and on_text is not None:
-                on_text(piece)
 
         def take(row: int, token: int) -> bool:
             nonlocal count
             count += 1
-            show(text.push(token))
+            text = waiting[row].text
+            if piece := text.push(token):
+                show(piece)
             if on_progress is not None:
-                on_progress("answer", count, decoding.max_tokens)
+                on_progress("answer", count, decoding.max_tokens * len(waiting))
             return text.stopped
 
-        (result,) = generate(
+        if len(waiting) > 1:
+            self._prefix.clear()  # its memory was counted as free
+        results = generate(
             self.runner,
-            [prompt],
+            [row.prompt for row in waiting],
             decoding=decoding,
             on_token=take,
             on_prefill=_staged(on_progress, "prefill"),
             prefix=self._prefix,
         )
-        show(text.finish())
-        if text.stopped:
-            result.stopped = "stop_string"
-        return result
+        for row in waiting:
+            if piece := row.text.finish():
+                show(piece)
+        return [row.answered(result) for row, result in zip(waiting, results, strict=True)]
 
     def _stamp(self, *, seed: int | None) -> ModelStamp:
         return ModelStamp(
@@ -272,6 +360,25 @@ class Session:
 
 
 _NO_STUDY = Study(timepoints=())
+
+
+def _decoding(
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    seed: int | None,
+) -> Decoding:
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=1.0 if top_p is None else top_p,
+        min_p=0.0 if min_p is None else min_p,
+        seed=seed,
+    )
+    return Decoding(max_tokens=max_tokens, sampling=sampling)
 
 
 def _check_options(*, bits: int, backend: str) -> None:
@@ -317,36 +424,3 @@ def _staged(on_progress: Progress | None, stage: str) -> Callable[..., None] | N
 
 def _named(digest: str) -> str:
     return f"sha256:{digest}" if digest else ""
-
-
-def _evidence(image: ShownImage) -> Evidence:
-    origin = image.origin
-    return Evidence(
-        kind="image" if image.slice is None else "slice",
-        series=image.series,
-        slice=image.slice,
-        file="" if origin is None else origin.file,
-        sop_uid="" if origin is None else origin.sop_uid,
-    )
-
-
-def _warnings(text: AnswerText, *, result: Generated) -> Iterator[str]:
-    if text.thinking:
-        yield (
-            f"The model was still thinking after {len(result.token_ids)} tokens, so there is no answer: "
-            "allow more tokens."
-        )
-    elif result.stopped == "max_tokens":
-        yield f"The answer was cut off after {len(result.token_ids)} tokens: allow more tokens."
-    elif not text.text.strip():
-        yield "The model ended its answer without a word."
-
-
-def _tokens(inputs: ModelInputs, *, text: AnswerText, result: Generated) -> dict[str, int]:
-    counts = {
-        "prompt": result.prompt_tokens,
-        "images": sum(used.tokens for used in inputs.used),
-        "reused": result.reused_tokens,
-        "answer": len(result.token_ids) - text.thinking_tokens,
-    }
-    return counts | ({"thinking": text.thinking_tokens} if text.thinking_tokens else {})

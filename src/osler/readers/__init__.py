@@ -1,6 +1,22 @@
 """From files to a `Study`: DICOM, NIfTI, MGH and pictures, by one entry."""
 
-from osler.readers.limits import LIMITS, Limits
-from osler.readers.open import open_study
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osler.readers.limits import LIMITS, Limits
+    from osler.readers.open import open_study
+
+_HOMES = {"LIMITS": "osler.readers.limits", "Limits": "osler.readers.limits", "open_study": "osler.readers.open"}
 
 __all__ = ["LIMITS", "Limits", "open_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports public names when they are first used: a process that only decodes needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'osler.readers' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,49 +1,32 @@
 """Decodes many frames at once over all cores.
 
-Threads take jobs from one queue. Where there is much to unpack, each further
-thread drives a process of its own (`osler.readers.decode_worker`), because the codecs
-hold Python's global lock. Frames are handed over as they come; nothing is kept.
+Threads take jobs from one queue. Where there is much to unpack, each thread
+drives a process of its own (`osler.readers.decode_worker`), because the codecs
+hold Python's global lock: a thread that decoded beside them would keep the others
+from fetching what is ready. Frames are handed over as they come; nothing is kept.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from pydicom.uid import UID
 
 from osler.errors import FileFormatError
-from osler.readers.blob import Blob
 from osler.readers.decode import decode_frames
-from osler.readers.dicom_errors import DECODE_ERRORS, PARSE_ERRORS
+from osler.readers.decode_job import Job
+from osler.readers.decode_process import DecodeProcess
+from osler.readers.dicom_errors import DECODE_ERRORS
 
 # A process takes a while to start: worth it from this many compressed pixels.
-_PROCESS_FROM = 12_000_000
+_PROCESS_FROM = 6_000_000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Frames of one file.
-
-    Args:
-        blob: The file.
-        syntax: Transfer Syntax UID.
-        frames: Indices within the file.
-        targets: For each frame a number that the taker knows it by.
-        shape: Rows and columns that each frame must have.
-    """
-
-    blob: Blob
-    syntax: str
-    frames: tuple[int, ...]
-    targets: tuple[int, ...]
-    shape: tuple[int, int]
+Take = Callable[[int, np.ndarray], None]
+"""Takes the target and the stored values of a frame."""
 
 
 def cores() -> int:
@@ -53,7 +36,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def decode_all(jobs: Sequence[Job], *, take: Callable[[int, np.ndarray], None], packed: bool) -> None:
+def decode_all(jobs: Sequence[Job], *, take: Take, packed: bool) -> None:
     """Decodes all jobs.
 
     Args:
@@ -67,15 +50,19 @@ def decode_all(jobs: Sequence[Job], *, take: Callable[[int, np.ndarray], None], 
     frames = sum(len(job.frames) for job in jobs)
     pixels = sum(len(job.frames) * job.shape[0] * job.shape[1] for job in jobs)
     workers = max(min(cores(), 8, frames), 1)
-    use_processes = packed and pixels >= _PROCESS_FROM and bool(sys.executable)
+    use_processes = packed and workers > 1 and pixels >= _PROCESS_FROM
     queue = _Queue(jobs)
-    threads = [
-        threading.Thread(target=_drain, args=(queue, take, use_processes), daemon=True) for _ in range(workers - 1)
-    ]
+    # This thread decodes, too, unless processes have all the cores.
+    beside = workers if use_processes else workers - 1
+    threads = [threading.Thread(target=_drain, args=(queue, take, use_processes), daemon=True) for _ in range(beside)]
     for thread in threads:
         thread.start()
     try:
-        _drain(queue, take, False)
+        if use_processes:
+            for thread in threads:
+                thread.join()
+        else:
+            _drain(queue, take, False)
     finally:
         queue.stop()
         for thread in threads:
@@ -110,24 +97,47 @@ class _Queue:
             self.error = self.error or error
 
 
-def _drain(queue: _Queue, take: Callable[[int, np.ndarray], None], use_process: bool) -> None:
-    process = _start_process() if use_process else None
+def _drain(queue: _Queue, take: Take, use_process: bool) -> None:
     try:
+        process = DecodeProcess.start() if use_process else None
+        if process is not None:
+            _drain_by(process, queue=queue, take=take)
         for job in queue:
-            if process is not None:
-                process = _decode_in(process, job=job, take=take)
-            else:
-                _decode_here(job, take=take)
+            _decode_here(job, take=take)
     except Exception as error:  # handed to the thread that waits, which raises it
         queue.fail(error)
+
+
+def _drain_by(process: DecodeProcess, *, queue: _Queue, take: Take) -> None:
+    """Has a process decode jobs until there are none or it fails; what it began and did not end is done here.
+
+    A frame is taken one step late, so that the process is busy meanwhile.
+    """
+    late: list[tuple[int, np.ndarray]] = []
+    try:
+        for job in queue:
+            done = 0
+            if process.send(job):
+                for array in process.receive(job):
+                    while late:
+                        take(*late.pop())
+                    late.append((job.targets[done], array))
+                    done += 1
+            if done < len(job.targets):
+                process.stop()
+                rest = dataclasses.replace(job, frames=job.frames[done:], targets=job.targets[done:])
+                _decode_here(rest, take=take)
+                break
+        while late:
+            take(*late.pop())
     finally:
-        _stop_process(process)
+        process.stop()
 
 
-def _decode_here(job: Job, *, take: Callable[[int, np.ndarray], None]) -> None:
+def _decode_here(job: Job, *, take: Take) -> None:
     targets = iter(job.targets)
     try:
-        for array in decode_frames(job.blob, frames=job.frames, syntax=job.syntax):
+        for array in decode_frames(job.blob, frames=job.frames, syntax=job.syntax, codestream=job.codestream):
             if array.shape[:2] != job.shape:
                 raise ValueError(f"{array.shape[:2]!r} pixels where the header says {job.shape!r}")
             take(next(targets), array)
@@ -144,79 +154,3 @@ def _undecodable(job: Job, *, error: Exception) -> FileFormatError:
         f"{job.blob.name}: its pixels ({UID(job.syntax).name}) cannot be decoded: {reasons}.",
         next_step="Export the file again, uncompressed if you can; if only this file is damaged, take it away.",
     )
-
-
-def _start_process() -> subprocess.Popen[bytes] | None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    try:
-        return subprocess.Popen(
-            # -P: nothing is imported from the folder that the user stands in, which may hold anything.
-            [sys.executable, "-P", "-m", "osler.readers.decode_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError:
-        return None
-
-
-def _stop_process(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None:
-        return
-    process.kill()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            try:
-                stream.close()
-            except OSError:
-                continue
-    process.wait()
-
-
-def _decode_in(
-    process: subprocess.Popen[bytes], *, job: Job, take: Callable[[int, np.ndarray], None]
-) -> subprocess.Popen[bytes] | None:
-    """Has a process decode a job; what it cannot do is decoded here. Returns the process if it still works."""
-    assert process.stdin is not None
-    path, member = job.blob.address()
-    request = {"path": path, "member": member, "frames": job.frames, "syntax": job.syntax}
-    done = 0
-    try:
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
-        for target in job.targets:
-            array = _receive(process)
-            if array is None or array.shape[:2] != job.shape:
-                raise ValueError("the process could not decode the frame")
-            take(target, array)
-            done += 1
-    except PARSE_ERRORS:
-        rest = Job(
-            blob=job.blob,
-            syntax=job.syntax,
-            frames=job.frames[done:],
-            targets=job.targets[done:],
-            shape=job.shape,
-        )
-        _stop_process(process)
-        _decode_here(rest, take=take)
-        return None
-    return process
-
-
-def _receive(process: subprocess.Popen[bytes]) -> np.ndarray | None:
-    assert process.stdout is not None
-    head = json.loads(process.stdout.readline() or b'{"failed": true}')
-    if head.get("failed"):
-        return None
-    array = np.empty(head["shape"], dtype=head["dtype"])
-    view = memoryview(array).cast("B")
-    filled = 0
-    while filled < len(view):
-        count = process.stdout.readinto(view[filled:])  # type: ignore[attr-defined]
-        if not count:
-            return None
-        filled += count
-    return array

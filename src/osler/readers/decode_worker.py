@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from osler.readers.blob import ZipHandle, blob_at
+from osler.readers.codestream import Codestream
 from osler.readers.decode import decode_frames
-from osler.readers.dicom_errors import DECODE_ERRORS
 
 
 def serve(requests: BinaryIO, *, answers: BinaryIO) -> None:
@@ -29,14 +29,27 @@ def serve(requests: BinaryIO, *, answers: BinaryIO) -> None:
         request = json.loads(line)
         try:
             blob = blob_at(request["path"], member=request["member"], archives=archives)
-            for array in decode_frames(blob, frames=request["frames"], syntax=request["syntax"]):
+            codestream = _codestream(request["codestream"])
+            frames = decode_frames(blob, frames=request["frames"], syntax=request["syntax"], codestream=codestream)
+            for array in frames:
                 array = np.ascontiguousarray(array)
                 head = {"shape": array.shape, "dtype": array.dtype.str}
                 answers.write(json.dumps(head).encode() + b"\n")
                 answers.write(memoryview(array).cast("B"))
-        except DECODE_ERRORS:
+        except Exception:  # of any kind: the other side meets it again and names the file
             answers.write(b'{"failed": true}\n')
         answers.flush()
+
+
+def _codestream(record: dict[str, Any] | None) -> Codestream | None:
+    if record is None:
+        return None
+    return Codestream(
+        parts=tuple((offset, length) for offset, length in record["parts"]),
+        shape=(record["shape"][0], record["shape"][1]),
+        bits=record["bits"],
+        signed=record["signed"],
+    )
 
 
 if __name__ == "__main__":

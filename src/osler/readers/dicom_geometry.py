@@ -43,6 +43,10 @@ class Resampling:
     rows: int
     columns: int
 
+    def share(self, index: int) -> float:
+        """How much of output slice ``index`` is from that source slice, 0.5 to 1."""
+        return float(max(self.weight[index], 1 - self.weight[index]))
+
     def nearest(self, index: int) -> int:
         """The source slice that contributes most to output slice ``index``."""
         return int(self.above[index] if self.weight[index] > 0.5 else self.below[index])

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from osler.readers.blob import Blob
+from osler.readers.codestream import Codestream
 from osler.study import Window
 
 Vector = tuple[float, float, float]
@@ -47,6 +48,7 @@ class FileHeader:
         pixel_spacing: mm between rows and between columns of the detector or patient.
         thickness: Slice Thickness in mm.
         not_finite: How many pixels are NaN or infinite.
+        codestream: Where the only frame lies, if it can be decoded the short way.
     """
 
     blob: Blob
@@ -80,6 +82,7 @@ class FileHeader:
     pixel_spacing: tuple[float, float] | None
     thickness: float | None
     not_finite: int
+    codestream: Codestream | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ import numpy as np
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from osler.errors import RequestError
-from osler.readers.decode_parallel import Job, decode_all
+from osler.readers.decode_job import Job
+from osler.readers.decode_parallel import decode_all
 from osler.readers.dicom_geometry import Resampling
 from osler.readers.dicom_header import FrameHeader
 from osler.readers.dicom_scan import is_compressed, read_dataset
@@ -129,6 +130,7 @@ def _jobs(frames: Sequence[FrameHeader]) -> list[Job]:
                     frames=tuple(frames[target].index for target in part),
                     targets=tuple(part),
                     shape=(file.rows, file.columns),
+                    codestream=file.codestream,
                 )
             )
     return jobs
@@ -190,7 +192,7 @@ def to_units(stored: np.ndarray, *, frame: FrameHeader, units: Units) -> np.ndar
         lut = read_dataset(file.blob, tags=["ModalityLUTSequence", "PixelRepresentation"])
         values = apply_modality_lut(values, lut)
     elif frame.slope is not None and frame.intercept is not None:
-        values = _rescaled(values, slope=frame.slope, intercept=frame.intercept)
+        values = rescaled(values, slope=frame.slope, intercept=frame.intercept)
     if values.dtype.kind == "f":
         values = finite(values.astype(np.float32, copy=False))
     if hidden is not None and hidden.any() and not hidden.all():
@@ -203,16 +205,28 @@ def _mirror(frame: FrameHeader) -> int:
     return -1 if frame.file.signed else 2**frame.file.bits_stored - 1
 
 
-def _rescaled(values: np.ndarray, *, slope: float, intercept: float) -> np.ndarray:
+def rescaled(values: np.ndarray, *, slope: float, intercept: float) -> np.ndarray:
+    """Applies a rescale, in the smallest whole numbers that hold the result, else in float32."""
     if slope == 1 and intercept == 0:
         return values
-    if slope == int(slope) and intercept == int(intercept) and values.dtype.kind in "iu":
-        return values.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+    if slope == int(slope) and intercept == int(intercept) and values.dtype.kind in "iu" and values.size:
+        ends = [int(end) * int(slope) + int(intercept) for end in (values.min(), values.max())]
+        for dtype in (np.int16, np.int32):
+            bounds = np.iinfo(dtype)
+            if all(bounds.min <= number <= bounds.max for number in (*ends, int(slope), int(intercept))):
+                # What is between may wrap around; the result fits, so it wraps back.
+                result = values.astype(dtype)
+                if slope != 1:
+                    result *= dtype(slope)
+                result += dtype(intercept)
+                return result
     return values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
 def finite(values: np.ndarray) -> np.ndarray:
     """Returns values with NaN and infinities replaced by the least finite one (0 if there is none)."""
+    if values.dtype.kind != "f":
+        return values
     good = np.isfinite(values)
     if good.all():
         return values

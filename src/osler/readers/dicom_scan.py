@@ -10,15 +10,18 @@ import datetime as dt
 import hashlib
 import re
 import struct
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from osler.errors import DataError, FileFormatError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
+from osler.readers.codestream import SYNTAXES, Codestream
+from osler.readers.dicom_deflated import check_deflated
 from osler.readers.dicom_errors import PARSE_ERRORS, brief
 from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_frames import read_frames
@@ -57,6 +60,8 @@ _NOT_READ = {
     "ECG": "a waveform, which holds no pixels",
     "DOC": "an encapsulated document, which this version does not read",
 }
+_VIDEO = "1.2.840.10008.1.2.4.10"  # 100 to 109: MPEG-2, H.264, H.265
+_ITEM_HEADER = 8
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, _BIG_ENDIAN}
 _PIXEL_TAGS = {(0x7FE0, 0x0010): "", (0x7FE0, 0x0008): "f4", (0x7FE0, 0x0009): "f8"}
@@ -93,18 +98,21 @@ def scan_file(blob: Blob, *, limits: Limits = LIMITS) -> list[FrameHeader]:
 
 def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
     with blob.open() as stream:
+        check_deflated(stream, name=blob.name, limits=limits)
         dataset = dcmread(stream, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
         syntax = _transfer_syntax(dataset)
         # A deflated data set is read from memory, so the stream's place says nothing.
         deflated = syntax == DeflatedExplicitVRLittleEndian
         length, item = (None, "") if deflated else _pixel_length(stream, syntax=syntax, blob=blob)
         not_finite = _count_not_finite(stream, item=item) if item else 0
+        parts: tuple[tuple[int, int], ...] = ()
         if length is not None and is_compressed(syntax) and isinstance(blob, DiskBlob):
-            check_fragments(stream, name=blob.name, size=blob.size)
+            parts = check_fragments(stream, name=blob.name, size=blob.size)
     if as_text(dataset.file_meta.get("MediaStorageSOPClassUID")) == MEDIA_DIRECTORY:
         return []
     _require_image(dataset, blob=blob, has_pixels=deflated or length is not None)
     header = _file_header(dataset, blob=blob, syntax=syntax, not_finite=not_finite)
+    header = replace(header, codestream=_codestream(header, parts=parts))
     item_bytes = max(header.bits_allocated // 8, 1)
     check_shape(
         blob.name,
@@ -112,9 +120,27 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
         item_bytes=item_bytes,
         limits=limits,
     )
-    if length is not None and not is_compressed(syntax):
-        check_length(blob.name, need=_native_bytes(header), have=length)
+    if length is not None:
+        if is_compressed(syntax):
+            _check_frames(header, most=len(parts) if parts else length // _ITEM_HEADER)
+        else:
+            check_length(blob.name, need=_native_bytes(header), have=length)
     return read_frames(dataset, header=header)
+
+
+def _check_frames(header: FileHeader, *, most: int) -> None:
+    """Each compressed frame has an item of its own; a header that names more would have them listed for nothing."""
+    if header.frames > most:
+        raise FileFormatError(
+            f"{header.blob.name} is truncated: {header.frames:,} frames are announced and at most {most:,} are there.",
+            next_step="Copy or export it again.",
+        )
+
+
+def _codestream(header: FileHeader, *, parts: tuple[tuple[int, int], ...]) -> Codestream | None:
+    if not parts or header.transfer_syntax not in SYNTAXES or (header.frames, header.samples) != (1, 1):
+        return None
+    return Codestream(parts=parts, shape=(header.rows, header.columns), bits=header.bits_stored, signed=header.signed)
 
 
 def _transfer_syntax(dataset: FileDataset) -> str:
@@ -174,9 +200,20 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
             allowed="Osler reads DICOM images: CT, MR, X-ray and other pictures.",
             next_step="Open the images that it belongs to.",
         )
-    if len(dataset) == 0 and dataset.preamble is None and len(dataset.file_meta) == 0:
+    if _transfer_syntax(dataset).startswith(_VIDEO):
+        raise UnsupportedError(
+            f"{blob.name} is a video, which this version does not read.",
+            allowed="Osler reads DICOM images.",
+            next_step="Export single frames of it.",
+        )
+    if len(dataset) == 0:
         raise FileFormatError(
-            f"{blob.name} is not a DICOM file, or is cut off before its first element.",
+            f"{blob.name} is not a DICOM file, or is truncated before its first element.",
+            next_step="Copy or export it again.",
+        )
+    if not has_pixels and _is_image(dataset):
+        raise FileFormatError(
+            f"{blob.name} is truncated before its pixels (or an image exported without them).",
             next_step="Copy or export it again.",
         )
     if not has_pixels or as_int(dataset.get("Rows")) is None:
@@ -185,6 +222,13 @@ def _require_image(dataset: FileDataset, *, blob: Blob, has_pixels: bool) -> Non
             allowed="Osler reads DICOM images.",
             next_step="Open the series that holds the images.",
         )
+
+
+def _is_image(dataset: FileDataset) -> bool:
+    """Whether the class or the size says that pixels should follow."""
+    # A file cut early has its class only in the file meta information.
+    named = (as_text(dataset.get("SOPClassUID")), as_text(dataset.file_meta.get("MediaStorageSOPClassUID")))
+    return as_int(dataset.get("Rows")) is not None or any("Image Storage" in UID(name).name for name in named)
 
 
 def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: int) -> FileHeader:

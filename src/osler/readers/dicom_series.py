@@ -121,13 +121,15 @@ def _frame_of_reference(frames: Sequence[FrameHeader]) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def _origin(frame: FrameHeader, *, shift: tuple[float, float] = (0.0, 0.0)) -> SliceOrigin:
+def _origin(frame: FrameHeader, *, share: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> SliceOrigin:
     file = frame.file
     return SliceOrigin(
         file=file.blob.name,
         frame=frame.index,
+        frames=file.frames,
         sop_uid=file.sop_uid,
         instance_number=file.instance_number,
+        share=share,
         shift=shift,
     )
 
@@ -136,9 +138,13 @@ def _origins(frames: Sequence[FrameHeader], *, grid: Grid) -> tuple[SliceOrigin,
     plan = grid.resampling
     if plan is None:
         return tuple(_origin(frame) for frame in frames)
-    nearest = [plan.nearest(index) for index in range(len(plan.below))]
     shifts = plan.shift.tolist()
-    return tuple(_origin(frames[index], shift=(shifts[index][0], shifts[index][1])) for index in nearest)
+    origins = []
+    for index in range(len(plan.below)):
+        source = plan.nearest(index)
+        column, row = shifts[source]
+        origins.append(_origin(frames[source], share=plan.share(index), shift=(column, row)))
+    return tuple(origins)
 
 
 def units_of(frames: Sequence[FrameHeader]) -> tuple[Units, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from osler.readers.blob import DiskBlob
+from osler.readers.dicom_deflated import check_deflated
 from osler.readers.dicom_errors import DECODE_ERRORS
 from osler.readers.dicom_scan import MEDIA_DIRECTORY
 from osler.readers.dicom_values import as_text
@@ -22,9 +23,13 @@ def referenced_files(blob: DiskBlob) -> tuple[list[DiskBlob], list[LeftOut]] | N
 
     Returns:
         The files, and entries that cannot be followed; ``None`` if the file is no DICOMDIR.
+
+    Raises:
+        FileFormatError: If the file is deflated like a bomb.
     """
     try:
         with blob.open() as stream:
+            check_deflated(stream, name=blob.name)
             dataset = dcmread(stream, force=True, stop_before_pixels=True, specific_tags=["DirectoryRecordSequence"])
             if as_text(dataset.file_meta.get("MediaStorageSOPClassUID")) != MEDIA_DIRECTORY:
                 return None

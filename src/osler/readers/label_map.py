@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from osler.errors import CapacityError, DataError
 from osler.study import LeftOut, Series, Volume
 
 _LOOKED_AT = 9
@@ -18,7 +19,7 @@ _WHY = "a label map: patches of equal whole numbers, beside a scan; open it by i
 
 
 def without_label_maps(series: Sequence[Series], *, beside: int = 0) -> tuple[list[Series], list[LeftOut]]:
-    """Leaves out the label maps among loose volumes, where at least one scan stays.
+    """Leaves out the label maps among loose volumes, where at least one scan stays, and what cannot be read.
 
     Args:
         series: As read from the files of a folder or archive.
@@ -30,12 +31,19 @@ def without_label_maps(series: Sequence[Series], *, beside: int = 0) -> tuple[li
     volumes = [entry for entry in series if isinstance(entry, Volume)]
     if not volumes or (len(volumes) < 2 and not beside):
         return list(series), []
-    labels = [volume for volume in volumes if is_label_map(volume)]
-    if len(labels) == len(volumes) and not beside:
-        return list(series), []
-    names = {id(volume) for volume in labels}
-    kept = [entry for entry in series if id(entry) not in names]
-    return kept, [LeftOut(what=volume.series, why=_WHY) for volume in labels]
+    unreadable: dict[int, str] = {}
+    labels: list[Volume] = []
+    for volume in volumes:
+        try:
+            if is_label_map(volume):
+                labels.append(volume)
+        except (DataError, CapacityError) as error:
+            unreadable[id(volume)] = error.problem.removeprefix(volume.series).lstrip(": ").removeprefix("is ")
+    if len(labels) + len(unreadable) == len(volumes) and not beside:
+        labels = []
+    reasons = unreadable | {id(volume): _WHY for volume in labels}
+    kept = [entry for entry in series if id(entry) not in reasons]
+    return kept, [LeftOut(what=volume.series, why=reasons[id(volume)]) for volume in volumes if id(volume) in reasons]
 
 
 def is_label_map(volume: Volume) -> bool:

@@ -11,10 +11,11 @@ import gzip
 import io
 import logging
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,28 @@ import numpy as np
 from osler.errors import DataError, FileFormatError, GeometryError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS
-from osler.readers.dicom_pixels import finite, pick_slices
+from osler.readers.dicom_pixels import finite, pick_slices, rescaled
 from osler.readers.limits import DEFLATE_BOUND, LIMITS, Limits, check_length, check_memory, check_shape
+from osler.readers.stored_voxels import Layout, Survey, read_planes, survey
 from osler.study import Affine, Image, LeftOut, Series, SliceOrigin, Volume
 from osler.study.pixels import Units
 
-# Values are looked at when a file is opened, up to this many bytes.
-_SURVEY_BYTES = 1 << 30
+# So much of the values is looked at when a file is opened: enough to tell a CT.
+_SURVEY_BYTES = 64 << 20
+_TAG_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """What a look at the stored values found, after scaling."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Opened:
+    """A header, and the stream that the voxels are read from."""
 
-    low: float
-    high: float
-    not_finite: int
+    image: Any
+    stream: Any
+    packed: bool
+
+    def layout(self, *, size: tuple[int, int, int]) -> Layout:
+        proxy = self.image.dataobj
+        return Layout(offset=int(proxy.offset), dtype=np.dtype(proxy.dtype), size=size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,11 +54,13 @@ class NiftiPixels:
     Args:
         blob: The file.
         size: Voxels along i, j, k.
+        item_bytes: Of one voxel as stored.
         flat: Whether there is one slice, to be read as an image.
     """
 
     blob: Blob
     size: tuple[int, int, int]
+    item_bytes: int
     flat: bool = False
 
     @property
@@ -72,12 +81,12 @@ class NiftiPixels:
             RequestError: If a slice does not exist.
         """
         wanted = pick_slices(None if self.flat else slices, count=self.size[2])
-        check_memory(self.blob.name, need=self.size[0] * self.size[1] * len(wanted) * 4)
+        # As stored, and once more as float32.
+        check_memory(self.blob.name, need=self.size[0] * self.size[1] * len(wanted) * (self.item_bytes + 4))
         try:
-            with _loaded(self.blob) as image:
-                voxels = _stored(image, size=self.size)
-                picked = voxels if wanted == list(range(len(voxels))) else voxels[wanted]
-                values = finite(np.ascontiguousarray(_scaled(picked, image=image)))
+            with _opened(self.blob) as file:
+                voxels = read_planes(file.stream, layout=file.layout(size=self.size), slices=wanted)
+                values = finite(np.ascontiguousarray(_scaled(voxels, image=file.image)))
         except DataError:
             raise
         except DECODE_ERRORS as error:
@@ -101,10 +110,10 @@ def read_volume(blob: Blob, *, limits: Limits = LIMITS) -> tuple[Series, tuple[L
         GeometryError: If it has no usable affine.
     """
     try:
-        with _loaded(blob) as image:
-            shape = tuple(int(length) for length in image.shape)
-            item = np.dtype(image.get_data_dtype())
-            offset = int(getattr(image.dataobj, "offset", 0))
+        with _opened(blob) as file:
+            shape = tuple(int(length) for length in file.image.shape)
+            item = np.dtype(file.image.get_data_dtype())
+            offset = int(getattr(file.image.dataobj, "offset", 0))
     except DataError:
         raise
     except DECODE_ERRORS as error:
@@ -118,13 +127,12 @@ def read_volume(blob: Blob, *, limits: Limits = LIMITS) -> tuple[Series, tuple[L
         )
     need = check_shape(blob.name, shape=shape, item_bytes=item.itemsize, limits=limits)
     _check_stored_length(blob, need=need, offset=offset)
-    with _loaded(blob) as image:
-        affine, affine_problems = _affine(blob, image=image)
-    survey = _survey(blob, size=size, need=need)
-    modality, units, value_problems = _judge(survey)
+    with _opened(blob) as file:
+        affine, affine_problems = _affine(blob, image=file.image)
+    modality, units, value_problems = _judge(_survey(blob, size=size))
     series = _series(
         blob,
-        size=size,
+        pixels=NiftiPixels(blob=blob, size=size, item_bytes=item.itemsize, flat=size[2] == 1),
         affine=affine,
         modality=modality,
         units=units,
@@ -142,16 +150,13 @@ def _damaged(blob: Blob, *, error: Exception) -> FileFormatError:
 
 
 @contextmanager
-def _loaded(blob: Blob) -> Iterator[Any]:
-    """Opens header and array proxy. Voxels of an uncompressed file on disk are mapped, not read."""
+def _opened(blob: Blob) -> Iterator[_Opened]:
+    """Reads the header and keeps the file open for the voxels."""
     import nibabel
     from nibabel.freesurfer import MGHImage
 
     with ExitStack() as stack:
         source: Any = stack.enter_context(blob.open())
-        if not isinstance(blob, DiskBlob):
-            check_memory(blob.name, need=blob.size)
-            source = io.BytesIO(source.read())
         packed = source.read(2) == b"\x1f\x8b"
         source.seek(0)
         if packed:
@@ -166,7 +171,8 @@ def _loaded(blob: Blob) -> Iterator[Any]:
             kind = nibabel.Nifti1Image
         try:
             with _quiet():
-                yield kind.from_file_map({"image": nibabel.FileHolder(fileobj=source)})
+                image = kind.from_file_map({"image": nibabel.FileHolder(fileobj=source)})
+                yield _Opened(image=image, stream=source, packed=packed or not isinstance(blob, DiskBlob))
         except _nibabel_errors() as error:
             raise _damaged(blob, error=error) from error
 
@@ -216,12 +222,42 @@ def _spatial(
 
 
 def _check_stored_length(blob: Blob, *, need: int, offset: int) -> None:
+    """Compares the length of the file with what the header announces, without reading the voxels."""
     with blob.open() as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-    if not packed:
-        check_length(blob.name, need=need, have=blob.size - offset, what="voxels")
-    elif need > blob.size * DEFLATE_BOUND:
-        check_length(blob.name, need=need, have=blob.size * DEFLATE_BOUND, what="voxels")
+        if not packed:
+            check_length(blob.name, need=need, have=blob.size - offset, what="voxels")
+            return
+        if need > blob.size * DEFLATE_BOUND:
+            check_length(blob.name, need=need, have=blob.size * DEFLATE_BOUND, what="voxels")
+        if not isinstance(blob, DiskBlob):
+            return
+        stream.seek(-4, io.SEEK_END)
+        total = int.from_bytes(stream.read(4), "little")
+    # A gzip file ends with its unpacked length, modulo 2**32; a few tags may follow the voxels. If it is another
+    # one, the file is cut, or has several parts: only going through it tells.
+    if (total - need - offset) % 2**32 > _TAG_BYTES:
+        _go_through(blob, need=need + offset)
+
+
+def _go_through(blob: Blob, *, need: int) -> None:
+    """Unpacks a file to its end and keeps nothing of it."""
+    count = 0
+    try:
+        with blob.open() as stream, gzip.GzipFile(fileobj=stream) as voxels:
+            while count < need and (piece := voxels.read(min(1 << 20, need - count))):
+                count += len(piece)
+    except (EOFError, OSError, zlib.error) as error:
+        raise _ends_early(blob, error=error) from error
+    if count < need:
+        raise _ends_early(blob, error=EOFError(f"{need - count:,} bytes are missing"))
+
+
+def _ends_early(blob: Blob, *, error: Exception) -> FileFormatError:
+    return FileFormatError(
+        f"{blob.name} is truncated or damaged: its voxels end early ({str(error)[:120]}).",
+        next_step="Copy or export it again.",
+    )
 
 
 def _affine(blob: Blob, *, image: Any) -> tuple[Affine, tuple[str, ...]]:
@@ -256,22 +292,12 @@ def _qform(header: Any) -> tuple[np.ndarray, int] | None:
         return None
 
 
-def _stored(image: Any, *, size: tuple[int, int, int]) -> np.ndarray:
-    """Stored values as ``(k, j, i)``; mapped from the file where it is not compressed."""
-    proxy = image.dataobj
-    array = np.asanyarray(proxy.get_unscaled() if hasattr(proxy, "get_unscaled") else proxy)
-    extra = (0,) * (array.ndim - 3)
-    if array.ndim > 3:
-        array = array[(slice(None), slice(None), slice(None), *extra)]
-    return array.reshape(size, order="F").transpose(2, 1, 0)
-
-
 def _scaled(values: np.ndarray, *, image: Any) -> np.ndarray:
     slope, intercept = _scale(image)
     if slope == 1 and intercept == 0:
         return _compact(values)
     if slope == int(slope) and intercept == int(intercept) and values.dtype.kind in "iu" and values.itemsize <= 2:
-        return _compact(values.astype(np.int32) * np.int32(slope) + np.int32(intercept))
+        return _compact(rescaled(values, slope=slope, intercept=intercept))
     return values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
@@ -287,58 +313,40 @@ def _scale(image: Any) -> tuple[float, float]:
 def _compact(values: np.ndarray) -> np.ndarray:
     """Whole numbers as int16 (or uint8) where they fit, all else as float32, in native byte order."""
     if values.dtype.kind == "b" or values.dtype == np.uint8:
-        return values.astype(np.uint8)
+        return values.astype(np.uint8, copy=False)
     if values.dtype.kind in "iu":
         fits = values.itemsize < 2 or values.dtype.newbyteorder("=") == np.int16
         if fits or values.size == 0 or (values.min() >= -32768 and values.max() <= 32767):
-            return values.astype(np.int16)
-    return values.astype(np.float32)
+            return values.astype(np.int16, copy=False)
+    return values.astype(np.float32, copy=False)
 
 
-def _survey(blob: Blob, *, size: tuple[int, int, int], need: int) -> Survey | None:
-    """Looks at all values, slice by slice; ``None`` for a file too large for a look."""
-    if need > _SURVEY_BYTES:
-        return None
-    check_memory(blob.name, need=need)
+def _survey(blob: Blob, *, size: tuple[int, int, int]) -> Survey:
+    """Looks at some of the values, after scaling."""
     try:
-        with _loaded(blob) as image:
-            low, high, bad = _extremes(_stored(image, size=size))
-            slope, intercept = _scale(image)
-    except (EOFError, zlib.error, OSError, ValueError) as error:
-        raise FileFormatError(
-            f"{blob.name} is truncated or damaged: its voxels end early ({str(error)[:120]}).",
-            next_step="Copy or export it again.",
-        ) from error
-    if low > high:
-        raise DataError(
-            f"{blob.name} has no finite voxel: all {bad:,} are NaN or infinite.",
-            next_step="Check how the file was written.",
-        )
-    ends = sorted((low * slope + intercept, high * slope + intercept))
-    return Survey(low=ends[0], high=ends[1], not_finite=bad)
+        with _opened(blob) as file:
+            found = survey(file.stream, layout=file.layout(size=size), packed=file.packed, most=_SURVEY_BYTES)
+            slope, intercept = _scale(file.image)
+    except (EOFError, zlib.error, zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _ends_early(blob, error=error) from error
+    if found.low > found.high:
+        if found.whole:
+            raise DataError(
+                f"{blob.name} has no finite voxel: all {found.not_finite:,} are NaN or infinite.",
+                next_step="Check how the file was written.",
+            )
+        return found
+    low, high = sorted((found.low * slope + intercept, found.high * slope + intercept))
+    return replace(found, low=low, high=high)
 
 
-def _extremes(voxels: np.ndarray) -> tuple[float, float, int]:
-    """Least and greatest finite value, and how many are not finite."""
-    low, high, bad = np.inf, -np.inf, 0
-    for plane in voxels:
-        good = plane[np.isfinite(plane)] if plane.dtype.kind == "f" else plane
-        bad += plane.size - good.size
-        if good.size:
-            low, high = min(low, float(good.min())), max(high, float(good.max()))
-    return low, high, bad
-
-
-def _judge(survey: Survey | None) -> tuple[str, Units, tuple[str, ...]]:
+def _judge(survey: Survey) -> tuple[str, Units, tuple[str, ...]]:
     """Modality and units by the values, since NIfTI names neither."""
-    if survey is None:
-        return "", "arbitrary", ("Too large for a look at its values: the modality is not known.",)
     problems = []
     if survey.not_finite:
-        problems.append(
-            f"{survey.not_finite:,} voxels are NaN or infinite: they are read as the least value of what is read."
-        )
-    if survey.low == survey.high:
+        count = f"{survey.not_finite:,}" if survey.whole else f"At least {survey.not_finite:,}"
+        problems.append(f"{count} voxels are NaN or infinite: they are read as the least value of what is read.")
+    if survey.whole and survey.low == survey.high:
         problems.append(f"All voxels have the same value ({survey.low:g}): there is nothing to see.")
     if -10_000 <= survey.low <= -500 and 100 <= survey.high <= 40_000:
         problems.append(
@@ -351,17 +359,17 @@ def _judge(survey: Survey | None) -> tuple[str, Units, tuple[str, ...]]:
 def _series(
     blob: Blob,
     *,
-    size: tuple[int, int, int],
+    pixels: NiftiPixels,
     affine: Affine,
     modality: str,
     units: Units,
     problems: tuple[str, ...],
 ) -> Series:
     description = blob.name.replace("\\", "/").rsplit("/", 1)[-1].rsplit("!", 1)[-1]
-    if size[2] == 1:
+    if pixels.flat:
         return Image(
             series=blob.name,
-            pixels=NiftiPixels(blob=blob, size=size, flat=True),
+            pixels=pixels,
             modality=modality,
             units=units,
             spacing=(affine.spacing[0], affine.spacing[1]),
@@ -372,11 +380,11 @@ def _series(
         )
     return Volume(
         series=blob.name,
-        pixels=NiftiPixels(blob=blob, size=size),
+        pixels=pixels,
         affine=affine,
         modality=modality,
         units=units,
-        origins=tuple(SliceOrigin(file=blob.name, frame=index) for index in range(size[2])),
+        origins=tuple(SliceOrigin(file=blob.name, frame=index) for index in range(pixels.size[2])),
         description=description,
         problems=problems,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osler.errors import DataError, FileFormatError, PatientMixError, UnsupportedError
@@ -215,12 +216,33 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
         if series
     ]
     timepoints.sort(key=lambda point: (point.date or dt.date.max, point.study_uid))
-    problems = []
+    timepoints, problems = _distinct(timepoints)
     if found.series:
         timepoints.append(TimePoint(series=tuple(found.series)))
     if len(found.series) > 1 or (found.series and found.frames):
         problems.append("Files that name no patient (NIfTI, pictures) are taken to be of one patient, without a date.")
     return tuple(timepoints), tuple(problems)
+
+
+def _distinct(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[str]]:
+    """Gives series that several studies name alike identifiers of their own, and says so."""
+    counts = Counter(series.series for point in timepoints for series in point.series)
+    twice = {name for name, count in counts.items() if count > 1}
+    if not twice:
+        return timepoints, []
+    renamed = [
+        replace(
+            point,
+            series=tuple(
+                replace(series, series=f"{series.series}#study{number}") if series.series in twice else series
+                for series in point.series
+            ),
+        )
+        for number, point in enumerate(timepoints, start=1)
+    ]
+    return renamed, [
+        f"{len(twice)} Series Instance UID(s) stand in several studies: they are told apart by '#study' and a number."
+    ]
 
 
 def _nothing(place: Path, *, found: _Found, alone: bool) -> DataError:

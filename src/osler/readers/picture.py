@@ -22,6 +22,7 @@ from osler.study.pixels import Units
 _FORMATS = ("PNG", "JPEG", "TIFF", "MPO")
 _GRAY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
 _ORIENTATION, _DESCRIPTION, _TILE_WIDTH = 0x0112, 0x010E, 0x0142
+_TAIL_BYTES = 1 << 16
 _FEW_PIXELS = 64
 _SLIDE_MAKERS = ("Aperio", "Hamamatsu", "Leica", "Philips", "Ventana", "3DHISTECH", "<?xml")
 
@@ -149,10 +150,19 @@ def _check_end(blob: Blob, *, format_name: str) -> None:
     if mark is None:
         return
     with blob.open() as stream:
-        if mark not in stream.read(blob.size):
-            raise FileFormatError(
-                f"{blob.name} is a truncated picture: its end is missing.", next_step="Copy or export it again."
-            )
+        stream.seek(max(blob.size - _TAIL_BYTES, 0))
+        if mark in stream.read(_TAIL_BYTES):
+            return
+        # Something else stands behind the picture, as in some photographs.
+        stream.seek(0)
+        before = b""
+        while piece := stream.read(_TAIL_BYTES):
+            if mark in before + piece:
+                return
+            before = piece[-len(mark) :]
+    raise FileFormatError(
+        f"{blob.name} is a truncated picture: its end is missing.", next_step="Copy or export it again."
+    )
 
 
 def _refuse_slide(blob: Blob, *, picture: PillowImage.Image) -> None:

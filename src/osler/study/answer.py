@@ -64,6 +64,7 @@ class Evidence:
         slice: Slice index (0-based, along the normal), if a volume.
         file: File of that slice.
         sop_uid: SOP Instance UID of that slice.
+        frame: DICOM frame number within the file, from 1; ``None`` where it holds one frame.
         note: A short text.
     """
 
@@ -72,6 +73,7 @@ class Evidence:
     slice: int | None = None
     file: str = ""
     sop_uid: str = ""
+    frame: int | None = None
     note: str = ""
 
 

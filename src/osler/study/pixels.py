@@ -87,17 +87,22 @@ class SliceOrigin:
 
     Args:
         file: The file as the user named it; ``archive.zip!member`` inside an archive.
-        frame: Frame within a multi-frame file.
+        frame: Frame within a multi-frame file, from 0.
+        frames: Frames that the file holds.
         sop_uid: SOP Instance UID, empty outside DICOM.
         instance_number: DICOM Instance Number, if any.
+        share: How much of the slice is from this file; below 1 where a reader has interpolated
+            between it and its neighbor.
         shift: ``(column, row)`` to add to a pixel of the series to get the pixel of the file; other than
             zero where a reader has straightened a tilted stack.
     """
 
     file: str
     frame: int = 0
+    frames: int = 1
     sop_uid: str = ""
     instance_number: int | None = None
+    share: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
 
 

@@ -44,13 +44,9 @@ def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume
 
     phantom = render_volume(patient, exam=exam.number, shape=volume_shape(exam, matrix=matrix))
     return RenderedVolume(
-        voxels=phantom.array,
+        voxels=phantom.voxels,
         affine=phantom.affine,
-        boxes=tuple(
-            LesionBox(finding=fact.key, lesion=fact.lesion, box=phantom.boxes[fact.lesion])
-            for fact in exam.findings
-            if fact.lesion and fact.lesion in phantom.boxes
-        ),
+        boxes=tuple(LesionBox(finding=shown.key, lesion=shown.lesion, box=shown.box) for shown in phantom.lesions),
     )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from osler.errors import CheckpointError, OslerError, RequestError, unknown_name
+from osler.errors import CheckpointError, RequestError, unknown_name
 from osler.model.config import OslerConfig, get_config
 from osler.weights.cache import cache_folder
 from osler.weights.embedded import EMBEDDED_BYTES, EMBEDDED_FILE, embedded_parts, embedded_path
+from osler.weights.footprint import BYTES_A_WEIGHT, memory_bytes, needs_embedded_decoder, parameter_count
 
 MINI_NAME = "osler-mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
@@ -22,8 +23,6 @@ EMBEDDED_NAME = "gemma-3-270m"
 PUBLISHED_NAME = "medgemma-1.5-4b"
 GEMMA_TERMS = "Gemma Terms of Use (https://ai.google.dev/gemma/terms)"
 HAI_DEF_TERMS = "HAI-DEF Terms of Use (https://developers.google.com/health-ai-developer-foundations/terms)"
-
-_BYTES_A_WEIGHT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,23 +90,6 @@ def find_model(name: str) -> Path:
     raise unknown_name("model", name=name, known=[MINI_NAME, EMBEDDED_NAME, PUBLISHED_NAME, *own])
 
 
-def parameter_count(config: OslerConfig) -> int:
-    """Counts the weights of a network from its configuration."""
-    decoder = config.decoder
-    heads = (2 * decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim * decoder.width
-    norms = 4 * decoder.width + (2 * decoder.head_dim if decoder.qk_norm == "rms" else 0)
-    total = decoder.vocab * decoder.width + decoder.width
-    total += decoder.layers * (heads + 3 * decoder.mlp_width * decoder.width + norms)
-    if config.vision is None:
-        return total
-    vision = config.vision
-    attention = 4 * (vision.width + 1) * vision.width
-    mlp = 2 * vision.width * vision.mlp_width + vision.width + vision.mlp_width
-    total += vision.layers * (attention + mlp + 4 * vision.width) + 2 * vision.width
-    total += (3 * vision.patch**2 + 1) * vision.width + vision.side**2 * vision.width
-    return total + vision.width + vision.width * decoder.width
-
-
 def _mini_entry() -> CatalogEntry:
     ready = (MINI_FOLDER / "config.json").is_file()
     own = _size(MINI_FOLDER) if ready else 0
@@ -118,7 +100,7 @@ def _mini_entry() -> CatalogEntry:
         where=MINI_FOLDER if ready else None,
         licence=f"Apache-2.0 (Osler's parts); {GEMMA_TERMS} (decoder)",
         disk_bytes=own + (EMBEDDED_BYTES if ready else 0),
-        memory_bytes=parameter_count(get_config("osler-mini")) * _BYTES_A_WEIGHT,
+        memory_bytes=parameter_count(get_config("osler-mini")) * BYTES_A_WEIGHT,
         missing=missing or _embedded_missing(),
     )
 
@@ -132,7 +114,7 @@ def _embedded_entry() -> CatalogEntry:
         where=None if missing else embedded_path(),
         licence=GEMMA_TERMS,
         disk_bytes=0 if missing else EMBEDDED_BYTES,
-        memory_bytes=parameter_count(config) * _BYTES_A_WEIGHT,
+        memory_bytes=parameter_count(config) * BYTES_A_WEIGHT,
         missing=missing,
     )
 
@@ -154,7 +136,7 @@ def _published_entry() -> CatalogEntry:
         where=None,
         licence=HAI_DEF_TERMS,
         disk_bytes=0,
-        memory_bytes=parameter_count(get_config(PUBLISHED_NAME)) * _BYTES_A_WEIGHT,
+        memory_bytes=parameter_count(get_config(PUBLISHED_NAME)) * BYTES_A_WEIGHT,
         missing=(
             "Accept the terms at huggingface.co/google/medgemma-1.5-4b-it, copy the folder to this machine, and name "
             f"its path, or put it at {str(models_folders()[0] / PUBLISHED_NAME)!r}."
@@ -172,24 +154,24 @@ def _existing(name: str) -> Path | None:
 
 
 def _own_entry(path: Path) -> CatalogEntry:
-    memory, missing = 0, ""
+    kind, missing = "GGUF", ""
     if path.is_dir():
         try:
-            memory = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-            kind = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type", "unknown")
-        except (OSError, ValueError, AttributeError, OslerError) as error:
+            content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            kind = content.get("model_type", "unknown")
+            if needs_embedded_decoder(content):
+                missing = _embedded_missing()
+        except (OSError, ValueError, AttributeError) as error:
             kind, missing = "unreadable", f"config.json cannot be read: {error}"
-        if not missing and not memory:
+        if not missing and not any(path.glob("*.safetensors")):
             missing = "No safetensors in the folder."
-    else:
-        kind = "GGUF"
     return CatalogEntry(
         name=_own_name(path),
         what=f"Your own, {kind}",
         where=path,
         licence="unknown",
         disk_bytes=_size(path),
-        memory_bytes=memory,
+        memory_bytes=memory_bytes(path),
         missing=missing,
     )
 

@@ -52,11 +52,14 @@ def draw_view(prepared: PreparedImages, *, study: Study, model: str) -> bytes:
 
 def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundBox] = ()) -> tuple[Tile, ...]:
     """Returns one tile for each image that the network sees, in its order."""
-    by_name = {series.series: series for series in study.series()}
+    # Two studies of a patient may hold the same Series UID.
+    by_place = {
+        (number, series.series): series for number, point in enumerate(study.timepoints) for series in point.series
+    }
     several = len({image.series for image in prepared.images}) > 1
     tiles: list[Tile] = []
     for image, rgb in zip(prepared.images, prepared.pixels.rgb, strict=True):
-        series = by_name[image.series]
+        series = by_place[image.timepoint, image.series]
         kind = series.modality or "image"
         if isinstance(series, Volume):
             caption = f"slice {(image.slice or 0) + 1} of {series.shape[0]}"

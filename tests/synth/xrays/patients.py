@@ -27,11 +27,15 @@ def finding(key: str, **facts: Any) -> FindingFact:
     return FindingFact(**{"key": key, "lesion": 0, "certainty": "present", **facts})
 
 
-def nodule(center: tuple[float, float, float], *, mm: float, key: str = "pulmonary-nodule", **facts: Any) -> FindingFact:
+def nodule(
+    center: tuple[float, float, float], *, mm: float, key: str = "pulmonary-nodule", **facts: Any
+) -> FindingFact:
     """A round lesion."""
     side = "left" if center[0] > 0 else "right"
     axes = (mm, 0.9 * mm, 0.95 * mm)
-    return finding(key, center_mm=center, axes_mm=axes, size_mm=round(mm), side=side, site=f"{side}-upper-lobe", **facts)
+    return finding(
+        key, center_mm=center, axes_mm=axes, size_mm=round(mm), side=side, site=f"{side}-upper-lobe", **facts
+    )
 
 
 def exam(view: str = "PA", *, findings: tuple[FindingFact, ...] = (), number: int = 0, wide: float = 430) -> Exam:
@@ -44,13 +48,22 @@ def exam(view: str = "PA", *, findings: tuple[FindingFact, ...] = (), number: in
         region="chest",
         indication="cough",
         acquisition=Acquisition(
-            device="DR-FIXED", rows=2560, columns=round(wide / 0.168), slices=1, pixel_mm=0.168, kvp=120, mas=3, view=view
+            device="DR-FIXED",
+            rows=2560,
+            columns=round(wide / 0.168),
+            slices=1,
+            pixel_mm=0.168,
+            kvp=120,
+            mas=3,
+            view=view,
         ),
         findings=findings,
     )
 
 
-def patient(*exams: Exam, sex: Sex = "male", age: int = 45, number: int = 1, anatomy: Anatomy | None = None) -> PatientFacts:
+def patient(
+    *exams: Exam, sex: Sex = "male", age: int = 45, number: int = 1, anatomy: Anatomy | None = None
+) -> PatientFacts:
     """A patient with these exams."""
     return PatientFacts(
         seed=3, number=number, sex=sex, age=age, anatomy=anatomy or body(sex=sex), conditions=(), exams=exams, labs=(),

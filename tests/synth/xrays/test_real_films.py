@@ -11,7 +11,6 @@ from PIL import Image
 
 from osler.synth.xrays import render_xray
 from tests.shared_data import SHARED_DATA, needs_shared_data
-
 from tests.synth.xrays.patients import body, exam, patient
 
 FILMS = 16
@@ -23,7 +22,9 @@ def real_quartiles(view: str) -> np.ndarray:
     with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
         named = {Path(row["Image Index"]).stem: row["View Position"] for row in csv.DictReader(file)}
     files = [path for path in sorted((folder / "images").iterdir()) if named.get(path.stem) == view]
-    return np.array([quartiles(np.asarray(Image.open(path).convert("L"))) for path in files[:: max(1, len(files) // 60)]])
+    return np.array(
+        [quartiles(np.asarray(Image.open(path).convert("L"))) for path in files[:: max(1, len(files) // 60)]]
+    )
 
 
 def quartiles(pixels: np.ndarray) -> np.ndarray:
@@ -37,7 +38,9 @@ def test_quartiles_lie_among_those_of_real_films(view: str) -> None:
     for number in range(FILMS):
         sex = "female" if number % 2 else "male"
         anatomy = body(sex=sex, height=158 + 1.5 * number, weight=55 + 2.5 * number, shape=number * 31)
-        person = patient(exam(view, wide=(430, 350)[number % 2]), sex=sex, age=25 + 4 * number, number=number, anatomy=anatomy)
+        person = patient(
+            exam(view, wide=(430, 350)[number % 2]), sex=sex, age=25 + 4 * number, number=number, anatomy=anatomy
+        )
         ours.append(quartiles(render_xray(person, exam=person.exams[0], size=256).pixels))
     real, ours = real_quartiles(view), np.array(ours)
     assert np.all(np.abs(np.median(ours, axis=0) - np.median(real, axis=0)) < 0.11)

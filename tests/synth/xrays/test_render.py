@@ -14,7 +14,6 @@ from osler.synth.facts import FindingFact
 from osler.synth.mirror import mirror
 from osler.synth.xrays import Radiograph, render_xray
 from osler.synth.xrays.thorax import thorax_of
-
 from tests.synth.xrays.patients import body, exam, finding, nodule, patient
 
 SIZE = 160
@@ -45,8 +44,13 @@ def unlettered(radiograph: Radiograph) -> np.ndarray:
     return radiograph.pixels[int(0.2 * radiograph.pixels.shape[0]) :]
 
 
-@settings(max_examples=12)
-@given(found=findings(), view=st.sampled_from(["PA", "AP"]), shape=st.integers(0, 2**31), wide=st.sampled_from([430.0, 350.0]))
+@settings(max_examples=8)
+@given(
+    found=findings(),
+    view=st.sampled_from(["PA", "AP"]),
+    shape=st.integers(0, 2**31),
+    wide=st.sampled_from([430.0, 350.0]),
+)
 def test_a_mirrored_patient_has_the_mirrored_image(
     found: tuple[FindingFact, ...], view: str, shape: int, wide: float
 ) -> None:
@@ -65,9 +69,11 @@ def test_a_mirrored_patient_has_the_mirrored_image(
         assert b.fact in turned.exams[0].findings
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(found=findings(), view=st.sampled_from(["PA", "AP", "lateral"]), number=st.integers(0, 10**9))
-def test_a_box_encloses_its_mask_and_the_picture_repeats(found: tuple[FindingFact, ...], view: str, number: int) -> None:
+def test_a_box_encloses_its_mask_and_the_picture_repeats(
+    found: tuple[FindingFact, ...], view: str, number: int
+) -> None:
     person = patient(exam(view, findings=found), number=number)
     first, second = (render_xray(person, exam=person.exams[0], size=SIZE) for _ in range(2))
     assert first.pixels.tobytes() == second.pixels.tobytes()
@@ -77,7 +83,7 @@ def test_a_box_encloses_its_mask_and_the_picture_repeats(found: tuple[FindingFac
         assert (lesion.box.x1, lesion.box.y1) == (x.max() + 1, y.max() + 1)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     center=st.tuples(st.floats(-90, 90), st.floats(-60, 60), st.floats(0, 150)),
     mm=st.floats(6, 60),

@@ -86,14 +86,19 @@ def lay_out(spec: SlideSpec, *, lattice: Lattice) -> Layout:
 
 def _own_tissue(spec: SlideSpec, *, x: np.ndarray, y: np.ndarray) -> tuple[tuple[Pattern, ...], np.ndarray]:
     """The organ's tissues and which lies where."""
+    own = PATTERNS[spec.tissue or spec.organ]
     if spec.organ != "breast":
-        return (PATTERNS[spec.organ],), np.zeros(x.shape, np.intp)
+        return (own,), np.zeros(x.shape, np.intp)
+    x, y = (
+        x + 60 * smooth_noise(spec.key, "zone-x", x=x, y=y, period=150.0),
+        y + 60 * smooth_noise(spec.key, "zone-y", x=x, y=y, period=150.0),
+    )
     lobules = smooth_noise(spec.key, "lobules", x=x, y=y, period=330.0)
     fat = smooth_noise(spec.key, "fat", x=x, y=y, period=600.0) + 0.2 * smooth_noise(
         spec.key, "fat-fine", x=x, y=y, period=110.0
     )
     zones = np.where(lobules > 0.22, 0, np.where(fat > 0.12, 2, 1))
-    return (PATTERNS["breast"], PATTERNS["breast-stroma"], PATTERNS["breast-fat"]), zones
+    return (own, PATTERNS["breast-stroma"], PATTERNS["breast-fat"]), zones
 
 
 def _necrosis(spec: SlideSpec, *, share: float, into: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -57,10 +57,12 @@ class Nuclei:
         return Nuclei(**{name: getattr(self, name)[chosen] for name in _NAMES})
 
 
+Window = tuple[float, float, float, float]
+"""x0, y0, width and height of a part of the slide (µm)."""
 _NAMES = tuple(Nuclei.__dataclass_fields__)
 
 
-def place_nuclei(layout: Layout, *, key: int, window: tuple[float, float, float, float], inflammation: float) -> Nuclei:
+def place_nuclei(layout: Layout, *, key: int, window: Window, inflammation: float) -> Nuclei:
     """Places all nuclei whose centers lie in a window and `MARGIN_UM` around it.
 
     Args:
@@ -76,12 +78,25 @@ def place_nuclei(layout: Layout, *, key: int, window: tuple[float, float, float,
         _single_cells(layout, key=key, window=window),
         _debris(layout, key=key, window=window),
     ]
-    every = Nuclei(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES})
+    every = _joined(parts)
     return every.where(_survivors(every))
 
 
+def _joined(parts: list[Nuclei]) -> Nuclei:
+    return Nuclei(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES})
+
+
+def dust(layout: Layout, *, key: int, window: Window, amount: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grains of black pigment in the stroma, in clumps: x, y and radius (µm)."""
+    x, y, bits, _ = _grid(key, "dust", window=window, spacing=3.0)
+    _, _, c, d = quarters(bits)
+    clumps = np.clip(2.5 * smooth_noise(key, "dust-clumps", x=x, y=y, period=45.0), 0, None) ** 2
+    held = (d < amount * 9e-6 * clumps) & _in_stroma(layout, x=x, y=y, room=0.5)
+    return x[held], y[held], 0.5 + 0.9 * c[held]
+
+
 def _grid(
-    key: int, stream: str, *, window: tuple[float, float, float, float], spacing: float
+    key: int, stream: str, *, window: Window, spacing: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Jittered candidates in a window and its margin: x, y (µm) and two sets of random bits."""
     x0, y0, width, height = window
@@ -119,7 +134,7 @@ def _bell(chance: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (chance + other - 1) * 2.45
 
 
-def _epithelium(layout: Layout, *, key: int, window: tuple[float, float, float, float]) -> list[Nuclei]:
+def _epithelium(layout: Layout, *, key: int, window: Window) -> list[Nuclei]:
     """The nuclei of every tissue's epithelium, one set for each tissue in the window."""
     sets = []
     for number, pattern in enumerate(layout.patterns):
@@ -166,7 +181,7 @@ def _epithelium(layout: Layout, *, key: int, window: tuple[float, float, float, 
     return sets
 
 
-def _stroma(layout: Layout, *, key: int, window: tuple[float, float, float, float]) -> Nuclei:
+def _stroma(layout: Layout, *, key: int, window: Window) -> Nuclei:
     x, y, bits, more = _grid(key, "stroma", window=window, spacing=10.0)
     _, _, c, d = quarters(bits)
     e, f, g, h = quarters(more)
@@ -182,7 +197,7 @@ def _stroma(layout: Layout, *, key: int, window: tuple[float, float, float, floa
     )  # fmt: skip
 
 
-def _lymphocytes(layout: Layout, *, key: int, window: tuple[float, float, float, float], inflammation: float) -> Nuclei:
+def _lymphocytes(layout: Layout, *, key: int, window: Window, inflammation: float) -> Nuclei:
     x, y, bits, more = _grid(key, "lymphocytes", window=window, spacing=7.0)
     _, _, c, d = quarters(bits)
     e, f, g, h = quarters(more)
@@ -199,7 +214,7 @@ def _lymphocytes(layout: Layout, *, key: int, window: tuple[float, float, float,
     )  # fmt: skip
 
 
-def _single_cells(layout: Layout, *, key: int, window: tuple[float, float, float, float]) -> Nuclei:
+def _single_cells(layout: Layout, *, key: int, window: Window) -> Nuclei:
     """Tumor cells that invade the stroma alone or in files."""
     x, y, bits, more = _grid(key, "single-cells", window=window, spacing=9.0)
     _, _, c, d = quarters(bits)
@@ -222,7 +237,7 @@ def _single_cells(layout: Layout, *, key: int, window: tuple[float, float, float
     )  # fmt: skip
 
 
-def _debris(layout: Layout, *, key: int, window: tuple[float, float, float, float]) -> Nuclei:
+def _debris(layout: Layout, *, key: int, window: Window) -> Nuclei:
     """Fragments of dead nuclei in necrosis and in the debris of tumor lumens."""
     x, y, bits, more = _grid(key, "debris", window=window, spacing=9.0)
     _, _, c, d = quarters(bits)

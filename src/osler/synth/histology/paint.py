@@ -194,3 +194,16 @@ def _paint_nuclei(hematoxylin: np.ndarray, eosin: np.ndarray, *, nuclei: Nuclei,
         flat = image.reshape(-1)
         blended = flat[stamps.pixel] + cover * (values - flat[stamps.pixel])
         flat[stamps.pixel] = blended.astype(np.float32)
+
+
+def paint_dust(
+    hematoxylin: np.ndarray, eosin: np.ndarray, *, x: np.ndarray, y: np.ndarray, radius: np.ndarray, grid: PixelGrid
+) -> None:
+    """Grains of soot: so dense in both stains' light that they look black."""
+    if not len(x):
+        return
+    stamps = _stamp(x, y, long=radius, short=radius, angle=np.zeros(len(x)), grid=grid, reach=1.3)
+    cover = np.clip((1.2 - stamps.radius) * 3, 0, 1)
+    for image, level in ((hematoxylin, 2.6), (eosin, 1.6)):
+        flat = image.reshape(-1)
+        flat[stamps.pixel] += cover * (level - flat[stamps.pixel])

@@ -117,7 +117,7 @@ _GLEASON_3 = Pattern(
     nucleus=NucleusLook(radius=3.8, aspect=1.1, dark=0.7, open_chromatin=0.7, nucleolus=0.75),
 )  # fmt: skip
 _LUNG = Pattern(
-    spacing=118, jitter=0.95, gap=8, cap=SOLID_UM, warp=9, warp_period=60, wall=0, fold=0, ground="septa",
+    spacing=118, jitter=0.95, gap=9, cap=74, warp=15, warp_period=75, wall=0, fold=0, ground="septa",
     lymphocytes=700, fibroblasts=3600, cytoplasm=(0.05, 0.25), nucleus=NucleusLook(radius=3.2, dark=0.75),
 )  # fmt: skip
 _LUNG_ACINAR = Pattern(
@@ -205,5 +205,76 @@ PATTERNS: dict[str, Pattern] = {
     ),
     "lung-grade-2": _LUNG_ACINAR,
     "lung-grade-3": _solid(_LUNG_ACINAR, spacing=130, gap=18, radius=5.5, spread=0.28, mitoses=70),
+    "colon-adenoma": replace(
+        _COLON,
+        spacing=82,
+        gap=11,
+        stretch=1.35,
+        wall=29,
+        row=0.42,
+        row_spread=0.5,
+        crowd=4.6,
+        goblets=0.12,
+        mitoses=25,
+        cytoplasm=(0.14, 0.25),
+        nucleus=NucleusLook(radius=3.7, aspect=2.3, dark=0.88, open_chromatin=0.25),
+    ),
+    "colon-hyperplastic": replace(_COLON, spacing=100, wall=31, fold=0.8, goblets=0.4),
+    "breast-lobular": replace(_BREAST_TUMOR, present=0.0, single_cells=2100, fibroblasts=700, mitoses=3),
+    "breast-in-situ": replace(
+        _BREAST_TUMOR,
+        spacing=240,
+        gap=70,
+        cap=95,
+        jitter=0.6,
+        wall=SOLID_UM,
+        holes=48,
+        warp=8,
+        crowd=7.8,
+        stretch=1.0,
+        ground="collagen",
+        fibroblasts=800,
+        mitoses=6,
+        nucleus=replace(_BREAST_TUMOR.nucleus, radius=4.3, spread=0.14),
+    ),
+    "breast-fibroadenoma": replace(
+        _BREAST,
+        spacing=150,
+        gap=70,
+        cap=60,
+        warp=34,
+        warp_period=55,
+        stretch=2.6,
+        wall=11,
+        present=0.9,
+        ground="lamina",
+        fibroblasts=2600,
+        lymphocytes=60,
+    ),
+    "breast-cystic": replace(_BREAST, spacing=210, gap=46, cap=95, wall=12, lumen="secretion", present=0.8),
+    "breast-hyperplasia": replace(
+        _BREAST, spacing=150, gap=46, cap=60, wall=SOLID_UM, holes=30, fold=0, crowd=5.6, row_spread=1.0
+    ),
+    "prostate-in-situ": replace(
+        _PROSTATE,
+        wall=32,
+        row=0.42,
+        row_spread=0.75,
+        crowd=5.8,
+        cytoplasm=(0.1, 0.22),
+        nucleus=replace(_GLEASON_3.nucleus, radius=3.8),
+    ),
+    "prostate-hyperplasia": replace(_PROSTATE, spacing=150, gap=24, cap=80, fold=1.0),
+    "lung-squamous": replace(
+        _solid(_LUNG_ACINAR, spacing=150, gap=24, radius=5.0, spread=0.22, mitoses=40), cytoplasm=(0.08, 0.4)
+    ),
+    "lung-small-cell": replace(
+        _solid(_LUNG_ACINAR, spacing=210, gap=12, radius=3.6, spread=0.16, mitoses=110),
+        crowd=5.4,
+        cytoplasm=(0.16, 0.16),
+        nucleus=NucleusLook(radius=3.6, spread=0.16, aspect=1.4, dark=1.0, open_chromatin=0.15, nucleolus=0.0),
+    ),
+    "lung-fibrosis": replace(_LUNG, gap=44, ground="collagen", fibroblasts=1700, lymphocytes=500, wall=5, crowd=9.0),
+    "lung-organizing": replace(_LUNG, gap=16, lumen="secretion", fibroblasts=3000, lymphocytes=1500),
 }
-"""Known tissues: an organ's own, and its tumor by grade."""
+"""Known tissues: an organ's own, and what its findings replace it with."""

@@ -55,6 +55,8 @@ class SlideSpec:
         pixel_mm: Pixel size of the full resolution; 0.0005 is a 20x scan.
         tumors: Places of tumor.
         inflammation: Factor on the tissue's lymphocytes.
+        tissue: Entry of `PATTERNS` in place of the organ's own; empty for the own.
+        pigment: Black dust (anthracosis), grains per mm² of stroma.
         stain: Staining and scanner; ``None`` draws them from the key.
 
     Raises:
@@ -68,11 +70,17 @@ class SlideSpec:
     pixel_mm: float = 0.0005
     tumors: tuple[TumorPlace, ...] = ()
     inflammation: float = 1.0
+    tissue: str = ""
+    pigment: float = 0.0
     stain: Stain | None = None
 
     def __post_init__(self) -> None:
         if self.organ not in ORGANS:
             raise unknown_name("organ", name=self.organ, known=ORGANS)
+        if self.tissue and self.tissue not in PATTERNS:
+            raise unknown_name("tissue pattern", name=self.tissue, known=PATTERNS)
+        if not 0 <= self.pigment <= 20_000:
+            raise RequestError(f"A pigment of {self.pigment!r} grains per mm².", allowed="0 to 20000.")
         if not 0 <= self.key < 2**64:
             raise RequestError(f"A slide key of {self.key!r}.", allowed="0 to 2**64 - 1.")
         if not 0.0001 <= self.pixel_mm <= 0.002:

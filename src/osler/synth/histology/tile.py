@@ -11,8 +11,8 @@ from osler.errors import RequestError
 from osler.study import Box2D
 from osler.synth.histology.fields import lattice_over, look_up, texture
 from osler.synth.histology.layout import lay_out
-from osler.synth.histology.nuclei import KINDS, MARGIN_UM, Nuclei, place_nuclei
-from osler.synth.histology.paint import PixelGrid, paint
+from osler.synth.histology.nuclei import KINDS, MARGIN_UM, Nuclei, dust, place_nuclei
+from osler.synth.histology.paint import PixelGrid, paint, paint_dust
 from osler.synth.histology.spec import SlideSpec
 from osler.synth.histology.stain import colors
 
@@ -78,6 +78,9 @@ def render_tile(spec: SlideSpec, *, column: int, row: int, width: int = 256, hei
     layout = lay_out(spec, lattice=lattice)
     nuclei = place_nuclei(layout, key=spec.key, window=window, inflammation=spec.inflammation)
     hematoxylin, eosin = paint(layout, nuclei=nuclei, grid=grid)
+    if spec.pigment > 0:
+        x, y, radius = dust(layout, key=spec.key, window=window, amount=spec.pigment)
+        paint_dust(hematoxylin, eosin, x=x, y=y, radius=radius, grid=grid)
     light = colors(hematoxylin, eosin, stain=spec.staining)
     inner = slice(_EDGE_PX, -_EDGE_PX)
     mask = lattice.to_pixels(layout.tumor, x=grid.x[inner], y=grid.y[inner]) > 0

@@ -1,6 +1,6 @@
-"""Volumes of synthetic patients, with masks and boxes, rendered from their facts."""
+"""CT and MR volumes of synthetic patients, with masks and boxes."""
 
-from osler.synth.phantoms.render import Phantom, render_volume
-from osler.synth.phantoms.tissues import LABELS, ORGANS
+from osler.synth.phantoms.organs import ORGANS
+from osler.synth.phantoms.render import Lesion, Phantom, render_grid, render_volume
 
-__all__ = ["LABELS", "ORGANS", "Phantom", "render_volume"]
+__all__ = ["ORGANS", "Lesion", "Phantom", "render_grid", "render_volume"]

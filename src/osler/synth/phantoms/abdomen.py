@@ -1,193 +1,299 @@
-"""Organs under the diaphragm, in the unit coordinates of the trunk."""
+"""Organs of the belly and pelvis."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from osler.synth.phantoms.canvas import Canvas, cover_of, smooth_field
-from osler.synth.phantoms.shapes import ellipsoid, paint_ellipsoid, paint_tube
-from osler.synth.phantoms.thorax import dome
+from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.organs import ORGAN_CODES
+from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.torso import SIDES, Torso
 
-LIVER_RIGHT = ((-0.40, 0.00, -0.085), (0.385, 0.62, 0.125))
-LIVER_LEFT = ((0.04, -0.34, -0.060), (0.36, 0.30, 0.062))
-SPLEEN = ((0.60, 0.38, -0.065), (0.17, 0.28, 0.085))
-KIDNEYS = {-1: (-0.42, 0.40, -0.22), 1: (0.42, 0.40, -0.20)}
-KIDNEY_HALF = (0.185, 0.255, 0.100)
-STOMACH = ((0.31, -0.26, -0.070), (0.235, 0.30, 0.078))
-BLADDER = ((0.0, -0.32, -0.625), (0.24, 0.28, 0.058))
+SOFT = ("peritoneum", "fat", "muscle")
 
 
-def paint_cavity(canvas: Canvas, *, radius: np.ndarray, fat: float, lifts: Mapping[int, float]) -> None:
-    """Fills the belly inside the muscle wall with fat."""
-    block = canvas.block((0.0, 0.0, -0.36), (1.05, 1.05, 0.40))
-    u, v, w = canvas.at(block)
-    if u.size == 0:
-        return
-    mm = np.float32(min(canvas.unit[0], canvas.unit[1]))
-    far = (radius[block] - np.float32(1 - fat - 0.095)) * mm
-    far += np.clip((np.float32(-0.42) - w) * np.float32(230.0), 0, 48)
-    back = (v - np.float32(0.66 - 0.25 * 1.0) - np.float32(0.5) * (u * u)) * np.float32(canvas.unit[1])
-    far = np.maximum(far, back)
-    far = np.maximum(far, (w - dome(u, v, lifts=lifts) - np.float32(0.004)) * np.float32(canvas.unit[2]))
-    far = np.maximum(far, (np.float32(-0.70) - w) * np.float32(canvas.unit[2]))
-    cover = cover_of(far, edge_mm=canvas.grid.edge_mm)
-    target = canvas.value[block]
-    target += (np.float32(canvas.palette["fat"]) - target) * cover
-    inside = cover >= 0.5
-    canvas.organs[block][inside] = canvas.labels["fat"]
+def paint_cavity(canvas: Canvas, torso: Torso) -> None:
+    """Paints the fat of the belly below the diaphragm, psoas and its vessels."""
+    w, d, t = torso.w, torso.d, torso.t
+    box = ((-w, w), (-d, d), (-0.80 * t, 0.06 * t))
+
+    def cavity(p: Patch) -> np.ndarray:
+        behind = torso.spine_y(p.z) + 12 + np.clip(np.abs(p.x) - 32, 0, 60) * np.float32(0.75) - p.y
+        out = np.minimum(torso.wall(p), behind)
+        return np.minimum(np.minimum(out, torso.roof(p) - np.float32(2.2) - p.z), p.z + np.float32(0.70 * t))
+
+    def diaphragm(p: Patch) -> np.ndarray:
+        return np.minimum(torso.wall(p), torso.roof(p) - p.z)
+
+    upper = (box[0], box[1], (-0.16 * t, 0.06 * t))
+    canvas.paint(diaphragm, tissue="muscle", organ="muscle", bounds=upper, over=("right-lung", "left-lung", "mediastinum", "muscle"))
+    canvas.paint(cavity, tissue="fat", organ="peritoneum", bounds=box)
+    for _, side in SIDES:
+        psoas, _ = even_steps(polyline([torso.at(side * 0.16, 0.40, -0.12), torso.at(side * 0.24, 0.40, -0.25), torso.at(side * 0.31, 0.34, -0.38), torso.at(side * 0.40, 0.0, -0.54)]), step=5)
+        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube.add(psoas, np.interp(np.linspace(0, 1, len(psoas)), [0, 0.5, 1], [9, 21, 17]))
+        tube.paint(canvas, tissue="muscle", organ="muscle")
+        back = (side * 38.0, float(torso.spine_y(np.array([-0.25 * t]))[0]) + 48, -0.25 * t)
+        canvas.paint(ellipsoid(back, (30, 25, 0.34 * t)), tissue="muscle", organ="muscle", bounds=around(back, (30, 25, 0.34 * t)), over=("fat",))
+        glute = torso.at(side * 0.5, 0.72, -0.60)
+        half = (0.36 * w, 0.24 * d, 0.11 * t)
+        canvas.paint(ellipsoid(glute, half, turn=side * 0.5), tissue="muscle", organ="muscle", bounds=around(glute, half, margin=20), over=("fat", "peritoneum"))
 
 
-def paint_muscles(canvas: Canvas) -> None:
-    """Paints psoas, the muscles of the back and the buttocks."""
-    for s in (-1, 1):
-        points = [(0.15 * s, 0.42, -0.14), (0.24 * s, 0.36, -0.30), (0.36 * s, 0.16, -0.46), (0.46 * s, -0.10, -0.60)]
-        paint_tube(canvas, "muscle", points, radius_mm=[10, 19, 21, 15], organ="psoas")
+def liver_depth(torso: Torso, *, state: Shown) -> Depth:
+    """Depth in the liver."""
+    w, d, t = torso.w, torso.d, torso.t
+    big = 1 + 0.06 * state.grade("hepatomegaly")
+    knobby = 1.5 + 1.6 * state.grade("cirrhotic-liver-morphology")
+
+    def depth(p: Patch) -> np.ndarray:
+        x, y, z = p.x / np.float32(w), p.y / np.float32(d), p.z / np.float32(t)
+        under = torso.roof(p) - np.float32(2.2) - p.z
+        wall = torso.wall(p) - np.float32(1.5)
+        # the lower border climbs from the right flank to the tip of the left lobe
+        border = np.interp(x, [-0.9, -0.55, -0.3, -0.1, 0.15, 0.38], [-0.215, -0.205, -0.165, -0.125, -0.10, -0.035])
+        border = (border * big).astype(np.float32) + np.float32(0.055) * (y + np.float32(0.25)) * np.clip(x + 0.75, 0, 1)
+        lower = ((z - border) * np.float32(t) + 5 * p.wave(50, key="liver-border")) * np.float32(0.6)
+        # the back and the left: kidney, spine and stomach press in
+        hollow = np.interp(x, [-0.9, -0.5, -0.25, 0.0, 0.2, 0.45], [0.78, 0.68, 0.45, 0.24, -0.10, -0.34]).astype(np.float32)
+        hollow = hollow - np.clip(-z - 0.12, 0, 1) * np.float32(3.0)
+        behind = (hollow - y) * np.float32(0.8 * d)
+        left = (np.float32(0.40) - x - np.clip(y + 0.35, 0, 1)) * np.float32(w)
+        out = np.minimum(np.minimum(under, wall), np.minimum(np.minimum(lower, behind), left))
+        return out + np.float32(knobby) * p.wave(24, key="liver")
+
+    return depth
 
 
-def paint_liver(canvas: Canvas, *, size: float, lifts: Mapping[int, float], seed: int) -> None:
-    """Paints the liver under the right dome, its veins and the gallbladder."""
-    center = (-0.20, -0.10, -0.08)
-    block = canvas.block(center, (0.62, 0.75, 0.15))
-    u, v, w = canvas.at(block)
-    if u.size == 0:
-        return
-    right = ellipsoid(LIVER_RIGHT[0], tuple(h * size for h in LIVER_RIGHT[1]), unit=canvas.unit, power=2.4)(u, v, w)  # type: ignore[arg-type]
-    left = ellipsoid(LIVER_LEFT[0], tuple(h * size for h in LIVER_LEFT[1]), unit=canvas.unit)(u, v, w)  # type: ignore[arg-type]
-    blend = np.clip(np.float32(0.5) + (left - right) / np.float32(2 * 14.0), 0, 1)
-    far = left * (1 - blend) + right * blend - np.float32(14.0) * blend * (1 - blend)
-    far = np.maximum(far, (w - dome(u, v, lifts=lifts) + np.float32(0.004)) * np.float32(canvas.unit[2]))
-    patches = smooth_field(canvas.grid, seed=seed, period_mm=300.0, modes=(2, 14), reach_mm=26.0)[block]
-    canvas.paint("liver", far, block, organ="liver", texture=patches * np.float32(2.5))
-    veins = (
-        [(-0.12, 0.16, -0.025), (-0.30, 0.05, -0.05), (-0.52, -0.02, -0.10)],
-        [(-0.12, 0.14, -0.025), (-0.20, -0.20, -0.05), (-0.24, -0.40, -0.10)],
-        [(-0.11, 0.14, -0.025), (0.04, -0.16, -0.045), (0.18, -0.34, -0.06)],
-        [(-0.14, -0.02, -0.14), (-0.22, -0.02, -0.115), (-0.40, 0.02, -0.10), (-0.56, 0.12, -0.13)],
-        [(-0.22, -0.02, -0.115), (-0.02, -0.30, -0.09)],
-        [(-0.40, 0.02, -0.10), (-0.46, -0.28, -0.12)],
+def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints liver, its vessels, gallbladder and bile duct."""
+    w, d, t = torso.w, torso.d, torso.t
+    fatty = state.grade("hepatic-steatosis")
+    level = canvas.palette["liver"] + (-22.0 * fatty if canvas.palette["liver"] < 200 else 0.0)
+    box = ((-0.95 * w, 0.5 * w), (-d, d), (-0.26 * t, 0.05 * t))
+    texture = np.float32(0.035 * abs(level) + 1)
+    canvas.paint(
+        liver_depth(torso, state=state), tissue=lambda p: np.float32(level) + texture * p.wave(9, key="parenchyma"), organ="liver", bounds=box
     )
-    for points in veins:
-        paint_tube(canvas, "blood", points, radius_mm=[5.0, 3.8, 2.4, 1.8][: len(points)], organ="liver")
-    gallbladder = [(-0.28, -0.36, -0.130), (-0.31, -0.46, -0.152)]
-    paint_tube(canvas, "muscle", gallbladder, radius_mm=[9.5, 13.5])
-    paint_tube(canvas, "bile", gallbladder, radius_mm=[8.0, 12.0], organ="gallbladder")
+    wide = 1 + 0.15 * state.grade("biliary-dilatation")
+    portal, veins, duct = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    hilum = np.array(torso.at(-0.14, -0.02, -0.105))
+    stems = [(-0.30, -0.05, -0.085), (-0.52, 0.18, -0.07), (-0.55, 0.1, -0.14), (-0.45, -0.25, -0.12), (-0.40, -0.20, -0.045), (-0.08, -0.30, -0.06), (0.10, -0.36, -0.06)]
+    for stem in stems:
+        goal = np.array(torso.at(*stem))
+        line, s = even_steps(polyline([hilum, hilum + 0.45 * (goal - hilum) + [0, -4, 5], goal], count=30), step=2.5)
+        portal.add(line, 5.2 - 3.3 * s)
+        for turn in (-0.5, 0.6):
+            way = (goal - hilum) / np.linalg.norm(goal - hilum)
+            tip = goal + 26 * (way + turn * np.array([-way[1], way[0], 0.6]))
+            portal.add(even_steps(np.array([line[int(0.6 * len(line))], tip]), step=2)[0], 1.6)
+    portal.add(even_steps(polyline([torso.at(0.02, -0.10, -0.165), torso.at(-0.06, -0.06, -0.135), hilum]), step=3)[0], 6.2)
+    caval = np.array(torso.at(-0.13, 0.22, -0.012))
+    for goal in ((-0.55, 0.05, -0.06), (-0.36, -0.32, -0.06), (0.05, -0.30, -0.045)):
+        line, s = even_steps(polyline([caval, 0.5 * (caval + np.array(torso.at(*goal))) + [0, 0, 7], torso.at(*goal)], count=30), step=2.5)
+        veins.add(line, 5.0 - 3.0 * s)
+    portal.paint(canvas, tissue="venous-blood", organ="portal-vein", over=("liver", "peritoneum"))
+    veins.paint(canvas, tissue="venous-blood", organ="veins", over=("liver",))
+    bag = torso.at(-0.30, -0.42, -0.145)
+    tilt = np.array([[0.3, -0.55, -0.78], [0.95, 0.1, 0.3], [-0.1, -0.83, 0.55]])
+    half = (33.0, 15.5, 15.5)
+    swollen = 1 + 0.10 * state.grade("acute-cholecystitis")
+    sac = tilted(bag, np.linalg.qr(tilt.T)[0].T, tuple(swollen * h for h in half), rough=1.0)
+    bounds = around(bag, (40, 40, 40))
+    canvas.paint(lambda p: sac(p) + np.float32(2.0 + 1.5 * state.grade("acute-cholecystitis")), tissue="bowel-wall", organ="gallbladder", bounds=bounds, over=("liver", "peritoneum", "gallbladder"))
+    canvas.paint(sac, tissue="bile", organ="gallbladder", bounds=bounds)
+    duct.add(even_steps(polyline([hilum + [-6, -4, 0], torso.at(-0.16, -0.02, -0.13), torso.at(-0.15, -0.02, -0.155)]), step=2)[0], 2.8 * wide)
+    duct.paint(canvas, tissue="bile", organ="bile-ducts", over=("liver", "peritoneum", "bile-ducts", "pancreas"))
 
 
-def paint_upper_organs(canvas: Canvas, *, spleen: float) -> None:
-    """Paints spleen, pancreas, adrenals, stomach with gas above fluid (the patient lies on the back)."""
-    center = SPLEEN[0]
-    half = (SPLEEN[1][0] * spleen**0.5, SPLEEN[1][1] * spleen**0.5, SPLEEN[1][2] * spleen)
-    block = canvas.block(center, half)
-    if canvas.value[block].size:
-        u, v, w = canvas.at(block)
-        far = ellipsoid(center, half, unit=canvas.unit, turn_deg=35)(u, v, w)
-        far = np.maximum(far, -ellipsoid((0.36, 0.20, -0.08), (0.16, 0.30, 0.12), unit=canvas.unit)(u, v, w))
-        canvas.paint("spleen", far, block, organ="spleen")
-    pancreas = [
-        (-0.14, -0.10, -0.175),
-        (-0.13, -0.08, -0.145),
-        (0.05, -0.14, -0.128),
-        (0.22, 0.0, -0.118),
-        (0.36, 0.14, -0.104),
-    ]
-    paint_tube(canvas, "pancreas", pancreas, radius_mm=[13, 14, 10, 10, 8], organ="pancreas")
-    paint_tube(
-        canvas, "blood", [(-0.12, 0.0, -0.145), (0.10, 0.02, -0.125), (0.46, 0.28, -0.085)], radius_mm=[6, 4.5, 4]
-    )
-    for s in (-1, 1):
-        for tip in ((0.22 * s + 0.015, 0.37, -0.125), (0.25 * s + 0.03 * s, 0.36, -0.13)):
-            paint_tube(canvas, "adrenal", [(0.23 * s, 0.28, -0.105), tip], radius_mm=[3.2, 2.2], organ="adrenals")
-    center, half = STOMACH
-    block = canvas.block(center, half)
-    if canvas.value[block].size:
-        u, v, w = canvas.at(block)
-        far = ellipsoid(center, half, unit=canvas.unit, turn_deg=20)(u, v, w)
-        canvas.paint("stomach-wall", far, block, organ="stomach")
-        inside = far + np.float32(4.0)
-        canvas.paint("stomach-fluid", inside, block, organ="stomach")
-        gas = np.maximum(inside, (v - np.float32(-0.36)) * np.float32(canvas.unit[1]))
-        canvas.paint("gas", gas, block, organ="stomach")
+def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints spleen, pancreas and adrenals."""
+    w, d, t = torso.w, torso.d, torso.t
+    size = 1 + 0.13 * state.grade("splenomegaly")
+    center, half = torso.at(0.60, 0.40, -0.06), (0.17 * w * size, 0.34 * d * size, 0.083 * t * size)
+    body = ellipsoid(center, half, rough=1.5, turn=-0.45)
+
+    def spleen(p: Patch) -> np.ndarray:
+        return np.minimum(np.minimum(body(p), torso.wall(p) - 2), torso.roof(p) - 3 - p.z)
+
+    level = np.float32(canvas.palette["spleen"])
+    canvas.paint(spleen, tissue=lambda p: level * (1 + np.float32(0.02) * p.wave(9, key="parenchyma")), organ="spleen", bounds=around(center, half, margin=25))
+    gland = Tubes(canvas.axes, edge=canvas.edge)
+    line, s = even_steps(polyline([torso.at(-0.13, -0.04, -0.185), torso.at(-0.14, -0.10, -0.155), torso.at(0.0, -0.17, -0.135), torso.at(0.15, -0.10, -0.125), torso.at(0.38, 0.12, -0.10)]), step=2)
+    radius = np.interp(s, [0, 0.2, 0.45, 0.8, 1], [13, 16, 10.5, 10, 8]) * (1 - 0.07 * max(0, torso.age - 50) / 20) * (1 + 0.12 * state.grade("acute-pancreatitis"))
+    gland.add(line, radius * (1 + 0.10 * np.sin(np.arange(len(line)) * 1.7)), squash=(1, 1, 0.9))
+    gland.paint(canvas, tissue="pancreas", organ="pancreas", over=("peritoneum", "stomach", "liver"))
+    canvas.paint(lambda p: np.float32(0.7) - np.abs(p.wave(7, key="lobes")) * 6, tissue="fat", over=("pancreas",), strength=0.5)
+    vein = Tubes(canvas.axes, edge=canvas.edge)
+    vein.add(even_steps(polyline([torso.at(0.02, -0.10, -0.15), torso.at(0.18, -0.02, -0.12), torso.at(0.45, 0.25, -0.08)]), step=2)[0], 3.8)
+    vein.paint(canvas, tissue="venous-blood", organ="portal-vein", over=("peritoneum", "pancreas"))
+    limbs = Tubes(canvas.axes, edge=canvas.edge)
+    for _, side in SIDES:
+        top = np.array(torso.at(side * 0.23, 0.26, -0.105))
+        for turn in (0.25, 0.75):
+            sheet = [even_steps(np.array([top + [0, 0, z], top + [side * 22 * turn, 22 * (1 - 0.3 * turn), z - 6]]), step=2)[0] for z in np.linspace(-10, 10, 9)]
+            limbs.add(np.concatenate(sheet), 2.4)
+    limbs.paint(canvas, tissue="adrenal", organ="adrenals", over=("peritoneum", "liver"))
 
 
-def paint_kidneys(canvas: Canvas, *, sizes: Mapping[int, float], dilated: Mapping[int, float]) -> None:
-    """Paints kidneys: cortex, pyramids, fat of the sinus and pelvis; ``dilated`` (mm) widens a pelvis by side."""
-    for side, organ in ((-1, "right-kidney"), (1, "left-kidney")):
-        center = KIDNEYS[side]
-        half = tuple(h * sizes.get(side, 1.0) for h in KIDNEY_HALF)
-        block = canvas.block(center, (half[0] * 1.3, half[1] * 1.3, half[2]))
-        if canvas.value[block].size == 0:
-            continue
-        u, v, w = canvas.at(block)
-        far = ellipsoid(center, (half[0], half[1], half[2]), unit=canvas.unit, turn_deg=30 * side)(u, v, w)
-        notch_at = (center[0] - side * half[0] * 1.12, center[1] - half[1] * 0.45, center[2])
-        notch = ellipsoid(notch_at, (half[0] * 0.62, half[1] * 0.7, half[2] * 0.34), unit=canvas.unit)(u, v, w)
-        bean = np.maximum(far, -notch)
-        canvas.paint("kidney", bean, block, organ=organ)
-        z = (w - np.float32(center[2])) * np.float32(canvas.unit[2])
-        angle = np.arctan2(v - np.float32(center[1]), u - np.float32(center[0]))
-        wave = np.float32(2.6) * np.sin(z * np.float32(0.42)) * np.cos(angle * np.float32(4))
-        canvas.paint("medulla", np.maximum(bean + np.float32(8.0), wave), block, organ=organ)
-        sinus = ellipsoid(
-            (center[0] - side * half[0] * 0.25, center[1] - half[1] * 0.1, center[2]),
-            (half[0] * 0.45, half[1] * 0.42, half[2] * 0.58),
-            unit=canvas.unit,
-        )(u, v, w)
-        canvas.paint("fat", sinus, block, organ=organ)
-        canvas.paint("urine", sinus + np.float32(5.5 - dilated.get(side, 0.0)), block, organ=organ)
-        vessel = [(0.05, 0.26, center[2]), (center[0] - side * half[0] * 0.4, center[1] - 0.04, center[2])]
-        paint_tube(canvas, "blood", vessel, radius_mm=[3.2, 2.6])
+def kidney_frame(torso: Torso, side: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Center and half axes (mm) of a kidney."""
+    return torso.at(side * 0.42, 0.40, -0.22 if side < 0 else -0.20), (0.205 * torso.w, 0.27 * torso.d, 0.092 * torso.t)
 
 
-def paint_bowel(canvas: Canvas, *, seed: int) -> None:
-    """Paints the colon's frame with gas and stool, and loops of small bowel."""
-    colon = [
-        (-0.55, -0.10, -0.46), (-0.62, 0.02, -0.36), (-0.62, 0.06, -0.24), (-0.52, -0.22, -0.19), (-0.20, -0.56, -0.22),
-        (0.15, -0.58, -0.22), (0.48, -0.36, -0.16), (0.63, 0.10, -0.15), (0.63, 0.12, -0.30), (0.56, 0.10, -0.44),
-        (0.36, 0.02, -0.53), (0.18, -0.12, -0.51), (0.06, 0.22, -0.55), (0.00, 0.42, -0.60), (0.00, 0.40, -0.68),
-    ]  # fmt: skip
-    rng = np.random.default_rng(seed)
-    width = rng.uniform(13, 21, len(colon))
-    width[-3:] = (13, 15, 12)
-    paint_tube(canvas, "bowel-wall", colon, radius_mm=list(width + 2.0), organ="colon")
-    for i in range(len(colon) - 1):
-        filled = "gas" if 3 <= i <= 5 or rng.random() < 0.25 else "stool"
-        radii = [max(width[i] - 0.5, 4.0), max(width[i + 1] - 0.5, 4.0)]
-        if i >= 11:
-            radii = [r * 0.45 for r in radii]
-        paint_tube(canvas, filled, colon[i : i + 2], radius_mm=radii, organ="colon")
-    block = canvas.block((0.0, -0.30, -0.385), (0.50, 0.40, 0.135))
-    if canvas.value[block].size == 0:
-        return
-    u, v, w = canvas.at(block)
-    field = smooth_field(canvas.grid, seed=seed + 7, period_mm=300.0, modes=(6, 22), reach_mm=34.0)[block]
-    room = ellipsoid((0.0, -0.28, -0.385), (0.50, 0.40, 0.135), unit=canvas.unit, power=3)(u, v, w)
-    free = np.isin(canvas.organs[block], [canvas.labels["fat"]])
-    loops = np.maximum(np.abs(field) * np.float32(-9.0) + np.float32(2.2), room)
-    loops[~free] = 20.0
-    canvas.paint("bowel-wall", loops, block, organ="small-bowel")
-    inner = np.maximum(np.abs(field) * np.float32(-9.0) + np.float32(5.2), room + np.float32(3))
-    inner[~free] = 20.0
-    canvas.paint("bowel", inner, block, organ="small-bowel")
+def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints kidneys (cortex, pyramids, sinus) and ureters."""
+    w, d, t = torso.w, torso.d, torso.t
+    phase = canvas.palette["blood"] > 100
+    for name, side in SIDES:
+        center, half = kidney_frame(torso, side)
+        shrunk = 1 - 0.11 * state.grade("renal-atrophy", side=name)
+        half = tuple(shrunk * h for h in half)
+        swollen = state.grade("hydronephrosis", side=name)
+        bounds = around(center, half, margin=14)
+        turn = side * 0.55
+        outer = ellipsoid(center, half, rough=1.6, mm=24, turn=turn)
+        hilum = (center[0] - side * 0.62 * half[0], center[1] - 0.62 * half[1] * 0.6, center[2])
+        notch = ellipsoid(hilum, (0.55 * half[0], 0.40 * half[1], 0.34 * half[2]), turn=turn)
+        kidney = lambda p, f=outer, g=notch: np.minimum(f(p), np.float32(2.5) - g(p))  # noqa: E731
+        organ = f"{name}-kidney"
+        over = ("peritoneum", "muscle", "liver", "spleen", "colon", "small-bowel", "fat", "stomach", "pancreas", "adrenals")
+        canvas.paint(kidney, tissue="kidney-cortex", organ=organ, bounds=bounds, over=over)
+        sinus = ellipsoid((center[0] - side * 0.22 * half[0], center[1] - 0.1 * half[1], center[2]), (0.42 * half[0], 0.34 * half[1], 0.55 * half[2]), rough=2.0, mm=12, turn=turn)
+        canvas.paint(
+            lambda p, f=outer, s=sinus: np.minimum(np.minimum(f(p) - 7.5, 13 + s(p) * 0.0), (p.wave(14, key="pyramids") + np.float32(0.12)) * 9),
+            tissue="kidney-medulla", bounds=bounds, over=(organ,), strength=0.9 if phase else 0.5,
+        )  # fmt: skip
+        canvas.paint(sinus, tissue="fat", organ=organ, bounds=bounds, over=(organ,))
+        canvas.paint(lambda p, s=sinus, k=swollen: s(p) - np.float32(6.0 - 3.4 * k) + 2 * p.wave(12, key="calyx"), tissue="urine", organ=organ, bounds=bounds, over=(organ,))
+        pelvis = (hilum[0] - side * 4, hilum[1] - 3, hilum[2] - 6)
+        ureter, _ = even_steps(polyline([pelvis, torso.at(side * 0.22, 0.22, -0.32), torso.at(side * 0.22, 0.22, -0.44), torso.at(side * 0.26, 0.30, -0.54), torso.at(side * 0.09, -0.10, -0.625)]), step=2)
+        tube, artery, vein = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+        tube.add(ureter, 1.8 + 1.1 * swollen), tube.add(np.array([pelvis]), 4.5 + 3.2 * swollen)
+        tube.paint(canvas, tissue="urine", organ="ureters", over=("peritoneum", "muscle"))
+        root = torso.at(0.05, 0.16, -0.19)
+        artery.add(even_steps(polyline([root, (0.5 * (root[0] + hilum[0]), hilum[1] - 4, hilum[2] + 2), hilum]), step=2)[0], 2.6)
+        vein.add(even_steps(polyline([torso.at(-0.1, 0.12, -0.195), (0.5 * hilum[0], hilum[1] - 14, hilum[2] + 4), (hilum[0], hilum[1] - 4, hilum[2] + 3)]), step=2)[0], 4.0)
+        vein.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",)), artery.paint(canvas, tissue="blood", organ="aorta", over=("peritoneum", "muscle"))
 
 
-def paint_pelvic_organs(canvas: Canvas, *, sex: str, prostate: float) -> None:
-    """Paints the bladder and the organs of the sex."""
-    center, half = BLADDER
-    paint_ellipsoid(canvas, "muscle", center, (half[0] + 0.02, half[1] + 0.03, half[2] + 0.005))
-    paint_ellipsoid(canvas, "urine", center, half, organ="bladder")
-    if sex == "male":
-        paint_ellipsoid(
-            canvas,
-            "prostate",
-            (0.0, 0.0, -0.665),
-            (0.15 * prostate, 0.20 * prostate, 0.034 * prostate),
-            organ="prostate",
-        )
-        for s in (-1, 1):
-            paint_tube(canvas, "prostate", [(0.03 * s, 0.14, -0.625), (0.22 * s, 0.12, -0.61)], radius_mm=[5, 4])
-        return
-    paint_ellipsoid(canvas, "uterus", (0.0, 0.02, -0.585), (0.17, 0.24, 0.042), organ="uterus", turn_deg=8)
-    for s in (-1, 1):
-        paint_ellipsoid(canvas, "ovary", (0.27 * s, 0.02, -0.57), (0.085, 0.12, 0.024), organ="ovaries")
+def paint_great_vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints abdominal aorta, vena cava and iliac vessels."""
+    d, t, r = torso.d, torso.t, torso.thorax.aorta
+    wide = max((f.size_mm / 2 for f in state.of("abdominal-aortic-aneurysm") if f.size_mm), default=0.0)
+    at = [f.center_mm for f in state.of("abdominal-aortic-aneurysm") if f.center_mm]
+    line, _ = even_steps(polyline([torso.at(0.07, 0.34, -0.03), torso.at(0.06, 0.22, -0.12), torso.at(0.06, 0.16, -0.22), torso.at(0.05, 0.15, -0.345)]), step=2.5)
+    radius = np.full(len(line), r - 2.5)
+    aorta, wall, cava = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    aorta.add(line, radius), wall.add(line, radius + 1.4)
+    soft = ("peritoneum", "muscle", "liver", "pancreas", "mediastinum", "stomach")
+    vein, s = even_steps(polyline([torso.at(-0.13, 0.14, 0.02), torso.at(-0.13, 0.20, -0.03), torso.at(-0.12, 0.20, -0.12), torso.at(-0.11, 0.16, -0.24), torso.at(-0.08, 0.18, -0.355)]), step=2.5)
+    cava.add(vein, np.interp(s, [0, 0.3, 1], [13, 12.5, 10]), squash=(0.9, 1.15, 0.7))
+    for _, side in SIDES:
+        for tube, start, r0 in ((aorta, line[-1], 5.5), (cava, vein[-1], 6.8)):
+            path, _ = even_steps(polyline([start, torso.at(side * 0.22, 0.20, -0.43), torso.at(side * 0.36, -0.10, -0.53), torso.at(side * 0.40, -0.48, -0.64), torso.at(side * 0.42, -0.5, -0.72)]), step=2.5)
+            tube.add(path + ([side * -9, 5, 0] if tube is cava else [0, 0, 0]), r0)
+    cava.paint(canvas, tissue="venous-blood", organ="veins", over=(*soft, "fat"))
+    wall.paint(canvas, tissue="soft", organ="aorta", over=soft), aorta.paint(canvas, tissue="blood", organ="aorta", over=(*soft, "aorta", "fat"))
+    if wide and at:
+        sac, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+        near = line[np.abs(line[:, 2] - at[0][2]) < 2.2 * wide] + [0, min(0.0, 6 - wide), 0]
+        taper = np.sqrt(np.clip(1 - ((near[:, 2] - at[0][2]) / (2.3 * wide)) ** 2, 0.05, 1))
+        sac.add(near, wide * taper), lumen.add(near, np.maximum(r - 2.5, 0.6 * wide * taper))
+        sac.paint(canvas, tissue="soft", organ="aorta"), lumen.paint(canvas, tissue="blood", organ="aorta")
+
+
+def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints stomach, small bowel and colon with gas, fluid and stool."""
+    w, d, t = torso.w, torso.d, torso.t
+    center = torso.at(0.34, -0.16, -0.05)
+    axes = np.linalg.qr(np.array([[0.25, -0.45, -0.85], [0.95, 0.1, 0.2], [0.1, 0.9, -0.4]]).T)[0].T
+    half = (0.10 * t, 0.20 * w, 0.30 * d)
+    sac = tilted(center, axes, half, rough=3.0, mm=40)
+
+    def stomach(p: Patch) -> np.ndarray:
+        return np.minimum(np.minimum(sac(p), torso.wall(p) - 4), torso.roof(p) - 6 - p.z)
+
+    bounds = around(center, (0.11 * t,) * 3, margin=4)
+    canvas.paint(stomach, tissue="bowel-wall", organ="stomach", bounds=bounds, over=("peritoneum", "muscle"))
+    inside = lambda p: stomach(p) - np.float32(4) + np.float32(1.5) * p.wave(9, key="rugae")  # noqa: E731
+    canvas.paint(inside, tissue="bowel", organ="stomach", bounds=bounds, over=("stomach",))
+    canvas.paint(lambda p: np.minimum(inside(p), center[1] - 14 - p.y), tissue="gas", organ="stomach", bounds=bounds, over=("stomach",))
+    _small_bowel(canvas, torso, state=state)
+    # colon: cecum, ascending, transverse, descending, sigmoid, rectum
+    points = [(-0.52, -0.10, -0.455), (-0.60, -0.02, -0.40), (-0.62, 0.05, -0.32), (-0.60, 0.0, -0.215), (-0.40, -0.45, -0.225), (0.0, -0.58, -0.25), (0.38, -0.42, -0.21),
+              (0.60, 0.10, -0.13), (0.64, 0.14, -0.22), (0.62, 0.10, -0.34), (0.50, 0.0, -0.45), (0.30, -0.10, -0.50), (0.12, -0.02, -0.545), (0.02, 0.30, -0.56), (0.0, 0.40, -0.62), (0.0, 0.42, -0.69)]  # fmt: skip
+    line, s = even_steps(polyline([torso.at(*p) for p in points], count=300), step=3)
+    pouch = 1 + 0.13 * np.sin(np.arange(len(line)) * 3 / 4.6)
+    radius = np.interp(s, [0, 0.1, 0.3, 0.55, 0.8, 0.88, 1], [25, 23, 19, 16, 12, 15, 18]) * pouch
+    wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    wall.add(line, radius), lumen.add(line, radius - 2.2)
+    over = ("peritoneum", "small-bowel", "stomach")
+    wall.paint(canvas, tissue="bowel-wall", organ="colon", over=over)
+    lumen.paint(canvas, tissue="feces", organ="colon", over=("colon",))
+    inner = Tubes(canvas.axes, edge=canvas.edge)
+    inner.add(line, np.maximum(radius - 4.5, 2))
+    index, depth = inner.gathered()
+    flat = canvas.wave(16, key="gas").reshape(-1)[index]
+    alpha = np.clip(np.minimum(depth, flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1)
+    keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
+    value = canvas.value.reshape(-1)
+    value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
+
+
+def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Loops: a space-filling curve of the cavity, flattened against each other."""
+    w, d, t = torso.w, torso.d, torso.t
+    box = ((-0.62 * w, 0.60 * w), (-0.80 * d, 0.18 * d), (-0.575 * t, -0.19 * t))
+    blocked = max((f.size_mm or 36 for f in state.of("small-bowel-obstruction")), default=0)
+    mm = 15 if not blocked else 28
+
+    def region(p: Patch) -> np.ndarray:
+        round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2
+        out = (1 - np.sqrt(round_)) * np.float32(0.45 * w) + 6 * p.wave(45, key="bowel-edge")
+        return np.minimum(out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5))
+
+    def loops(p: Patch) -> np.ndarray:
+        fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)
+        return np.minimum(region(p), fold - np.float32(1.2))
+
+    canvas.paint(loops, tissue="bowel-wall", organ="small-bowel", bounds=box, over=("peritoneum",))
+    canvas.paint(lambda p: loops(p) - np.float32(2.1), tissue=lambda p: np.float32(canvas.palette["bowel"]) + np.float32(0.3 * abs(canvas.palette["bowel"])) * p.wave(28, key="content"), organ="small-bowel", bounds=box, over=("small-bowel",))
+    share = np.float32(0.62 if not blocked else 0.25)
+    canvas.paint(
+        lambda p: np.minimum(loops(p) - 3.2, np.minimum((p.wave(33, key="loop-gas") - share) * 22, -0.22 * d - p.y)),
+        tissue="gas", organ="small-bowel", bounds=box, over=("small-bowel",),
+    )  # fmt: skip
+    vessels = Tubes(canvas.axes, edge=canvas.edge)
+    root = np.array(torso.at(0.0, -0.02, -0.20))
+    stem, _ = even_steps(polyline([root, torso.at(-0.02, -0.08, -0.30), torso.at(-0.15, -0.10, -0.40)]), step=2.5)
+    vessels.add(stem, 3.6), vessels.add(stem + [9, 0, 0], 2.8)
+    for share_ in np.linspace(0.15, 0.95, 9):
+        start = stem[int(share_ * (len(stem) - 1))]
+        for x in (-0.35, 0.35):
+            vessels.add(even_steps(polyline([start, start + [0.3 * x * w, -10, -8], torso.at(x, -0.30, -0.25 - 0.22 * share_)]), step=2)[0], 1.3)
+    vessels.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",))
+
+
+def paint_pelvic_organs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints bladder, uterus and ovaries or prostate."""
+    w, d, t = torso.w, torso.d, torso.t
+    center, half = torso.at(0, -0.30, -0.615), (0.27 * w, 0.30 * d, 0.052 * t)
+    wall = 2.5 + 2.5 * state.grade("bladder-wall-thickening")
+    sac = ellipsoid(center, half, rough=1.5)
+    bounds = around(center, half, margin=12)
+    soft = ("peritoneum", "small-bowel", "colon", "muscle", "fat", "veins", "aorta")
+    if torso.female:
+        womb, size = torso.at(0, 0.02, -0.585), (0.19 * w, 0.26 * d, 0.055 * t)
+        canvas.paint(ellipsoid(womb, size, rough=1.5), tissue="uterus", organ="uterus", bounds=around(womb, size, margin=5), over=soft)
+        canvas.paint(ellipsoid(womb, (9, 4.5, 18)), tissue="edema", organ="uterus", bounds=around(womb, (9, 5, 18)))
+        for _, side in SIDES:
+            egg = torso.at(side * 0.27, 0.0, -0.57)
+            canvas.paint(ellipsoid(egg, (13, 11, 15), rough=1.0), tissue="soft", organ="ovaries", bounds=around(egg, (16, 14, 18)), over=(*soft, "uterus"))
+    canvas.paint(lambda p: sac(p) + np.float32(wall), tissue="bowel-wall", organ="bladder", bounds=bounds, over=(*soft, "uterus"))
+    canvas.paint(sac, tissue="urine", organ="bladder", bounds=bounds)
+    if not torso.female:
+        grown = 1 + 0.16 * state.grade("prostate-enlargement")
+        gland, size = torso.at(0, 0.0, -0.672), (24 * grown, 17 * grown, 18 * grown)
+        canvas.paint(ellipsoid(gland, size), tissue="prostate", organ="prostate", bounds=around(gland, size, margin=2), over=(*soft, "bladder"))

@@ -1,200 +1,211 @@
-"""A grid of voxels on which tissues are painted with soft edges.
+"""A volume that is painted organ by organ: soft edges in value, hard edges in label.
 
-Organs are implicit functions: an approximate distance in mm to the organ's surface,
-negative inside. A voxel that the surface cuts takes part of the tissue's value, as a
-scanner averages over a voxel. Functions are evaluated only in the part of the grid that
-an organ can reach.
-
-Legend of suffixes: Z slices (feet to head), Y rows (front to back), X columns (patient's
-right to left).
+Shapes are implicit functions: a depth in mm, positive inside. They are evaluated inside
+their bounding boxes only, a few slices at a time, so that temporary arrays stay in the
+cache. Coordinates are body mm; the canvas is always in increasing x, y, z.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-Point = tuple[float, float, float]
-Blocks = tuple[np.ndarray, np.ndarray, np.ndarray]
-Surface = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+from osler.synth.draws import Draws
+from osler.synth.phantoms.organs import ORGAN_CODES
+
+_PATCH_VOXELS = 200_000
+_LATTICE_HALF = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """Where the voxels of a phantom lie: along the body axes, slices toward the head.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Axes:
+    """Voxel centers (mm) in body coordinates, increasing.
 
     Args:
-        shape: (slices, rows, columns).
-        spacing: Distance of voxel centers (column, row, slice), mm.
-        origin: Center of the first voxel in the body frame, LPS mm.
+        x: (X,) float32. y: (Y,). z: (Z,).
     """
 
-    shape: tuple[int, int, int]
-    spacing: Point
-    origin: Point
-
-    def axis(self, number: int) -> np.ndarray:
-        """Centers along x (0), y (1) or z (2), mm, float32."""
-        count = self.shape[2 - number]
-        return (self.origin[number] + self.spacing[number] * np.arange(count)).astype(np.float32)
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    scratch: dict[type, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
-    def edge_mm(self) -> float:
-        """Width over which a surface is blurred: the mean spacing."""
-        return float(np.mean(self.spacing))
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X)."""
+        return len(self.z), len(self.y), len(self.x)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """mm between x, y, z."""
+        x, y, z = (float(a[1] - a[0]) if len(a) > 1 else 1.0 for a in (self.x, self.y, self.z))
+        return x, y, z
 
 
-def _waves(axis_mm: np.ndarray, *, count: int, period_mm: float) -> np.ndarray:
-    """Cosine basis (len(axis), count) of half the period and its fractions; fixed to the body, not the grid."""
-    return np.cos(np.pi * np.arange(count)[None] * (axis_mm[:, None] + 500.0) / period_mm).astype(np.float32)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patch:
+    """A box of the canvas: coordinates that broadcast to (Z, Y, X), and the smooth fields there."""
+
+    canvas: Canvas
+    box: tuple[slice, slice, slice]
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+
+    def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
+        """A smooth random field, about -1 to 1, that varies over ``mm``."""
+        return self.canvas.wave(mm, key=key)[self.box]
+
+    @property
+    def value(self) -> np.ndarray:
+        """What is painted there (a view)."""
+        return self.canvas.value[self.box]
+
+    @property
+    def label(self) -> np.ndarray:
+        """The organs there (a view)."""
+        return self.canvas.label[self.box]
 
 
-def smooth_field(grid: Grid, *, seed: int, period_mm: float, modes: tuple[int, int], reach_mm: float) -> np.ndarray:
-    """Draws a smooth random field with unit variance.
-
-    Args:
-        grid: Where it is needed; the field itself belongs to the body, whatever the grid.
-        seed: Of the field.
-        period_mm: Half period of the first wave.
-        modes: Lowest and highest number of the waves (exclusive).
-        reach_mm: Wavelengths shorter than this are damped.
-
-    Returns:
-        (Z, Y, X) float32.
-    """
-    low, high = modes
-    rng = np.random.default_rng(seed)
-    number = np.arange(high)
-    size = np.sqrt(number[:, None, None] ** 2 + number[None, :, None] ** 2 + number[None, None, :] ** 2)
-    keep = (size >= low) & (size < high)
-    damp = np.exp(-0.5 * (size * reach_mm / (2 * period_mm)) ** 2) * keep
-    weights = rng.standard_normal((high, high, high)) * damp
-    inner = (number > 0).astype(np.float64)
-    norm = np.sqrt((damp**2 * (0.5 ** (inner[:, None, None] + inner[None, :, None] + inner[None, None, :]))).sum())
-    weights = (weights / norm).astype(np.float32)
-    bases = [_waves(grid.axis(i), count=high, period_mm=period_mm) for i in range(3)]
-    planes = np.tensordot(bases[2], weights, axes=(1, 0))
-    rows = np.matmul(bases[1][None], planes)
-    return np.matmul(rows, bases[0].T[None])
+Depth = Callable[[Patch], np.ndarray]
+Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+EVERYWHERE: Bounds = ((-1e4, 1e4), (-1e4, 1e4), (-1e4, 1e4))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Canvas:
-    """Values and labels in the making.
+    """Painted values and labels.
 
     Args:
-        grid: Where the voxels are.
-        unit: Millimeters of one unit along x, y, z.
-        palette: Value of each tissue (HU, or MR signal).
-        labels: Number of each organ.
-        value: (Z, Y, X) float32.
-        organs: (Z, Y, X) uint8.
-        lesions: (Z, Y, X) uint8.
-        warp: Displacement in units along x, y, z, each (Z, Y, X), or empty.
+        axes: Of the voxels.
+        palette: Value (HU, or MR signal) of each tissue.
+        shape: Seeds the smooth fields, the same for all grids of one body.
+        value: (Z, Y, X) float32. label: (Z, Y, X) uint8. lesion: (Z, Y, X) uint16.
     """
 
-    grid: Grid
-    unit: Point
+    axes: Axes
     palette: Mapping[str, float]
-    labels: Mapping[str, int]
-    value: np.ndarray
-    organs: np.ndarray
-    lesions: np.ndarray
-    units: Blocks = field(default=())  # type: ignore[assignment]
+    shape: int
+    value: np.ndarray = field(init=False)
+    label: np.ndarray = field(init=False)
+    lesion: np.ndarray = field(init=False)
+    _waves: dict[tuple[str, float], np.ndarray] = field(init=False, default_factory=dict)
 
-    @classmethod
-    def blank(
-        cls,
-        grid: Grid,
-        *,
-        unit: Point,
-        palette: Mapping[str, float],
-        labels: Mapping[str, int],
-        warp_seed: int,
-        warp_mm: float,
-    ) -> Canvas:
-        """Starts with air, and with coordinates that are gently and smoothly bent."""
-        units = []
-        for number, shape in enumerate([(1, 1, -1), (1, -1, 1), (-1, 1, 1)]):
-            bend = smooth_field(grid, seed=warp_seed + number, period_mm=220.0, modes=(1, 5), reach_mm=40.0)
-            bend *= warp_mm / unit[number]
-            bend += (grid.axis(number) / unit[number]).reshape(shape)
-            units.append(bend)
-        return cls(
-            grid=grid,
-            unit=unit,
-            palette=palette,
-            labels=labels,
-            value=np.full(grid.shape, palette["air"], dtype=np.float32),
-            organs=np.zeros(grid.shape, dtype=np.uint8),
-            lesions=np.zeros(grid.shape, dtype=np.uint8),
-            units=(units[0], units[1], units[2]),
-        )
+    def __post_init__(self) -> None:
+        self.value = np.full(self.axes.shape, self.palette["air"], dtype=np.float32)
+        self.label = np.zeros(self.axes.shape, dtype=np.uint8)
+        self.lesion = np.zeros(self.axes.shape, dtype=np.uint16)
 
-    def block(self, center: Point, half: Point, *, margin_mm: float = 12.0) -> tuple[slice, slice, slice]:
-        """The part of the grid around ``center`` (units) that ``half`` (units) and a margin reach."""
-        slices = []
-        for number in (2, 1, 0):
-            axis = self.grid.axis(number)
-            middle, reach = center[number] * self.unit[number], half[number] * self.unit[number] + margin_mm
-            first, last = np.searchsorted(axis, [middle - reach, middle + reach])
-            slices.append(slice(int(first), int(last)))
-        return slices[0], slices[1], slices[2]
+    @property
+    def edge(self) -> float:
+        """Width (mm) of a soft edge: a voxel."""
+        return float(np.prod(self.axes.spacing)) ** (1 / 3)
 
-    def whole(self) -> tuple[slice, slice, slice]:
-        """The whole grid."""
-        return slice(None), slice(None), slice(None)
+    def box(self, bounds: Bounds) -> tuple[slice, slice, slice] | None:
+        """Indices (z, y, x) of the voxels within bounds (mm), or nothing."""
+        margin = self.edge
+        parts = []
+        for (low, high), axis in zip(reversed(bounds), (self.axes.z, self.axes.y, self.axes.x), strict=True):
+            start = int(np.searchsorted(axis, low - margin))
+            stop = int(np.searchsorted(axis, high + margin, side="right"))
+            if start >= stop:
+                return None
+            parts.append(slice(start, stop))
+        return parts[0], parts[1], parts[2]
 
-    def at(self, block: tuple[slice, slice, slice]) -> Blocks:
-        """Unit coordinates of a block."""
-        return self.units[0][block], self.units[1][block], self.units[2][block]
+    def patches(self, bounds: Bounds) -> Iterator[Patch]:
+        """The box of some bounds, a few slices at a time."""
+        box = self.box(bounds)
+        if box is None:
+            return
+        z, y, x = box
+        step = max(1, _PATCH_VOXELS // ((y.stop - y.start) * (x.stop - x.start)))
+        for start in range(z.start, z.stop, step):
+            part = slice(start, min(start + step, z.stop))
+            yield Patch(
+                canvas=self,
+                box=(part, y, x),
+                x=self.axes.x[None, None, x],
+                y=self.axes.y[None, y, None],
+                z=self.axes.z[part, None, None],
+            )
 
     def paint(
         self,
-        tissue: str,
-        surface: Surface | np.ndarray,
-        block: tuple[slice, slice, slice],
+        depth: Depth,
         *,
-        organ: str = "",
-        edge_mm: float | None = None,
-        texture: np.ndarray | None = None,
-    ) -> np.ndarray | None:
-        """Lays a tissue over what is there.
+        tissue: str | float | Callable[[Patch], np.ndarray],
+        organ: str | None = None,
+        bounds: Bounds = EVERYWHERE,
+        over: tuple[str, ...] = (),
+        edge: float | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """Blends a shape into the canvas.
 
         Args:
-            tissue: In the palette.
-            surface: Distance (mm) as a function of the unit coordinates, or the distances in the block.
-            block: Where to look.
-            organ: Label to write where at least half of the voxel is covered; none if empty.
-            edge_mm: Width of the soft edge; that of the grid if not given.
-            texture: Added to the tissue's value, shape of the block.
-
-        Returns:
-            Coverage 0 to 1 in the block, ``None`` where the block is empty.
+            depth: mm inside the shape, of a patch.
+            tissue: Of the palette, or a value, or a field of values.
+            organ: Label where more than half is inside; ``None`` leaves labels alone.
+            bounds: That enclose the shape.
+            over: Paints over these organs only.
+            edge: Width of the soft edge, a voxel if not given.
+            strength: Opacity, 0 to 1.
         """
-        target = self.value[block]
-        if target.size == 0:
-            return None
-        far = surface(*self.at(block)) if callable(surface) else surface
-        cover = cover_of(far, edge_mm=edge_mm or self.grid.edge_mm)
-        goal = np.float32(self.palette[tissue])
-        step = goal - target if texture is None else goal + texture - target
-        step *= cover
-        target += step
-        if organ:
-            self.organs[block][cover >= 0.5] = self.labels[organ]
-        return cover
+        slope = np.float32(1 / max(edge or self.edge, self.edge))
+        value = self.palette[tissue] if isinstance(tissue, str) else tissue
+        allowed = [ORGAN_CODES[name] for name in over]
+        for patch in self.patches(bounds):
+            alpha = np.broadcast_to(depth(patch), patch.label.shape) * slope
+            alpha += np.float32(0.5)
+            np.clip(alpha, 0, 1, out=alpha)
+            if allowed:
+                keep = patch.label == allowed[0]
+                for code in allowed[1:]:
+                    keep |= patch.label == code
+                alpha *= keep
+            if organ is not None:
+                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+            if strength != 1.0:
+                alpha *= np.float32(strength)
+            target = patch.value
+            change = (value(patch) if callable(value) else np.float32(value)) - target
+            change *= alpha
+            target += change
 
-    def mm(self, block: tuple[slice, slice, slice]) -> Blocks:
-        """Straight (not bent) coordinates of a block in the body frame, mm, broadcastable."""
-        x, y, z = (self.grid.axis(n)[block[2 - n]] for n in range(3))
-        return x[None, None, :], y[None, :, None], z[:, None, None]
+    def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
+        """A smooth random field over the whole canvas, about -1 to 1: cubic B-splines on a lattice of ``mm``."""
+        known = self._waves.get((key, mm))
+        if known is None:
+            known = self._waves[(key, mm)] = _wave(self.axes, mm=mm, key=f"{key}-{mm}", shape=self.shape)
+        return known
 
 
-def cover_of(far: np.ndarray, *, edge_mm: float) -> np.ndarray:
-    """Share of a voxel inside a surface at that distance (mm): 1 inside, 0 outside, straight between."""
-    cover = far * np.float32(-1.0 / edge_mm)
-    cover += np.float32(0.5)
-    return np.clip(cover, 0.0, 1.0, out=cover)
+def _wave(axes: Axes, *, mm: float, key: str, shape: int) -> np.ndarray:
+    size = 2 * _LATTICE_HALF
+    knots = Draws(seed=shape, patients=np.arange(size**3)).uniform(key).astype(np.float32) * 2 - 1
+    lattice = knots.reshape(size, size, size)
+    weights = [_spline_weights(axis / mm, size=size) for axis in (axes.z, axes.y, axes.x)]
+    used = [np.flatnonzero(w.any(axis=0)) for w in weights]
+    lattice = lattice[np.ix_(*used)]
+    wz, wy, wx = (np.ascontiguousarray(w[:, u]) for w, u in zip(weights, used, strict=True))
+    field_ = np.tensordot(wy, np.tensordot(lattice, wx, axes=(2, 1)), axes=(1, 1))  # (Y, Kz, X)
+    y, k, x = field_.shape
+    flat = np.ascontiguousarray(field_.transpose(1, 0, 2)).reshape(k, y * x)
+    out = wz @ flat
+    out *= np.float32(2.4)  # the splines smooth: bring most of the field to -1..1
+    return out.reshape(len(axes.z), y, x)
+
+
+def _spline_weights(position: np.ndarray, *, size: int) -> np.ndarray:
+    """Cubic B-spline weights (N, size) on a lattice that repeats."""
+    base = np.floor(position).astype(np.int64)
+    f = (position - base).astype(np.float32)
+    parts = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
+    weights = np.zeros((len(position), size), dtype=np.float32)
+    rows = np.arange(len(position))
+    for offset, part in enumerate(parts):
+        np.add.at(weights, (rows, (base + offset - 1) % size), part / 6)
+    return weights

@@ -1,379 +1,385 @@
-"""The head: scalp, skull, folded brain, ventricles, deep gray matter, face.
+"""Head: scalp, skull, folded cortex, white matter, deep nuclei, ventricles, cerebellum, face.
 
-Unit coordinates are the half axes of the brain: the brain's surface is at radius 1.
+Positions are in units of the brain's half axes, as in the table of sites.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Canvas, Point, cover_of, smooth_field
-from osler.synth.phantoms.shapes import ellipsoid, paint_ellipsoid, paint_tube, tube
+from osler.synth.facts import FindingFact, PatientFacts
+from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.diffuse import ORGAN_CHANGES, overlay, tag, tag_organs
+from osler.synth.phantoms.findings import paint_lesions
+from osler.synth.phantoms.organs import ORGAN_CODES
+from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.state import GRADES, Shown
 
-_GRADE = {"none": 1, "mild": 0, "moderate": 1, "severe": 2}
-FOLD_MM = 5.0  # millimeters of one unit of the folding field near its zero
+PAIR = (-1.0, 1.0)
+BRAIN = ("gray-matter", "white-matter", "deep-gray", "thalamus", "hippocampus", "cerebellum", "brainstem")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadShape:
-    """What findings and age change.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Head:
+    """Lengths (mm) of one head.
 
     Args:
-        ventricles: Radius of the ventricles, 1 is normal.
-        sulci_mm: Half width of the sulci.
-        hippocampi: Size of the hippocampus by side, -1 right, +1 left.
+        half: Half axes of the brain. wide: Factor on the ventricles. gap: Widening of the sulci (mm).
+        shift: How far the midline is pushed to the left (mm). small: Factors on the hippocampi, right and left.
     """
 
-    ventricles: float = 1.0
-    sulci_mm: float = 0.75
-    hippocampi: tuple[tuple[int, float], ...] = ((-1, 1.0), (1, 1.0))
+    half: tuple[float, float, float]
+    wide: float
+    gap: float
+    shift: float
+    small: tuple[float, float]
+
+    def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
+        """A point in units of the brain, in mm, with the midline pushed aside."""
+        hx, hy, hz = self.half
+        push = self.shift * float(np.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2))
+        return x * hx + push, y * hy, z * hz
+
+    def unit(self, p: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coordinates in units of the brain, the push of the midline taken off."""
+        hx, hy, hz = (np.float32(h) for h in self.half)
+        x, y, z = p.x / hx, p.y / hy, p.z / hz
+        if self.shift:
+            x = x - np.float32(self.shift) / hx * np.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2)
+        return x, y, z
 
 
-def head_shape(findings: list[FindingFact], *, age: int) -> HeadShape:
-    """The shape of a head of that age (years) under its findings."""
-    grade = {f.key: _GRADE[f.severity] for f in findings}
-    aging = float(np.clip((age - 45) / 45, 0, 1))
-    ventricles, sulci = 0.85 + 0.35 * aging, 0.6 + 0.6 * aging
-    if "cerebral-atrophy" in grade:
-        ventricles *= (1.15, 1.3, 1.5)[grade["cerebral-atrophy"]]
-        sulci += (0.3, 0.6, 1.0)[grade["cerebral-atrophy"]]
-    if "hydrocephalus" in grade:
-        ventricles *= (1.4, 1.9, 2.5)[grade["hydrocephalus"]]
-        sulci *= (0.9, 0.7, 0.45)[grade["hydrocephalus"]]
-    sizes = {-1: 1.0, 1: 1.0}
-    for finding in findings:
-        if finding.key == "hippocampal-atrophy":
-            for side, names in ((-1, ("right", "both")), (1, ("left", "both"))):
-                if finding.side in names or finding.side == "none":
-                    sizes[side] = (0.85, 0.70, 0.55)[_GRADE[finding.severity]]
-    return HeadShape(ventricles=ventricles, sulci_mm=sulci, hippocampi=tuple(sizes.items()))
-
-
-def _radius(canvas: Canvas) -> np.ndarray:
-    u, v, w = canvas.units
-    total = u * u
-    total += v * v
-    total += w * w
-    return np.sqrt(total, out=total)
-
-
-def paint_head(canvas: Canvas, *, shape: HeadShape, seed: int) -> None:
-    """Paints all of the head, from the skin inward."""
-    mm = np.float32(np.mean(canvas.unit))
-    radius = _radius(canvas)
-    whole = canvas.whole()
-    u, v, w = canvas.units
-    face = ellipsoid((0.0, -0.58, -0.72), (0.80, 0.66, 0.86), unit=canvas.unit)(u, v, w)
-    neck = tube([(0.0, 0.30, -0.7), (0.0, 0.32, -1.7)], radius_mm=[58, 56], unit=canvas.unit)(u, v, w)
-    nose = tube([(0.0, -1.12, -0.30), (0.0, -1.32, -0.68)], radius_mm=[5, 12], unit=canvas.unit)(u, v, w)
-    skin = np.minimum((radius - np.float32(1.17)) * mm, np.minimum(np.minimum(face, neck), nose))
-    canvas.paint("skin", skin, whole, organ="body")
-    canvas.paint("fat", skin + np.float32(2.0), whole, organ="fat")
-    canvas.paint(
-        "muscle", np.maximum(skin + np.float32(6.5), (radius - np.float32(1.10)) * mm * -1), whole, organ="muscle"
-    )
-    _paint_face(canvas)
-    low = (w + np.float32(0.62) + np.float32(0.18) * v) * -mm  # the skull ends below the base
-    skull = np.maximum((radius - np.float32(1.115)) * mm, low)
-    canvas.paint("cortex", skull, whole, organ="skull")
-    diploe = np.maximum((radius - np.float32(1.09)) * mm, low + np.float32(2.0))
-    canvas.paint("marrow", diploe, whole, organ="skull")
-    canvas.paint("cortex", np.maximum((radius - np.float32(1.062)) * mm, low + 3), whole, organ="skull")
-    canvas.paint("csf", np.maximum((radius - np.float32(1.035)) * mm, low + 5), whole, organ="csf")
-    _paint_base(canvas)
-    _paint_cerebrum(canvas, radius=radius, shape=shape, seed=seed)
-    _paint_deep(canvas, shape=shape)
-    _paint_hindbrain(canvas, shape=shape, seed=seed)
-    paint_tube(
-        canvas, "dura", [(0.0, -0.95, -0.1), (0.0, -0.6, 0.76), (0.0, 0.2, 0.98), (0.0, 0.85, 0.5)], radius_mm=0.9
-    )
-    canvas.paint(
-        "blood",
-        tube(
-            [(0.0, -0.3, 0.99), (0.0, 0.4, 0.95), (0.0, 0.92, 0.38), (0.0, 0.99, 0.0)], radius_mm=3.0, unit=canvas.unit
-        ),
-        canvas.block((0.0, 0.35, 0.5), (0.1, 0.8, 0.6)),
+def head_of(patient: PatientFacts, *, state: Shown) -> Head:
+    """Derives the head from the patient's anatomy and the exam's findings."""
+    atrophy = state.grade("cerebral-atrophy")
+    shift = sum((f.size_mm or 5) * (1.0 if f.side == "right" else -1.0) for f in state.of("midline-shift"))
+    old = max(0.0, patient.age - 40)
+    return Head(
+        half=patient.anatomy.head_mm,
+        wide=0.82 + 0.006 * old + 0.18 * atrophy + 0.5 * state.grade("hydrocephalus"),
+        gap=0.010 * old + 0.42 * atrophy - 0.2 * state.grade("hydrocephalus", "mass-effect"),
+        shift=float(shift),
+        small=tuple(1 - 0.13 * state.grade("hippocampal-atrophy", side=name) for name in ("right", "left")),
     )
 
 
-def _paint_face(canvas: Canvas) -> None:
-    unit = canvas.unit
-    for s in (-1, 1):
-        for half, tissue in ((0.255, "cortex"), (0.225, "fat")):
-            paint_ellipsoid(
-                canvas,
-                tissue,
-                (0.42 * s, -0.92, -0.42),
-                (half * 66 / unit[0], half * 80 / unit[1], half * 66 / unit[2]),
-            )
-        eye = (0.42 * s, -1.02, -0.42)
-        paint_ellipsoid(canvas, "eye", eye, (12 / unit[0], 12 / unit[1], 12 / unit[2]), organ="eyes")
-        paint_ellipsoid(
-            canvas, "lens", (0.42 * s, -1.02 - 8 / unit[1], -0.42), (4.5 / unit[0], 2 / unit[1], 4.5 / unit[2])
-        )
-        paint_tube(canvas, "nerve", [(0.42 * s, -0.86, -0.42), (0.16 * s, -0.42, -0.40)], radius_mm=[2.2, 2.2])
-        paint_ellipsoid(canvas, "cortex", (0.36 * s, -0.84, -0.76), (0.25, 0.24, 0.27))
-        paint_ellipsoid(canvas, "gas", (0.36 * s, -0.84, -0.76), (0.22, 0.21, 0.24), organ="sinuses")
-        paint_ellipsoid(canvas, "cortex", (0.75 * s, -0.78, -0.62), (0.08, 0.20, 0.08))
-        paint_tube(
-            canvas,
-            "cortex",
-            [(0.72 * s, -0.15, -0.85), (0.62 * s, -0.30, -1.18), (0.20 * s, -1.05, -1.28)],
-            radius_mm=[6, 6, 6],
-        )
-    paint_ellipsoid(canvas, "cortex", (0.0, -0.82, -0.52), (0.17, 0.32, 0.20))
-    paint_ellipsoid(canvas, "gas", (0.0, -0.82, -0.52), (0.14, 0.29, 0.17), organ="sinuses")
-    paint_ellipsoid(canvas, "muscle", (0.0, -0.82, -0.52), (0.012, 0.29, 0.17))
-    paint_ellipsoid(canvas, "gas", (0.0, -0.75, -0.82), (0.13, 0.40, 0.13))
-    paint_tube(canvas, "gas", [(0.0, -0.20, -0.85), (0.0, -0.14, -1.6)], radius_mm=[8, 9])
-    paint_ellipsoid(canvas, "gas", (0.10, -0.99, -0.14), (0.16, 0.07, 0.12), organ="sinuses")
-    paint_tube(canvas, "cortex", [(0.0, 0.30, -0.85), (0.0, 0.34, -1.7)], radius_mm=[15, 15])
-    paint_tube(canvas, "csf", [(0.0, 0.30, -0.75), (0.0, 0.33, -1.7)], radius_mm=[8.5, 7.5])
+def vault(head: Head, p: Patch) -> np.ndarray:
+    """Depth (mm) in the space inside the skull."""
+    hx, hy, hz = head.half
+    y = p.y / np.float32(hy)
+    round_ = np.sqrt((p.x / np.float32(hx + 2.5)) ** 2 + (p.y / np.float32(hy + 2.5)) ** 2 + (p.z / np.float32(hz + 2.5)) ** 2)
+    floor = np.interp(y, [-1, -0.42, -0.30, 0.05, 0.22, 1], [-0.33, -0.37, -0.60, -0.60, -0.95, -0.95]).astype(np.float32)
+    saddle = np.exp(-((p.x / np.float32(0.26 * hx)) ** 2) - ((y + 0.18) / 0.22) ** 2) * np.float32(0.12)
+    return np.minimum((1 - round_) * np.float32(hx), (p.z - (floor + saddle) * np.float32(hz)) * np.float32(0.85))
 
 
-def _paint_base(canvas: Canvas) -> None:
-    """Paints the floor of the skull: ridges, rock bones with air cells, clivus, sphenoid sinus."""
-    for s in (-1, 1):
-        paint_tube(
-            canvas,
-            "cortex",
-            [(0.18 * s, 0.02, -0.56), (0.52 * s, 0.20, -0.55), (0.88 * s, 0.32, -0.58)],
-            radius_mm=[6, 9, 12],
-            organ="skull",
-        )
-        for k in range(5):
-            paint_ellipsoid(
-                canvas,
-                "gas",
-                ((0.72 + 0.05 * k) * s, 0.28 + 0.03 * k, -0.66 + 0.04 * (k % 3)),
-                (0.035, 0.03, 0.035),
-                organ="skull",
-            )
-        paint_tube(
-            canvas, "cortex", [(0.15 * s, -0.42, -0.38), (0.80 * s, -0.52, -0.36)], radius_mm=[3, 3], organ="skull"
-        )
-        paint_tube(
-            canvas, "cortex", [(0.10 * s, -0.85, -0.36), (0.70 * s, -0.72, -0.34)], radius_mm=[2.5, 2.5], organ="skull"
-        )
-    paint_tube(canvas, "cortex", [(0.0, -0.12, -0.48), (0.0, 0.12, -0.80)], radius_mm=[9, 7], organ="skull")
-    paint_ellipsoid(canvas, "cortex", (0.0, -0.36, -0.54), (0.22, 0.20, 0.16), organ="skull")
-    paint_ellipsoid(canvas, "gas", (0.0, -0.36, -0.55), (0.18, 0.16, 0.12), organ="sinuses")
-    paint_ellipsoid(canvas, "gray-matter", (0.0, -0.24, -0.41), (0.08, 0.06, 0.05))
+def paint_outside(canvas: Canvas, head: Head) -> None:
+    """Paints scalp, face, skull, orbits and sinuses."""
+    hx, hy, hz = head.half
+
+    def skin(p: Patch) -> np.ndarray:
+        dome = 1 - np.sqrt((p.x / np.float32(hx + 16)) ** 2 + ((p.y) / np.float32(hy + 17)) ** 2 + (p.z / np.float32(hz + 17)) ** 2)
+        face = 1 - np.sqrt((p.x / np.float32(0.86 * hx)) ** 2 + ((p.y + 0.30 * hy) / np.float32(0.84 * hy)) ** 2)
+        neck = 1 - np.sqrt((p.x / np.float32(0.86 * hx)) ** 2 + ((p.y - 0.12 * hy) / np.float32(0.72 * hy)) ** 2)
+        low = np.minimum(np.maximum(face * np.float32(hy * 0.7), neck * np.float32(hy * 0.6)), (0.05 * hz - p.z) * np.float32(0.7))
+        nose = ellipsoid((0, -1.12 * hy, -0.85 * hz), (10, 14, 17))(p)
+        return np.maximum(np.maximum(dome * np.float32(hx), low), nose)
+
+    canvas.paint(skin, tissue="skin", organ="skin")
+    canvas.paint(lambda p: skin(p) - np.float32(1.8), tissue="scalp", organ="scalp")
+    low = ((-2 * hx, 2 * hx), (-2 * hy, 2 * hy), (-3 * hz, 0.1 * hz))
+    canvas.paint(lambda p: np.minimum(skin(p) - 8, -0.25 * hz - p.z) + 3 * p.wave(22, key="face"), tissue="muscle", organ="face", bounds=low)
+    canvas.paint(lambda p: np.float32(1.6) - np.abs(p.wave(14, key="planes")) * 13, tissue="scalp", bounds=low, over=("face",), strength=0.8)
+    bone = ((-1.3 * hx, 1.3 * hx), (-1.2 * hy, 1.2 * hy), (-1.15 * hz, 1.25 * hz))
+
+    def thick(p: Patch) -> np.ndarray:
+        return 7.0 + 1.2 * p.wave(60, key="skull") + np.clip(np.abs(p.y) / np.float32(hy) - 0.8, 0, 0.3) * 9
+
+    canvas.paint(lambda p: vault(head, p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
+    canvas.paint(lambda p: np.minimum(vault(head, p) + thick(p) - 2.0, -2.0 - vault(head, p)), tissue="marrow", organ="skull", bounds=bone)
+    _face(canvas, head)
+    canvas.paint(lambda p: vault(head, p), tissue="dura", organ="csf", bounds=bone)
+    canvas.paint(lambda p: vault(head, p) - np.float32(0.7), tissue="csf", organ="csf", bounds=bone)
 
 
-def cerebrum_far(canvas: Canvas, *, radius: np.ndarray, block: tuple[slice, slice, slice]) -> np.ndarray:
-    """Distance (mm) to the two hemispheres as if they had no folds."""
-    u, v, w = canvas.at(block)
-    mm = np.float32(np.mean(canvas.unit))
-    far = (radius[block] - np.float32(0.995)) * mm
-    temporal = np.float32(0.42) * np.exp(-(((np.abs(u) - 0.62) / 0.30) ** 2) - ((v - 0.0) / 0.42) ** 2)
-    back = np.clip((v - 0.25) * 0.40, 0, 0.10)
-    floor = np.float32(-0.28) - np.float32(0.9) * temporal + back
-    far = np.maximum(far, (floor - w) * mm * np.float32(0.8))
-    fissure = (np.float32(0.010) + np.float32(0.02) * np.clip(np.abs(v) - 0.5, 0, 1) - np.abs(u)) * mm
-    fissure = np.minimum(fissure, (w - np.float32(0.22)) * mm * 0.5 + np.clip(np.abs(v) - 0.55, 0, 1) * 60)
-    sylvian = (np.abs(w + np.float32(0.10) - np.float32(0.28) * (v + 0.1)) - np.float32(0.022)) * -mm
-    sylvian = np.minimum(sylvian, (np.abs(u) - np.float32(0.50)) * mm)
-    sylvian = np.minimum(sylvian, (np.float32(0.42) - np.abs(v + 0.05)) * mm)
-    return np.maximum(far, np.maximum(fissure, sylvian))
+def _face(canvas: Canvas, head: Head) -> None:
+    hx, hy, hz = head.half
+    at = lambda x, y, z: (x * hx, y * hy, z * hz)  # noqa: E731
+    for side in PAIR:
+        # petrous bone with its air cells
+        line, _ = even_steps(np.array([at(side * 0.88, 0.36, -0.62), at(side * 0.22, 0.02, -0.56)]), step=3)
+        wedge = Tubes(canvas.axes, edge=canvas.edge)
+        wedge.add(line, np.linspace(15, 6, len(line)))
+        wedge.paint(canvas, tissue="cortex", organ="skull")
+        cells = at(side * 0.80, 0.30, -0.60)
+        canvas.paint(
+            lambda p, c=cells: np.minimum(ellipsoid(c, (11, 13, 14))(p), (p.wave(6, key="cells") + 0.35) * 4),
+            tissue="gas", organ="sinuses", bounds=around(cells, (12, 14, 15)),
+        )  # fmt: skip
+        antrum = at(side * 0.35, -0.85, -0.78)
+        canvas.paint(ellipsoid(antrum, (17, 19, 21)), tissue="cortex", organ="skull", bounds=around(antrum, (19, 21, 23)))
+        canvas.paint(ellipsoid(antrum, (15, 17, 19), rough=1.0, mm=14.0), tissue="gas", organ="sinuses", bounds=around(antrum, (18, 20, 22)))
+        socket, eye = at(side * 0.46, -0.78, -0.46), at(side * 0.46, -0.95, -0.46)
+        canvas.paint(ellipsoid(socket, (20, 27, 18)), tissue="cortex", organ="skull", bounds=around(socket, (22, 29, 20)), over=("skull", "face", "scalp"))
+        canvas.paint(ellipsoid(socket, (17.5, 26, 16)), tissue="fat", organ="orbits", bounds=around(socket, (20, 28, 18)))
+        canvas.paint(ellipsoid(eye, (12.5, 12.5, 12.5)), tissue="muscle", organ="orbits", bounds=around(eye, (14, 14, 14)))
+        canvas.paint(ellipsoid(eye, (11.3, 11.3, 11.3)), tissue="vitreous", organ="orbits", bounds=around(eye, (14, 14, 14)))
+        lens = (eye[0], eye[1] - 8.5, eye[2])
+        canvas.paint(ellipsoid(lens, (4.5, 2.2, 4.5)), tissue=90.0 if canvas.palette["fat"] < 0 else "cartilage", bounds=around(lens, (5, 3, 5)))
+        muscles = Tubes(canvas.axes, edge=canvas.edge)
+        apex = at(side * 0.24, -0.50, -0.44)
+        for dx, dz in ((-11, 0), (11, 0), (0, 10), (0, -10)):
+            muscles.add(even_steps(polyline([apex, (0.5 * (apex[0] + eye[0]) + dx, 0.5 * (apex[1] + eye[1]), eye[2] + dz), (eye[0] + dx, eye[1] + 3, eye[2] + dz)]), step=1.5)[0], 2.0)
+        muscles.add(even_steps(np.array([apex, (eye[0], eye[1] + 11, eye[2])]), step=1.5)[0], 2.0)
+        muscles.paint(canvas, tissue="muscle", organ="orbits", over=("orbits",))
+        nose = at(side * 0.09, -0.80, -0.80)
+        canvas.paint(ellipsoid(nose, (5.5, 26, 24), rough=3.0, mm=9.0), tissue="gas", organ="sinuses", bounds=around(nose, (9, 29, 27)))
+        frontal = at(side * 0.16, -1.06, -0.18)
+        canvas.paint(ellipsoid(frontal, (11, 4.5, 12)), tissue="gas", organ="sinuses", bounds=around(frontal, (12, 6, 13)), over=("skull",))
+    for y, size in ((-0.62, 8), (-0.42, 11)):
+        canvas.paint(
+            lambda p, c=at(0, y, -0.56), s=size: np.minimum(ellipsoid(c, (s, s, s))(p), np.abs(p.x) - 0.5),
+            tissue="gas", organ="sinuses", bounds=around(at(0, y, -0.56), (size,) * 3),
+        )  # fmt: skip
+    throat = at(0, -0.28, -1.1)
+    canvas.paint(ellipsoid(throat, (13, 9, 26)), tissue="gas", organ="sinuses", bounds=around(throat, (14, 10, 27)))
 
 
-def _paint_cerebrum(canvas: Canvas, *, radius: np.ndarray, shape: HeadShape, seed: int) -> None:
-    block = canvas.block((0.0, 0.0, 0.1), (1.02, 1.02, 0.95))
-    if canvas.value[block].size == 0:
-        return
-    folds = smooth_field(canvas.grid, seed=seed + 5, period_mm=220.0, modes=(10, 21), reach_mm=10.0)[block]
-    far = cerebrum_far(canvas, radius=radius, block=block)
-    sulcus = np.abs(folds) * np.float32(FOLD_MM)  # distance to the middle of the nearest sulcus
-    depth = -far
-    open_mm = np.float32(shape.sulci_mm) * np.clip(np.float32(1.25) - depth / np.float32(15.0), -1.0, 1.0)
-    pia = np.maximum(far, open_mm - sulcus)  # outside of the brain in the sulci
-    canvas.paint("gray-matter", pia, block, organ="brain")
-    reach = np.clip((depth - np.float32(13.0)) / np.float32(5.0), 0, 1) * np.float32(20.0)
-    cortex = np.minimum(depth, sulcus + reach)
-    canvas.paint(
-        "white-matter", np.float32(3.0) + np.float32(shape.sulci_mm) * 0.5 - cortex, block, organ="white-matter"
-    )
+def pial(head: Head, p: Patch) -> np.ndarray:
+    """Depth (mm) below the folded surface of the cerebrum."""
+    hx, hy, hz = head.half
+    x, y, z = head.unit(p)
+    side = np.abs(x)
+    crooked = np.abs(x + np.float32(0.022) * p.wave(22, key="fissure"))
+    round_ = np.sqrt(x**2 + y**2 + z**2)
+    temporal = np.exp(-(((side - 0.58) / 0.42) ** 2) - ((y + 0.06) / 0.50) ** 4)
+    base = -0.30 - 0.28 * temporal + 0.17 * np.clip((y - 0.28) / 0.25, 0, 1)
+    hull = np.minimum((1 - round_) * np.float32(hx), (z - base) * np.float32(0.8 * hz)).astype(np.float32)
+    hull += np.float32(1.0) * p.wave(22, key="gyri")
+    inner = np.clip(hull - 17, 0, None) * np.float32(0.55)
+    out = np.minimum(hull, np.abs(p.wave(11, key="sulci")) * np.float32(7.5) + inner)
+    np.minimum(out, np.abs(p.wave(14, key="sulci-b")) * np.float32(9.5) + np.float32(0.3) + inner, out=out)
+    bridge = (1 - np.sqrt(((y - 0.0) / 0.54) ** 2 + ((z + 0.10) / 0.42) ** 2)) * np.float32(0.5 * hz)
+    np.minimum(out, np.maximum(crooked * np.float32(hx) - 0.8, bridge), out=out)
+    sylvian = np.abs(z + 0.13 - 0.30 * y - 0.45 * (side - 0.72) + 0.04 * p.wave(22, key="fissure")) * np.float32(hz) + np.clip(0.50 - side, 0, 1) * 60 + np.clip(np.abs(y + 0.12) - 0.36, 0, 1) * 70
+    np.minimum(out, sylvian - np.float32(0.6), out=out)
+    return out - np.float32(head.gap)
 
 
-def ventricle_paths() -> list[tuple[list[Point], list[float]]]:
-    """Center lines (units) and radii (mm) of the ventricles of a young brain."""
-    rows: list[tuple[list[Point], list[float]]] = []
-    for s in (-1, 1):
-        rows.append(
-            (
-                [
-                    (0.13 * s, -0.42, 0.04),
-                    (0.10 * s, -0.28, 0.13),
-                    (0.12 * s, 0.02, 0.21),
-                    (0.20 * s, 0.32, 0.15),
-                    (0.24 * s, 0.42, 0.04),
-                ],
-                [3.5, 5.0, 4.0, 5.5, 6.0],
-            )
-        )
-        rows.append(([(0.24 * s, 0.42, 0.04), (0.20 * s, 0.66, 0.02)], [5.0, 2.0]))
-        rows.append(([(0.24 * s, 0.40, 0.02), (0.40 * s, 0.26, -0.18), (0.47 * s, 0.02, -0.28)], [4.5, 2.2, 1.8]))
-    rows.append(([(0.0, -0.16, -0.05), (0.0, 0.12, 0.02)], [2.2, 2.2]))
-    rows.append(([(0.0, 0.16, -0.05), (0.0, 0.30, -0.32), (0.0, 0.40, -0.50)], [1.0, 1.2, 4.5]))
-    return rows
+def paint_brain(canvas: Canvas, head: Head) -> None:
+    """Paints cerebrum, deep nuclei, ventricles, cerebellum, brainstem, falx and arteries."""
+    hx, hy, hz = head.half
+    box = ((-1.05 * hx, 1.05 * hx), (-1.05 * hy, 1.05 * hy), (-0.62 * hz, 1.05 * hz))
+    depth = _once(lambda p: pial(head, p))
+    canvas.paint(lambda p: depth(p) - np.float32(0.6), tissue="gray", organ="gray-matter", bounds=box, over=("csf",))
+    canvas.paint(lambda p: depth(p) - np.float32(3.7), tissue="white", organ="white-matter", bounds=box, over=("gray-matter",))
+    falx = lambda p: np.minimum(0.75 - np.abs(p.x), p.z - np.float32(0.33 * hz)) + 0 * p.y  # noqa: E731
+    canvas.paint(falx, tissue="dura", bounds=((-3, 3), box[1], box[2]), over=("csf",))
+    _hindbrain(canvas, head)
+    _nuclei(canvas, head)
+    _ventricles(canvas, head)
+    _arteries(canvas, head)
 
 
-def _paint_deep(canvas: Canvas, *, shape: HeadShape) -> None:
-    """Paints corpus callosum's shape by the ventricles, the basal ganglia, thalami and hippocampi."""
-    for s in (-1, 1):
-        paint_ellipsoid(
-            canvas, "deep-gray", (0.36 * s, -0.10, 0.00), (0.105, 0.22, 0.15), organ="basal-ganglia", turn_deg=-12 * s
-        )
-        paint_ellipsoid(
-            canvas, "white-matter", (0.26 * s, -0.05, 0.02), (0.035, 0.30, 0.22), organ="white-matter", turn_deg=-18 * s
-        )
-        caudate: list[Point] = [(0.17 * s, -0.36, 0.06), (0.17 * s, -0.18, 0.16), (0.20 * s, 0.10, 0.20)]
-        paint_tube(canvas, "deep-gray", caudate, radius_mm=[6, 5, 2.5], organ="basal-ganglia")
-        paint_ellipsoid(
-            canvas, "deep-gray", (0.145 * s, 0.11, 0.03), (0.13, 0.19, 0.15), organ="thalamus", turn_deg=20 * s
-        )
-        organ = "left-hippocampus" if s > 0 else "right-hippocampus"
-        size = dict(shape.hippocampi)[s]
-        path: list[Point] = [(0.37 * s, -0.08, -0.32), (0.40 * s, 0.12, -0.27), (0.36 * s, 0.30, -0.16)]
-        paint_tube(canvas, "csf", [(0.43 * s, -0.05, -0.29), (0.44 * s, 0.14, -0.24)], radius_mm=1.6)
-        paint_tube(canvas, "hippocampus", path, radius_mm=[6.5 * size, 5.2 * size, 3.2 * size], organ=organ)
-    for points, radii in ventricle_paths():
-        widths = [r * shape.ventricles for r in radii]
-        paint_tube(canvas, "csf", points, radius_mm=widths, organ="ventricles")
-    paint_ellipsoid(canvas, "csf", (0.0, 0.02, -0.36), (0.20, 0.12, 0.05), organ="csf")
+def _once(depth: Depth) -> Depth:
+    """Keeps the last patches' values: the cortex is painted in two passes over the same boxes."""
+    known: dict[tuple[int, int], np.ndarray] = {}
+
+    def cached(p: Patch) -> np.ndarray:
+        key = (p.box[0].start, p.box[0].stop)
+        if key not in known:
+            known[key] = depth(p)
+        return known[key]
+
+    return cached
 
 
-def _paint_hindbrain(canvas: Canvas, *, shape: HeadShape, seed: int) -> None:
-    paint_tube(canvas, "csf", [(0.0, 0.12, -0.34), (0.0, 0.30, -0.95)], radius_mm=[24, 14], organ="csf")
-    block = canvas.block((0.0, 0.55, -0.52), (0.72, 0.48, 0.36))
-    if canvas.value[block].size:
-        u, v, w = canvas.at(block)
-        left = ellipsoid((0.30, 0.54, -0.49), (0.42, 0.37, 0.30), unit=canvas.unit)(u, v, w)
-        right = ellipsoid((-0.30, 0.54, -0.49), (0.42, 0.37, 0.30), unit=canvas.unit)(u, v, w)
-        vermis = ellipsoid((0.0, 0.50, -0.46), (0.14, 0.30, 0.27), unit=canvas.unit)(u, v, w)
-        far = np.minimum(np.minimum(left, right), vermis)
-        canvas.paint("csf", far - np.float32(2.5), block)
-        canvas.paint("cerebellum", far, block, organ="cerebellum")
-        leaves = np.sin((w + 0.35 * np.abs(u) + 0.2 * v) * np.float32(canvas.unit[2] * 1.15))
-        inner = np.maximum(far + np.float32(3.5), leaves * np.float32(3.0) + np.float32(6.0) + far * np.float32(0.35))
-        canvas.paint("white-matter", inner, block, organ="cerebellum")
-    paint_ellipsoid(canvas, "brainstem", (0.0, 0.16, -0.44), (0.20, 0.17, 0.18), organ="brainstem")
-    paint_tube(
-        canvas,
-        "brainstem",
-        [(0.0, 0.10, -0.22), (0.0, 0.18, -0.45), (0.0, 0.30, -0.80), (0.0, 0.33, -1.7)],
-        radius_mm=[13, 12, 8.5, 5.5],
-        organ="brainstem",
-    )
-    paint_tube(
-        canvas,
-        "csf",
-        [(0.0, 0.34, -0.42), (0.0, 0.40, -0.56)],
-        radius_mm=[3.0 * shape.ventricles, 4.5 * shape.ventricles],
-        organ="ventricles",
-    )
-    paint_tube(canvas, "vessel", [(0.0, 0.02, -0.60), (0.0, -0.03, -0.36)], radius_mm=1.8)
-    for s in (-1, 1):
-        paint_tube(
-            canvas,
-            "vessel",
-            [(0.12 * s, -0.18, -0.36), (0.14 * s, -0.22, -0.24), (0.38 * s, -0.18, -0.20), (0.60 * s, -0.12, -0.14)],
-            radius_mm=[2.4, 2.0, 1.6, 1.2],
-        )
-        paint_tube(
-            canvas,
-            "vessel",
-            [(0.10 * s, -0.22, -0.24), (0.02 * s, -0.40, -0.16), (0.02 * s, -0.55, 0.10)],
-            radius_mm=1.4,
-        )
+def _nuclei(canvas: Canvas, head: Head) -> None:
+    tubes = {name: Tubes(canvas.axes, edge=canvas.edge) for name in ("caudate", "hippocampus")}
+    inner = ("white-matter", "gray-matter", "csf")
+    for number, side in enumerate(PAIR):
+        putamen, pallidum, thalamus = (head.at(side * x, y, z) for x, y, z in ((0.41, -0.12, 0.02), (0.29, -0.06, 0.0), (0.17, 0.12, 0.04)))
+        canvas.paint(ellipsoid(putamen, (6.0, 18, 12), turn=-side * 0.25, rough=0.8, mm=14.0), tissue="deep-gray", organ="deep-gray", bounds=around(putamen, (14, 20, 13)), over=inner)
+        pale = 0.93 * canvas.palette["deep-gray"] + 0.07 * canvas.palette["white"]
+        canvas.paint(ellipsoid(pallidum, (5.0, 10, 8), turn=-side * 0.5), tissue=pale, organ="deep-gray", bounds=around(pallidum, (10, 11, 9)), over=inner)
+        canvas.paint(ellipsoid(thalamus, (9.5, 16, 11), turn=-side * 0.4, rough=0.8, mm=14.0), tissue="deep-gray", organ="thalamus", bounds=around(thalamus, (15, 18, 13)), over=inner)
+        curve = polyline([head.at(side * 0.19, -0.42, 0.02), head.at(side * 0.21, -0.34, 0.14), head.at(side * 0.25, -0.05, 0.27), head.at(side * 0.30, 0.22, 0.25)])
+        line, s = even_steps(curve, step=1.5)
+        tubes["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
+        line, s = even_steps(polyline([head.at(side * 0.36, -0.08, -0.29), head.at(side * 0.40, 0.10, -0.27), head.at(side * 0.37, 0.26, -0.20), head.at(side * 0.30, 0.36, -0.10)]), step=1.2)
+        tubes["hippocampus"].add(line, head.small[number] * np.interp(s, [0, 0.3, 1], [6.2, 5.4, 3.2]))
+    tubes["caudate"].paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
+    tubes["hippocampus"].paint(canvas, tissue="hippocampus", organ="hippocampus", over=(*inner, "brainstem"))
 
 
-def _spread(canvas: Canvas, finding: FindingFact, *, tissue: str, mask: np.ndarray, share: float) -> None:
-    canvas.value[mask] += (np.float32(canvas.palette[tissue]) - canvas.value[mask]) * np.float32(share)
-    canvas.lesions[mask & (canvas.lesions == 0)] = finding.lesion
+def _ventricles(canvas: Canvas, head: Head) -> None:
+    tube = Tubes(canvas.axes, edge=canvas.edge)
+    r = head.wide
+    for side in PAIR:
+        horn, s = even_steps(polyline([
+            head.at(side * 0.11, -0.46, 0.02), head.at(side * 0.12, -0.30, 0.14), head.at(side * 0.13, 0.0, 0.24), head.at(side * 0.18, 0.24, 0.21),
+            head.at(side * 0.34, 0.44, 0.04), head.at(side * 0.45, 0.28, -0.16), head.at(side * 0.48, 0.06, -0.22),
+        ], count=120), step=1.5)  # fmt: skip
+        tube.add(horn, r * np.interp(s, [0, 0.15, 0.4, 0.6, 0.75, 0.9, 1], [3.5, 5.2, 5.6, 6.6, 4.0, 1.8, 1.2]), squash=(1.15, 1, 0.9))
+        back, _ = even_steps(np.array([head.at(side * 0.34, 0.44, 0.04), head.at(side * 0.28, 0.64, 0.04)]), step=1.5)
+        tube.add(back, np.linspace(5, 1.8, len(back)) * r)
+    over = (*BRAIN, "csf")
+    tube.paint(canvas, tissue="csf", organ="ventricles", over=over)
+    for center, half in ((head.at(0, 0.03, -0.04), (2.0 * r, 15, 11)), (head.at(0, 0.43, -0.50), (7.5 * r, 5.5, 10))):
+        canvas.paint(ellipsoid(center, half), tissue="csf", organ="ventricles", bounds=around(center, half), over=over)
 
 
-def _subarachnoid(canvas: Canvas, finding: FindingFact) -> None:
-    u, v, w = canvas.units
-    reach = (0.45, 0.65, 0.9)[_GRADE[finding.severity]]
-    near = np.sqrt(u * u + (v + 0.1) ** 2 + ((w + 0.3) * 1.2) ** 2) < reach
-    _spread(canvas, finding, tissue="blood-clot", mask=near & (canvas.organs == canvas.labels["csf"]), share=0.85)
+def _hindbrain(canvas: Canvas, head: Head) -> None:
+    hx, hy, hz = head.half
+    lobes = [ellipsoid(head.at(side * 0.30, 0.55, -0.54), (0.48 * hx, 0.40 * hy, 0.42 * hz), rough=1.2, mm=22.0) for side in PAIR]
+    worm = ellipsoid(head.at(0, 0.54, -0.50), (9, 0.27 * hy, 0.30 * hz))
+
+    def lobe(p: Patch) -> np.ndarray:
+        out = np.maximum(np.maximum(lobes[0](p), lobes[1](p)), worm(p))
+        tent = (np.interp(p.y / hy, [0.2, 0.45, 0.95], [-0.12, -0.17, -0.20]).astype(np.float32) - p.z / np.float32(hz)) * np.float32(hz) - 0.15 * np.abs(p.x)
+        return np.minimum(np.minimum(out, tent), vault(head, p) - 1.5)
+
+    box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))
+    canvas.paint(lobe, tissue="cerebellar", organ="cerebellum", bounds=box, over=("csf", "gray-matter", "white-matter"))
+    # folia: thin leaves of fluid from the surface; the white "tree of life" in the middle
+    folia = lambda p: np.minimum(np.minimum(lobe(p), 11 - lobe(p)), 0.38 - np.abs(np.sin(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5)  # noqa: E731
+    canvas.paint(folia, tissue="csf", bounds=box, over=("cerebellum",), strength=0.55)
+    tree = lambda p: np.minimum(lobe(p) - 9 + 3.2 * p.wave(9, key="arbor"), 30)  # noqa: E731
+    canvas.paint(tree, tissue="white", bounds=box, over=("cerebellum",))
+    stem = Tubes(canvas.axes, edge=canvas.edge)
+    line, s = even_steps(polyline([head.at(0, 0.06, -0.12), head.at(0, 0.14, -0.30), head.at(0, 0.20, -0.50), head.at(0, 0.30, -0.78), head.at(0, 0.36, -1.1), head.at(0, 0.38, -2.0)]), step=2)
+    stem.add(line, np.interp(s, [0, 0.1, 0.2, 0.3, 0.45, 1], [12, 14, 16, 12, 7.5, 6.5]), squash=(0.85, 1.1, 0.9))
+    stem.paint(canvas, tissue="brainstem", organ="brainstem", over=("csf", "white-matter", "gray-matter", "skull", "face", "cerebellum"))
+    for side in PAIR:
+        arm, _ = even_steps(np.array([head.at(side * 0.10, 0.24, -0.50), head.at(side * 0.27, 0.40, -0.52)]), step=2)
+        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube.add(arm, 7.5)
+        tube.paint(canvas, tissue="brainstem", organ="brainstem", over=("csf", "cerebellum"))
+    gland = head.at(0, -0.25, -0.43)
+    canvas.paint(ellipsoid(gland, (6.5, 5, 3.8)), tissue="lymph", organ="sella", bounds=around(gland, (7, 6, 5)))
 
 
-def _intraventricular(canvas: Canvas, finding: FindingFact) -> None:
-    level = (0.38, 0.22, -0.1)[_GRADE[finding.severity]]
-    mask = (canvas.organs == canvas.labels["ventricles"]) & (canvas.units[1] > level)
-    _spread(canvas, finding, tissue="blood-clot", mask=mask, share=0.9)
+def _arteries(canvas: Canvas, head: Head) -> None:
+    tube, sinus = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    for side in PAIR:
+        for points, radius in (
+            ([(0.16, -0.22, -0.50), (0.14, -0.24, -0.30), (0.38, -0.18, -0.20), (0.58, -0.12, -0.14)], 1.6),
+            ([(0.14, -0.24, -0.30), (0.03, -0.36, -0.18), (0.02, -0.55, 0.05), (0.02, -0.40, 0.36)], 1.2),
+            ([(0.02, 0.06, -0.33), (0.16, 0.12, -0.28), (0.22, 0.30, -0.20)], 1.2),
+        ):
+            tube.add(even_steps(polyline([head.at(side * x, y, z) for x, y, z in points]), step=1)[0], radius)
+        wing = [(0.0, 0.98, -0.12), (0.45, 0.84, -0.22), (0.72, 0.55, -0.32), (0.70, 0.40, -0.50)]
+        sinus.add(even_steps(polyline([tuple(np.array((side * x, y, z)) * head.half) for x, y, z in wing]), step=2)[0], 4.0)
+    tube.add(even_steps(np.array([head.at(0, 0.05, -0.33), head.at(0, 0.06, -0.52), head.at(0.02, 0.12, -0.72)]), step=1)[0], 1.6)
+    angle = np.linspace(-0.25, np.pi + 0.1, 80)
+    arc = np.stack([0 * angle, -np.cos(angle) * head.half[1] * 1.0, np.sin(angle) * head.half[2] * 1.0], axis=1)
+    sinus.add(arc[arc[:, 2] > -8], np.linspace(2.2, 4.2, int((arc[:, 2] > -8).sum())))
+    tube.paint(canvas, tissue="blood", organ="arteries", over=("csf", "gray-matter", "white-matter"))
+    sinus.paint(canvas, tissue="venous-blood", organ="veins", over=("csf", "gray-matter", "skull"))
 
 
-def _white_matter(canvas: Canvas, finding: FindingFact) -> None:
-    block = canvas.block((0.0, 0.05, 0.15), (0.55, 0.75, 0.35))
-    if canvas.value[block].size == 0:
-        return
-    u, v, w = canvas.at(block)
-    far: np.ndarray | None = None
-    for points, radii in ventricle_paths()[:6]:
-        one = tube(points, radius_mm=radii, unit=canvas.unit)(u, v, w)
-        far = one if far is None else np.minimum(far, one)
-    assert far is not None
-    white = canvas.organs[block] == canvas.labels["white-matter"]
-    cover = cover_of(far - np.float32((3.0, 6.0, 11.0)[_GRADE[finding.severity]]), edge_mm=5.0) * white
-    target = canvas.value[block]
-    target += (np.float32(canvas.palette["edema"]) - target) * cover * np.float32(0.9)
-    taken = canvas.lesions[block]
-    taken[(cover > 0.5) & (taken == 0)] = finding.lesion
+def paint_head_findings(canvas: Canvas, head: Head, *, state: Shown) -> dict[int, str]:
+    """Paints the findings of a head; returns number to key of what was drawn."""
+    drawn: dict[int, str] = {}
+    for fact in state.findings:
+        if fact.key in _DIFFUSE:
+            _DIFFUSE[fact.key](canvas, head, fact)
+            drawn[fact.lesion] = fact.key
+    drawn |= paint_lesions(canvas, state=state)
+    for fact in state.findings:
+        if fact.key in ORGAN_CHANGES:
+            tag_organs(canvas, fact)
+            drawn[fact.lesion] = fact.key
+        if fact.key in ("midline-shift", "mass-effect"):
+            drawn[fact.lesion] = fact.key
+            near = np.abs(canvas.axes.x) < 12
+            where = (canvas.label == ORGAN_CODES["ventricles"]) & near[None, None, :]
+            tag(canvas, where, None, fact=fact)
+    return drawn
 
 
-def _collection(canvas: Canvas, finding: FindingFact) -> None:
-    u, _, w = canvas.units
-    side = {"left": u > 0.05, "right": u < -0.05}.get(finding.side, np.abs(u) > 0.05)
-    mm = float(np.mean(canvas.unit))
-    thick = (4.0, 7.0, 12.0)[_GRADE[finding.severity]] / mm
-    radius = _radius(canvas)
-    mask = side & (radius < 1.035) & (radius > 1.035 - thick * np.clip(np.abs(u) * 1.6, 0, 1)) & (w > 0.0)
-    _spread(canvas, finding, tissue="csf", mask=mask, share=1.0)
+def _sides(fact: FindingFact) -> list[float]:
+    return [s for name, s in (("right", -1.0), ("left", 1.0)) if fact.side in (name, "both", "none", "midline")]
 
 
-def _scalp(canvas: Canvas, finding: FindingFact) -> None:
-    s = 1 if finding.side == "left" else -1
-    size = (0.6, 0.9, 1.3)[_GRADE[finding.severity]]
-    center: Point = (1.12 * s, 0.1, 0.40)
-    cover = paint_ellipsoid(canvas, "blood-clot", center, (0.12 * size, 0.35 * size, 0.30 * size))
-    block = canvas.block(center, (0.12 * size, 0.35 * size, 0.30 * size))
-    if cover is not None:
-        canvas.lesions[block][cover >= 0.5] = finding.lesion
+def _white_matter(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    grade = GRADES[fact.severity]
+    hx, hy, hz = head.half
+
+    def depth(p: Patch) -> np.ndarray:
+        x, y, z = head.unit(p)
+        near = np.exp(-(((np.abs(x) - 0.17) / (0.10 + 0.04 * grade)) ** 2) - ((z - 0.22) / 0.16) ** 2) * np.clip(1.4 - np.abs(y) * 1.4, 0, 1)
+        return (np.maximum(near * 1.3 - 0.75, p.wave(9, key="wmh") - np.float32(1.35 - 0.27 * grade)) * 5).astype(np.float32)
+
+    overlay(canvas, fact, depth, tissue="gliosis", bounds=((-hx, hx), (-hy, hy), (-0.3 * hz, 0.8 * hz)), over=("white-matter",), strength=0.75, edge=2.0)
 
 
-def _fluid_in(organ: str, tissue: str) -> Callable[[Canvas, FindingFact], None]:
-    def paint(canvas: Canvas, finding: FindingFact) -> None:
-        u, v, _ = canvas.units
-        side = {"left": u > 0.12, "right": u < -0.12}.get(finding.side, np.abs(u) > 0.0)
-        near = canvas.organs == canvas.labels[organ]
-        mask = near & side & (v > -0.84) if organ == "sinuses" else near & side & (canvas.value < -300)
-        _spread(canvas, finding, tissue=tissue, mask=mask, share=0.95)
-
-    return paint
+def _subarachnoid(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    grade, (hx, hy, hz) = GRADES[fact.severity], head.half
+    overlay(canvas, fact, lambda p: (p.wave(22, key="sah") - np.float32(0.8 - 0.35 * grade) + np.clip(-p.z / np.float32(hz), -0.3, 0.5)) * 9, tissue="fresh-blood", bounds=((-hx, hx), (-hy, hy), (-0.6 * hz, hz)), over=("csf",), strength=0.85)
 
 
-STATES: Mapping[str, Callable[[Canvas, FindingFact], None]] = {
-    "subarachnoid-hemorrhage": _subarachnoid,
-    "intraventricular-hemorrhage": _intraventricular,
-    "white-matter-disease": _white_matter,
-    "extra-axial-collection": _collection,
-    "scalp-hematoma": _scalp,
-    "sinus-mucosal-thickening": _fluid_in("sinuses", "muscle"),
-}
-SHAPED = ("cerebral-atrophy", "hydrocephalus", "hippocampal-atrophy")
+def _intraventricular(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    hx, hy, hz = head.half
+    level = (0.42, 0.25, 0.0)[round(GRADES[fact.severity]) - 1]
+    overlay(canvas, fact, lambda p: (p.y - np.float32(level * hy)) + 0 * (p.x + p.z), tissue="fresh-blood", bounds=((-hx, hx), (-hy, hy), (-0.6 * hz, 0.6 * hz)), over=("ventricles",))
 
 
-def paint_head_states(canvas: Canvas, *, findings: list[FindingFact]) -> None:
-    """Paints the findings of `STATES` over the finished head."""
-    for finding in findings:
-        paint = STATES.get(finding.key)
-        if paint is not None:
-            paint(canvas, finding)
+def _extra_axial(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    thick, (hx, hy, hz) = 3.0 + 3.0 * GRADES[fact.severity], head.half
+    tissue = "effusion" if fact.key == "extra-axial-collection" else "fresh-blood"
+    for side in _sides(fact):
+        overlay(canvas, fact, lambda p, s=side: np.minimum(np.minimum(np.float32(thick) - vault(head, p), s * p.x - 12), p.z + np.float32(0.1 * hz)) + 1.5 * p.wave(22, key="extra"),
+                tissue=tissue, bounds=((-1.1 * hx, 1.1 * hx), (-hy, hy), (-0.2 * hz, 1.1 * hz)), over=("csf", "gray-matter", "white-matter"))  # fmt: skip
+
+
+def _scalp(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    size = 10 + 6 * GRADES[fact.severity]
+    for side in _sides(fact)[:1]:
+        center = (side * 1.02 * (head.half[0] + 12), -0.2 * head.half[1], 0.3 * head.half[2])
+        half = (0.45 * size, size * 1.3, size)
+        overlay(canvas, fact, ellipsoid(center, half), tissue="fresh-blood", bounds=around(center, half), over=("scalp", "skin", "outside"), organ="scalp")
+
+
+def _swelling(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    grade, (hx, hy, hz) = GRADES[fact.severity], head.half
+    for side in _sides(fact)[:1]:
+        center, half = (side * 0.42 * hx, 0.1 * hy, 0.3 * hz), ((0.18 + 0.07 * grade) * hx,) * 3
+        overlay(canvas, fact, ellipsoid(center, half, rough=7.0, mm=14.0), tissue="edema", bounds=around(center, half, margin=8), over=("white-matter",), strength=0.85, edge=3.0)
+
+
+def _sinus(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    thick, (hx, hy, hz) = 2.5 + 2.5 * GRADES[fact.severity], head.half
+    for side in _sides(fact):
+        if fact.key == "mastoid-effusion":
+            center, half = (side * 0.80 * hx, 0.30 * hy, -0.60 * hz), (12, 14, 15)
+            overlay(canvas, fact, ellipsoid(center, half), tissue="effusion", bounds=around(center, half), over=("sinuses",), strength=0.4 + 0.2 * GRADES[fact.severity])
+            continue
+        center, half = (side * 0.35 * hx, -0.85 * hy, -0.78 * hz), (16.0, 18.0, 20.0)
+        overlay(canvas, fact, lambda p, f=ellipsoid(center, half): np.minimum(f(p) + 3, np.float32(thick) - f(p) + 2 * p.wave(14, key="mucosa") + np.clip((p.y - center[1]) * 0.2, -2, 5)),
+                tissue="effusion", bounds=around(center, half, margin=3), over=("sinuses",))  # fmt: skip
+
+
+def _calcium(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube.add(np.array([head.at(0, 0.27, -0.04), head.at(-0.29, -0.05, 0.0), head.at(0.29, -0.05, 0.0), head.at(-0.33, 0.44, 0.04), head.at(0.33, 0.44, 0.04)]), np.array([3.0, 2.2, 2.2, 2.6, 2.6]))
+    tube.paint(canvas, tissue="calcium", organ=None, strength=0.5)
+    index, depth = tube.gathered()
+    canvas.lesion.reshape(-1)[index[depth >= 0]] = fact.lesion
+
+
+def _craniotomy(canvas: Canvas, head: Head, fact: FindingFact) -> None:
+    hx, hy, hz = head.half
+    for side in _sides(fact)[:1]:
+        center = (side * 0.93 * (hx + 6), -0.1 * hy, 0.42 * hz)
+        shell = lambda p, c=center: np.float32(1.3) - np.abs(np.sqrt((p.y - c[1]) ** 2 + (p.z - c[2]) ** 2) - 30)  # noqa: E731
+        overlay(canvas, fact, lambda p, f=shell, s=side: np.minimum(f(p), s * p.x - np.float32(0.3 * hx)), tissue="muscle",
+                bounds=((-1.2 * hx, 1.2 * hx), (center[1] - 34, center[1] + 34), (center[2] - 34, center[2] + 34)), over=("skull",))  # fmt: skip
+
+
+_DIFFUSE = {
+    "white-matter-disease": _white_matter, "subarachnoid-hemorrhage": _subarachnoid, "intraventricular-hemorrhage": _intraventricular, "extra-axial-collection": _extra_axial,
+    "scalp-hematoma": _scalp, "vasogenic-edema": _swelling, "sinus-mucosal-thickening": _sinus, "mastoid-effusion": _sinus, "intracranial-calcification": _calcium, "craniotomy-changes": _craniotomy,
+}  # fmt: skip

@@ -1,199 +1,227 @@
-"""The knee: femur, tibia, fibula, patella, cartilage, menisci, ligaments, joint fluid.
+"""Knee: bones with cartilage, menisci, ligaments, tendons, fat pad, muscles and vessels.
 
-Unit: the width of the condyles. A right knee, +x toward the middle of the body.
+Positions are in units of the condyles' width, of a right knee: +x is medial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Canvas, Point, Surface
-from osler.synth.phantoms.shapes import ellipsoid, paint_tube, tube
+from osler.synth.facts import FindingFact, PatientFacts
+from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.diffuse import overlay
+from osler.synth.phantoms.findings import paint_lesions
+from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.state import GRADES, Shown
 
-_GRADE = {"none": 1, "mild": 0, "moderate": 1, "severe": 2}
-
-
-def _femur(canvas: Canvas) -> Surface:
-    unit = canvas.unit
-    parts = [
-        ellipsoid((0.27, 0.04, 0.27), (0.235, 0.36, 0.27), unit=unit),
-        ellipsoid((-0.27, 0.04, 0.27), (0.235, 0.38, 0.27), unit=unit),
-        ellipsoid((0.0, -0.08, 0.36), (0.42, 0.30, 0.26), unit=unit),
-        tube([(0.0, -0.04, 0.38), (0.0, -0.10, 0.75), (0.0, -0.12, 1.4)], radius_mm=[26, 17, 14], unit=unit),
-    ]
-    notch = ellipsoid((0.0, 0.30, 0.12), (0.12, 0.34, 0.24), unit=unit)
-
-    def far(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
-        best = parts[0](u, v, w)
-        for part in parts[1:]:
-            np.minimum(best, part(u, v, w), out=best)
-        return np.maximum(best, -notch(u, v, w))
-
-    return far
+PAIR = (-1.0, 1.0)
 
 
-def _tibia(canvas: Canvas) -> Surface:
-    unit = canvas.unit
-    parts = [
-        ellipsoid((0.24, 0.04, -0.20), (0.255, 0.30, 0.165), unit=unit, power=3),
-        ellipsoid((-0.24, 0.04, -0.20), (0.255, 0.29, 0.165), unit=unit, power=3),
-        ellipsoid((0.0, 0.02, -0.08), (0.09, 0.12, 0.08), unit=unit),
-        tube([(0.0, 0.0, -0.22), (0.02, 0.0, -0.55), (0.03, 0.0, -1.4)], radius_mm=[28, 18, 13], unit=unit),
-        tube([(0.0, -0.20, -0.28), (0.0, -0.28, -0.46)], radius_mm=[10, 8], unit=unit),
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Knee:
+    """Lengths (mm): width of the condyles, and thickness of the fat under the skin."""
 
-    def far(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
-        best = parts[0](u, v, w)
-        for part in parts[1:]:
-            np.minimum(best, part(u, v, w), out=best)
-        return best
+    unit: float
+    fat: float
 
-    return far
+    def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
+        """A point given in widths of the condyles, in mm."""
+        return x * self.unit, y * self.unit, z * self.unit
+
+    def line(self, *points: tuple[float, float, float], step: float = 1.5) -> np.ndarray:
+        """A smooth curve through points (units), in mm."""
+        return even_steps(polyline([self.at(*p) for p in points]), step=step)[0]
 
 
-def _bone(
-    canvas: Canvas, surface: Surface, block: tuple[slice, slice, slice], *, organ: str, cartilage_mm: float
-) -> None:
-    far = surface(*canvas.at(block))
-    if far.size == 0:
-        return
-    w = canvas.at(block)[2]
-    if cartilage_mm > 0:
-        joint = (w < 0.50) if organ == "femur" else (w > -0.16) if organ == "tibia" else np.ones_like(far, dtype=bool)
-        gap = np.where(joint, far - np.float32(cartilage_mm), np.float32(50.0))
-        canvas.paint("cartilage", gap, block, organ="cartilage")
-    canvas.paint("cortex", far, block, organ=organ)
-    canvas.paint("marrow", far + np.float32(1.4), block, organ=organ)
+def knee_of(patient: PatientFacts) -> Knee:
+    """Derives the knee from the patient's anatomy."""
+    a = patient.anatomy
+    index = a.weight_kg / (a.height_cm / 100) ** 2
+    return Knee(unit=a.knee_mm, fat=float(np.clip(0.8 * (index - 18), 3, 16)) + (3 if patient.sex == "female" else 0))
 
 
-def paint_knee(canvas: Canvas, *, findings: list[FindingFact]) -> None:
-    """Paints the whole knee and the findings of `STATES`."""
-    unit = canvas.unit
-    whole = canvas.whole()
-    limb = tube(
-        [(0.0, 0.10, 1.5), (0.0, 0.06, 0.5), (0.0, 0.02, -0.1), (0.0, 0.12, -1.5)],
-        radius_mm=[72, 62, 57, 53],
-        unit=unit,
+def paint_leg(canvas: Canvas, knee: Knee) -> None:
+    """Paints skin, fat, muscles, vessels."""
+    u, fat = knee.unit, knee.fat
+
+    def skin(p: Patch) -> np.ndarray:
+        z = p.z / np.float32(u)
+        a = np.interp(z, [-1.6, -0.6, 0.0, 0.6, 1.6], [0.60, 0.62, 0.62, 0.70, 0.85]).astype(np.float32) * u + fat
+        b = np.interp(z, [-1.6, -0.6, 0.0, 0.6, 1.6], [0.62, 0.62, 0.64, 0.70, 0.85]).astype(np.float32) * u + fat
+        leg = (1 - np.sqrt((p.x / a) ** 2 + ((p.y - 0.06 * u) / b) ** 2)) * a
+        cap = ellipsoid(knee.at(0, -0.55, 0.2), (0.42 * u + fat, 0.24 * u + 0.4 * fat, 0.50 * u))(p)
+        gap = np.clip(np.float32(16) - np.abs(leg - cap), 0, None)
+        return np.maximum(leg, cap) + gap * gap / 64 + 1.2 * p.wave(60)
+
+    canvas.paint(skin, tissue="skin", organ="skin")
+    canvas.paint(lambda p: skin(p) - np.float32(1.5), tissue="fat", organ="fat")
+    strands = lambda p: np.minimum(skin(p) - 2, 0.5 - np.abs(p.wave(14, key="septa")) * 9)  # noqa: E731
+    canvas.paint(strands, tissue="soft", over=("fat",), strength=0.4)
+    groups = (
+        # center, half axes (units): vastus medialis, lateralis, biceps, semimembranosus, gastrocnemius heads, anterior leg, popliteus
+        ((0.36, -0.18, 0.95), (0.30, 0.26, 0.62)), ((-0.38, -0.22, 1.15), (0.28, 0.28, 0.68)), ((-0.38, 0.44, 0.85), (0.17, 0.20, 0.85)),
+        ((0.36, 0.46, 0.75), (0.20, 0.19, 0.85)), ((0.28, 0.50, -0.45), (0.23, 0.20, 0.85)), ((-0.26, 0.50, -0.50), (0.22, 0.19, 0.85)),
+        ((-0.34, 0.0, -1.0), (0.20, 0.26, 0.62)), ((0.0, 0.34, -0.55), (0.34, 0.11, 0.40)), ((0.0, 0.36, -1.15), (0.40, 0.22, 0.55)),
+    )  # fmt: skip
+    for center, half in groups:
+        middle, size = knee.at(*center), knee.at(*half)
+        bundle = ellipsoid(middle, size, rough=1.6, mm=22.0)
+        canvas.paint(lambda p, f=bundle: np.minimum(f(p), skin(p) - np.float32(fat)), tissue="muscle", organ="muscle", bounds=around(middle, size, margin=3), over=("fat",))
+    canvas.paint(lambda p: 0.5 - np.abs(p.wave(9, key="planes")) * 7, tissue="fat", over=("muscle",), strength=0.55)
+    for x, y, radius, tissue in ((-0.02, 0.50, 0.045, "blood"), (0.05, 0.56, 0.055, "venous-blood"), (-0.10, 0.60, 0.04, "soft")):
+        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube.add(knee.line((x + 0.08, y - 0.1, 1.2), (x, y, 0.3), (x, y - 0.04, -0.3), (x - 0.02, y - 0.06, -1.3)), radius * u)
+        tube.paint(canvas, tissue=tissue, organ="arteries" if tissue == "blood" else "veins")
+
+
+def femur(knee: Knee) -> Depth:
+    """Depth in the femur."""
+    u = knee.unit
+    condyles = [ellipsoid(knee.at(side * 0.275, 0.08, 0.265), knee.at(0.225, 0.40, 0.265), rough=0.8) for side in PAIR]
+    groove = ellipsoid(knee.at(0, -0.10, 0.34), knee.at(0.38, 0.31, 0.26), rough=0.8)
+    notch = ellipsoid(knee.at(0, 0.36, 0.08), knee.at(0.115, 0.42, 0.25))
+
+    def depth(p: Patch) -> np.ndarray:
+        out = np.maximum(np.maximum(condyles[0](p), condyles[1](p)), groove(p))
+        z = p.z / np.float32(u)
+        a = np.interp(z, [0.30, 0.45, 0.6, 0.85, 1.2, 2.0], [0.44, 0.38, 0.28, 0.205, 0.18, 0.17]).astype(np.float32)
+        b = np.interp(z, [0.30, 0.45, 0.6, 0.85, 1.2, 2.0], [0.28, 0.25, 0.22, 0.19, 0.18, 0.17]).astype(np.float32)
+        shaft = 1 - np.sqrt((p.x / (a * u)) ** 2 + ((p.y + np.float32(0.06 * u)) / (b * u)) ** 2)
+        shaft = np.minimum(shaft * b * u, (z - 0.30) * u)
+        gap = np.clip(np.float32(8) - np.abs(out - shaft), 0, None)
+        out = np.maximum(out, shaft) + gap * gap * np.float32(1 / 32)
+        return np.minimum(out, -notch(p))
+
+    return depth
+
+
+def tibia(knee: Knee) -> Depth:
+    """Depth in the tibia."""
+    u = knee.unit
+
+    def depth(p: Patch) -> np.ndarray:
+        z = p.z / np.float32(u)
+        a = np.interp(-z, [0.05, 0.2, 0.45, 0.8, 2], [0.505, 0.48, 0.34, 0.22, 0.17]).astype(np.float32) * u
+        b = np.interp(-z, [0.05, 0.2, 0.45, 0.8, 2], [0.34, 0.33, 0.29, 0.23, 0.18]).astype(np.float32) * u
+        y = (p.y - np.float32(0.05 * u) + np.clip(-z - 0.1, 0, 0.5) * np.float32(0.15 * u)) / b
+        wall = (1 - ((p.x / a) ** 4 + y**4) ** np.float32(0.25)) * b
+        x = p.x / np.float32(u)
+        dish = -0.058 - 0.012 * np.exp(-(((np.abs(x) - 0.27) / 0.14) ** 2)) + 0.05 * np.exp(-((np.abs(x) - 0.05) / 0.045) ** 2 - (p.y / np.float32(0.16 * u)) ** 2)
+        return np.minimum(wall, (dish - z) * np.float32(u)) + np.float32(0.5) * p.wave(22)
+
+    return depth
+
+
+def paint_joint(canvas: Canvas, knee: Knee, *, state: Shown) -> None:
+    """Paints bones, cartilage, menisci, ligaments and the joint's space."""
+    u = knee.unit
+    water = state.grade("joint-effusion")
+    at = knee.at
+    pad = at(0, -0.44, -0.04)
+    canvas.paint(ellipsoid(pad, at(0.30, 0.17, 0.24), rough=1.5), tissue="fat-pad", organ="fat-pad", bounds=around(pad, at(0.30, 0.17, 0.24), margin=3))
+    capsule = at(0, 0.04, 0.03)
+    canvas.paint(ellipsoid(capsule, at(0.535, 0.46, 0.20), rough=1.0), tissue="soft", organ="joint-space", bounds=around(capsule, at(0.54, 0.46, 0.2), margin=3), over=("fat", "muscle"))
+    fluid = at(0, 0.03, -0.015)
+    canvas.paint(ellipsoid(fluid, at(0.50, 0.40, 0.045 + 0.02 * water)), tissue="effusion", organ="joint-space", bounds=around(fluid, at(0.5, 0.4, 0.12)), over=("joint-space",), strength=0.45 + 0.18 * water)
+    pouch = at(0, -0.40, 0.52)
+    size = at(0.20 + 0.06 * water, 0.018 + 0.042 * water, 0.20 + 0.05 * water)
+    canvas.paint(ellipsoid(pouch, size, rough=1.0, mm=22.0), tissue="effusion", organ="joint-space", bounds=around(pouch, size, margin=3))
+    thin = 1 - 0.2 * state.grade("cartilage-loss", "chondromalacia-patellae") * 0.5
+    _bones(canvas, knee, cartilage=0.032 * u * thin, spurs=state.grade("osteophytes"))
+    _menisci(canvas, knee)
+    _ligaments(canvas, knee)
+
+
+def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> None:
+    u, at = knee.unit, knee.at
+    box = ((-0.6 * u, 0.6 * u), (-0.75 * u, 0.62 * u), (-3 * u, 3 * u))
+    upper, lower = femur(knee), tibia(knee)
+    cap = ellipsoid(at(0, -0.585, 0.25), at(0.265, 0.125, 0.27), rough=0.6)
+    joint = ((box[0]), box[1], (-0.15 * u, 0.62 * u))
+    soft = ("joint-space", "fat", "fat-pad", "muscle")
+    canvas.paint(lambda p: np.minimum(upper(p) + np.float32(cartilage), (0.42 - 0.42 * np.clip(p.y / u + 0.1, 0, 1)) * u - p.z), tissue="cartilage", organ="cartilage", bounds=joint, over=soft)
+    canvas.paint(lambda p: np.minimum(np.minimum(lower(p) + np.float32(cartilage), p.z + 0.10 * u), 0.36 * u - np.abs(np.abs(p.x) - 0.14 * u) + 0 * p.y), tissue="cartilage", organ="cartilage", bounds=joint, over=soft)
+    canvas.paint(lambda p: np.minimum(cap(p) + np.float32(1.1 * cartilage), p.y + 0.56 * u), tissue="cartilage", organ="cartilage", bounds=around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=4), over=soft)
+    fibula = Tubes(canvas.axes, edge=canvas.edge)
+    shaft = knee.line((-0.42, 0.27, -0.27), (-0.43, 0.28, -0.42), (-0.41, 0.26, -0.7), (-0.38, 0.25, -2.0))
+    fibula.add(shaft, np.interp(np.linspace(0, 1, len(shaft)), [0, 0.1, 0.25, 1], [0.10, 0.115, 0.075, 0.07]) * u)
+    for shape, organ, bounds in ((upper, "femur", box), (lower, "tibia", box), (cap, "patella", around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=2))):
+        canvas.paint(shape, tissue="cortex", organ=organ, bounds=bounds)
+        wall = (lambda p: 1.3 + 3.2 * np.clip((np.abs(p.z) / np.float32(u) - 0.55) * 2, 0, 1)) if organ != "patella" else (lambda p: 1.2)
+        marrow = canvas.palette["marrow"]
+        canvas.paint(lambda p, f=shape, g=wall: f(p) - g(p), tissue=lambda p: np.float32(marrow) * (1 + 0.12 * p.wave(6, key="trabeculae")), organ=organ, bounds=bounds)
+    fibula.paint(canvas, tissue="cortex", organ="fibula"), fibula.paint(canvas, tissue="marrow", organ="fibula", shift=-1.6)
+    if spurs:
+        lips = Tubes(canvas.axes, edge=canvas.edge)
+        lips.add(np.array([at(side * 0.51, y, z) for side in PAIR for y in (-0.12, 0.1, 0.25) for z in (0.09, -0.085)]), (0.022 + 0.014 * spurs) * u)
+        lips.paint(canvas, tissue="cortex", organ=None), lips.paint(canvas, tissue="marrow", organ="femur", shift=-1.2)
+
+
+def _menisci(canvas: Canvas, knee: Knee) -> None:
+    u = knee.unit
+    soft = ("joint-space", "fat", "fat-pad", "cartilage", "muscle")
+    tube = Tubes(canvas.axes, edge=canvas.edge)
+    for side, gap in ((1.0, 0.75), (-1.0, 0.45)):
+        angle = np.linspace(gap, 2 * np.pi - gap, 90)
+        ring = np.stack([side * (0.265 - 0.205 * np.cos(angle)), 0.055 + 0.255 * np.sin(angle), np.full_like(angle, -0.022)], axis=1) * u
+        tube.add(ring, (0.062 + 0.02 * (np.sin(angle) > 0.3)) * u, squash=(1, 1, 1.35))
+    tube.paint(canvas, tissue="meniscus", organ="menisci", over=soft)
+
+
+def _ligaments(canvas: Canvas, knee: Knee) -> None:
+    u = knee.unit
+    soft = ("joint-space", "fat", "fat-pad", "muscle", "cartilage", "menisci", "skin")
+    parts = (
+        (((-0.09, 0.22, 0.24), (-0.03, 0.04, 0.07), (0.03, -0.13, -0.05)), 0.045, (1.0, 1.0, 1.0)),
+        (((0.09, -0.02, 0.16), (0.04, 0.13, 0.06), (0.01, 0.30, -0.06), (0.0, 0.34, -0.14)), 0.045, (1.0, 1.0, 1.0)),
+        (((0.50, 0.0, 0.24), (0.53, 0.02, 0.0), (0.46, 0.0, -0.36)), 0.10, (3.6, 1.0, 1.0)),
+        (((-0.50, 0.08, 0.20), (-0.53, 0.14, 0.02), (-0.46, 0.26, -0.26)), 0.035, (1.0, 1.0, 1.0)),
+        (((0.0, -0.60, 0.03), (0.0, -0.53, -0.10), (0.0, -0.43, -0.34)), 0.13, (1.0, 3.4, 1.0)),
+        (((0.0, -0.57, 0.46), (0.0, -0.47, 0.60), (0.0, -0.36, 0.95)), 0.14, (1.0, 3.0, 1.0)),
+        (((-0.34, 0.42, 0.6), (-0.42, 0.40, 0.1), (-0.43, 0.28, -0.25)), 0.04, (1.0, 1.0, 1.0)),
     )
-    skin = limb(*canvas.units)
-    canvas.paint("skin", skin, whole, organ="body")
-    canvas.paint("fat", skin + np.float32(1.8), whole, organ="fat")
-    muscles: list[tuple[list[Point], list[float]]] = [
-        ([(0.42, 0.30, 1.3), (0.36, 0.42, 0.3), (0.28, 0.36, -0.2)], [18, 14, 5]),
-        ([(-0.45, 0.30, 1.3), (-0.46, 0.36, 0.3), (-0.48, 0.24, -0.25)], [16, 12, 4]),
-        ([(0.24, 0.50, 0.45), (0.22, 0.52, -0.2), (0.22, 0.50, -1.3)], [10, 15, 22]),
-        ([(-0.22, 0.50, 0.45), (-0.22, 0.52, -0.2), (-0.22, 0.48, -1.3)], [10, 15, 21]),
-        ([(0.40, -0.25, 1.4), (0.36, -0.24, 0.6)], [22, 6]),
-        ([(-0.36, -0.25, 1.4), (-0.34, -0.24, 0.8)], [20, 5]),
-        ([(0.0, -0.40, 1.4), (0.0, -0.42, 0.85)], [18, 6]),
-        ([(-0.30, -0.10, -0.4), (-0.32, -0.06, -1.4)], [8, 17]),
-        ([(0.05, 0.28, -0.25), (0.05, 0.28, -1.4)], [8, 16]),
-    ]
-    for points, radii in muscles:
-        paint_tube(canvas, "muscle", points, radius_mm=radii, organ="muscle")
-    paint_tube(canvas, "vessel", [(0.04, 0.46, 1.0), (0.0, 0.46, 0.0), (0.02, 0.42, -1.0)], radius_mm=3.4)
-    fluid = _fluid_mm(findings)
-    paint_tube(
-        canvas,
-        "joint-fluid",
-        [(0.0, -0.34, 0.34), (0.0, -0.40, 0.62)],
-        radius_mm=[5.0 + fluid, 2.0 + fluid],
-        organ="joint-space",
-    )
-    for s in (-1, 1):
-        side: list[Point] = [(0.46 * s, -0.18, 0.30), (0.40 * s, -0.34, 0.34)]
-        paint_tube(canvas, "joint-fluid", side, radius_mm=[1.0 + fluid * 0.8, 1.5 + fluid * 0.8], organ="joint-space")
-    joint = ellipsoid((0.0, 0.05, 0.02), (0.50, 0.40, 0.07), unit=unit, power=3)
-    canvas.paint("joint-fluid", joint, canvas.block((0.0, 0.05, 0.02), (0.5, 0.4, 0.08)), organ="joint-space")
-    _bone(canvas, _femur(canvas), canvas.block((0.0, 0.0, 0.60), (0.60, 0.50, 0.90)), organ="femur", cartilage_mm=2.4)
-    _bone(canvas, _tibia(canvas), canvas.block((0.0, 0.0, -0.60), (0.60, 0.45, 0.85)), organ="tibia", cartilage_mm=2.0)
-    fibula = tube([(-0.44, 0.22, -0.34), (-0.42, 0.22, -0.52), (-0.36, 0.18, -1.4)], radius_mm=[9, 6, 6], unit=unit)
-    _bone(canvas, fibula, canvas.block((-0.4, 0.2, -0.8), (0.16, 0.18, 0.7)), organ="fibula", cartilage_mm=0.0)
-    patella = ellipsoid((0.0, -0.56, 0.30), (0.25, 0.125, 0.235), unit=unit)
-    _bone(canvas, patella, canvas.block((0.0, -0.56, 0.30), (0.3, 0.2, 0.3)), organ="patella", cartilage_mm=2.0)
-    _menisci(canvas)
-    _ligaments(canvas)
-    for finding in findings:
-        if finding.key in STATES:
-            STATES[finding.key](canvas, finding)
+    tube = Tubes(canvas.axes, edge=canvas.edge)
+    for points, radius, squash in parts:
+        tube.add(knee.line(*points), radius * u, squash=squash)
+    tube.paint(canvas, tissue="ligament", organ="ligaments", over=soft)
 
 
-def _fluid_mm(findings: list[FindingFact]) -> float:
-    for finding in findings:
-        if finding.key == "joint-effusion":
-            return (3.0, 6.5, 11.0)[_GRADE[finding.severity]]
-    return 0.0
+def paint_knee_findings(canvas: Canvas, knee: Knee, *, state: Shown) -> dict[int, str]:
+    """Paints the findings of a knee; returns number to key of what was drawn."""
+    drawn: dict[int, str] = {}
+    for fact in state.findings:
+        if fact.key in _DIFFUSE:
+            _DIFFUSE[fact.key](canvas, knee, fact)
+            drawn[fact.lesion] = fact.key
+    return drawn | paint_lesions(canvas, state=state)
 
 
-def _menisci(canvas: Canvas) -> None:
-    """Paints two C-shaped wedges, thick at the rim."""
-    for s in (-1, 1):
-        center: Point = (0.27 * s, 0.06, -0.005)
-        block = canvas.block(center, (0.30, 0.34, 0.10))
-        u, v, w = canvas.at(block)
-        if u.size == 0:
-            continue
-        x, y = (u - center[0]) * np.float32(canvas.unit[0]), (v - center[1]) * np.float32(canvas.unit[1] * 0.82)
-        z = (w - center[2]) * np.float32(canvas.unit[2])
-        ring = np.sqrt(x * x + y * y)
-        outer = np.float32(0.262 * canvas.unit[0])
-        width = np.float32(11.0)
-        inward = (outer - ring) / width  # 0 at the rim, 1 at the free edge
-        height = np.float32(3.6) * (np.float32(1.0) - inward)
-        far = np.maximum(np.maximum(-inward, inward - 1) * width, np.abs(z) - height)
-        middle = (np.float32(7.0) - np.float32(s) * x - np.float32(0.0)) * 1.0
-        opening = np.where(np.abs(y) < 8.0, -middle - np.float32(outer * 0.2), np.float32(-50.0))
-        canvas.paint("meniscus", np.maximum(far, opening), block, organ="menisci")
+def _effusion(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
+    grade = GRADES[fact.severity]
+    half = knee.at(0.20 + 0.06 * grade, 0.018 + 0.042 * grade, 0.20 + 0.05 * grade)
+    overlay(canvas, fact, ellipsoid(knee.at(0, -0.40, 0.52), half, rough=1.0, mm=22.0), tissue="effusion", bounds=around(knee.at(0, -0.40, 0.52), half, margin=3), over=("joint-space",))
 
 
-def _ligaments(canvas: Canvas) -> None:
-    cords: list[tuple[list[Point], float]] = [
-        ([(-0.10, 0.22, 0.24), (-0.02, 0.0, 0.04), (0.04, -0.14, -0.09)], 4.2),
-        ([(0.10, 0.06, 0.20), (0.04, 0.26, 0.06), (0.0, 0.32, -0.10)], 5.2),
-        ([(0.52, 0.02, 0.30), (0.525, 0.02, 0.0), (0.46, 0.0, -0.42)], 2.4),
-        ([(-0.52, 0.06, 0.28), (-0.53, 0.14, 0.0), (-0.46, 0.22, -0.32)], 2.6),
-        ([(0.0, -0.57, 0.08), (0.0, -0.50, -0.20), (0.0, -0.32, -0.42)], 4.0),
-        ([(0.0, -0.56, 0.50), (0.0, -0.46, 0.80), (0.0, -0.42, 1.2)], 4.5),
-    ]
-    for points, radius in cords:
-        paint_tube(canvas, "ligament", points, radius_mm=radius, organ="ligaments")
+def _synovitis(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
+    half = knee.at(0.26, 0.07, 0.24)
+    overlay(canvas, fact, lambda p, f=ellipsoid(knee.at(0, -0.40, 0.50), half): np.minimum(f(p), (p.wave(6, key="synovium") - 0.2) * 4), tissue="edema", bounds=around(knee.at(0, -0.40, 0.50), half), over=("joint-space", "fat", "fat-pad"), strength=0.3 + 0.2 * GRADES[fact.severity])
 
 
-def _effusion(canvas: Canvas, finding: FindingFact) -> None:
-    v, w = canvas.units[1], canvas.units[2]
-    mask = (canvas.organs == canvas.labels["joint-space"]) & (v < -0.1) & (w > 0.1)
-    canvas.lesions[mask & (canvas.lesions == 0)] = finding.lesion
+def _prepatellar(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
+    half = knee.at(0.30, 0.03 + 0.02 * GRADES[fact.severity], 0.32)
+    center = knee.at(0, -0.745, 0.20)
+    overlay(canvas, fact, ellipsoid(center, half, rough=2.0, mm=14.0), tissue="edema", bounds=around(center, half, margin=3), over=("fat", "ligaments"), strength=0.7)
 
 
-def _prepatellar(canvas: Canvas, finding: FindingFact) -> None:
-    center: Point = (0.0, -0.74, 0.25)
-    half = (0.28, 0.04 + 0.02 * _GRADE[finding.severity], 0.30)
-    block = canvas.block(center, half)
-    cover = canvas.paint("edema", ellipsoid(center, half, unit=canvas.unit), block)
-    if cover is not None:
-        mask = cover >= 0.5
-        canvas.lesions[block][mask & (canvas.lesions[block] == 0)] = finding.lesion
+def _spurs(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
+    size = (0.022 + 0.014 * GRADES[fact.severity]) * knee.unit
+    for side in PAIR:
+        for y in (-0.12, 0.1, 0.25):
+            for z in (0.09, -0.085):
+                center = knee.at(side * 0.51, y, z)
+                overlay(canvas, fact, ellipsoid(center, (size,) * 3), tissue="marrow", bounds=around(center, (size,) * 3), over=("femur", "tibia", "cartilage", "joint-space", "fat", "menisci"), strength=0.0)
 
 
-def _osteophytes(canvas: Canvas, finding: FindingFact) -> None:
-    size = (2.5, 4.0, 6.0)[_GRADE[finding.severity]]
-    for s in (-1, 1):
-        for w in (0.13, -0.08):
-            at: list[Point] = [(0.49 * s, 0.04, w), (0.49 * s + s * size / canvas.unit[0], 0.04, w)]
-            paint_tube(canvas, "marrow", at, radius_mm=[size, size * 0.6], organ="femur" if w > 0 else "tibia")
-            low = ((at[0][0] + at[1][0]) / 2, 0.04, w)
-            half = (size / canvas.unit[0], size / canvas.unit[1], size / canvas.unit[2])
-            block = canvas.block(low, half)
-            mask = ellipsoid(low, half, unit=canvas.unit)(*canvas.at(block)) < 0
-            canvas.lesions[block][mask] = finding.lesion
-
-
-STATES: Mapping[str, Callable[[Canvas, FindingFact], None]] = {
-    "joint-effusion": _effusion,
-    "prepatellar-edema": _prepatellar,
-    "osteophytes": _osteophytes,
-}
-"""Findings of the joint as a whole."""
+_DIFFUSE = {"joint-effusion": _effusion, "synovitis": _synovitis, "prepatellar-edema": _prepatellar, "osteophytes": _spurs}

@@ -1,59 +1,95 @@
-"""Tissues and organ labels of the phantoms, and the HU of tissues in CT.
+"""What tissues measure: HU by contrast phase and voltage, MR signal by sequence.
 
-HU come from measurements on the training CTs (see ``ct_tissues.csv`` beside this file
-for counts, quartiles and licences) where the masks name the organ, else from
-textbook ranges (Hounsfield units of body tissues at 120 kVp).
+CT numbers are means of enhanced and plain tissue as in radiology textbooks; the
+tests hold them against histograms of real scans (`ct_ranges.csv`). MR signal follows
+from T1, T2 and proton density (`mr_tissues.csv` names the sources) by the spin-echo,
+inversion-recovery and spoiled gradient-echo equations (Bernstein, King and Zhou,
+"Handbook of MRI Pulse Sequences", 2004, chapters 14.1 to 14.3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from functools import cache
+from importlib.resources import files
 
-ORGANS = (
-    "background", "body", "fat", "muscle", "right-lung", "left-lung", "trachea", "heart", "aorta",
-    "pulmonary-artery", "vena-cava", "esophagus", "thyroid", "mediastinum", "ribs", "spine", "sternum",
-    "clavicles", "scapulae", "humeri", "liver", "gallbladder", "spleen", "pancreas", "stomach",
-    "right-kidney", "left-kidney", "adrenals", "bladder", "colon", "small-bowel", "pelvis", "prostate",
-    "uterus", "ovaries", "psoas", "brain", "white-matter", "cerebellum", "brainstem", "ventricles", "csf",
-    "basal-ganglia", "thalamus", "right-hippocampus", "left-hippocampus", "skull", "sinuses", "eyes",
-    "femur", "tibia", "fibula", "patella", "menisci", "ligaments", "cartilage", "joint-space",
-)  # fmt: skip
-LABELS: Mapping[str, int] = {name: number for number, name in enumerate(ORGANS)}
+import numpy as np
 
-CT_HU: Mapping[str, float] = {
-    "air": -1000, "skin": 20, "fat": -100, "muscle": 52, "lung": -850, "airway": -980, "blood": 42,
-    "heart": 40, "mediastinum": -40, "esophagus": 35, "thyroid": 95, "cortex": 750, "marrow": 190, "disc": 75,
-    "canal": 25, "cartilage": 90, "liver": 56, "bile": 8, "spleen": 48, "pancreas": 38, "stomach-wall": 40,
-    "stomach-fluid": 12, "gas": -960, "kidney": 32, "medulla": 30, "urine": 5, "adrenal": 25, "bowel-wall": 40,
-    "bowel": 18, "stool": -20, "prostate": 42, "uterus": 48, "ovary": 28, "vessel": 42, "gray-matter": 38,
-    "white-matter": 28, "csf": 6, "deep-gray": 37, "cerebellum": 36, "brainstem": 31, "dura": 60, "eye": 12,
-    "lens": 75, "table": -300, "pleural-fluid": 8, "blood-clot": 68, "calcium": 450, "stone": 700, "metal": 3000,
-    "ligament": 75, "meniscus": 85, "joint-fluid": 12, "tendon": 80, "nerve": 30, "hippocampus": 37,
-    "tumor": 38, "edema": 20, "necrosis": 15, "cyst": 5, "infarct": 20, "ground-glass": -560,
-    "consolidation": 30, "emphysema": -970, "nodule": 35, "scar": 30, "enhancing": 42, "abscess": 20,
-    "hemangioma": 45, "adenoma": 5, "edema-fat": -60, "hemosiderin": 60, "marrow-edema": 230,
+from osler.synth.facts import Acquisition
+
+# plain, arterial, portal-venous
+_CT: dict[str, tuple[float, float, float]] = {
+    "air": (-1000, -1000, -1000), "gas": (-990, -990, -990), "lung": (-855, -850, -848), "fat": (-104, -103, -102),
+    "skin": (-8, -2, 2), "muscle": (52, 56, 62), "breast": (12, 16, 20), "blood": (42, 300, 145),
+    "venous-blood": (42, 130, 150), "pulmonary-blood": (42, 260, 145), "myocardium": (44, 100, 105),
+    "liver": (57, 64, 108), "spleen": (47, 112, 118), "pancreas": (42, 98, 92), "kidney-cortex": (33, 170, 180),
+    "kidney-medulla": (30, 75, 160), "bile": (8, 8, 9), "urine": (4, 4, 6), "water": (2, 2, 3), "adrenal": (28, 62, 68),
+    "bowel-wall": (38, 75, 82), "bowel": (28, 30, 32), "feces": (10, 10, 12), "gland": (95, 150, 145), "uterus": (46, 80, 105),
+    "prostate": (40, 60, 78), "soft": (40, 52, 60), "lymph": (38, 55, 78), "cartilage": (115, 115, 115),
+    "cortex": (1050, 1050, 1050), "rib-cortex": (620, 620, 620), "marrow": (190, 195, 200), "disc": (72, 76, 78),
+    "calcium": (700, 700, 700), "metal": (3000, 3000, 3000), "table": (-420, -420, -420), "cushion": (-880, -880, -880),
+    "csf": (6, 6, 6), "gray": (38, 40, 42), "white": (29, 30, 31), "deep-gray": (37, 39, 41), "cerebellar": (36, 38, 40),
+    "brainstem": (30, 31, 32), "hippocampus": (36, 38, 40), "dura": (55, 80, 95), "vitreous": (7, 7, 7), "scalp": (20, 22, 24),
+    "fresh-blood": (66, 66, 66), "edema": (22, 22, 22), "infarct": (17, 17, 18), "tumor": (40, 60, 72), "rim": (42, 80, 95),
+    "necrosis": (18, 18, 20), "gliosis": (15, 15, 15), "ligament": (80, 80, 80), "meniscus": (90, 90, 90),
+    "fat-pad": (-95, -95, -95), "effusion": (8, 8, 9), "pus": (22, 22, 24),
 }  # fmt: skip
 
-PHASES: Mapping[str, Mapping[str, float]] = {
-    "none": {},
-    "arterial": {
-        "blood": 280, "heart": 200, "vessel": 250, "liver": 75, "spleen": 120, "kidney": 150, "medulla": 60,
-        "pancreas": 100, "thyroid": 180, "muscle": 58, "stomach-wall": 80, "bowel-wall": 75, "tumor": 75,
-        "enhancing": 140, "adrenal": 60, "uterus": 90, "prostate": 60,
-    },
-    "pulmonary": {
-        "blood": 300, "heart": 260, "vessel": 330, "liver": 60, "spleen": 70, "kidney": 80, "thyroid": 150,
-        "tumor": 60, "enhancing": 100,
-    },
-    "portal-venous": {
-        "blood": 155, "heart": 150, "vessel": 160, "liver": 110, "spleen": 125, "kidney": 180, "medulla": 150,
-        "pancreas": 95, "thyroid": 140, "muscle": 62, "stomach-wall": 85, "bowel-wall": 85, "tumor": 70,
-        "enhancing": 110, "adrenal": 60, "uterus": 105, "prostate": 70,
-    },
-}  # fmt: skip
-"""HU that contrast changes, by phase."""
+CT_NAMES = tuple(_CT)
 
 
-def ct_palette(contrast: str | None) -> dict[str, float]:
-    """HU of every tissue in a phase: ``"none"``, ``"arterial"``, ``"pulmonary"`` or ``"portal-venous"``."""
-    return {**CT_HU, **PHASES.get(contrast or "none", PHASES["portal-venous"])}
+def ct_palette(acquisition: Acquisition) -> dict[str, float]:
+    """HU of each tissue for the phase and voltage of an exam."""
+    contrast = acquisition.contrast or "none"
+    column = 0 if contrast == "none" else (1 if "arterial" in contrast else 2)
+    boost = (120 / (acquisition.kvp or 120)) ** 1.2  # iodine shows more at low voltage
+    palette = {name: levels[0] + (levels[column] - levels[0]) * boost for name, levels in _CT.items()}
+    if contrast == "pulmonary-arterial":
+        palette["pulmonary-blood"], palette["blood"], palette["venous-blood"] = 330 * boost, 170 * boost, 120.0
+    calcium = (120 / (acquisition.kvp or 120)) ** 0.5
+    for name in ("cortex", "rib-cortex", "marrow", "calcium"):
+        palette[name] *= calcium
+    return palette
+
+
+@cache
+def _mr_rows() -> dict[str, dict[str, str]]:
+    text = (files("osler.synth.phantoms") / "mr_tissues.csv").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {row["tissue"]: row for row in csv.DictReader(lines)}
+
+
+def mr_signal(name: str, acquisition: Acquisition) -> float:
+    """Signal of a tissue, 0 to about 1, by the equation of the sequence."""
+    row = _mr_rows()[name]
+    field = "3" if (acquisition.field_t or 1.5) > 2 else "1.5"
+    t1, t2, pd = float(row[f"t1_{field}"]), float(row[f"t2_{field}"]), float(row["pd"])
+    te, tr, ti = acquisition.te_ms or 15.0, acquisition.tr_ms or 500.0, acquisition.ti_ms
+    sequence = acquisition.sequence or "T1"
+    if acquisition.contrast == "gadolinium":
+        t1 = 1 / (1 / t1 + float(row["gadolinium"]) * 4.5e-3)  # relaxivity 4.5 per mM s
+    if sequence.endswith("FS"):
+        pd *= 1 - 0.92 * float(row["fat"])
+    if tr < 20:
+        flip = np.radians(acquisition.flip_deg or 10)
+        e1 = np.exp(-tr / t1)
+        return float(pd * np.sin(flip) * (1 - e1) / (1 - np.cos(flip) * e1) * np.exp(-te / t2) * 6)
+    if ti is not None and sequence == "FLAIR":
+        longitudinal = 1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)
+        return float(pd * abs(longitudinal) * np.exp(-te / t2))
+    signal = pd * (1 - np.exp(-tr / t1)) * np.exp(-te / t2)
+    if sequence == "DWI":
+        signal *= np.exp(-1000e-6 * float(row["adc"]))
+    return float(signal)
+
+
+def mr_palette(acquisition: Acquisition) -> dict[str, float]:
+    """Signal of each tissue, scaled so that the brightest solid tissue is about 1,000."""
+    palette = {name: mr_signal(name, acquisition) for name in _mr_rows()}
+    keys = ("gray", "white", "muscle", "fat", "marrow", "liver", "cartilage")
+    return {name: 900 * level / max(palette[key] for key in keys) for name, level in palette.items()}
+
+
+def palette_of(acquisition: Acquisition, *, modality: str) -> dict[str, float]:
+    """Values of all tissues for an exam."""
+    return ct_palette(acquisition) if modality == "CT" else mr_palette(acquisition)

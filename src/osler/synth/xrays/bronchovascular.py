@@ -84,7 +84,7 @@ def paint_vessels(thorax: Thorax, *, beam: Beam, swollen: float = 1.0) -> np.nda
     shown = radii * swollen > 0.22
     starts, ends, radii, ages = starts[shown], ends[shown], radii[shown], ages[shown]
     mm = np.linalg.norm(ends - starts, axis=1)
-    count = np.maximum(2, np.ceil(mm / np.clip(radii * 0.8, 0.7, 2.2)).astype(int))
+    count = np.maximum(2, np.ceil(mm / (np.clip(radii * 0.8, 0.7, 2.2) * max(1.0, beam.pixel_mm / 0.84))).astype(int))
     owner = np.repeat(np.arange(len(count)), count)
     step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     share = step / np.maximum(count[owner] - 1, 1)

@@ -14,7 +14,14 @@ from osler.synth.xrays.devices import device_pieces, paint_pieces
 from osler.synth.xrays.findings import Break, Hazy, Scene, Solid
 from osler.synth.xrays.organs import STEP_PX, Paths, ray_paths
 from osler.synth.xrays.shadows import Ellipsoid, clouds, ellipsoid_chord
-from osler.synth.xrays.skeleton import clavicle_line, paint_ribs, paint_shoulders, paint_spine, rib_line, vertebra_center
+from osler.synth.xrays.skeleton import (
+    clavicle_line,
+    paint_ribs,
+    paint_shoulders,
+    paint_spine,
+    rib_line,
+    vertebra_center,
+)
 from osler.synth.xrays.strands import paint_strands
 from osler.synth.xrays.thorax import LEFT, RIGHT, Thorax
 
@@ -70,7 +77,7 @@ def compose(thorax: Thorax, *, beam: Beam, scene: Scene, kvp: float) -> Layers:
     total += matter.soft * _breasts(thorax, beam=beam)
     congested = scene.most("pulmonary-edema", "vascular-congestion")
     swollen = (1 + 0.4 * congested) * (1 - 0.2 * scene.most("emphysema"))
-    total += 1.35 * matter.soft * paint_vessels(thorax, beam=beam, swollen=swollen) * np.clip(lung / 25, 0, 1)
+    total += 1.35 * matter.soft * paint_vessels(thorax, beam=beam, swollen=swollen) * np.clip(lung / 70, 0, 1)
     total += _bones(thorax, beam=beam, scene=scene, matter=matter)
     masks: list[Mask] = []
     strands, marks = paint_strands(thorax, beam=beam, scene=scene, lung=lung, matter_soft=matter.soft)
@@ -137,10 +144,10 @@ def _breasts(thorax: Thorax, *, beam: Beam) -> np.ndarray:
         size = thorax.breast
         center = (side * (0.46 * thorax.width), -0.93 * thorax.depth, 0.055 * thorax.trunk - 0.25 * size)
         shape = Ellipsoid(center=center, half=(1.05 * size, 0.5 * size, size))
-        rows, columns, chord, inside = ellipsoid_chord(shape, beam=beam)
+        rows, columns, chord, _ = ellipsoid_chord(shape, beam=beam)
         # The lower edge is full, the upper one thins out.
         height = np.linspace(0.25, 1.0, chord.shape[0], dtype=np.float32)[:, None] if chord.size else chord
-        total[rows, columns] += 0.42 * chord * height
+        total[rows, columns] += 0.33 * chord * height
     return total
 
 
@@ -157,7 +164,7 @@ def _bones(thorax: Thorax, *, beam: Beam, scene: Scene, matter: Matter) -> np.nd
     )  # fmt: skip
     shoulders = paint_shoulders(thorax, beam=beam, broken=tuple(b.side for b in of("clavicle")))
     thin = 1 - 0.35 * scene.most("osteopenia")
-    return (matter.bone - matter.soft) * thin * (1.15 * ribs + 0.42 * spine + 1.7 * shoulders)
+    return (matter.bone - matter.soft) * thin * (1.15 * ribs + 0.36 * spine + 1.7 * shoulders)
 
 
 def _edema(
@@ -172,7 +179,9 @@ def _edema(
         column, row, magnified = beam.project(hilum)
         y, x = np.arange(beam.rows)[:, None] - row, np.arange(beam.columns)[None, :] - column
         away = np.hypot(x, y * np.where(y > 0, 0.62, 1.0)) / (magnified * 0.42 * thorax.width)
-        puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=thorax.shape % 9973 + number, size_mm=36)
+        puffs = clouds(
+            rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=thorax.shape % 9973 + number, size_mm=36
+        )
         share = level[number] * (0.10 + 0.42 * np.exp(-(away**2)) * (0.65 + 0.7 * puffs))
         total += (soft * share * lung[number]).astype(np.float32)
     return total
@@ -184,7 +193,9 @@ def _haze(haze: Hazy, *, beam: Beam, lung: tuple[np.ndarray, np.ndarray], densit
     rows, columns, chord, inside = ellipsoid_chord(haze.shape, beam=beam, lobed=0.3, seed=haze.seed)
     if not chord.size:
         return total
-    puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=haze.seed, size_mm=20)[rows, columns]
+    puffs = clouds(rows=beam.rows, columns=beam.columns, pixel_mm=beam.pixel_mm, seed=haze.seed, size_mm=20)[
+        rows, columns
+    ]
     space = lung[1 if haze.side > 0 else 0][rows, columns]
     weight = np.clip(inside * 1.5 - 0.35 + 0.8 * (puffs - 0.4), 0, 0.9) * np.clip(inside * 3, 0, 1)
     total[rows, columns] = soft * (1 - density) * haze.share * np.minimum(chord, 0.7 * space) * weight
@@ -229,7 +240,9 @@ def _whole_masks(scene: Scene, *, up: _Enlarged) -> list[Mask]:
         if fact.key in pairs:
             for number, side in ((0, "right"), (1, "left")):
                 if fact.side in (side, "both", "none"):
-                    found.append((fact, side, pairs[fact.key][number] > (18 if fact.key == "pleural-thickening" else 7), None))
+                    found.append(
+                        (fact, side, pairs[fact.key][number] > (18 if fact.key == "pleural-thickening" else 7), None)
+                    )
         elif fact.key in ("cardiomegaly", "pericardial-effusion"):
             found.append((fact, "none", up.heart > 12, None))
         elif fact.key == "hiatal-hernia":

@@ -73,7 +73,10 @@ def _enlarge(small: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
 
 def enlarge(small: np.ndarray, *, step: int, shape: tuple[int, int]) -> np.ndarray:
     """Bilinear enlargement; sample k of the small image stands for pixels k step to (k + 1) step."""
-    rows, columns = _places(shape[0], step=step, count=small.shape[0]), _places(shape[1], step=step, count=small.shape[1])
+    rows, columns = (
+        _places(shape[0], step=step, count=small.shape[0]),
+        _places(shape[1], step=step, count=small.shape[1]),
+    )
     (i, s), (j, t) = rows, columns
     down = small[i] * (1 - s)[:, None] + small[i + 1] * s[:, None]
     return (down[:, j] * (1 - t) + down[:, j + 1] * t).astype(np.float32)

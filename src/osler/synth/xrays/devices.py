@@ -36,17 +36,18 @@ def paint_pieces(pieces: list[Piece], *, beam: Beam) -> np.ndarray:
 def _tracheal_tube(thorax: Thorax, side: float) -> list[Piece]:
     d, t = thorax.depth, thorax.trunk
     line = smooth_line([(1, -0.3 * d, 0.46 * t), (1, -0.08 * d, 0.36 * t), (2, 0.04 * d, 0.262 * t)])
-    wall = [line + [shift, 0, 0] for shift in (-4.5, 4.5)]
-    return [(wall[0], 0.7, 0.10), (wall[1], 0.7, 0.10), (line + [1.5, 0, 0], 0.6, 0.38)]
+    wall = [line + np.array([shift, 0, 0]) for shift in (-4.5, 4.5)]
+    return [(wall[0], 0.7, 0.10), (wall[1], 0.7, 0.10), (line + np.array([1.5, 0, 0]), 0.6, 0.38)]
 
 
 def _feeding_tube(thorax: Thorax, side: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     line = smooth_line([
         (6, -0.1 * d, 0.46 * t), (4, 0.2 * d, 0.33 * t), (7, 0.32 * d, 0.20 * t), (4, 0.30 * d, 0.10 * t),
-        (12, 0.2 * d, 0.02 * t), (0.2 * w, 0.05 * d, -0.03 * t), (0.42 * w, 0, -0.075 * t), (0.3 * w, -0.05 * d, -0.12 * t),
+        (12, 0.2 * d, 0.02 * t), (0.2 * w, 0.05 * d, -0.03 * t), (0.42 * w, 0, -0.075 * t),
+        (0.3 * w, -0.05 * d, -0.12 * t),
     ], count=120)  # fmt: skip
-    return [(line, 1.2, 0.16), (line + [1.2, 0, 0], 0.5, 0.3)]
+    return [(line, 1.2, 0.16), (line + np.array([1.2, 0, 0]), 0.5, 0.3)]
 
 
 def _central_line(thorax: Thorax, side: float) -> list[Piece]:
@@ -75,13 +76,21 @@ def _generator(thorax: Thorax, side: float, *, coil: float) -> list[Piece]:
     filled = [case + np.array([[x, 0.0, z]]) for x in (-6, 0, 6) for z in (-4, 4)]
     vein = [(side * 0.55 * w, -0.8 * d, 0.25 * t), (side * 0.30 * w, -0.55 * d, 0.265 * t), (-18, -0.3 * d, 0.23 * t)]
     cava = [(-25, -0.14 * d, 0.19 * t), (-24, -0.16 * d, 0.13 * t)]
-    atrium = smooth_line([tuple(case + [0, 0, 14]), *vein, *cava, (-34, -0.3 * d, 0.075 * t), (-22, -0.5 * d, 0.10 * t)], count=120)
+    atrium = smooth_line(
+        [tuple(case + np.array([0, 0, 14])), *vein, *cava, (-34, -0.3 * d, 0.075 * t), (-22, -0.5 * d, 0.10 * t)],
+        count=120,
+    )
     chamber = smooth_line([
-        tuple(case + [3, 0, 14]), *vein, *cava, (-26, -0.25 * d, 0.05 * t), (5, -0.42 * d, 0.008 * t),
+        tuple(case + np.array([3, 0, 14])), *vein, *cava, (-26, -0.25 * d, 0.05 * t), (5, -0.42 * d, 0.008 * t),
         (34 + thorax.heart_x, -0.55 * d, -0.002 * t),
     ], count=140)  # fmt: skip
     pieces: list[Piece] = [(rim, 2.6, 1.5), *((part, 9.0, 1.5) for part in filled)]
-    pieces += [(atrium, 0.75, 0.75), (chamber, 0.75 if coil == 0 else 0.9, 0.75), (chamber[-1:], 1.5, 1.3), (atrium[-1:], 1.4, 1.2)]
+    pieces += [
+        (atrium, 0.75, 0.75),
+        (chamber, 0.75 if coil == 0 else 0.9, 0.75),
+        (chamber[-1:], 1.5, 1.3),
+        (atrium[-1:], 1.4, 1.2),
+    ]
     if coil > 0:
         pieces += [(chamber[-34:-6], coil, 1.2), (chamber[58:84], coil, 1.2)]
     return pieces
@@ -93,7 +102,11 @@ def _chest_tube(thorax: Thorax, side: float) -> list[Piece]:
         (side * (w + 30), 0.0, -0.02 * t), (side * 0.93 * w, 0.1 * d, 0.03 * t), (side * 0.80 * w, 0.25 * d, 0.10 * t),
         (side * 0.66 * w, 0.3 * d, 0.20 * t), (side * 0.48 * w, 0.25 * d, 0.265 * t),
     ], count=90)  # fmt: skip
-    return [(line, 3.6, 0.10), (line + [side * 2.6, 0, 1.0], 0.8, 0.55), (line - [side * 2.8, 0, 1.0], 0.5, 0.16)]
+    return [
+        (line, 3.6, 0.10),
+        (line + np.array([side * 2.6, 0, 1.0]), 0.8, 0.55),
+        (line - np.array([side * 2.8, 0, 1.0]), 0.5, 0.16),
+    ]
 
 
 def _wires(thorax: Thorax, side: float) -> list[Piece]:

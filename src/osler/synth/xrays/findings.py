@@ -17,11 +17,23 @@ _GRADE = {"none": 0.5, "mild": 0.3, "moderate": 0.6, "severe": 1.0}
 _SOLID = {
     "pulmonary-nodule": "solid", "lung-mass": "solid", "cavitary-lesion": "cavity", "calcified-granuloma": "calcified",
     "ground-glass-nodule": "ground", "hilar-lymphadenopathy": "solid", "mediastinal-mass": "solid",
-    "mediastinal-lymphadenopathy": "solid", "bone-metastasis": "solid", "pulmonary-cyst": "cyst", "breast-mass": "solid",
+    "mediastinal-lymphadenopathy": "solid", "bone-metastasis": "solid", "pulmonary-cyst": "cyst",
+    "breast-mass": "solid",
 }  # fmt: skip
-_HAZY = {"consolidation": 1.0, "pneumonia": 0.9, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9}
-_WHOLE = ("pleural-effusion", "pneumothorax", "cardiomegaly", "pericardial-effusion", "hiatal-hernia", "free-air",
-    "pleural-thickening", "elevated-hemidiaphragm", "mediastinal-widening")
+_HAZY = {
+    "consolidation": 1.0, "pneumonia": 0.9, "ground-glass-opacity": 0.35, "pulmonary-infarct": 0.7, "empyema": 0.9
+}  # fmt: skip
+_WHOLE = (
+    "pleural-effusion",
+    "pneumothorax",
+    "cardiomegaly",
+    "pericardial-effusion",
+    "hiatal-hernia",
+    "free-air",
+    "pleural-thickening",
+    "elevated-hemidiaphragm",
+    "mediastinal-widening",
+)
 DEVICES = (
     "endotracheal-tube", "central-venous-catheter", "nasogastric-tube", "cardiac-pacemaker", "icd", "chest-tube",
     "sternotomy-wires", "port-catheter",
@@ -71,7 +83,7 @@ class Scene:
         levels: Severity (0 to 1) of diffuse findings by key; right and left where they have sides.
     """
 
-    disease: Disease = Disease()
+    disease: Disease = field(default_factory=Disease)
     whole: tuple[FindingFact, ...] = ()
     solids: tuple[Solid, ...] = ()
     hazes: tuple[Hazy, ...] = ()
@@ -90,14 +102,9 @@ class Scene:
         return max(self.level(*keys))
 
 
-def is_shown(fact: FindingFact) -> bool:
-    """Whether the picture shows a finding: not one that is denied or gone."""
-    return fact.certainty != "absent" and fact.change != "resolved"
-
-
 def scene_of(exam: Exam, *, anatomy: Anatomy, thorax: Thorax, supine: bool) -> Scene:
     """Reads the findings of an exam (in the frame of a body with its heart on the left)."""
-    shown = [fact for fact in exam.findings if is_shown(fact)]
+    shown = [fact for fact in exam.findings if fact.visible]
     levels: dict[str, tuple[float, float]] = {}
     for fact in shown:
         amount = _GRADE[fact.severity]
@@ -155,7 +162,9 @@ def _solids(shown: list[FindingFact], *, anatomy: Anatomy) -> list[Solid]:
         if fact.key in _SOLID and fact.center_mm is not None and fact.axes_mm is not None:
             half = tuple(axis / 2 for axis in fact.axes_mm)
             seed = _seed(fact, anatomy=anatomy)
-            found.append(Solid(fact=fact, shape=Ellipsoid(center=fact.center_mm, half=half), kind=_SOLID[fact.key], seed=seed))
+            found.append(
+                Solid(fact=fact, shape=Ellipsoid(center=fact.center_mm, half=half), kind=_SOLID[fact.key], seed=seed)
+            )
     return found
 
 
@@ -203,7 +212,9 @@ def _breaks(shown: list[FindingFact], *, thorax: Thorax, anatomy: Anatomy) -> li
             goal = np.array(places[fact.site].center) * unit_mm("chest", anatomy=anatomy)
             line = rib_line(thorax, number=number, side=side)
             nearest = int(np.argmin(np.hypot(line[:, 0] - goal[0], line[:, 1] - goal[1])))
-            found.append(Break(fact=fact, bone="rib", side=side, number=number, place=float(np.clip(nearest / 47, 0.2, 0.85))))
+            found.append(
+                Break(fact=fact, bone="rib", side=side, number=number, place=float(np.clip(nearest / 47, 0.2, 0.85)))
+            )
         elif fact.key == "clavicle-fracture":
             found.append(Break(fact=fact, bone="clavicle", side=side, number=0, place=0.55))
         elif fact.key == "vertebral-compression-fracture" and fact.site.startswith("vertebra-"):

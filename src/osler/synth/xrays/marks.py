@@ -23,12 +23,16 @@ def collimate(gray: np.ndarray, *, margins: tuple[int, int, int, int], slant: fl
     return gray if hidden else gray * np.clip(open_ + 1.0, 0, 1)
 
 
-def letter(gray: np.ndarray, *, text: str, column: float, row: float, height: float, bright: float = 0.97) -> np.ndarray:
+def letter(
+    gray: np.ndarray, *, text: str, column: float, row: float, height: float, bright: float = 0.97
+) -> np.ndarray:
     """Lays a letter of lead on the film; column and row are the middle, height is in pixels."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=max(8.0, height))
     layer = Image.new("L", (gray.shape[1], gray.shape[0]), 0)
-    ImageDraw.Draw(layer).text((column, row), text, fill=255, font=font, anchor="mm", stroke_width=max(0, int(height / 22)))
+    ImageDraw.Draw(layer).text(
+        (column, row), text, fill=255, font=font, anchor="mm", stroke_width=max(0, int(height / 22))
+    )
     cover = np.asarray(layer, dtype=np.float32) / 255
     return gray + cover * (bright - gray)

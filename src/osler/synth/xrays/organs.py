@@ -84,7 +84,10 @@ def ray_paths(thorax: Thorax, *, beam: Beam, disease: Disease) -> Paths:
     slabs = np.arange(-reach + SLAB_MM / 2, reach, SLAB_MM)
     arms: Literal["down", "raised"] = "raised" if beam.view == "lateral" else "down"
     shape = (-(-beam.rows // STEP_PX), -(-beam.columns // STEP_PX))
-    sums = {name: np.zeros(shape, np.float32) for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp", "hernia")}
+    sums = {
+        name: np.zeros(shape, np.float32)
+        for name in ("body", "gas", "heart", "free", "rl", "ll", "rf", "lf", "ra", "la", "rp", "lp", "hernia")
+    }
     for depth in slabs:
         x, y, z = beam.plane(float(depth), step=STEP_PX)
         _add_slab(sums, thorax=thorax, disease=disease, arms=arms, x=x, y=y, z=z)
@@ -182,7 +185,9 @@ def _lung(
     taper = thorax.taper(z)
     ahead = (y - np.float32(thorax.lung_y)) / np.float32(thorax.lung_b)
     lowest = thorax.dome[number] + disease.raised[number] - 2.2 * thorax.sulcus
-    inside = np.flatnonzero((taper[:, 0] > float(np.abs(ahead).min())) & (z[:, 0] > lowest) & (z[:, 0] < thorax.apex + 3))
+    inside = np.flatnonzero(
+        (taper[:, 0] > float(np.abs(ahead).min())) & (z[:, 0] > lowest) & (z[:, 0] < thorax.apex + 3)
+    )
     if len(inside) < 2:
         return None
     rows = slice(int(inside[0]), int(inside[-1]) + 1)
@@ -287,14 +292,12 @@ def vessels(thorax: Thorax) -> tuple[tuple[tuple[float, float, float], tuple[flo
     )
 
 
-def _mediastinum(
-    thorax: Thorax, *, disease: Disease, x: np.ndarray, y: np.ndarray, z: np.ndarray
-) -> np.ndarray:
+def _mediastinum(thorax: Thorax, *, disease: Disease, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Share of a slab that is mediastinum or spine."""
     d, t = thorax.depth, thorax.trunk
     waist = 11 + 11 * np.exp(-(((y + 0.05 * d) / (0.4 * d)) ** 2))
     plate = np.where(y < 0.75 * d, waist - np.abs(x), -10.0)
-    spine = 0.6 * (19 - np.hypot(x, (y - 0.62 * d) * 0.7))
+    spine = 0.45 * (18 - np.hypot(x, (y - 0.62 * d) * 0.7))
     flat = np.maximum(plate, spine).astype(np.float32)
     # The upper mediastinum widens toward the neck and toward the great vessels.
     bulge = 25.0 + disease.wide + 5 * np.cos((z - 0.16 * t) * (6.3 / (0.2 * t)))

@@ -59,7 +59,9 @@ def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512, body: Bod
     if body == "mirrored" and view == "lateral":
         beam = replace(beam, source_mm=-beam.source_mm, detector_mm=-beam.detector_mm)
     layers = compose(thorax, beam=beam, scene=scene, kvp=exam.acquisition.kvp or 110)
-    exposure = _exposure(exam, chance=chance, seed=int(draws.bits("x-ray-noise", exam.number)[0]), pixel_mm=beam.pixel_mm)
+    exposure = _exposure(
+        exam, chance=chance, seed=int(draws.bits("x-ray-noise", exam.number)[0]), pixel_mm=beam.pixel_mm
+    )
     gray = develop(layers.attenuation, exposure=exposure, pixel_mm=beam.pixel_mm)
     gray = _collimated(gray, chance=chance)
     lungs, heart, lesions = layers.lungs, layers.heart, tuple(_shown(layers))
@@ -161,7 +163,9 @@ def _lettered(gray: np.ndarray, *, view: View, supine: bool, chance: np.ndarray)
     gray = letter(gray, text="L", column=column, row=(40 + 30 * chance[12]) * unit, height=24 * unit)
     if view == "AP":
         text = "AP SUPINE" if supine else "AP PORTABLE"
-        gray = letter(gray, text=text, column=(48 + 10 * chance[13]) * unit, row=14 * unit, height=11 * unit, bright=0.9)
+        gray = letter(
+            gray, text=text, column=(48 + 10 * chance[13]) * unit, row=14 * unit, height=11 * unit, bright=0.9
+        )
     return gray
 
 

@@ -30,9 +30,12 @@ def rib_line(thorax: Thorax, *, number: int, side: float) -> np.ndarray:
     return np.stack([side * np.maximum(x, 18), y, z], axis=1)
 
 
-def _chain(
-    beam: Beam, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]
-) -> Chain:
+def _step(beam: Beam) -> float:
+    """Distance (mm) of the disks along a bone: finer than a rib is wide, and than what is seen."""
+    return max(_STEP_MM, 1.4 * beam.pixel_mm)
+
+
+def _chain(beam: Beam, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> Chain:
     """Disks of polylines: points (N, 3), radius (mm), amount and layer of each."""
     points = np.concatenate([part[0] for part in parts])
     column, row, magnified = beam.project(points)
@@ -59,14 +62,16 @@ def paint_ribs(thorax: Thorax, *, beam: Beam, broken: tuple[tuple[float, int, fl
     Args:
         broken: Fractures: side, rib and place along it, 0 to 1.
     """
-    parts = []
+    parts, step = [], _step(beam)
     size = 1.0 if thorax.sex == "male" else 0.9
     old = 1 - 0.0035 * max(0.0, thorax.age - 45)
     for side in (RIGHT, LEFT):
         for number in range(1, RIBS + 1):
-            line, reached = along(rib_line(thorax, number=number, side=side), step_mm=_STEP_MM)
+            line, reached = along(rib_line(thorax, number=number, side=side), step_mm=step)
             high = (5.6 if number > 1 else 6.6) * size * np.interp(reached, [0, 0.12, 0.7, 1], [0.72, 0.95, 1.05, 1.2])
-            amount = 3.0 * old * _along_ray(line, beam=beam) * np.interp(reached, [0, 0.1, 0.75, 1], [0.8, 1.1, 0.9, 0.65])
+            amount = (
+                3.0 * old * _along_ray(line, beam=beam) * np.interp(reached, [0, 0.1, 0.75, 1], [0.8, 1.1, 0.9, 0.65])
+            )
             for broken_side, broken_rib, place in broken:
                 if broken_side == side and broken_rib == number:
                     line, amount, high = _break(line, amount, high, reached=reached, place=place)
@@ -99,7 +104,7 @@ def paint_spine(
         spurs: Size of bony spurs, 0 to 1.
     """
     lost = dict(crushed)
-    gap = thorax.rib_gap
+    gap, step = thorax.rib_gap, _step(beam)
     rods, shells = [], []
     old = 1 - 0.005 * max(0.0, thorax.age - 50)
     for number in range(-3, 17):
@@ -116,10 +121,12 @@ def paint_spine(
             pedicle = center + np.array([hand * 0.62 * wide, 1.2 * wide, 0.25 * half])
             shells.append((pedicle[None], np.array([4.6]), np.array([5.0]), 2))
             tip = center + np.array([hand * (wide + 13), 1.5 * wide, 3.0])
-            line, _ = along(np.stack([pedicle, tip]), step_mm=_STEP_MM)
+            line, _ = along(np.stack([pedicle, tip]), step_mm=step)
             shells.append((line, np.array(4.2), np.array(2.6), 3))
         spike = center + np.array([0, 1.9 * wide, -0.4 * gap])
-        line, _ = along(np.stack([center + [0, 1.4 * wide, 0], spike + [0, 0.7 * wide, -5]]), step_mm=_STEP_MM)
+        line, _ = along(
+            np.stack([center + np.array([0, 1.4 * wide, 0]), spike + np.array([0, 0.7 * wide, -5])]), step_mm=step
+        )
         shells.append((line, np.array(3.4), np.array(3.6), 2))
     bodies = paint_chain(_chain(beam, rods), rows=beam.rows, columns=beam.columns, profile="flat")
     return bodies + paint_chain(_chain(beam, shells), rows=beam.rows, columns=beam.columns, profile="shell")
@@ -132,8 +139,12 @@ def _block(
     reach = deep if beam.view == "lateral" else wide
     axis = np.array([0.0, 1.0, 0.0]) if beam.view == "lateral" else np.array([1.0, 0.0, 0.0])
     parts = []
-    steps = np.arange(-reach, reach + 0.1, _STEP_MM)
-    for height, radius, factor, above in ((0.0, 0.93 * half, 1.0, 0), (half - 1.5, 1.9, 0.35, 2), (1.5 - half, 1.9, 0.35, 2)):
+    steps = np.arange(-reach, reach + 0.1, _step(beam))
+    for height, radius, factor, above in (
+        (0.0, 0.93 * half, 1.0, 0),
+        (half - 1.5, 1.9, 0.35, 2),
+        (1.5 - half, 1.9, 0.35, 2),
+    ):
         waist = 1 - 0.1 * (height == 0)
         line = center + steps[:, None] * waist * axis + np.array([0, 0, height])
         parts.append((line, np.array(radius), np.array(amount * factor), layer + above))
@@ -163,6 +174,7 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
         broken: Sides with a broken clavicle.
     """
     w, d, t = thorax.width, thorax.depth, thorax.trunk
+    step = _step(beam)
     shells: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     flats: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
     rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
@@ -170,7 +182,7 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
     raised = {"PA": -6.0, "AP": 8.0, "lateral": 10.0}[beam.view]
     for number, side in enumerate((RIGHT, LEFT)):
         clavicle = clavicle_line(thorax, side=side, raised=raised)
-        line, reached = along(clavicle, step_mm=_STEP_MM)
+        line, reached = along(clavicle, step_mm=step)
         thick = np.interp(reached, [0, 0.08, 0.3, 0.7, 1], [8.5, 7.0, 5.3, 5.4, 7.2])
         amount = 4.2 * np.ones_like(thick)
         if side in broken:
@@ -179,14 +191,14 @@ def paint_shoulders(thorax: Thorax, *, beam: Beam, broken: tuple[float, ...] = (
         joint = np.array([side * (w + SHOULDER_MM - 66), 0.1 * d, 0.255 * t + 0.5 * raised])
         head = joint + np.array([side * 22.0, -4.0, 2.0])
         shaft = head + np.array([side * 62.0, 0.0, -200.0])
-        arm, _ = along(np.stack([head + [side * 6, 0, -12], shaft]), step_mm=_STEP_MM)
+        arm, _ = along(np.stack([head + np.array([side * 6, 0, -12]), shaft]), step_mm=step)
         if beam.view != "lateral":
             rounds.append((head[None], np.array([22.0]), np.array([9.0]), number))
             shells.append((arm, np.array(11.0), np.array(6.0), number))
-        shells += _blade(thorax, side=side, out=out, joint=joint, layer=2 + number)
+        shells += _blade(thorax, side=side, out=out, joint=joint, layer=2 + number, step=step)
         flats += _blade_plate(thorax, side=side, out=out, joint=joint)
     breastbone = smooth_line([(0, -0.84 * d, 0.25 * t), (0, -0.95 * d, 0.18 * t), (0, -0.95 * d, 0.03 * t)])
-    line, _ = along(breastbone, step_mm=_STEP_MM)
+    line, _ = along(breastbone, step_mm=step)
     if beam.view == "lateral":
         shells.append((line, np.array(5.0), np.array(4.5), 0))
     else:
@@ -205,20 +217,24 @@ def _blade_corners(thorax: Thorax, *, side: float, out: float, joint: np.ndarray
 
 
 def _blade(
-    thorax: Thorax, *, side: float, out: float, joint: np.ndarray, layer: int
+    thorax: Thorax, *, side: float, out: float, joint: np.ndarray, layer: int, step: float
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
     """The borders of a shoulder blade, its spine, acromion and coracoid."""
     upper, lower, socket = _blade_corners(thorax, side=side, out=out, joint=joint)
+
+    def near(point: np.ndarray, x: float, y: float, z: float) -> np.ndarray:
+        return point + np.array([side * x, y, z])
+
     lines = (
-        ([upper, (upper + lower) / 2 + [side * -4, 0, 0], lower], 1.9, 1.6),
-        ([lower, (lower + socket) / 2 + [side * 5, 0, -4], socket], 3.4, 2.6),
+        ([upper, near((upper + lower) / 2, -4, 0, 0), lower], 1.9, 1.6),
+        ([lower, near((lower + socket) / 2, 5, 0, -4), socket], 3.4, 2.6),
         ([upper, socket], 1.6, 0.8),
-        ([(3 * upper + lower) / 4, (upper + socket) / 2 + [0, 10, 6], joint + [side * 12, 4, 24]], 3.8, 2.4),
-        ([socket + [-side * 6, -12, 6], socket + [-side * 8, -34, 12], socket + [side * 4, -44, 8]], 4.5, 3.0),
+        ([(3 * upper + lower) / 4, near((upper + socket) / 2, 0, 10, 6), near(joint, 12, 4, 24)], 3.8, 2.4),
+        ([near(socket, -6, -12, 6), near(socket, -8, -34, 12), near(socket, 4, -44, 8)], 4.5, 3.0),
     )
     parts = []
     for points, radius, amount in lines:
-        line, _ = along(smooth_line([tuple(point) for point in points], count=30), step_mm=_STEP_MM)
+        line, _ = along(smooth_line([tuple(point) for point in points], count=30), step_mm=step)
         parts.append((line, np.array(radius), np.array(amount), layer))
     parts.append((socket[None], np.array([11.0]), np.array([3.2]), layer))
     return parts

@@ -8,7 +8,7 @@ from osler.synth.anatomy import sites
 from osler.synth.draws import Draws
 from osler.synth.facts import FindingFact
 from osler.synth.xrays.beam import Beam
-from osler.synth.xrays.findings import Scene, is_shown
+from osler.synth.xrays.findings import Scene
 from osler.synth.xrays.shadows import clouds
 from osler.synth.xrays.thorax import LEFT, RIGHT, Thorax
 from osler.synth.xrays.tubes import Chain, along, paint_chain, smooth_line
@@ -62,7 +62,7 @@ def _local(thorax: Thorax, *, scene: Scene) -> list[tuple[FindingFact, list[Line
     found = []
     places = {site.key: site for site in sites()}
     for fact in scene.lines:
-        if not is_shown(fact) or fact.site not in places:
+        if fact.site not in places:
             continue
         unit = np.array([thorax.width, thorax.depth, thorax.trunk])
         center = np.array(places[fact.site].center) * unit
@@ -76,12 +76,15 @@ def _local(thorax: Thorax, *, scene: Scene) -> list[tuple[FindingFact, list[Line
                 at = center + half * [0.2, 0.3, -0.9 + 0.5 * k] + [0, 0, 9 * (chance[k] - 0.5)]
                 reach = np.array([24 + 14 * chance[k + 5], 0, 0])
                 rise = np.array([0, 0, side * (5 * (chance[k] - 0.3))])
-                line = smooth_line([tuple(at - reach - rise), tuple(at + [0, 0, 1.5]), tuple(at + reach + rise)], count=24)
+                line = smooth_line(
+                    [tuple(at - reach - rise), tuple(at + np.array([0, 0, 1.5])), tuple(at + reach + rise)], count=24
+                )
                 lines.append((line, 1.5 + 1.6 * chance[k + 6], 7.0 + 5 * chance[k + 5]))
             else:
                 at = center + half * [1.2 * (chance[k] - 0.5), 0, chance[k + 3] - 0.2]
-                end = at + [side * (12 + 12 * chance[k + 6]), 0, 18 * (chance[k + 4] - 0.3)]
-                lines.append((smooth_line([tuple(at), tuple((at + end) / 2 + [0, 0, 2]), tuple(end)], count=20), 0.9, 7.0))
+                end = at + np.array([side * (12 + 12 * chance[k + 6]), 0, 18 * (chance[k + 4] - 0.3)])
+                middle = (at + end) / 2 + np.array([0, 0, 2])
+                lines.append((smooth_line([tuple(at), tuple(middle), tuple(end)], count=20), 0.9, 7.0))
         found.append((fact, lines))
     return found
 
@@ -124,7 +127,7 @@ def _rings(thorax: Thorax, *, scene: Scene) -> list[Line]:
             else:
                 way = np.array([side * 12.0, 0.0, -8.0 + 14 * chance[k + 5]])
                 for shift in (-size, size):
-                    lines.append((np.stack([center, center + way]) + [0, 0, shift], 0.6, 6.0))
+                    lines.append((np.stack([center, center + way]) + np.array([0, 0, shift]), 0.6, 6.0))
     return lines
 
 
@@ -134,7 +137,7 @@ def _calcium(thorax: Thorax, *, scene: Scene) -> list[Line]:
     lines: list[Line] = []
     level = scene.most("aortic-calcification")
     if level > 0:
-        angle = np.radians(np.linspace(100 - 60 * level, 20 - 50 * level, 24) if level < 2 else [0, 1])
+        angle = np.radians(np.linspace(100 - 60 * level, 20 - 50 * level, 24))
         r = thorax.aorta + 0.5
         arc = np.stack([0.085 * w + r * np.cos(angle), np.full(24, 0.12 * d), 0.198 * t + r * np.sin(angle)], axis=1)
         lines.append((arc, 1.0 + 0.5 * level, 10 + 14 * level))
@@ -148,7 +151,9 @@ def _calcium(thorax: Thorax, *, scene: Scene) -> list[Line]:
             if k == 0:
                 z = float(thorax.dome_height(np.array(x), np.array(y), side=side)) + 1.5
             way = np.array([9 + 9 * chance[k + 12], 0, (0 if k == 0 else 10 * (chance[k] - 0.5))])
-            lines.append((smooth_line([(x, y, z), tuple(np.array([x, y, z]) + way / 2), tuple(np.array([x, y, z]) + way)], count=12), 1.6 + 1.5 * chance[k + 6] * (k > 0), 9.0))  # noqa: E501
+            start = np.array([x, y, z])
+            line = smooth_line([tuple(start), tuple(start + way / 2), tuple(start + way)], count=12)
+            lines.append((line, 1.6 + 1.5 * chance[k + 6] * (k > 0), 9.0))
     return lines
 
 

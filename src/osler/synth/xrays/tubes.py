@@ -50,7 +50,16 @@ def paint_chain(chain: Chain, *, rows: int, columns: int, profile: Profile) -> n
         chosen = np.flatnonzero((radius > lower) & (radius <= upper))
         lower = upper
         if len(chosen):
-            _stamp(canvas, chain, chosen, radius=radius, amount=amount, reach=int(np.ceil(upper)) + 1, shape=(rows, columns), profile=profile)  # noqa: E501
+            _stamp(
+                canvas,
+                chain,
+                chosen,
+                radius=radius,
+                amount=amount,
+                reach=int(np.ceil(upper)) + 1,
+                shape=(rows, columns),
+                profile=profile,
+            )
     return canvas.reshape(layers, rows, columns).sum(axis=0)
 
 

@@ -1,0 +1,87 @@
+"""A request that waits for its first token, and the answer that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from osler.engine.answer_text import AnswerText
+from osler.engine.generate import Generated, Prompt
+from osler.prepare import ShownImage
+from osler.study import Answer, Evidence, SliceOrigin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Waiting:
+    """A request whose images are encoded.
+
+    Args:
+        prompt: What the network reads.
+        text: Takes the tokens of the answer.
+        answer: All that is known before the first token.
+    """
+
+    prompt: Prompt
+    text: AnswerText
+    answer: Answer
+
+    def answered(self, result: Generated) -> Answer:
+        """Completes the answer by what the network wrote."""
+        text, answer = self.text, self.answer
+        stopped = "stop_string" if text.stopped else result.stopped
+        seconds = {"prefill": result.prefill_seconds, "decode": result.decode_seconds}
+        counts = {
+            "prompt": result.prompt_tokens,
+            "images": sum(used.tokens for used in answer.used),
+            "reused": result.reused_tokens,
+            "answer": len(result.token_ids) - text.thinking_tokens,
+        }
+        if text.thinking_tokens:
+            counts["thinking"] = text.thinking_tokens
+        return replace(
+            answer,
+            text=text.text.strip(),
+            stopped=stopped,
+            warnings=(*answer.warnings, *_warnings(text, result=result, stopped=stopped)),
+            tokens=counts,
+            timings=(answer.timings or {}) | seconds,
+        )
+
+
+def evidence_of(image: ShownImage) -> Evidence:
+    """Names the file, frame and slice behind an image, and what a reader did to it."""
+    kind = "image" if image.slice is None else "slice"
+    origin = image.origin
+    if origin is None:
+        return Evidence(kind=kind, series=image.series, slice=image.slice)
+    return Evidence(
+        kind=kind,
+        series=image.series,
+        slice=image.slice,
+        file=origin.file,
+        sop_uid=origin.sop_uid,
+        frame=origin.frame + 1 if origin.frames > 1 else None,
+        note=_resampled(origin),
+    )
+
+
+def _resampled(origin: SliceOrigin) -> str:
+    """Says how a slice differs from that of its file, where a reader has straightened or filled a stack."""
+    notes = []
+    if origin.share < 1:
+        notes.append(f"interpolated between two slices, {origin.share:.0%} of it from this file")
+    if any(abs(pixels) >= 0.05 for pixels in origin.shift):
+        notes.append(f"shifted in its plane by {0 - origin.shift[0]:.1f} columns and {0 - origin.shift[1]:.1f} rows")
+    return "; ".join(notes)
+
+
+def _warnings(text: AnswerText, *, result: Generated, stopped: str) -> Iterator[str]:
+    if text.thinking:
+        yield (
+            f"The model was still thinking after {len(result.token_ids)} tokens, so there is no answer: "
+            "allow more tokens."
+        )
+    elif stopped == "max_tokens":
+        yield f"The answer was cut off after {len(result.token_ids)} tokens: allow more tokens."
+    elif not text.text.strip():
+        yield "The model ended its answer without a word."

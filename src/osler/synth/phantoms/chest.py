@@ -1,0 +1,203 @@
+"""Lungs with their vessels and airways, mediastinum, heart and great vessels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
+from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.xrays.bronchovascular import vessel_tree
+from osler.synth.xrays.organs import airways, vessels
+
+LUNGS = ("right-lung", "left-lung")
+
+
+def lung_depth(torso: Torso, side: float) -> Depth:
+    """Depth in the lung of a side (-1 right), the diaphragm included."""
+    thorax = torso.thorax
+
+    def depth(p: Patch) -> np.ndarray:
+        taper = thorax.taper(p.z).astype(np.float32)
+        middle = thorax.lung_middle(p.z).astype(np.float32)
+        a, b = np.float32(thorax.lung_a) * taper, np.float32(thorax.lung_b) * taper
+        out = ((np.float32(side) * p.x - middle) / a) ** 2 + ((p.y - np.float32(thorax.lung_y)) / b) ** 2
+        np.sqrt(out, out=out)
+        np.subtract(np.float32(1), out, out=out)
+        out *= a
+        dome = thorax.dome_height(p.x, p.y, side=side).astype(np.float32)
+        return np.minimum(out, p.z - dome)
+
+    return depth
+
+
+def lung_bounds(torso: Torso, side: float) -> Bounds:
+    """The box about a lung."""
+    low, high = (-torso.w, 6.0) if side < 0 else (-6.0, torso.w)
+    return (low, high), (-torso.d, torso.d), (-0.14 * torso.t, torso.thorax.apex + 4)
+
+
+def paint_lungs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints both lungs: parenchyma with a gradient to the back, vessels, bronchi."""
+    trapped = state.grade("hyperinflation") * -12
+    base = np.float32(canvas.palette["lung"] + trapped)
+    range_ = np.float32(60 if canvas.palette["lung"] < -100 else 0)
+    slope = np.float32(1 / max(torso.thorax.lung_b, 1))
+
+    def parenchyma(p: Patch) -> np.ndarray:
+        out = base + range_ * (p.y * slope)
+        return out + range_ * np.float32(0.25) * p.wave(15, key="lobules") * np.ones_like(p.z)
+
+    for (name, side), organ in zip(SIDES, LUNGS, strict=True):
+        depth = lung_depth(torso, side)
+        canvas.paint(depth, tissue=parenchyma, organ=organ, bounds=lung_bounds(torso, side))
+        _fissure(canvas, torso, side=side, organ=organ)
+    paint_trees(canvas, torso, congested=state.grade("pulmonary-edema", "vascular-congestion"))
+
+
+def _fissure(canvas: Canvas, torso: Torso, *, side: float, organ: str) -> None:
+    t, d = torso.t, torso.d
+
+    def oblique(p: Patch) -> np.ndarray:
+        plane = p.z - (0.09 * t + 0.13 * t * (p.y / np.float32(d))) + np.float32(6) * p.wave(60, key="fissure")
+        return np.float32(0.32) - np.abs(plane)
+
+    canvas.paint(oblique, tissue=-300.0, bounds=lung_bounds(torso, side), over=(organ,), strength=0.45)
+
+
+def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None:
+    """Paints the vessels of the lungs, and bronchi beside the larger of them."""
+    starts, ends, radii, ages = vessel_tree(torso.thorax)
+    wanted = radii > 0.25
+    starts, ends, radii, ages = starts[wanted], ends[wanted], radii[wanted], ages[wanted]
+    mm = np.linalg.norm(ends - starts, axis=1)
+    count = np.maximum(2, np.ceil(mm / np.clip(radii, 1.0, 2.6)).astype(int))
+    owner = np.repeat(np.arange(len(count)), count)
+    share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
+    points = starts[owner] + share[:, None] * (ends - starts)[owner]
+    radius = radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
+    pixel = 0.5 * canvas.edge
+    thin = radius < pixel
+    for chosen, level in ((thin, 0.7), (~thin, 1.0)):
+        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube.add(points[chosen], np.maximum(radius[chosen], pixel))
+        tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
+    big = (ages[owner] < 4) & (ages[owner] > 0) & (radius > max(1.2, 0.6 * canvas.edge))
+    offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
+    wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
+    wall.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7)
+    lumen.paint(canvas, tissue="gas", organ=None, over=LUNGS)
+
+
+def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints fat between the lungs, great vessels, trachea, esophagus, thyroid and heart."""
+    w, d, t = torso.w, torso.d, torso.t
+    chest = ((-0.6 * w, 0.6 * w), (-0.85 * d, 0.9 * d), (-0.12 * t, 0.36 * t))
+
+    def fat(p: Patch) -> np.ndarray:
+        plate = np.float32(13) - np.abs(p.x) + 3 * p.wave(40, key="plate")
+        plate = np.minimum(plate, np.float32(0.76 * d) + p.y)
+        spine = torso.spine_half(p.z) + 7 - np.hypot(p.x, (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
+        upper = (1 - np.sqrt((p.x / 34) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * 34
+        upper = np.minimum(upper + 2 * p.wave(25, key="upper"), p.z - 0.17 * t)
+        out = np.maximum(np.maximum(plate, spine), upper)
+        return np.minimum(out, torso.wall(p) + 1)
+
+    canvas.paint(fat, tissue="fat", organ="mediastinum", bounds=chest)
+    _heart(canvas, torso, state=state)
+    _vessels(canvas, torso, state=state)
+    pipe, bore = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    for start, end, radius in airways(torso.thorax):
+        line, _ = even_steps(np.array([start, end]), step=2.5)
+        pipe.add(line, radius + 1.2), bore.add(line, radius)
+    pipe.paint(canvas, tissue="soft", organ="airways"), bore.paint(canvas, tissue="gas", organ="airways")
+    gullet = polyline([(3, 0.08 * d, 0.35 * t), (4, 0.26 * d, 0.2 * t), (5, 0.30 * d, 0.10 * t), (0.03 * w, 0.27 * d, 0.02 * t), (0.1 * w, 0.10 * d, -0.03 * t)], count=120)
+    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube.add(gullet, 7.5, squash=(0.85, 1.2, 0.6))
+    tube.paint(canvas, tissue="bowel-wall", organ="esophagus"), tube.paint(canvas, tissue="gas", organ="esophagus", shift=-5.5, strength=0.8)
+    for _, side in SIDES:
+        center = (side * 0.10 * w, -0.20 * d, 0.305 * t)
+        half = (9.0, 11.0, 21.0)
+        canvas.paint(ellipsoid(center, half, rough=1.0), tissue="gland", organ="thyroid", bounds=around(center, half, margin=3))
+
+
+def _vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Great vessels; numbers 2 to 6 of the list are the aorta, 7 to 10 the pulmonary arteries."""
+    wide = {f.site: f.size_mm / 2 for f in state.of("thoracic-aortic-aneurysm") if f.size_mm}
+    trunk = max((f.size_mm / 2 for f in state.of("pulmonary-artery-enlargement") if f.size_mm), default=0.0)
+    wall, groups = Tubes(canvas.axes, edge=canvas.edge), {}
+    for number, (start, end, radius) in enumerate(vessels(torso.thorax)):
+        organ, tissue = ("veins", "venous-blood")
+        if 2 <= number <= 6:
+            organ, tissue = "aorta", "blood"
+            radius = max(radius, {2: wide.get("ascending-aorta", 0), 3: wide.get("ascending-aorta", 0), 4: wide.get("aortic-arch", 0), 5: wide.get("descending-aorta", 0), 6: wide.get("descending-aorta", 0)}[number])
+        elif 7 <= number <= 10:
+            organ, tissue = "pulmonary-artery", "pulmonary-blood"
+            radius = max(radius, trunk) if number == 7 else radius
+        line, _ = even_steps(np.array([start, end]), step=max(2.0, 0.3 * radius))
+        tube = groups.setdefault((organ, tissue), Tubes(canvas.axes, edge=canvas.edge))
+        tube.add(line, radius), wall.add(line, radius + 1.3)
+    wall.paint(canvas, tissue="soft", organ=None, over=("mediastinum", "right-lung", "left-lung"))
+    for (organ, tissue), tube in groups.items():
+        tube.paint(canvas, tissue=tissue, organ=organ)
+
+
+def heart_axes(torso: Torso, *, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """Center (mm) of the left ventricle, and the heart's axes as rows: long, across, up."""
+    thorax = torso.thorax
+    long = np.array([0.72, -0.55, -0.42])
+    long /= np.linalg.norm(long)
+    across = np.cross([0.0, 0.0, 1.0], long)
+    across /= np.linalg.norm(across)
+    return np.array([26 + thorax.heart_x + 8 * (size - 1), -0.24 * torso.d, 0.030 * torso.t]), np.stack([long, across, np.cross(long, across)])
+
+
+def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    grown = 1 + 0.09 * state.grade("cardiomegaly")
+    size = torso.thorax.heart * grown
+    middle, axes = heart_axes(torso, size=grown)
+    water = 4.0 * state.grade("pericardial-effusion")
+    strain = 0.08 * state.grade("right-heart-strain")
+    # along the long axis, across, up: offset and half axes of each part (mm)
+    parts = {
+        "lv": ((16, 5, -2), (50, 33, 33)), "rv": ((6, -30, 2), (46, 30 * (1 + strain), 36)),
+        "ra": ((-44, -34, 8), (30, 28, 33)), "la": ((-46, 14, 22), (26, 34, 26)), "out": ((-22, -16, 34), (30, 28, 26)),
+    }  # fmt: skip
+    centers = {key: tuple(middle + size * (np.array(offset) @ axes)) for key, (offset, _) in parts.items()}
+    halves = {key: tuple(size * h for h in half) for key, (_, half) in parts.items()}
+
+    def whole(extra: float) -> Depth:
+        shapes = [tilted(centers[k], axes, tuple(h + extra for h in halves[k])) for k in parts]
+
+        def depth(p: Patch) -> np.ndarray:
+            out = shapes[0](p)
+            for shape in shapes[1:]:
+                other = shape(p)
+                gap = np.clip(np.float32(14) - np.abs(out - other), 0, None)
+                np.maximum(out, other, out=out)
+                out += gap * gap * np.float32(1 / 56)
+            return np.minimum(out, torso.wall(p) - 2)
+
+        return depth
+
+    reach = 105 * size
+    low, high = middle - reach, middle + reach
+    box: Bounds = ((float(low[0]), float(high[0])), (float(low[1]), float(high[1])), (float(low[2] + 0.1 * reach), float(high[2])))
+    canvas.paint(whole(3.5 + water), tissue="fat", organ="pericardium", bounds=box, over=("right-lung", "left-lung", "mediastinum", "peritoneum", "fat", "muscle", "outside", "skin", "pericardium", "stomach", "liver"))
+    if water:
+        canvas.paint(whole(2.0 + water), tissue="effusion", organ="pericardium", bounds=box, over=("pericardium",))
+    canvas.paint(whole(0.0), tissue="myocardium", organ="heart", bounds=box)
+    for key, wall, tissue in (("lv", 10.5, "blood"), ("rv", 4.0, "pulmonary-blood"), ("ra", 2.5, "venous-blood"), ("la", 2.5, "blood"), ("out", 4, "pulmonary-blood")):
+        half = tuple(h - wall for h in halves[key])
+        depth = tilted(centers[key], axes, half, rough=1.6, mm=22)
+        canvas.paint(depth, tissue=tissue, organ="heart", bounds=around(centers[key], (max(half),) * 3, margin=4), over=("heart",))
+    groove = Tubes(canvas.axes, edge=canvas.edge)
+    for side in (-1.0, 1.0):
+        line = polyline([middle + size * (np.array(q) @ axes) for q in ((-34, side * 30 - 8, 30), (-6, side * 26 - 10, 34), (36, -22, 22), (58, -10, 0))], count=60)
+        groove.add(line, 3.6)
+    groove.paint(canvas, tissue="fat", organ="heart", over=("heart",))
+    artery = Tubes(canvas.axes, edge=canvas.edge)
+    artery.add(line, 1.7)
+    artery.paint(canvas, tissue="blood", organ="heart", over=("heart", "pericardium"))

@@ -1,0 +1,355 @@
+"""The trunk's wall and bones: skin, fat, muscle, spine, ribs, shoulder girdle, pelvis.
+
+Lengths are those of `xrays.thorax`, so that a radiograph and a CT show one body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from osler.synth.facts import PatientFacts
+from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
+from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.xrays.skeleton import rib_line
+from osler.synth.xrays.thorax import Thorax, thorax_of
+
+SIDES = (("right", -1.0), ("left", 1.0))
+# Vertebrae T1 to L5 and S1: height / trunk length, depth / half depth of the body's center.
+_LEVELS = np.array([
+    (0.305, 0.40), (0.270, 0.47), (0.235, 0.52), (0.200, 0.55), (0.165, 0.565), (0.130, 0.57), (0.095, 0.57), (0.060, 0.565),
+    (0.020, 0.555), (-0.020, 0.54), (-0.060, 0.52), (-0.100, 0.50), (-0.150, 0.47), (-0.200, 0.44), (-0.250, 0.42),
+    (-0.300, 0.42), (-0.360, 0.45), (-0.415, 0.52),
+])  # fmt: skip
+VERTEBRAE = tuple([f"t{n}" for n in range(1, 13)] + [f"l{n}" for n in range(1, 6)] + ["s1"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Torso:
+    """Lengths (mm) of one trunk.
+
+    Args:
+        thorax: Of the chest. fat: Thickness of the fat under the skin.
+        female: Whether breasts and a female pelvis are drawn. chance: Numbers in [0, 1) for details.
+    """
+
+    thorax: Thorax
+    fat: float
+    female: bool
+    age: float
+
+    @property
+    def w(self) -> float:
+        """Half width."""
+        return self.thorax.width
+
+    @property
+    def d(self) -> float:
+        """Half depth."""
+        return self.thorax.depth
+
+    @property
+    def t(self) -> float:
+        """Length."""
+        return self.thorax.trunk
+
+    def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
+        """A point given in units of the trunk, in mm."""
+        return x * self.w, y * self.d, z * self.t
+
+    def spine_y(self, z: np.ndarray) -> np.ndarray:
+        """Depth (y, mm) of the vertebral bodies' centers at a height."""
+        return np.interp(-z, -_LEVELS[:, 0] * self.t, _LEVELS[:, 1] * self.d).astype(np.float32)
+
+    def spine_half(self, z: np.ndarray) -> np.ndarray:
+        """Half width (mm) of the vertebral bodies."""
+        size = (self.t / 620) ** 0.7
+        return (np.interp(z / self.t, [-0.42, -0.3, -0.1, 0.1, 0.3], [25, 23.5, 19, 15, 13]) * size).astype(np.float32)
+
+    def wall(self, p: Patch) -> np.ndarray:
+        """Depth (mm) in the cavity of chest and belly, inside ribs and muscle."""
+        z = p.z / np.float32(self.t)
+        low = np.clip((-z - 0.02) / 0.16, 0, 1)
+        taper = self.thorax.taper(p.z)
+        a = (0.85 * self.w * taper) * (1 - low) + low * (self.w - 0.75 * self.fat - 14)
+        front = (0.76 * self.d * taper) * (1 - low) + low * (self.d - self.fat - 11)
+        back = 0.84 * self.d * taper * (1 - low) + low * 0.70 * self.d
+        pelvis = np.clip((-z - 0.40) / 0.2, 0, 1)
+        a, back = a * (1 - 0.42 * pelvis), back * (1 - 0.1 * pelvis)
+        middle, b = ((back - front) / 2).astype(np.float32), ((back + front) / 2).astype(np.float32)
+        a = a.astype(np.float32)
+        out = (p.x / a) ** 2 + ((p.y - middle) / b) ** 2
+        np.sqrt(out, out=out)
+        np.subtract(np.float32(1), out, out=out)
+        out *= np.minimum(a, b)
+        return out
+
+    def roof(self, p: Patch) -> np.ndarray:
+        """Height (mm) of the diaphragm, (1, Y, X)."""
+        x, y = p.x, p.y
+        domes = np.maximum(self.thorax.dome_height(x, y, side=-1.0), self.thorax.dome_height(x, y, side=1.0))
+        middle = self.thorax.dome[0] - 30 - 16 * ((y + 0.25 * self.d) / (0.6 * self.d)) ** 2 - 9 * (x / (0.3 * self.w)) ** 2
+        return np.maximum(domes, middle).astype(np.float32)
+
+
+def torso_of(patient: PatientFacts) -> Torso:
+    """Derives the trunk from the patient's anatomy (the same on all exams)."""
+    anatomy = patient.anatomy
+    thorax = thorax_of(anatomy, sex=patient.sex, age=float(patient.age))
+    index = anatomy.weight_kg / (anatomy.height_cm / 100) ** 2
+    fat = float(np.clip(1.5 * (index - 18) + (5 if patient.sex == "female" else 2), 4, 42))
+    return Torso(thorax=thorax, fat=fat, female=patient.sex == "female", age=float(patient.age))
+
+
+def paint_wall(canvas: Canvas, torso: Torso) -> None:
+    """Paints skin, fat, muscle and breasts."""
+    w, d, t = torso.w, torso.d, torso.t
+
+    def body(p: Patch) -> np.ndarray:
+        z = p.z / np.float32(t)
+        size = np.interp(
+            z, [-0.75, -0.62, -0.5, -0.35, -0.2, 0.22, 0.26, 0.29, 0.32, 0.36], [0.92, 1.0, 1.0, 0.95, 0.97, 1.0, 0.97, 0.84, 0.66, 0.5]
+        ).astype(np.float32)
+        flat = (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
+        out = (size - flat) * np.float32(d)
+        if canvas.axes.z[p.box[0]].max() > 0.17 * t:
+            wings = 1 - np.sqrt((p.x / np.float32(w + 46)) ** 4 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
+            top = (0.325 * t - np.clip(np.abs(p.x) - 55, 0, None) * 0.30) - p.z
+            arch = p.z - (0.175 * t + np.clip(w + 10 - np.abs(p.x), 0, 60) * 0.8)
+            out = np.maximum(out, np.minimum(np.minimum(wings * 58, top), arch))
+        return out + np.float32(2.0) * p.wave(90)
+
+    fat = torso.fat
+
+    def muscle(p: Patch) -> np.ndarray:
+        # fat is thickest in front of the belly and on the flanks, thin over the chest and along the back
+        low = np.clip((-p.z / np.float32(t) - 0.0) / 0.15, 0, 1)
+        thick = fat * (0.55 + 0.45 * low) + 2
+        back = np.clip(p.y / np.float32(d), -0.2, 1)
+        return body(p) - (thick * (1 - 0.35 * np.clip(back, 0, 1))).astype(np.float32)
+
+    canvas.paint(body, tissue="skin", organ="skin")
+    canvas.paint(lambda p: body(p) - np.float32(2.2), tissue="fat", organ="fat")
+    if torso.female:
+        _breasts(canvas, torso)
+    canvas.paint(muscle, tissue="muscle", organ="muscle")
+    # planes of fat between the muscles
+    def planes(p: Patch) -> np.ndarray:
+        return np.float32(1.3) - np.abs(p.wave(34, key="planes")) * np.float32(14)
+
+    canvas.paint(planes, tissue="fat", over=("muscle",), strength=0.75)
+
+
+def _breasts(canvas: Canvas, torso: Torso) -> None:
+    size = torso.thorax.breast
+    for _, side in SIDES:
+        center = (side * 0.46 * torso.w, -0.86 * torso.d, 0.055 * torso.t)
+        half = (0.86 * size, 0.30 * torso.d + 8, size)
+        outer = ellipsoid(center, half)
+        bounds = around(center, half, margin=3)
+        canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds)
+        canvas.paint(lambda p, f=outer: f(p) - np.float32(2), tissue="fat", organ="breast", bounds=bounds)
+        gland = ellipsoid((center[0], center[1] - 4, center[2]), (0.5 * half[0], 0.62 * half[1], 0.5 * half[2]))
+        share = np.float32(0.25 - 0.005 * (torso.age - 50))
+        canvas.paint(
+            lambda p, f=gland: np.minimum(f(p), (p.wave(12, key="gland") + share) * np.float32(8)),
+            tissue="breast", organ="breast", bounds=bounds,
+        )  # fmt: skip
+
+
+def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn: float, bone: float = 1.0) -> None:
+    """Paints the vertebral column with discs, canal and processes.
+
+    Args:
+        crushed: Vertebra -> share of its height that is lost. worn: 0 to 3, degenerative change.
+        bone: Factor on the density of marrow.
+    """
+    heights = _LEVELS[:, 0] * torso.t
+    between = (heights[:-1] + heights[1:]) / 2
+    reach = 34.0
+    bounds: Bounds = ((-60, 60), (0.1 * torso.d, 0.95 * torso.d + 12), (float(heights[-1]) - 14, 0.40 * torso.t))
+    loss = np.array([crushed.get(name, 0.0) for name in VERTEBRAE])
+
+    def column(p: Patch) -> np.ndarray:
+        z = p.z
+        half = torso.spine_half(z)
+        waist = 1 - 0.09 * np.cos(2 * np.pi * _phase(z, between))[..., :] ** 2
+        lips = 1 + 0.06 * worn * np.exp(-((_gap(z, between) / 5) ** 2))
+        a = (half * waist * lips).astype(np.float32)
+        b = (0.78 * a).astype(np.float32)
+        out = (p.x / a) ** 2 + ((p.y - torso.spine_y(z)) / b) ** 2
+        np.sqrt(out, out=out)
+        return (np.float32(1) - out) * b
+
+    def wedge(p: Patch) -> np.ndarray:
+        """mm that the nearest vertebra's upper end plate has sunk, more in front."""
+        number = np.abs(p.z.reshape(-1, 1) - heights).argmin(axis=1)
+        sunk = (loss[number] * np.abs(heights[0] - heights[1]) * 0.7).reshape(p.z.shape).astype(np.float32)
+        front = np.clip((torso.spine_y(p.z) + 10 - p.y) / 24, 0, 1)
+        return sunk * front * np.float32(1)
+
+    def disc(p: Patch) -> np.ndarray:
+        thick = np.interp(p.z / torso.t, [-0.4, -0.15, 0.1, 0.3], [5.2, 4.4, 2.6, 2.2]) * (1 - 0.13 * worn)
+        out = (thick - np.abs(_gap(p.z, between))).astype(np.float32)
+        if loss.any():
+            above = np.clip(-_signed_gap(p.z, between), 0, None).astype(np.float32)
+            out = np.maximum(out, wedge(p) - above + np.float32(2))
+        return out
+
+    canvas.paint(column, tissue="cortex", organ="spine", bounds=bounds, edge=2.0, strength=0.55)
+    sponge = canvas.palette["marrow"] * bone
+    canvas.paint(
+        lambda p: np.minimum(column(p) - np.float32(1.4), np.float32(-1.2) - disc(p)),
+        tissue=lambda p: np.float32(sponge) * (1 + np.float32(0.18) * p.wave(7, key="sponge")), organ="spine", bounds=bounds,
+    )  # fmt: skip
+    canvas.paint(lambda p: np.minimum(column(p) - np.float32(0.3), disc(p)), tissue="disc", organ="spine", bounds=bounds)
+    _arches(canvas, torso, heights=heights, bounds=bounds, reach=reach)
+
+
+def _phase(z: np.ndarray, between: np.ndarray) -> np.ndarray:
+    number = np.arange(len(between))
+    return np.interp(-z, -between, number).astype(np.float32) / 2
+
+
+def _gap(z: np.ndarray, between: np.ndarray) -> np.ndarray:
+    flat = z.reshape(-1)
+    nearest = np.abs(flat[:, None] - between[None]).min(axis=1)
+    return nearest.reshape(z.shape)
+
+
+def _signed_gap(z: np.ndarray, between: np.ndarray) -> np.ndarray:
+    flat = z.reshape(-1)
+    away = flat[:, None] - between[None]
+    return away[np.arange(len(flat)), np.abs(away).argmin(axis=1)].reshape(z.shape)
+
+
+def _arches(canvas: Canvas, torso: Torso, *, heights: np.ndarray, bounds: Bounds, reach: float) -> None:
+    shell, inner = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(2))
+    for z in heights[:-1]:
+        y = float(torso.spine_y(np.array([z]))[0])
+        half = float(torso.spine_half(np.array([z]))[0])
+        back = y + 0.78 * half
+        spike = polyline([(0, back + 15, z), (0, back + 26, z - 6), (0, back + 36, z - 13)], count=12)
+        shell.add(spike, 3.6, squash=(1.3, 1, 0.6)), inner.add(spike, 1.8, squash=(1.3, 1, 0.6))
+        for side in (-1.0, 1.0):
+            arch = polyline([(side * 0.62 * half, back - 3, z + 4), (side * 11.5, back + 8, z + 2), (0, back + 16, z - 3)], count=14)
+            wing = polyline([(side * 11, back + 7, z + 2), (side * (half + 12), back + 12, z + 3), (side * (half + 19), back + 15, z + 2)], count=14)
+            for line, radius in ((arch, 3.6), (wing, 3.4)):
+                shell.add(line, radius, squash=(1, 1, 0.6)), inner.add(line, radius - 1.7, squash=(1, 1, 0.6))
+    shell.paint(canvas, tissue=0.55 * canvas.palette["cortex"], organ="spine")
+    inner.paint(canvas, tissue="marrow", organ="spine")
+
+    def canal(p: Patch) -> np.ndarray:
+        middle = torso.spine_y(p.z) + np.float32(0.78) * torso.spine_half(p.z) + np.float32(8.5)
+        return np.float32(8.2) - np.sqrt((p.x * np.float32(0.86)) ** 2 + (p.y - middle) ** 2)
+
+    canvas.paint(canal, tissue="csf", organ="spinal-canal", bounds=bounds)
+    canvas.paint(lambda p: canal(p) - np.float32(3.4), tissue="white", organ="spinal-canal", bounds=bounds)
+
+
+def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float, float]], bone: float = 1.0) -> None:
+    """Paints ribs, sternum, clavicles, shoulder blades and upper arms.
+
+    Args:
+        broken: Centers (mm) of rib fractures.
+    """
+    shell, marrow, gristle = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    thorax = torso.thorax
+    size = 0.9 if torso.female else 1.0
+    for _, side in SIDES:
+        for number in range(1, 13):
+            line, reached = even_steps(rib_line(thorax, number=number, side=side), step=2.5)
+            bony = reached < (0.84 if number < 11 else 1.1)
+            keep = bony.copy()
+            for point in broken:
+                away = np.linalg.norm(line - point, axis=1)
+                if away.min() < 16:
+                    keep &= np.abs(np.arange(len(line)) - away.argmin()) > 0
+                    line[away.argmin() :, 2] -= 3.0
+            shell.add(line[keep], 4.5 * size, squash=(1, 1, 0.78)), marrow.add(line[keep], 2.6 * size, squash=(1, 1, 0.78))
+            gristle.add(line[~bony], 4.4 * size)
+    gristle.paint(canvas, tissue="cartilage", organ="ribs")
+    w, d, t = torso.w, torso.d, torso.t
+    shell.paint(canvas, tissue="rib-cortex", organ="ribs"), marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs")
+    board, _ = even_steps(polyline([(0, -0.68 * d, 0.245 * t), (0, -0.80 * d, 0.18 * t), (0, -0.84 * d, 0.03 * t)]), step=2.5)
+    _bone(canvas, board, radius=6.0, organ="sternum", squash=(0.36, 1, 1), wall=1.2)
+    for _, side in SIDES:
+        collar = polyline([
+            (side * 14, -0.62 * d, 0.252 * t), (side * 0.30 * w, -0.64 * d, 0.272 * t), (side * 0.6 * w, -0.40 * d, 0.285 * t), (side * 0.92 * w, -0.05 * d, 0.280 * t),
+        ])  # fmt: skip
+        _bone(canvas, even_steps(collar, step=2.5)[0], radius=5.6, organ="clavicles")
+        head = (side * 1.0 * w, 0.05 * d, 0.235 * t)
+        _bone(canvas, even_steps(np.array([head, (side * (w + 26), 0.0, 0.245 * t)]), step=4)[0], radius=21.0, organ="humeri", wall=1.6)
+        upper, lower = np.array([side * 0.62 * w, 0.70 * d, 0.27 * t]), np.array([side * 0.74 * w, 0.80 * d, 0.10 * t])
+        socket = np.array([side * 0.84 * w, 0.22 * d, 0.235 * t])
+        blade = np.concatenate([
+            even_steps(np.array([upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * np.sin(np.pi * s), 0]]), step=3)[0]
+            for s in np.linspace(0, 0.97, 26)
+        ])  # fmt: skip
+        thin = Tubes(canvas.axes, edge=canvas.edge)
+        thin.add(blade, 2.1)
+        thin.add(even_steps(np.array([upper * 0.7 + lower * 0.3, socket + [0, 16, 14]]), step=2.5)[0] + [0, 9, 0], 4.2)
+        thin.add(socket[None], 10.0)
+        thin.paint(canvas, tissue="rib-cortex", organ="scapulae")
+
+
+def _bone(
+    canvas: Canvas,
+    line: np.ndarray,
+    *,
+    radius: float,
+    organ: str,
+    squash: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    wall: float = 1.5,
+) -> None:
+    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube.add(line, radius, squash=squash)
+    tube.paint(canvas, tissue="rib-cortex", organ=organ)
+    tube.paint(canvas, tissue="marrow", organ=organ, shift=-wall)
+
+
+def paint_table(canvas: Canvas, torso: Torso) -> None:
+    """Paints the CT table: a curved shell of foam and carbon under the back."""
+    radius, top = np.float32(420.0), np.float32(torso.d + 5)
+
+    def shell(p: Patch) -> np.ndarray:
+        return np.hypot(p.x, p.y - top + radius) - radius
+
+    canvas.paint(lambda p: np.minimum(shell(p), 46 - shell(p)) + 0 * p.z, tissue="cushion", organ="table", bounds=((-230, 230), (-60, top + 60), (-1e4, 1e4)), over=("outside",))
+    canvas.paint(lambda p: np.float32(1.4) - np.abs(shell(p) - 4) + 0 * p.z, tissue="table", organ="table", bounds=((-225, 225), (-60, top + 60), (-1e4, 1e4)), over=("outside", "table"))
+
+
+def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) -> None:
+    """Paints hip bones, sacrum and the heads of the femora."""
+    w, d, t = torso.w, torso.d, torso.t
+    for name, side in SIDES:
+        # the wing of the ilium: a curved plate
+        plate = np.concatenate([
+            polyline([
+                (side * (0.26 + 0.06 * s) * w, (0.58 - 0.06 * s) * d, (-0.42 - 0.10 * s) * t),
+                (side * (0.55 - 0.02 * s) * w, 0.36 * d, (-0.43 - 0.11 * s) * t),
+                (side * (0.74 - 0.14 * s) * w, (-0.05 - 0.02 * s) * d, (-0.455 - 0.12 * s) * t),
+            ], count=46)
+            for s in np.linspace(0, 1, 24)
+        ])  # fmt: skip
+        _bone(canvas, plate, radius=6.5, organ="pelvis", wall=1.9)
+        cup = np.array([side * 0.53 * w, 0.02 * d, -0.648 * t])
+        _bone(canvas, cup[None] + [side * -6, 0, 8], radius=31.0, organ="pelvis", wall=2.4)
+        ball = Tubes(canvas.axes, edge=canvas.edge)
+        ball.add(cup[None], 26.0)
+        ball.paint(canvas, tissue="cartilage", organ="femora")
+        neck = even_steps(polyline([cup, cup + [side * 30, 6, -24], cup + [side * 44, 10, -60], cup + [side * 42, 8, -140]]), step=3)[0]
+        _bone(canvas, cup[None], radius=23.5, organ="femora", wall=1.6)
+        _bone(canvas, neck, radius=15.0, organ="femora", wall=3.2)
+        ramus = even_steps(polyline([cup + [side * -14, -26, 4], (side * 22, -0.48 * d, -0.675 * t), (side * 5, -0.5 * d, -0.68 * t)]), step=3)[0]
+        seat = even_steps(polyline([cup + [side * -4, 16, -16], (side * 0.36 * w, 0.3 * d, -0.73 * t)]), step=3)[0]
+        _bone(canvas, ramus, radius=8.5, organ="pelvis"), _bone(canvas, seat, radius=13.0, organ="pelvis")
+        if name in broken:
+            crack = tuple(cup + [side * 26, 5, -20])
+            canvas.paint(ellipsoid(crack, (3.0, 22, 20), turn=side * 0.6), tissue="soft", bounds=around(crack, (24, 24, 24)), over=("femora",))
+    wedge = np.concatenate([
+        even_steps(np.array([(-x, y, z), (x, y, z)]), step=4)[0]
+        for x, y, z in zip(np.linspace(0.30 * w, 10, 14), d * (0.50 + 0.16 * np.sin(np.linspace(0, 2.6, 14))), np.linspace(-0.40 * t, -0.60 * t, 14), strict=True)
+    ])  # fmt: skip
+    _bone(canvas, wedge, radius=9.0, organ="pelvis", wall=1.6)

@@ -1,0 +1,74 @@
+"""What weights take in memory, known from configurations and headers before they are loaded.
+
+torch is not imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from osler.errors import CheckpointError
+from osler.model.config import OslerConfig
+from osler.weights.config_json import config_from_dict
+from osler.weights.gguf_file import read_gguf
+from osler.weights.hf_config import config_from_huggingface
+
+BYTES_A_WEIGHT = 2
+"""In bfloat16."""
+
+
+def memory_bytes(path: Path) -> int:
+    """Returns what the weights of a folder or GGUF file take in memory in bfloat16.
+
+    The decoder of an Osler folder that uses the embedded one counts, though it lies elsewhere, and
+    packed weights count as they are unpacked.
+
+    Args:
+        path: A Hugging Face folder, an Osler folder or a GGUF file.
+
+    Returns:
+        Bytes; of a folder whose configuration cannot be read, the size of its safetensors, and 0 of a
+        file that cannot be read.
+    """
+    if path.is_dir():
+        try:
+            content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            return parameter_count(_config(content, source=str(path))) * BYTES_A_WEIGHT
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, CheckpointError):
+            return sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    try:
+        return sum(prod(tensor.shape) for tensor in read_gguf(path).tensors.values()) * BYTES_A_WEIGHT
+    except CheckpointError:
+        return 0
+
+
+def needs_embedded_decoder(content: Mapping[str, Any]) -> bool:
+    """Whether a config.json says that the decoder is the embedded one."""
+    return content.get("decoder_home") == "embedded"
+
+
+def parameter_count(config: OslerConfig) -> int:
+    """Counts the weights of a network from its configuration."""
+    decoder = config.decoder
+    heads = (2 * decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim * decoder.width
+    norms = 4 * decoder.width + (2 * decoder.head_dim if decoder.qk_norm == "rms" else 0)
+    total = decoder.vocab * decoder.width + decoder.width
+    total += decoder.layers * (heads + 3 * decoder.mlp_width * decoder.width + norms)
+    if config.vision is None:
+        return total
+    vision = config.vision
+    attention = 4 * (vision.width + 1) * vision.width
+    mlp = 2 * vision.width * vision.mlp_width + vision.width + vision.mlp_width
+    total += vision.layers * (attention + mlp + 4 * vision.width) + 2 * vision.width
+    total += (3 * vision.patch**2 + 1) * vision.width + vision.side**2 * vision.width
+    return total + vision.width + vision.width * decoder.width
+
+
+def _config(content: Mapping[str, Any], *, source: str) -> OslerConfig:
+    if content.get("model_type") == "osler":
+        return config_from_dict(content, source=source)
+    return config_from_huggingface(content, source=source).config
