@@ -6,7 +6,7 @@ from functools import partial
 
 from osler.errors import RequestError
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.rendered import LesionBox, Render, Rendered, RenderedField, RenderedImage, RenderedVolume
+from osler.synth.rendered import LesionBox, Render, Rendered, RenderedField, RenderedImage, RenderedVolume, right_handed
 
 _LEAST, _MOST = 64, 1024
 
@@ -20,8 +20,8 @@ def renderer(*, matrix: int) -> Render:
     """The function that draws exams.
 
     Args:
-        matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser along all
-            three axes, over the same region. Radiographs have up to twice as many.
+        matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser, over the same
+            region. Radiographs have up to twice as many.
 
     Raises:
         RequestError: If the matrix is out of range.
@@ -43,21 +43,21 @@ def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume
     from osler.synth.phantoms import render_volume
 
     phantom = render_volume(patient, exam=exam.number, shape=volume_shape(exam, matrix=matrix))
-    return RenderedVolume(
-        voxels=phantom.voxels,
-        affine=phantom.affine,
-        boxes=tuple(LesionBox(finding=shown.key, lesion=shown.lesion, box=shown.box) for shown in phantom.lesions),
-    )
+    boxes = tuple(LesionBox(finding=shown.key, lesion=shown.lesion, box=shown.box) for shown in phantom.lesions)
+    return right_handed(RenderedVolume(voxels=phantom.voxels, affine=phantom.affine, boxes=boxes))
 
 
 def volume_shape(exam: Exam, *, matrix: int) -> tuple[int, int, int]:
-    """Slices, rows and columns of a volume: the scanner's, or fewer along each axis if it has more than ``matrix``."""
+    """Slices, rows and columns of a volume: the scanner's, or fewer if it has more than ``matrix`` a row.
+
+    Slices that would be thinner than the coarser pixels become fewer, too.
+    """
     acquisition = exam.acquisition
     share = min(1.0, matrix / max(acquisition.rows, acquisition.columns))
-    slices, rows, columns = (
-        max(round(length * share), 1) for length in (acquisition.slices, acquisition.rows, acquisition.columns)
-    )
-    return slices, rows, columns
+    pixel = acquisition.pixel_mm / share
+    step = acquisition.spacing_mm or acquisition.slice_mm or pixel
+    slices = acquisition.slices if share == 1 else acquisition.slices * min(1.0, step / pixel)
+    return max(round(slices), 1), max(round(acquisition.rows * share), 1), max(round(acquisition.columns * share), 1)
 
 
 def _radiograph(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedImage:
