@@ -121,6 +121,14 @@ def test_a_header_holds_the_facts_and_no_identity(tmp_path: Path) -> None:
     assert pydicom.dcmread(later[0]).FrameOfReferenceUID == first.FrameOfReferenceUID
 
 
+@pytest.mark.parametrize(("step", "thickness"), [(5.0, 5.0), (5.4, 5.0), (8.0, 8.0)])
+def test_slices_that_were_drawn_coarser_are_thicker(tmp_path: Path, step: float, thickness: float) -> None:
+    volume = make_volume(low=0, high=9, affine=Affine.from_parts(spacing=(1, 1, step)))
+    paths = write_volume(volume, patient=PATIENT, exam=CT, folder=tmp_path)
+    assert pydicom.dcmread(paths[0]).SliceThickness == thickness
+    assert open_study(tmp_path).volumes()[0].problems == ()
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
 @pytest.mark.parametrize("kind", ["CT", "MR", "PA", "lateral"])
 def test_dciodvfy_finds_no_error(tmp_path: Path, kind: str) -> None:

@@ -76,7 +76,7 @@ def write_volume(volume: RenderedVolume, *, patient: PatientFacts, exam: Exam, f
         dataset.ImagePositionPatient = [_ds(value) for value in volume.affine.apply((0, 0, index))]
         dataset.ImageOrientationPatient = [_ds(value) for value in (*direction[:, 0], *direction[:, 1])]
         dataset.PixelSpacing = [_ds(spacing[1]), _ds(spacing[0])]
-        dataset.SliceThickness = _ds(min(exam.acquisition.slice_mm or spacing[2], spacing[2]))
+        dataset.SliceThickness = _ds(_thickness(exam, step=spacing[2]))
         dataset.SpacingBetweenSlices = _ds(spacing[2])
         dataset.SliceLocation = _ds(float(volume.affine.apply((0, 0, index)) @ volume.affine.normal))
         dataset.FrameOfReferenceUID = make_uid(patient_id(patient), _FRAMES[exam.region])
@@ -128,6 +128,13 @@ def _require_straight(affine: Affine) -> None:
             f"Slices that do not lie along the normal of their plane (off by {away:.3g}).",
             allowed="Straight, right-handed grids.",
         )
+
+
+def _thickness(exam: Exam, *, step: float) -> float:
+    """The scanner's slice thickness (mm); the step between slices where these were drawn coarser."""
+    acquisition = exam.acquisition
+    planned = acquisition.spacing_mm or acquisition.slice_mm or step
+    return acquisition.slice_mm or step if step <= 1.1 * planned else max(step, acquisition.slice_mm or step)
 
 
 def _stored(voxels: np.ndarray, *, modality: str) -> tuple[np.ndarray, int]:

@@ -80,7 +80,7 @@ def test_an_exam_that_is_not_there_is_refused() -> None:
                 change_percent=-25,
                 prior_size_mm=12,
             ),
-            "probable pulmonary nodule in the left lower lobe, 9 mm, smaller (12 mm before, -25%)",
+            "probable pulmonary nodule (left lower lobe), 9 mm, smaller (12 mm before, -25%)",
         ),
         (
             FindingFact(

@@ -102,7 +102,7 @@ def draw_print(paper: Paper, sheet: LabSheet, *, variant: int, pages: int) -> No
 
 def _printed(paper: Paper, result: LabResult, *, y: float) -> None:
     flag = {"low": "L", "normal": " ", "high": "H"}[result.flag]
-    name = f"{result.name.upper()} ".ljust(32, ".")
+    name = f"{result.name.upper()} ".ljust(39, ".")
     line = f"{name} {result.text:>8} {flag} {result.unit:<15} {result.reference}".rstrip()
     font = "Courier" if result.flag == "normal" else "Courier-Bold"
     paper.text(line, x=16, y=y, font=font, size=9.5)
@@ -116,14 +116,14 @@ def _print_head(paper: Paper, sheet: LabSheet, *, variant: int) -> float:
         for x in (4.0, paper.width - 4.0):
             paper.circle(x=x, y=10 + row * 12.0, radius=1.7, fill="#d4d6d8")
     lines = (
-        "CENTRAL LABORATORY" + " " * 48 + "FINAL REPORT",
-        "=" * 78,
+        "CENTRAL LABORATORY" + " " * 52 + "FINAL REPORT",
+        "=" * 82,
         f"PATIENT  : {sheet.patient:<30} ORDER    : {sheet.order}",
         f"SEX/AGE  : {who(sheet).upper():<30} COLLECTED: {long_date(sheet).upper()}",
         "WARD     : INTERNAL MEDICINE 3            PRIORITY : ROUTINE",
-        "-" * 78,
-        f"{'TEST':<32} {'RESULT':>8}   {'UNIT':<15} REFERENCE RANGE",
-        "-" * 78,
+        "-" * 82,
+        f"{'TEST':<39} {'RESULT':>8}   {'UNIT':<15} REFERENCE RANGE",
+        "-" * 82,
     )
     y = 18.0
     for line in lines:

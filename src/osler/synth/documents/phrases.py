@@ -15,7 +15,7 @@ def finding_phrase(fact: FindingFact) -> str:
     Example:
         >>> finding_phrase(FindingFact(key="pulmonary-nodule", lesion=1, certainty="present", side="right",
         ...     site="right-upper-lobe", size_mm=12, change="larger", change_percent=20, prior_size_mm=10))
-        'pulmonary nodule in the right upper lobe, 12 mm, larger (10 mm before, +20%)'
+        'pulmonary nodule (right upper lobe), 12 mm, larger (10 mm before, +20%)'
     """
     name = finding_name(fact.key)
     if fact.certainty == "absent":
@@ -58,7 +58,7 @@ def _side(fact: FindingFact) -> str:
 
 
 def _place(fact: FindingFact) -> str:
-    return f" in the {fact.site.replace('-', ' ')}" if fact.site else ""
+    return f" ({fact.site.replace('-', ' ')})" if fact.site else ""
 
 
 def _change(fact: FindingFact) -> list[str]:
