@@ -19,7 +19,7 @@ from osler.synth.draw_findings import Sightings
 from osler.synth.draw_lesions import Lesions
 from osler.synth.draw_medications import History
 from osler.synth.draw_patients import People
-from osler.synth.draw_tables import ACTIVITIES, normal, tables, uniform16
+from osler.synth.draw_tables import ACTIVITIES, normal, sum_of_rows, tables, uniform16
 from osler.synth.draws import Draws
 from osler.synth.fact_table import LabColumns
 from osler.synth.ontology import load_ontology
@@ -99,8 +99,8 @@ def draw_labs(
     row, lab = _asked(samplings, draws=draws, exams=exams, people=people)
     patient, sex = samplings.patient[row], people.sex[samplings.patient[row]]
     known = history.has[samplings.patient] & (history.onset[samplings.patient] <= samplings.day[:, None])
-    total = np.minimum(samplings.activity + known @ t.chronic, MOST_ACTIVITY)
-    shift = (total @ t.shifts + known.astype(np.float64) @ t.conditions)[row, lab]
+    total = np.minimum(samplings.activity + sum_of_rows(t.chronic, chosen=known), MOST_ACTIVITY)
+    shift = (np.einsum("da,al->dl", total, t.shifts) + sum_of_rows(t.conditions, chosen=known))[row, lab]
     own = people.draws.rows(patient).bits("lab-person", lab)
     day = draws.rows(row).bits("lab-day", samplings.index[row] * 256 + lab)
     noise = t.spread[lab] * (0.8 * normal(own, part=0) + 0.5 * normal(day, part=0))

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from osler.synth.draw_tables import age_band, choose, cumulative, normal, uniform16
+from osler.synth.draw_tables import age_band, choose, cumulative, normal, tables, uniform16
 from osler.synth.draws import Draws
 from osler.synth.ontology import load_ontology
 
@@ -44,16 +44,12 @@ class _PathwayTables:
 def _pathway_tables() -> _PathwayTables:
     ontology = load_ontology()
     pathways, conditions = ontology.pathways, ontology.conditions
-    percent = np.array([c.percent for c in conditions]).T / 100
-    factor = np.array([[c.female for c in conditions], [c.male for c in conditions]])
-    chance = np.minimum(percent[None, :, None, :] * factor[None, None], 0.95)
-    boost = np.array([[p.conditions.get(c.key, 0.0) for c in conditions] for p in pathways])
     return _PathwayTables(
         share=cumulative(np.array([p.weight for p in pathways])),
         exams=cumulative(np.array([p.exams for p in pathways], dtype=np.float64)),
         ages=cumulative(np.array([p.ages for p in pathways])),
         female=np.array([p.female for p in pathways]),
-        chance=np.maximum(chance, boost[:, None, None, :]),
+        chance=tables().condition,
         years=np.array([c.years for c in conditions]),
     )
 
@@ -116,8 +112,8 @@ def draw_bodies(people: People) -> dict[str, np.ndarray]:
     return {
         "height_cm": np.round(height, 0),
         "weight_kg": np.round(bmi * (height / 100) ** 2, 0),
-        "half_width_mm": np.round(0.94 * height + 3.2 * (bmi - 22) + 4 * normal(bits, part=2), 0),
-        "half_depth_mm": np.round(0.60 * height + 3.4 * (bmi - 22) + 3 * normal(bits, part=3), 0),
+        "half_width_mm": np.maximum(128, np.round(0.94 * height + 3.2 * (bmi - 22) + 4 * normal(bits, part=2), 0)),
+        "half_depth_mm": np.maximum(82, np.round(0.60 * height + 3.4 * (bmi - 22) + 3 * normal(bits, part=3), 0)),
         "trunk_mm": np.round(3.65 * height, 0),
         "head_mm": np.round(head, 1),
         "knee_mm": np.round(np.where(male, 84.0, 74.5) + 3.5 * normal(more, part=3), 1),

@@ -15,6 +15,8 @@ from osler.synth.ontology import AGE_BANDS, Activity, Course, Finding, Ontology,
 COURSES: tuple[Course, ...] = get_args(Course)
 ACTIVITIES: tuple[Activity, ...] = get_args(Activity)
 LATERALITIES = ("none", "site", "paired", "exam")
+CERTAIN = 0.9
+"""A pathway's condition from this chance on is its cause: it holds at any age."""
 FACTOR_STEPS = 8  # odds factors are whole powers of 2 ** (1 / 8), so that their sums are exact
 LATER_SHARE = 0.35
 """Lesions that appear after the first exam, for each that is there; a tenth of it for a stable course."""
@@ -59,6 +61,24 @@ def choose(shares: np.ndarray, *, u: np.ndarray) -> np.ndarray:
     return (u[:, None] >= shares).sum(axis=1)
 
 
+def sum_of_rows(table: np.ndarray, *, chosen: np.ndarray) -> np.ndarray:
+    """Sums the rows of a table that each owner has: ``chosen @ table`` without BLAS and its threads.
+
+    Args:
+        table: (C, K).
+        chosen: (N, C) bool, few of them true.
+
+    Returns:
+        (N, K).
+    """
+    owner, code = np.nonzero(chosen)
+    total = np.zeros((len(chosen), table.shape[1]), dtype=table.dtype)
+    if len(owner):
+        start = np.nonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))[0]
+        total[owner[start]] = np.add.reduceat(table[code], start, axis=0)
+    return total
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tables:
     """Arrays over findings (F), groups (G), sites (S), pathways (W), protocols (R)."""
@@ -66,7 +86,7 @@ class Tables:
     groups: tuple[str, ...]
     odds: np.ndarray  # (G, bands, sexes, F)
     most_odds: np.ndarray  # (W, bands, sexes, F): greatest over the groups of the pathway
-    factor_steps: np.ndarray  # (conditions, F) float32, whole numbers
+    factor_steps: np.ndarray  # (conditions, F) int16
     site_choices: np.ndarray  # (F, most sites)
     site_count: np.ndarray  # (F,)
     site_center: np.ndarray  # (S, 3)
@@ -101,6 +121,7 @@ class Tables:
     protocol_family: np.ndarray  # (R,): exams of one family are compared
     first_protocol: np.ndarray  # (W, R) rising shares
     later_protocol: np.ndarray
+    condition: np.ndarray  # (W, bands, sexes, conditions): chance of the chronic ones
 
 
 @cache
@@ -108,10 +129,14 @@ def tables() -> Tables:
     """The arrays of the installed ontology."""
     ontology = load_ontology()
     groups = tuple(dict.fromkeys(protocol.group for protocol in ontology.protocols))
-    odds = _odds(ontology, groups=groups)
     protocol_group = np.array([groups.index(protocol.group) for protocol in ontology.protocols])
     first = np.array([[p.first.get(r.key, 0.0) for r in ontology.protocols] for p in ontology.pathways])
     later = np.array([[p.later.get(r.key, 0.0) for r in ontology.protocols] for p in ontology.pathways])
+    condition = _condition_chances(ontology)
+    steps = _factor_steps(ontology)
+    share = np.array([p.weight for p in ontology.pathways])[:, None] * (first / first.sum(axis=1, keepdims=True))
+    seen = np.stack([share[:, protocol_group == g].sum(axis=1) for g in range(len(groups))])
+    odds = _odds(ontology, groups=groups) / _usual_factor(condition, steps=steps, seen=seen)
     most = np.stack([odds[np.unique(protocol_group[(first[i] + later[i]) > 0])].max(axis=0) for i in range(len(first))])
     families = [f"{p.modality}{p.region}{p.group if p.modality == 'SM' else ''}" for p in ontology.protocols]
     negatives = _negatives(ontology, groups=groups)
@@ -121,7 +146,7 @@ def tables() -> Tables:
         groups=groups,
         odds=odds,
         most_odds=most,
-        factor_steps=_factor_steps(ontology),
+        factor_steps=steps,
         **_site_columns(ontology),
         **_finding_columns(ontology.findings),
         ancestors=padded(
@@ -135,7 +160,30 @@ def tables() -> Tables:
         protocol_family=np.array([sorted(set(families)).index(name) for name in families]),
         first_protocol=cumulative(first),
         later_protocol=cumulative(later),
+        condition=condition,
     )
+
+
+def _condition_chances(ontology: Ontology) -> np.ndarray:
+    """Chance of each chronic condition (pathways, bands, sexes, conditions)."""
+    conditions = ontology.conditions
+    percent = np.array([c.percent for c in conditions]).T / 100
+    factor = np.array([[c.female for c in conditions], [c.male for c in conditions]])
+    chance = np.minimum(percent[None, :, None, :] * factor[None, None], 0.95)
+    boost = np.array([[p.conditions.get(c.key, 0.0) for c in conditions] for p in ontology.pathways])
+    by_age = np.minimum(1.0, percent / np.maximum(percent.mean(axis=0), 1e-12))
+    fitting = np.where(boost[:, None, :] < CERTAIN, by_age[None], 1.0)[:, :, None, :] * np.minimum(1.0, factor)
+    return np.maximum(chance, boost[:, None, None, :] * fitting)
+
+
+def _usual_factor(condition: np.ndarray, *, steps: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Mean odds factor (G, bands, sexes, F) of those who get a protocol: tables give prevalence over all of them."""
+    weight = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1e-12)
+    chance = np.einsum("gw,wbsc->gbsc", weight, condition)
+    usual = np.ones((*chance.shape[:3], steps.shape[1]))
+    for c, f in zip(*np.nonzero(steps), strict=True):
+        usual[..., f] *= 1 + chance[..., c] * (2.0 ** (steps[c, f] / FACTOR_STEPS) - 1)
+    return usual
 
 
 def _odds(ontology: Ontology, *, groups: tuple[str, ...]) -> np.ndarray:
@@ -150,7 +198,7 @@ def _odds(ontology: Ontology, *, groups: tuple[str, ...]) -> np.ndarray:
 
 
 def _factor_steps(ontology: Ontology) -> np.ndarray:
-    steps = np.zeros((len(ontology.conditions), len(ontology.findings)), dtype=np.float32)
+    steps = np.zeros((len(ontology.conditions), len(ontology.findings)), dtype=np.int16)
     names = [condition.key for condition in ontology.conditions]
     for f, finding in enumerate(ontology.findings):
         for condition, factor in finding.raised_by.items():

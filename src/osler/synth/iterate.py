@@ -45,9 +45,9 @@ def iterate_reports(
         RequestError: If the range or the part is not right.
     """
     if start < 0 or (stop is not None and stop < start):
-        raise RequestError(f"Patients from {start:,} to {stop:,}.", allowed="0 <= start <= stop.")
+        raise RequestError(f"Patients from {start} to {stop}.", allowed="0 <= start <= stop.")
     if not 0 <= part < parts:
-        raise RequestError(f"Part {part:,} of {parts:,}.", allowed="0 <= part < parts.")
+        raise RequestError(f"Part {part} of {parts}.", allowed="0 <= part < parts.")
     return _samples(seed=seed, start=start, stop=stop, part=part, parts=parts)
 
 

@@ -23,7 +23,8 @@ class FactRows:
     Args:
         exam: (F,) row among the exams that are rendered, rising. bounds: (E + 1,) rows of each exam.
         bits: (F,) uint64, for the choices of a row.
-        days: (F,) since the compared exam. knee: (F,) whether the exam shows one knee. slide: (F,) whether it is a slide.
+        days: (F,) since the compared exam.
+        knee: (F,) whether the exam shows one knee. slide: (F,) whether it is a slide.
         facts: Columns of the same rows.
     """
 

@@ -12,13 +12,15 @@ from osler.synth.reports.phrases import EMPTY
 from osler.synth.reports.places import place_row
 from osler.synth.reports.rows import FactRows
 from osler.synth.reports.voices import choose
-from osler.synth.reports.wording import COUNTED, PLURAL, Choices, Wording
+from osler.synth.reports.wording import COUNTED, KINDS, PLURAL, Choices, Wording
 
 # Salts: each choice of a row has its own.
 _PATTERN, _NOUN, _PLACE, _SINCE, _CERTAINTY, _SEVERITY, _ADVICE = range(1, 8)
 _FIRST_WORD_SALT = 100
 _MANY = 4
 _RESOLVED = CHANGES.index("resolved")
+_SETTLED = np.array([change in ("smaller", "stable", "resolved") for change in CHANGES])
+_NOT_URGENT = 1  # row of advice
 
 
 class Sentences:
@@ -46,7 +48,9 @@ class Sentences:
         """A pattern for each row, by its style, kind and certainty."""
         facts = self.rows.facts
         measured = np.where(facts.change == _RESOLVED, facts.prior_size_mm, facts.size_mm) > 0
-        where = styles, facts.change.astype(np.int64) * 2 + measured, facts.certainty
+        kind = facts.change.astype(np.int64) * 2 + measured
+        kind = np.where((facts.change == _RESOLVED) & self.wording.device[facts.finding], len(KINDS) - 1, kind)
+        where = styles, kind, facts.certainty
         count = self.wording.sentence_count[where]
         return self.wording.sentence_start[where] + choose(self.rows.bits, count=count, salt=self._salt + _PATTERN)
 
@@ -98,7 +102,7 @@ class Sentences:
             "c_sev": self._comma_severity,
             "box": self._single("box_yes"),
             "box_no": self._single("box_no"),
-            "advice": lambda rows: self._pick_for(w.advice, w.care[facts.finding], rows, salt=_ADVICE),
+            "advice": lambda rows: self._pick_for(w.advice, self._advice_row(), rows, salt=_ADVICE),
         }
 
     def _article_slots(self) -> dict[str, Slot]:
@@ -138,6 +142,11 @@ class Sentences:
         row = row[rows]
         drawn = choose(self.rows.bits[rows], count=choices.count[row], salt=self._salt + salt)
         return choices.numbers[choices.start[row] + drawn]
+
+    def _advice_row(self) -> np.ndarray:
+        """Kind of advice for each row: what is stable or better is no longer urgent."""
+        care = self.wording.care[self.rows.facts.finding]
+        return np.where(_SETTLED[self.rows.facts.change], np.maximum(care, _NOT_URGENT), care)
 
     def _cert(self, rows: np.ndarray) -> np.ndarray:
         return self._graded("certainty", names=CERTAINTIES, grade=self.rows.facts.certainty[rows], rows=rows, end="")

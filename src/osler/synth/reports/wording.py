@@ -18,7 +18,7 @@ from osler.synth.reports.phrases import PhraseBook, Phrases
 from osler.synth.reports.places import apart, attributes, places
 from osler.synth.reports.voices import STYLES
 
-KINDS = tuple(f"{change}-{kind}" for change in CHANGES for kind in ("u", "m"))
+KINDS = (*(f"{change}-{kind}" for change in CHANGES for kind in ("u", "m")), "removed")
 SECTIONS = ("indication", "technique", "comparison", "findings", "impression")
 COUNTED, PLURAL, MASS = 0, 1, 2
 MOST_MM = 999
@@ -69,6 +69,7 @@ class Wording:
         organs: Heading for each organ, by heading style. organ_of: Organ of each finding.
         care: Index of ``advice`` for each finding; the smaller the more urgent.
         graded: Whether the finding's severity is the grade of a tumor.
+        device: Whether it is put in and taken out.
     """
 
     language: str
@@ -92,6 +93,7 @@ class Wording:
     organ_of: np.ndarray
     care: np.ndarray
     graded: np.ndarray
+    device: np.ndarray
     advice: Choices
     whole: np.ndarray
     days: np.ndarray
@@ -161,6 +163,7 @@ def _findings(language: str, *, cares: list[str], book: PhraseBook) -> dict[str,
         "organs": np.stack(headings),
         "organ_of": np.array([list(organs).index(entry["organ"]) for entry in entries]),
         "care": np.array([cares.index(entry["care"]) for entry in entries]),
+        "device": np.array([entry["organ"] == "devices" for entry in entries]),
         "graded": np.array([finding.measure is not None for finding in ontology.findings]),
     }
 
