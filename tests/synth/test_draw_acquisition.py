@@ -10,8 +10,8 @@ from osler.synth.draw import draw_facts
 
 @pytest.fixture(scope="module")
 def exams():
-    table = draw_facts(seed=41, patients=np.arange(4000))
-    return [(patient, exam) for patient in map(table.patient, range(4000)) for exam in patient.exams]
+    table = draw_facts(seed=41, patients=np.arange(1500))
+    return [(patient, exam) for patient in map(table.patient, range(1500)) for exam in patient.exams]
 
 
 def _of(exams, modality):

@@ -15,7 +15,7 @@ from osler.synth.ontology import load_ontology
 
 @pytest.fixture(scope="module")
 def table():
-    return draw_facts(seed=21, patients=np.arange(40_000))
+    return draw_facts(seed=21, patients=np.arange(30_000))
 
 
 def test_every_finding_is_drawn(table):

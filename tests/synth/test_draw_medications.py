@@ -11,8 +11,8 @@ from osler.synth.ontology import load_ontology
 
 @pytest.fixture(scope="module")
 def patients():
-    table = draw_facts(seed=71, patients=np.arange(3000))
-    return [table.patient(row) for row in range(3000)]
+    table = draw_facts(seed=71, patients=np.arange(2000))
+    return [table.patient(row) for row in range(2000)]
 
 
 def test_every_drug_treats_a_condition_the_patient_has_by_then(patients):

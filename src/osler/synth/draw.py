@@ -1,7 +1,22 @@
 """Draws the facts of synthetic patients, many at once.
 
-See `facts` for what they mean and `fact_table` for the columns. All numbers come from
-`Draws`: patient ``i`` of seed ``s`` is the same alone, in any batch, on any machine.
+The model, in the order of drawing:
+
+1. *People* (`draw_patients`): a pathway of care, sex, age, body, chronic conditions.
+2. *Exams* (`draw_exams`): 1 to 6 of the pathway's protocols with log-normal gaps; each is
+   compared with the latest earlier one of the same modality and region.
+3. *Lesions* (`draw_lesions`): which findings a patient has, by the prevalence of the
+   protocols and the odds of the conditions; where they lie, how large they are at onset.
+4. *Courses* (`draw_findings`): each lesion is stable, grows with a volume doubling time,
+   shrinks after treatment or heals; change is worked out from the whole millimeters or
+   grades of the two exams. What is not there may be denied.
+5. *History and laboratory* (`draw_medications`, `draw_labs`): findings establish
+   diagnoses, diagnoses call for drugs, lesions and conditions drive the values.
+6. *Acquisition* (`draw_acquisition`): scanner settings that go together.
+
+See `facts` for what the facts mean, `fact_table` for the columns and `ontology` for the
+tables behind them. All numbers come from `Draws`, and sums are taken over exact
+fractions: patient ``i`` of seed ``s`` is the same alone, in any batch, on any machine.
 """
 
 from __future__ import annotations

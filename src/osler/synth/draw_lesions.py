@@ -64,8 +64,8 @@ def draw_lesions(people: People, *, exams: Exams, bodies: dict[str, np.ndarray])
     level = np.where(t.graded[finding], choose(t.severity[finding], u=uniform16(kind, part=1)) + 1, 0)
     sure = uniform16(kind, part=2)
     certainty = np.where(sure < t.uncertain[finding] * 0.5, 2, np.where(sure < t.uncertain[finding], 1, 0))
-    place = draws.bits("lesion-place", index)
-    site, side = _places(place, finding=finding, shown=_exam_sides(people)[patient])
+    place = draws.bits("lesion-place", finding)
+    site, side = _places(place, finding=finding, instance=instance, shown=_exam_sides(people)[patient])
     size = draws.bits("lesion-size", index)
     millimeters, room = _sizes(size, finding=finding, site=site)
     turn_bits = uniform16(time, part=1)
@@ -162,10 +162,15 @@ def _numbers(patient: np.ndarray, *, count: int) -> np.ndarray:
     return np.arange(len(patient)) - first[patient] + 1 if len(patient) else np.zeros(0, dtype=np.int64)
 
 
-def _places(bits: np.ndarray, *, finding: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _places(
+    bits: np.ndarray, *, finding: np.ndarray, instance: np.ndarray, shown: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Site and side; lesions of one finding lie in different sites while there are enough."""
     t = tables()
     count = t.site_count[finding]
-    pick = np.floor(uniform16(bits, part=0) * count).astype(np.int64)
+    first = np.floor(uniform16(bits, part=0) * count).astype(np.int64)
+    step = np.where(uniform16(bits, part=2) < 0.5, instance, -instance)
+    pick = (first + step) % np.maximum(count, 1)
     site = np.where(count > 0, t.site_choices[finding, np.minimum(pick, t.site_choices.shape[1] - 1)], -1)
     u = uniform16(bits, part=1)
     both = t.both[finding]

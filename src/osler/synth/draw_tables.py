@@ -15,6 +15,8 @@ from osler.synth.ontology import AGE_BANDS, Activity, Course, Finding, Ontology,
 COURSES: tuple[Course, ...] = get_args(Course)
 ACTIVITIES: tuple[Activity, ...] = get_args(Activity)
 LATERALITIES = ("none", "site", "paired", "exam")
+CERTAIN = 0.9
+"""A pathway's condition from this chance on is its cause: it holds at any age."""
 FACTOR_STEPS = 8  # odds factors are whole powers of 2 ** (1 / 8), so that their sums are exact
 LATER_SHARE = 0.35
 """Lesions that appear after the first exam, for each that is there; a tenth of it for a stable course."""
@@ -169,7 +171,9 @@ def _condition_chances(ontology: Ontology) -> np.ndarray:
     factor = np.array([[c.female for c in conditions], [c.male for c in conditions]])
     chance = np.minimum(percent[None, :, None, :] * factor[None, None], 0.95)
     boost = np.array([[p.conditions.get(c.key, 0.0) for c in conditions] for p in ontology.pathways])
-    return np.maximum(chance, boost[:, None, None, :])
+    by_age = np.minimum(1.0, percent / np.maximum(percent.mean(axis=0), 1e-12))
+    fitting = np.where(boost[:, None, :] < CERTAIN, by_age[None], 1.0)[:, :, None, :] * np.minimum(1.0, factor)
+    return np.maximum(chance, boost[:, None, None, :] * fitting)
 
 
 def _usual_factor(condition: np.ndarray, *, steps: np.ndarray, seen: np.ndarray) -> np.ndarray:
