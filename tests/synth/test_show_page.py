@@ -11,7 +11,7 @@ from PIL import Image
 
 from osler.study import Affine, Box2D, Box3D
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.rendered import LesionBox, Rendered, RenderedImage, RenderedVolume
+from osler.synth.rendered import LesionBox, Rendered, RenderedField, RenderedImage, RenderedVolume
 from osler.synth.show_page import draw_patient_page, lesion_courses
 from osler.synth.show_tiles import exam_tiles
 from tests.synth.documents.people import DAYS, make_patient
@@ -91,6 +91,30 @@ def test_a_radiograph_keeps_its_boxes() -> None:
     assert tile.boxes == (("pulmonary nodule 8 mm", box),)
     assert tile.caption == "X-ray PA"
     assert (tile.pixels.min(), tile.pixels.max()) == (0, 254)
+
+
+def test_a_preferred_lesion_is_shown_and_wide_boxes_are_not() -> None:
+    exam = PATIENT.exams[1]
+    volume = volume_of(exam)
+    other = Box3D(low=(20.0, 20.0, 130.0), high=(40.0, 40.0, 150.0), frame="LPS")
+    wide = Box3D(low=(-150.0, -150.0, 30.0), high=(150.0, 150.0, 170.0), frame="LPS")
+    boxes = (
+        *volume.boxes,
+        LesionBox(finding="lung-mass", lesion=2, box=other),
+        LesionBox(finding="emphysema", lesion=3, box=wide),
+    )
+    many = dataclasses.replace(volume, boxes=boxes)
+    (first,) = exam_tiles(many, exam=exam)
+    assert [label for label, _ in first.boxes] == ["pulmonary nodule 12 mm"]
+    (second,) = exam_tiles(many, exam=exam, prefer=[("lung-mass", 2)])
+    assert [label for label, _ in second.boxes] == ["lung mass"]
+
+
+def test_a_field_of_a_slide_keeps_its_colors() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, size=(40, 40, 3)).astype(np.uint8)
+    (tile,) = exam_tiles(RenderedField(pixels=pixels, pixel_um=0.5), exam=PATIENT.exams[0])
+    assert np.array_equal(tile.pixels, pixels)
+    assert tile.caption == "0.02 mm of the slide"
 
 
 def test_an_exam_without_pixels_has_no_tile() -> None:

@@ -40,7 +40,7 @@ from osler.synth.documents.sheet import lab_sheets
 from osler.synth.draws import Draws
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.fhir_bundle import Attachments, fhir_bundle
-from osler.synth.rendered import LesionBox, Render, Rendered, RenderedVolume
+from osler.synth.rendered import LesionBox, Render, RenderedField, RenderedImage, RenderedVolume
 from osler.synth.timeline import calendar_date, patient_id
 
 FORMAT = 1
@@ -167,7 +167,7 @@ def _fill(
     if render is not None and plan.images == "dicom":
         for exam in patient.exams:
             rendered = render(patient, exam)
-            if rendered is not None:
+            if rendered is not None and not isinstance(rendered, RenderedField):
                 images[exam.number] = _write_exam(rendered, patient=patient, exam=exam, folder=folder)
                 boxes += [_box(box, exam=exam) for box in rendered.boxes]
     reports = _write_reports(folder, patient=patient, report_text=report_text)
@@ -184,7 +184,7 @@ def exam_name(exam: Exam) -> str:
     return f"exam-{exam.number}-{exam.protocol}"
 
 
-def _write_exam(rendered: Rendered, *, patient: PatientFacts, exam: Exam, folder: Path) -> int:
+def _write_exam(rendered: RenderedVolume | RenderedImage, *, patient: PatientFacts, exam: Exam, folder: Path) -> int:
     """Writes the DICOM files of an exam; returns how many."""
     place = folder / "images" / exam_name(exam)
     place.mkdir(parents=True)

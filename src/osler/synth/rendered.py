@@ -40,6 +40,16 @@ class RenderedVolume:
     boxes: tuple[LesionBox, ...] = ()
 
 
+def right_handed(volume: RenderedVolume) -> RenderedVolume:
+    """The same volume with slices along the normal of their plane, as DICOM readers order them."""
+    matrix = volume.affine.matrix.copy()
+    if np.linalg.det(matrix[:3, :3]) > 0:
+        return volume
+    matrix[:3, 3] = volume.affine.apply((0, 0, len(volume.voxels) - 1))
+    matrix[:3, 2] *= -1
+    return RenderedVolume(voxels=volume.voxels[::-1], affine=Affine(matrix), boxes=volume.boxes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RenderedImage:
     """A radiograph.
@@ -55,6 +65,19 @@ class RenderedImage:
     boxes: tuple[LesionBox, ...] = ()
 
 
-Rendered = RenderedVolume | RenderedImage
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RenderedField:
+    """What a microscope shows of a slide: a picture without a DICOM file.
+
+    Args:
+        pixels: uint8, ``(row, column, 3)``.
+        pixel_um: Size of a pixel (micrometers).
+    """
+
+    pixels: np.ndarray
+    pixel_um: float
+
+
+Rendered = RenderedVolume | RenderedImage | RenderedField
 Render = Callable[[PatientFacts, Exam], Rendered | None]
 """Draws an exam; ``None`` if it has no pixels."""

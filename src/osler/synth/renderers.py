@@ -1,4 +1,4 @@
-"""Chooses what draws an exam: CT and MR phantoms, radiographs by projection; slides have no DICOM here."""
+"""Chooses what draws an exam: phantoms for CT and MR, projections for radiographs, tissue for slides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 
 from osler.errors import RequestError
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.rendered import LesionBox, Render, Rendered, RenderedImage, RenderedVolume
+from osler.synth.rendered import LesionBox, Render, Rendered, RenderedField, RenderedImage, RenderedVolume, right_handed
 
 _LEAST, _MOST = 64, 1024
 
@@ -20,8 +20,8 @@ def renderer(*, matrix: int) -> Render:
     """The function that draws exams.
 
     Args:
-        matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser along all
-            three axes, over the same region. Radiographs have up to twice as many.
+        matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser, over the same
+            region. Radiographs have up to twice as many.
 
     Raises:
         RequestError: If the matrix is out of range.
@@ -31,33 +31,33 @@ def renderer(*, matrix: int) -> Render:
     return partial(_render, matrix=matrix)
 
 
-def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered | None:
+def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered:
     if exam.modality in ("CT", "MR"):
         return _volume(patient, exam, matrix=matrix)
     if exam.modality == "DX":
         return _radiograph(patient, exam, matrix=matrix)
-    return None
+    return _field(patient, exam, side=matrix)
 
 
 def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume:
     from osler.synth.phantoms import render_volume
 
     phantom = render_volume(patient, exam=exam.number, shape=volume_shape(exam, matrix=matrix))
-    return RenderedVolume(
-        voxels=phantom.voxels,
-        affine=phantom.affine,
-        boxes=tuple(LesionBox(finding=shown.key, lesion=shown.lesion, box=shown.box) for shown in phantom.lesions),
-    )
+    boxes = tuple(LesionBox(finding=shown.key, lesion=shown.lesion, box=shown.box) for shown in phantom.lesions)
+    return right_handed(RenderedVolume(voxels=phantom.voxels, affine=phantom.affine, boxes=boxes))
 
 
 def volume_shape(exam: Exam, *, matrix: int) -> tuple[int, int, int]:
-    """Slices, rows and columns of a volume: the scanner's, or fewer along each axis if it has more than ``matrix``."""
+    """Slices, rows and columns of a volume: the scanner's, or fewer if it has more than ``matrix`` a row.
+
+    Slices that would be thinner than the coarser pixels become fewer, too.
+    """
     acquisition = exam.acquisition
     share = min(1.0, matrix / max(acquisition.rows, acquisition.columns))
-    slices, rows, columns = (
-        max(round(length * share), 1) for length in (acquisition.slices, acquisition.rows, acquisition.columns)
-    )
-    return slices, rows, columns
+    pixel = acquisition.pixel_mm / share
+    step = acquisition.spacing_mm or acquisition.slice_mm or pixel
+    slices = acquisition.slices if share == 1 else acquisition.slices * min(1.0, step / pixel)
+    return max(round(slices), 1), max(round(acquisition.rows * share), 1), max(round(acquisition.columns * share), 1)
 
 
 def _radiograph(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedImage:
@@ -71,3 +71,14 @@ def _radiograph(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedIm
             LesionBox(finding=shown.fact.key, lesion=shown.fact.lesion, box=shown.box) for shown in image.lesions
         ),
     )
+
+
+def _field(patient: PatientFacts, exam: Exam, *, side: int) -> RenderedField:
+    """A field of the slide around the middle of its tumor, or of the tissue."""
+    from osler.synth.histology import render_tile, slide_spec
+
+    spec = slide_spec(patient, exam=exam)
+    middle = spec.tumors[0].center_mm if spec.tumors else (spec.width_mm / 2, spec.height_mm / 2)
+    column, row = (round(place / spec.pixel_mm) - side // 2 for place in middle)
+    tile = render_tile(spec, column=column, row=row, width=side, height=side)
+    return RenderedField(pixels=tile.pixels, pixel_um=spec.pixel_mm * 1000)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from osler.synth.documents.phrases import exam_sentence, finding_name
+from osler.synth.documents.sheet import printed_unit
 from osler.synth.extra import import_extra
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.ontology import load_ontology
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_TILES, _MOST_LABS, _MOST_BARS, _MOST_LESIONS = 6, 4, 12, 8
+    from osler.study import Box2D
+
+_MOST_TILES, _MOST_LABELS, _MOST_LABS, _MOST_BARS, _MOST_LESIONS = 6, 2, 4, 12, 8
 _INK, _MUTED, _GRID = "#20262e", "#6b7480", "#dde1e6"
 _ACCENT, _ALARM, _BAND = "#ffb627", "#c0272d", "#dcefe3"
 _BARS = {"condition": "#8a6fb0", "medication": "#3f88a5"}
 _LINES = ("#c0572b", "#2c6e9b", "#4b8b3b", "#8a4f9e", "#b08a1e", "#2a8f84", "#9b2c5f", "#5c6470")
+_LABELS = -0.225  # where names of panels and bars start, in widths of the panel
 _WIDTH, _HEIGHT, _DPI = 16.0, 11.3, 110
 
 
@@ -32,6 +37,8 @@ _WIDTH, _HEIGHT, _DPI = 16.0, 11.3, 110
 class _Course:
     """The size of one lesion over time."""
 
+    finding: str
+    lesion: int
     name: str
     days: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -96,7 +103,12 @@ def _tiles(patient: PatientFacts, *, render: Render | None) -> list[ExamTile]:
     if render is None:
         return []
     chosen = patient.exams[-_MOST_TILES:]
-    tiles = [tile for exam in chosen for tile in exam_tiles(render(patient, exam), exam=exam, planes=_planes(chosen))]
+    prefer = [(course.finding, course.lesion) for course in lesion_courses(patient)]
+    tiles = [
+        tile
+        for exam in chosen
+        for tile in exam_tiles(render(patient, exam), exam=exam, planes=_planes(chosen), prefer=prefer)
+    ]
     return tiles[:_MOST_TILES]
 
 
@@ -126,22 +138,39 @@ def _pictures(figure: Figure, tiles: Sequence[ExamTile], *, top: float) -> float
 
 def _picture(axes: Axes, tile: ExamTile) -> None:
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     axes.set_facecolor("black")
     rows, columns = tile.pixels.shape[:2]
     axes.imshow(tile.pixels, cmap="gray", vmin=0, vmax=255, aspect=tile.aspect, interpolation="bilinear")
-    for label, box in tile.boxes:
-        place = (box.x0 - 0.5, box.y0 - 0.5)
-        axes.add_patch(Rectangle(place, box.x1 - box.x0, box.y1 - box.y0, fill=False, edgecolor=_ACCENT, linewidth=1.4))
-        low = box.y0 < rows * 0.1
+    labeled: list[Box2D] = []
+    for place, (label, box) in enumerate(tile.boxes):
+        axes.add_patch(
+            Rectangle(
+                (box.x0 - 0.5, box.y0 - 0.5),
+                box.x1 - box.x0,
+                box.y1 - box.y0,
+                fill=False,
+                edgecolor=_ACCENT,
+                linewidth=1.5 if place < _MOST_LABELS else 0.8,
+            )
+        )
+        near = any(abs(box.y0 - other.y0) < 0.08 * rows and abs(box.x0 - other.x0) < 0.6 * columns for other in labeled)
+        if place >= _MOST_LABELS or near:
+            continue
+        labeled.append(box)
+        rightward = box.x0 + box.x1 < columns
+        below = box.y0 < rows * 0.1
         axes.annotate(
-            label,
-            (min(box.x0, columns * 0.62), box.y1 if low else box.y0),
-            xytext=(0, -9 if low else 3),
+            textwrap.shorten(label, 30, placeholder="…"),
+            (box.x0 - 0.5 if rightward else box.x1 - 0.5, box.y1 if below else box.y0),
+            xytext=(0, -9 if below else 3),
             textcoords="offset points",
+            ha="left" if rightward else "right",
             size=7.5,
             color=_ACCENT,
             weight="bold",
+            path_effects=[withStroke(linewidth=1.6, foreground="black")],
         )
     axes.set_xticks([])
     axes.set_yticks([])
@@ -171,24 +200,39 @@ def _report(figure: Figure, exam: Exam, *, text: str, top: float) -> None:
     )
     axes.text(0.05, 0.955, f"Report, day {exam.day}", size=11, weight="bold", color=_INK, va="top")
     height = (top - bottom) * _HEIGHT * 72
-    size, lines = _fitting(text, room=height - 62)
+    size, lines = _fitting(text, room=height - 62, width=0.9 * width * _WIDTH * 72)
     axes.text(
         0.05, 1 - 44 / height, "\n".join(lines), size=size, color=_INK, va="top", linespacing=1.36, family="serif"
     )
 
 
-def _fitting(text: str, *, room: float) -> tuple[float, list[str]]:
-    """The greatest font size (points) at which a text fits a height, and its lines; cut if none does."""
+def _fitting(text: str, *, room: float, width: float) -> tuple[float, list[str]]:
+    """The greatest font size at which a text fits a height and width (points), and its lines; cut if none does."""
     for size in (9.4, 8.8, 8.2, 7.6, 7.0, 6.4):
         lines = [
-            line
-            for paragraph in text.strip().splitlines()
-            for line in textwrap.wrap(paragraph, int(63 * 9.2 / size)) or [""]
+            line for paragraph in text.strip().splitlines() for line in _wrapped(paragraph, size=size, width=width)
         ]
         most = int(room / (size * 1.58))
         if len(lines) <= most:
             return size, lines
     return size, [*lines[: most - 1], "…"]
+
+
+def _wrapped(paragraph: str, *, size: float, width: float) -> list[str]:
+    """Breaks a paragraph into lines of at most ``width`` points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    font, measure = FontProperties(family="serif", size=size), TextToPath().get_text_width_height_descent
+    lines, line = [], ""
+    for word in paragraph.split(" "):
+        longer = f"{line} {word}" if line else word
+        if line and measure(longer, font, ismath=False)[0] > width:
+            lines.append(line)
+            line = word
+        else:
+            line = longer
+    return [*lines, line]
 
 
 def _courses(figure: Figure, patient: PatientFacts, *, timeline: Timeline, top: float) -> None:
@@ -232,13 +276,27 @@ def _style(axes: Axes, *, limits: tuple[float, float], exams: Sequence[int], las
         axes.set_xticklabels([])
 
 
-def _heading(axes: Axes, text: str, *, under: str = "") -> None:
-    axes.text(-0.225, 0.98, text, transform=axes.transAxes, size=9.5, weight="bold", color=_INK, va="top", ha="left")
-    axes.text(-0.225, 0.78, under, transform=axes.transAxes, size=8, color=_MUTED, va="top", ha="left")
+def _heading(axes: Axes, text: str, *, under: str) -> None:
+    """The name of a panel at its left, wrapped, and a unit below it."""
+    lines = textwrap.wrap(text, 17)
+    for line, (words, size, weight, color) in enumerate(
+        [*((words, 9.5, "bold", _INK) for words in lines), (under, 8.0, "normal", _MUTED)]
+    ):
+        axes.annotate(
+            words,
+            (_LABELS, 1),
+            xycoords="axes fraction",
+            xytext=(0, -11.5 * line),
+            textcoords="offset points",
+            size=size,
+            weight=weight,
+            color=color,
+            va="top",
+        )
 
 
 def lesion_courses(patient: PatientFacts) -> list[_Course]:
-    """The sizes of measured lesions over the exams, the largest first; at most `_MOST_LESIONS`."""
+    """The sizes of measured lesions over the exams, those that change most first; at most `_MOST_LESIONS`."""
     seen: dict[tuple[str, int], list[tuple[int, int]]] = {}
     gone: dict[tuple[str, int], int] = {}
     sites: dict[tuple[str, int], str] = {}
@@ -252,6 +310,8 @@ def lesion_courses(patient: PatientFacts) -> list[_Course]:
                 gone[key] = exam.day
     courses = [
         _Course(
+            finding=key[0],
+            lesion=key[1],
             name=", ".join(part for part in (finding_name(key[0]), sites[key]) if part),
             days=tuple(day for day, _ in points),
             sizes=tuple(size for _, size in points),
@@ -259,7 +319,7 @@ def lesion_courses(patient: PatientFacts) -> list[_Course]:
         )
         for key, points in seen.items()
     ]
-    return sorted(courses, key=lambda course: -max(course.sizes))[:_MOST_LESIONS]
+    return sorted(courses, key=lambda one: (min(one.sizes) - max(one.sizes), -max(one.sizes)))[:_MOST_LESIONS]
 
 
 def _draw_lesions(axes: Axes, lesions: Sequence[_Course]) -> None:
@@ -289,8 +349,7 @@ def _draw_lesions(axes: Axes, lesions: Sequence[_Course]) -> None:
 def _draw_lab(axes: Axes, lab: LabSeries) -> None:
     values = lab.values
     last = values[-1]
-    _heading(axes, textwrap.fill(lab.name, 20), under="")
-    axes.text(-0.225, 0.05, last.unit, transform=axes.transAxes, size=8, color=_MUTED, va="bottom", ha="left")
+    _heading(axes, lab.name, under=printed_unit(last.unit))
     numbers = [value.value for value in values]
     low, high = last.reference.low, last.reference.high
     ends = [*numbers, *(end for end in (low, high) if end is not None)]
@@ -299,11 +358,15 @@ def _draw_lab(axes: Axes, lab: LabSeries) -> None:
     floor, ceiling = axes.get_ylim()
     axes.axhspan(floor if low is None else low, ceiling if high is None else high, color=_BAND, zorder=0, linewidth=0)
     axes.plot([value.day for value in values], numbers, color=_INK, linewidth=1.2)
-    for value in values:
+    apart = (axes.get_xlim()[1] - axes.get_xlim()[0]) * 0.03
+    for value, after in itertools.zip_longest(values, values[1:]):
         color = _INK if value.flag == "normal" else _ALARM
         axes.plot([value.day], [value.value], marker="o", markersize=4.6, color=color, clip_on=False)
-        text = f"{value.value:g}"
-        axes.annotate(text, (value.day, value.value), xytext=(5, 3), textcoords="offset points", size=7.5, color=color)
+        if after is None or after.day - value.day > apart:
+            text = f"{value.value:g}"
+            axes.annotate(
+                text, (value.day, value.value), xytext=(5, 3), textcoords="offset points", size=7.5, color=color
+            )
     axes.locator_params(axis="y", nbins=3)
 
 
@@ -324,10 +387,10 @@ def _draw_bars(axes: Axes, bars: Sequence[Span]) -> None:
         start, stop = max(span.start, low), min(high if span.stop is None else span.stop, high)
         stop = max(stop, start + (high - low) * 0.004)
         axes.barh(row, stop - start, left=start, height=0.62, color=_BARS[span.kind], alpha=0.85, linewidth=0)
-        arrow = "‹ " if span.start < low else ""
+        name = textwrap.shorten(span.name, 40, placeholder="…")
         axes.text(
-            -0.225, row, textwrap.shorten(span.name, 27, placeholder="…"), transform=axes.get_yaxis_transform(),
-            size=8, color=_BARS[span.kind], va="center", ha="left", weight="bold",
+            _LABELS, row, name, transform=axes.get_yaxis_transform(), size=min(8.0, 8.0 * 27 / len(name)),
+            color=_BARS[span.kind], va="center", ha="left", weight="bold",
         )  # fmt: skip
-        if arrow:
+        if span.start < low:
             axes.text(start, row, "◀", size=6, color="white", va="center", ha="left")
