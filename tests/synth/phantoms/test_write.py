@@ -21,7 +21,7 @@ def run(out: Path, *, count: int = 1, seed: int = 3, spacing: float = 12.0, form
 def test_nifti_reads_back_with_its_boxes(tmp_path: Path) -> None:
     record = run(tmp_path / "set")[0]
     folder = tmp_path / "set"
-    volume = open_study(folder / record["files"][0]).series[0]
+    volume = open_study(folder / record["files"][0]).volumes[0]
     assert list(volume.shape) == record["shape"]
     assert np.allclose(volume.affine.matrix, record["affine_lps"], atol=1e-3)
     labels = np.asarray(nib.load(folder / record["files"][2]).dataobj)

@@ -115,7 +115,7 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
     def body(p: Patch) -> np.ndarray:
         out = bare(p)
         if rough > 0.15:
-            out = out + np.float32(rough) * (p.wave(_step(mm), key="lesion") - np.float32(0.5))
+            out = out + np.float32(rough) * (p.wave(_step(mm), key="lesion") - np.float32(0.15))
         return out
 
     margin = 4.0 + rough
