@@ -111,7 +111,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
     """Paints spleen, pancreas and adrenals."""
     w, d, t = torso.w, torso.d, torso.t
     size = 1 + 0.13 * state.grade("splenomegaly")
-    center, half = torso.at(0.60, 0.40, -0.06), (0.17 * w * size, 0.34 * d * size, 0.083 * t * size)
+    center, half = torso.at(0.60, 0.40, -0.075), (0.17 * w * size, 0.34 * d * size, 0.083 * t * size)
     body = ellipsoid(center, half, rough=1.5, turn=-0.45)
 
     def spleen(p: Patch) -> np.ndarray:

@@ -76,19 +76,36 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
     owner = np.repeat(np.arange(len(count)), count)
     share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
     points = starts[owner] + share[:, None] * (ends - starts)[owner]
-    radius = radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
-    pixel = 0.5 * canvas.edge
+    radius = 1.15 * radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
+    pixel = 0.55 * canvas.edge
     thin = radius < pixel
     for chosen, level in ((thin, 0.7), (~thin, 1.0)):
         tube = Tubes(canvas.axes, edge=canvas.edge)
         tube.add(points[chosen], np.maximum(radius[chosen], pixel))
         tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
+    _twigs(canvas, torso)
     big = (ages[owner] < 4) & (ages[owner] > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
     wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
     wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
     wall.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7)
     lumen.paint(canvas, tissue="gas", organ=None, over=LUNGS)
+
+
+def _twigs(canvas: Canvas, torso: Torso) -> None:
+    """Small vessels: the curves along which two smooth fields are zero."""
+    thin = min(1.0, 1.4 / canvas.edge)
+
+    def curves(p: Patch) -> np.ndarray:
+        out = p.wave(14, key="twigs") ** 2
+        out += p.wave(14, key="twigs-b") ** 2
+        np.sqrt(out, out=out)
+        out *= np.float32(-9)
+        out += np.float32(max(0.8, 0.45 * canvas.edge))
+        return out
+
+    for (_, side), organ in zip(SIDES, LUNGS, strict=True):
+        canvas.paint(curves, tissue="pulmonary-blood", bounds=lung_bounds(torso, side), over=(organ,), strength=0.75 * thin)
 
 
 def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:

@@ -175,7 +175,11 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     depth = _once(lambda p: pial(head, p))
     canvas.paint(lambda p: depth(p) - np.float32(0.6), tissue="gray", organ="gray-matter", bounds=box, over=("csf",))
     canvas.paint(lambda p: depth(p) - np.float32(3.7), tissue="white", organ="white-matter", bounds=box, over=("gray-matter",))
-    falx = lambda p: np.minimum(0.75 - np.abs(p.x), p.z - np.float32(0.33 * hz)) + 0 * p.y  # noqa: E731
+
+    def falx(p: Patch) -> np.ndarray:
+        rim = (np.sqrt((p.y / np.float32(0.62 * hy)) ** 2 + ((p.z + 0.06 * hz) / np.float32(0.50 * hz)) ** 2) - 1) * np.float32(0.5 * hz)
+        return np.minimum(np.minimum(0.7 - np.abs(p.x), rim), p.z + np.float32(0.1 * hz))
+
     canvas.paint(falx, tissue="dura", bounds=((-3, 3), box[1], box[2]), over=("csf",))
     _hindbrain(canvas, head)
     _nuclei(canvas, head)
@@ -204,7 +208,7 @@ def _nuclei(canvas: Canvas, head: Head) -> None:
         canvas.paint(ellipsoid(putamen, (6.0, 18, 12), turn=-side * 0.25, rough=0.8, mm=14.0), tissue="deep-gray", organ="deep-gray", bounds=around(putamen, (14, 20, 13)), over=inner)
         pale = 0.93 * canvas.palette["deep-gray"] + 0.07 * canvas.palette["white"]
         canvas.paint(ellipsoid(pallidum, (5.0, 10, 8), turn=-side * 0.5), tissue=pale, organ="deep-gray", bounds=around(pallidum, (10, 11, 9)), over=inner)
-        canvas.paint(ellipsoid(thalamus, (9.5, 16, 11), turn=-side * 0.4, rough=0.8, mm=14.0), tissue="deep-gray", organ="thalamus", bounds=around(thalamus, (15, 18, 13)), over=inner)
+        canvas.paint(ellipsoid(thalamus, (9.5, 16, 11), turn=-side * 0.4, rough=0.8, mm=14.0), tissue="deep-gray", organ="thalamus", bounds=around(thalamus, (15, 18, 13)), over=(*inner, "brainstem"))
         curve = polyline([head.at(side * 0.19, -0.42, 0.02), head.at(side * 0.21, -0.34, 0.14), head.at(side * 0.25, -0.05, 0.27), head.at(side * 0.30, 0.22, 0.25)])
         line, s = even_steps(curve, step=1.5)
         tubes["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
@@ -249,8 +253,8 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
     tree = lambda p: np.minimum(lobe(p) - 9 + 3.2 * p.wave(9, key="arbor"), 30)  # noqa: E731
     canvas.paint(tree, tissue="white", bounds=box, over=("cerebellum",))
     stem = Tubes(canvas.axes, edge=canvas.edge)
-    line, s = even_steps(polyline([head.at(0, 0.06, -0.12), head.at(0, 0.14, -0.30), head.at(0, 0.20, -0.50), head.at(0, 0.30, -0.78), head.at(0, 0.36, -1.1), head.at(0, 0.38, -2.0)]), step=2)
-    stem.add(line, np.interp(s, [0, 0.1, 0.2, 0.3, 0.45, 1], [12, 14, 16, 12, 7.5, 6.5]), squash=(0.85, 1.1, 0.9))
+    line, s = even_steps(polyline([head.at(0, 0.12, -0.14), head.at(0, 0.20, -0.30), head.at(0, 0.26, -0.50), head.at(0, 0.32, -0.78), head.at(0, 0.36, -1.1), head.at(0, 0.38, -2.0)]), step=2)
+    stem.add(line, np.interp(s, [0, 0.1, 0.2, 0.3, 0.45, 1], [9, 13, 15, 12, 7.5, 6.5]), squash=(0.85, 1.1, 0.9))
     stem.paint(canvas, tissue="brainstem", organ="brainstem", over=("csf", "white-matter", "gray-matter", "skull", "face", "cerebellum"))
     for side in PAIR:
         arm, _ = even_steps(np.array([head.at(side * 0.10, 0.24, -0.50), head.at(side * 0.27, 0.40, -0.52)]), step=2)

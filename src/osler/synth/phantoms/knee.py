@@ -124,7 +124,7 @@ def paint_joint(canvas: Canvas, knee: Knee, *, state: Shown) -> None:
     capsule = at(0, 0.04, 0.03)
     canvas.paint(ellipsoid(capsule, at(0.535, 0.46, 0.20), rough=1.0), tissue="soft", organ="joint-space", bounds=around(capsule, at(0.54, 0.46, 0.2), margin=3), over=("fat", "muscle"))
     fluid = at(0, 0.03, -0.015)
-    canvas.paint(ellipsoid(fluid, at(0.50, 0.40, 0.045 + 0.02 * water)), tissue="effusion", organ="joint-space", bounds=around(fluid, at(0.5, 0.4, 0.12)), over=("joint-space",), strength=0.45 + 0.18 * water)
+    canvas.paint(ellipsoid(fluid, at(0.50, 0.40, 0.045 + 0.02 * water)), tissue="effusion", organ="joint-space", bounds=around(fluid, at(0.5, 0.4, 0.12)), over=("joint-space",), strength=0.25 + 0.22 * water)
     pouch = at(0, -0.40, 0.52)
     size = at(0.20 + 0.06 * water, 0.018 + 0.042 * water, 0.20 + 0.05 * water)
     canvas.paint(ellipsoid(pouch, size, rough=1.0, mm=22.0), tissue="effusion", organ="joint-space", bounds=around(pouch, size, margin=3))

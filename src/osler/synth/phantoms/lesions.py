@@ -68,7 +68,7 @@ LOOKS: dict[str, Look] = {
     "colonic-wall-thickening": Look(tissue="bowel-wall", rough=0.1, strength=0.85, default_mm=(30.0, 38.0, 46.0), flat=(0.8, 0.8, 1.0)), "colonic-mass": Look(tissue="tumor", rough=0.15),
     "abdominal-abscess": Look(tissue="pus", rim="rim", rim_mm=3.5, core="gas", core_share=0.25), "inguinal-hernia": Look(tissue="fat", rim="soft", rim_mm=1.6, default_mm=(22.0, 32.0, 44.0)),
     "umbilical-hernia": Look(tissue="fat", rim="soft", rim_mm=1.6), "ovarian-cyst": Look(tissue="water", rim="soft", rim_mm=1.5), "uterine-fibroid": Look(tissue="uterus", rim="muscle", rim_mm=1.5),
-    "rib-fracture": Look(tissue="soft", default_mm=(9.0, 9.0, 9.0), flat=(1.0, 1.0, 0.4)), "clavicle-fracture": Look(tissue="soft", default_mm=(10.0, 10.0, 10.0), flat=(0.3, 1.0, 1.0)),
+    "rib-fracture": Look(tissue="soft", default_mm=(14.0, 14.0, 14.0), flat=(1.0, 1.0, 0.4)), "clavicle-fracture": Look(tissue="soft", default_mm=(10.0, 10.0, 10.0), flat=(0.3, 1.0, 1.0)),
     "subdural-hematoma": Look(tissue="fresh-blood"), "epidural-hematoma": Look(tissue="fresh-blood"), "intraparenchymal-hemorrhage": Look(tissue="fresh-blood", edema="edema", edema_radii=1.35, rough=0.12),
     "acute-infarct": Look(tissue="infarct", rough=0.25), "chronic-infarct": Look(tissue="csf", rim="gliosis", rim_mm=2.5, rough=0.2), "lacunar-infarct": Look(tissue="gliosis"),
     "mesial-temporal-sclerosis": Look(tissue="gliosis", default_mm=(14.0, 14.0, 14.0), flat=(0.45, 1.0, 0.5), strength=0.6), "meningioma": Look(tissue="rim", edema="edema", edema_radii=1.25),
@@ -115,7 +115,7 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
     def body(p: Patch) -> np.ndarray:
         out = bare(p)
         if rough > 0.15:
-            out = out + np.float32(rough) * (p.wave(_step(mm), key="lesion") - np.float32(0.5))
+            out = out + np.float32(rough) * (p.wave(_step(mm), key="lesion") - np.float32(0.15))
         return out
 
     margin = 4.0 + rough

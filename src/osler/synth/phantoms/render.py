@@ -39,7 +39,7 @@ class Phantom:
     """A rendered exam.
 
     Args:
-        voxels: (slice, row, column) int16: HU of a CT, signal of an MR.
+        array: (slice, row, column) int16: HU of a CT, signal of an MR.
         affine: Voxel (column, row, slice) to patient LPS mm.
         organs: uint8, numbers of `organs.ORGANS`.
         lesions_map: uint16, numbers of lesions; 0 elsewhere.
@@ -47,7 +47,7 @@ class Phantom:
         modality: "CT" or "MR".
     """
 
-    voxels: np.ndarray
+    array: np.ndarray
     affine: Affine
     organs: np.ndarray
     lesions_map: np.ndarray
@@ -56,6 +56,11 @@ class Phantom:
     modality: str
     series_uid: str = ""
     study_uid: str = ""
+
+    @property
+    def boxes(self) -> dict[int, Box3D]:
+        """The box (LPS mm) of each lesion by its number."""
+        return {lesion.lesion: lesion.box for lesion in self.lesions}
 
     def organ_boxes(self) -> dict[str, Box3D]:
         """The box (LPS mm) of each organ that is in the volume."""
@@ -69,7 +74,7 @@ class Phantom:
         """The pixels as a study's volume."""
         return Volume(
             series=self.series_uid or "phantom",
-            pixels=ArrayPixels(self.voxels),
+            pixels=ArrayPixels(self.array),
             affine=self.affine,
             modality=self.modality,
             units="HU" if self.modality == "CT" else "arbitrary",
@@ -151,7 +156,7 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
     lesions = _lesions(drawn, lesions_map=lesions_map, affine=grid.affine)
     known = {lesion.lesion for lesion in lesions}
     return Phantom(
-        voxels=voxels,
+        array=voxels,
         affine=grid.affine,
         organs=grid.arrange(canvas.label, mirrored=mirrored),
         lesions_map=lesions_map,
