@@ -108,7 +108,9 @@ def plan_request(
     )
     encoding = encode_bytes(config, images=min(image_batch, images), itemsize=itemsize)
     logits = rows * decoder.vocab * (itemsize + 4)
-    return MemoryPlan(kv_cache=cache + marks, features=features, activations=_LIBRARIES + max(reading + logits, encoding))
+    return MemoryPlan(
+        kv_cache=cache + marks, features=features, activations=_LIBRARIES + max(reading + logits, encoding)
+    )
 
 
 def plan_weights(name: str, *, itemsize: int) -> MemoryPlan:
