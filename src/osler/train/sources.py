@@ -193,16 +193,15 @@ def ct_volumes(root: Path) -> Iterator[TrainVolume]:
     yield _ct("ct-torso", path, region="abdomen-pelvis", spans=torso, kind="nifti")
 
 
-def colin27(folder: Path) -> Iterator[TrainVolume]:
-    """The Colin27 T1 head of Debian's ``mricron-data``, if installed."""
-    path = folder / "ch2.nii.gz"
-    if path.is_file():
-        yield _mr("colin27", "colin27", *read_nifti(path), sequence="t1")
+def colin27(path: str) -> Iterator[TrainVolume]:
+    """The Colin27 T1 head of Debian's ``mricron-data``, if the recipe names it and it is there."""
+    if path and Path(path).is_file():
+        yield _mr("colin27", "colin27", *read_nifti(Path(path)), sequence="t1")
 
 
-def cranium(archive: Path) -> Iterator[TrainVolume]:
-    """The head CT of Debian's ``invesalius-examples``, if installed."""
-    if not archive.is_file():
+def cranium(archive: str) -> Iterator[TrainVolume]:
+    """The head CT of Debian's ``invesalius-examples``, if the recipe names it and it is there."""
+    if not archive or not Path(archive).is_file():
         return
     with tarfile.open(archive) as tar:
         (name,) = (member.name for member in tar if member.name.endswith("matrix.dat"))

@@ -7,7 +7,6 @@ labels from the mean of the patch features.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -17,15 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from osler.errors import RequestError
 from osler.model.config import get_config
 from osler.model.vision import VisionTower
-from osler.train.checkpoints import load_tensors, optimizer_tensors, restore_optimizer, save_json, save_tensors
+from osler.train.checkpoints import (
+    RunState,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_weights,
+    save_state,
+    save_tensors,
+)
+from osler.train.emphasis import Emphasis
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.picture_book import RenderedPictures, open_book, render
-from osler.train.pictures import Labels
-from osler.train.recipe import Emphasis, VisionRecipe
+from osler.train.recipe import VisionRecipe
 from osler.train.run_log import RunLog
 from osler.train.vision_labels import Targets, VisionHeads, accuracies, targets_of, vision_loss
+
+TOWER_FILE = "vision_tower.safetensors"
 
 
 class VisionTrainee(nn.Module):
@@ -117,11 +127,15 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
 
     Returns:
         The tower's file, ``vision_tower.safetensors`` in the run's folder.
+
+    Raises:
+        RequestError: If the network has no tower, or the data folder is not right.
+        CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
     """
     out = Path(recipe.out)
     config = get_config(recipe.config).vision
     if config is None:
-        raise ValueError(recipe.config)
+        raise RequestError(f"The configuration {recipe.config!r} has no image tower.", allowed="One with a tower.")
     pictures = _pictures(recipe, size=config.image_size)
     targets = targets_of(pictures.labels)
     torch.manual_seed(recipe.seed)
@@ -138,11 +152,11 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
             _save(out, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
-    return out / "vision_tower.safetensors"
+    return out / TOWER_FILE
 
 
 def _pictures(recipe: VisionRecipe, *, size: int) -> RenderedPictures:
-    book = open_book(Path(recipe.data), split="train", shares=recipe.shares)
+    book = open_book(Path(recipe.data), split="train", shares=recipe.shares, extras=recipe.extras)
     return render(
         Path(recipe.out) / "pictures",
         book=book,
@@ -187,18 +201,10 @@ def _rows(recipe: VisionRecipe, *, step: int, pictures: RenderedPictures, rng: t
     """Which pictures an update takes: each once a pass, or drawn by emphasis."""
     batch, count = recipe.optimizer.batch, len(pictures.labels)
     if recipe.emphasis != Emphasis():
-        shares = torch.tensor([_share(recipe.emphasis, labels, source) for labels, source in pictures.named()])
+        shares = torch.tensor([recipe.emphasis.of(labels, source=source) for labels, source in pictures.named()])
         return torch.multinomial(shares, batch, replacement=True, generator=rng)
     places = torch.arange(step * batch, (step + 1) * batch)
     return torch.stack([_shuffled(count, epoch=int(p) // count, seed=recipe.seed)[int(p) % count] for p in places])
-
-
-def _share(emphasis: Emphasis, labels: Labels, source: str) -> float:
-    if labels.modality == "xray":
-        return emphasis.xray
-    if source == "vqa-rad":
-        return emphasis.vqa_sections
-    return emphasis.reformats if labels.plane in ("coronal", "sagittal") else emphasis.other
 
 
 @lru_cache(maxsize=2)
@@ -207,20 +213,24 @@ def _shuffled(count: int, *, epoch: int, seed: int) -> Tensor:
 
 
 def _save(out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> None:
+    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
+    save_state(out, RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
+    _publish(out, trainee=trainee, mean=mean)
+
+
+def _publish(out: Path, *, trainee: VisionTrainee, mean: RunningMean) -> None:
     averaged = mean.copy_to(trainee) if mean.decay > 0 else trainee
-    save_tensors(out / "vision_tower.safetensors", averaged.state_dict())
-    save_tensors(out / "resume_weights.safetensors", trainee.state_dict())
-    save_tensors(out / "resume_mean.safetensors", mean.mean)
-    save_tensors(out / "resume_optimizer.safetensors", optimizer_tensors(optimizer))
-    save_json(out / "resume.json", {"step": step, "mean_steps": mean.steps})
+    save_tensors(out / TOWER_FILE, averaged.state_dict())
 
 
 def _resume(out: Path, *, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
-    if not (out / "resume.json").is_file():
+    state = load_state(out)
+    if state is None:
         return 0
-    state = json.loads((out / "resume.json").read_text(encoding="utf-8"))
-    trainee.load_state_dict(load_tensors(out / "resume_weights.safetensors"))
-    mean.mean = load_tensors(out / "resume_mean.safetensors")
-    mean.steps = int(state["mean_steps"])
-    restore_optimizer(optimizer, load_tensors(out / "resume_optimizer.safetensors"))
-    return int(state["step"])
+    restore_weights(trainee.state_dict(), state.parts.get("weights", {}))
+    restore_weights(mean.mean, state.parts.get("mean", {}))
+    mean.steps = state.counts.get("mean_steps", 0)
+    restore_optimizer(optimizer, state.parts.get("optimizer", {}))
+    # A kill may have come between the state and the tower.
+    _publish(out, trainee=trainee, mean=mean)
+    return state.step
