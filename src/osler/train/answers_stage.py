@@ -174,7 +174,7 @@ def _lessons(recipe: AnswersRecipe, *, pupil: Pupil) -> Lessons:
     rows = [*range(count), *sections]
     stack_pixels, stacks = render_stacks(
         out / "stacks",
-        book=open_book(root, split="train", extras=recipe.extras),
+        book=open_book(root, split="train", preprocess=pupil.preprocess, extras=recipe.extras),
         size=side,
         config=recipe.augment,
         seed=recipe.seed,

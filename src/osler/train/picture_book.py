@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from osler.errors import CheckpointError, DataError, RequestError
+from osler.prepare import Preprocess
 from osler.prepare.contract import Aspect
 from osler.prepare.resize import fit, pixel_map
+from osler.study import Window
 from osler.train import sources, synthetic_pictures
 from osler.train.augment import AugmentConfig, augment
 from osler.train.cache_key import KEY_FILE, cache_key, has_key, set_key
@@ -25,7 +27,7 @@ from osler.train.pictures import Labels, Picture, split_of
 from osler.train.volumes import TrainVolume, draw_projection, draw_section
 
 GENERATED = "generated"
-RENDERING = 1
+RENDERING = 2
 """Raised when drawing or augmentation changes, so that kept pictures are drawn again."""
 
 
@@ -62,11 +64,12 @@ class Extras:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PictureBook:
-    """All training pictures of one split's worth of patients."""
+    """All training pictures of one split's worth of patients; ``windows`` are the contract's for CT."""
 
     files: tuple[sources.PictureFile, ...]
     volumes: dict[str, tuple[TrainVolume, ...]]
     tiles: tuple[Picture, ...]
+    windows: tuple[Window, ...]
     shares: Shares = field(default_factory=Shares)
 
     def draw(self, rng: np.random.Generator) -> Picture:
@@ -79,7 +82,7 @@ class PictureBook:
         """What the book holds, for the key of what is drawn from it."""
         volumes = [(kind, v.source, v.patient, v.array.shape) for kind, vs in self.volumes.items() for v in vs]
         files = [(f.source, f.patient, f.path.name, asdict(f.labels)) for f in self.files]
-        return [files, volumes, len(self.tiles), asdict(self.shares)]
+        return [files, volumes, len(self.tiles), asdict(self.shares), [asdict(window) for window in self.windows]]
 
     def _has(self, kind: str) -> bool:
         if kind in ("tissue", "head_ct", "pydicom", "blank"):
@@ -105,17 +108,26 @@ class PictureBook:
             return sources.blank_pictures(rng)
         volumes = self.volumes["ct" if kind == "projection" else kind]
         volume = volumes[int(rng.integers(len(volumes)))]
-        return draw_projection(volume, rng=rng) if kind == "projection" else draw_section(volume, rng=rng)
+        return (
+            draw_projection(volume, rng=rng)
+            if kind == "projection"
+            else draw_section(volume, windows=self.windows, rng=rng)
+        )
 
 
-def open_book(root: Path, *, split: str, shares: Shares | None = None, extras: Extras | None = None) -> PictureBook:
+def open_book(
+    root: Path, *, split: str, preprocess: Preprocess, shares: Shares | None = None, extras: Extras | None = None
+) -> PictureBook:
     """Reads every source and keeps one split.
+
+    Args:
+        preprocess: The contract, whose windows CT is shown in.
 
     Raises:
         RequestError: If the folder holds none of the sets.
     """
     if str(root) == GENERATED:
-        return PictureBook(files=(), volumes={}, tiles=(), shares=shares or Shares())
+        return PictureBook(files=(), volumes={}, tiles=(), windows=preprocess.ct_windows, shares=shares or Shares())
     if not (root / "cxr").is_dir():
         raise RequestError(
             f"No training data at {root}.",
@@ -136,6 +148,7 @@ def open_book(root: Path, *, split: str, shares: Shares | None = None, extras: E
             for kind, volumes in kinds.items()
         },
         tiles=tuple(t for t in sources.slide_tiles(root) if split_of(t.source, patient=t.patient) == split),
+        windows=preprocess.ct_windows,
         shares=shares or Shares(),
     )
 

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from osler.errors import RequestError
 from osler.model.config import get_config
 from osler.model.vision import VisionTower
+from osler.prepare import Preprocess, preprocess_for
+from osler.prepare.pixels import PixelBatches
 from osler.train.checkpoints import (
     RunState,
     load_state,
@@ -85,7 +87,9 @@ def position_waves(side: int, *, width: int) -> Tensor:
     return torch.nn.functional.pad(table, (0, width - table.shape[1]))
 
 
-def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, damping: float = 3e-3) -> None:
+def whiten_patches(
+    tower: VisionTower, *, pixels_NSS3: np.ndarray, preprocess: Preprocess, seed: int, damping: float = 3e-3
+) -> None:
     """Sets the patch embedding to the damped principal components of real patches.
 
     Raw patches are almost one-dimensional (brightness); whitened ones let the
@@ -94,7 +98,7 @@ def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, da
     rng = np.random.default_rng(seed)
     patch = tower.config.patch
     chosen = np.sort(rng.choice(len(pixels_NSS3), size=min(len(pixels_NSS3), 1500), replace=False))
-    images = to_pixels(np.ascontiguousarray(pixels_NSS3[chosen]))
+    images = torch.from_numpy(PixelBatches(rgb=pixels_NSS3[chosen], preprocess=preprocess).array())
     patches = images.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
     patches = patches[torch.from_numpy(rng.permutation(len(patches))[:60_000])]
     mean = patches.mean(0)
@@ -107,11 +111,6 @@ def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, da
     with torch.no_grad():
         embedding.weight[:kept] = weight.reshape(kept, 3, patch, patch)
         embedding.bias[:kept] = -(weight @ mean)  # type: ignore[index]
-
-
-def to_pixels(batch_BSS3: np.ndarray) -> Tensor:
-    """uint8 (B, S, S, 3) to (B, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(batch_BSS3).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def jitter(pixels_B3SS: Tensor, *, rng: torch.Generator) -> Tensor:
@@ -133,21 +132,30 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
         CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
     """
     out = Path(recipe.out)
-    config = get_config(recipe.config).vision
+    whole = get_config(recipe.config)
+    config, preprocess = whole.vision, preprocess_for(whole)
     if config is None:
         raise RequestError(f"The configuration {recipe.config!r} has no image tower.", allowed="One with a tower.")
-    pictures = _pictures(recipe, size=config.image_size)
+    pictures = _pictures(recipe, preprocess=preprocess)
     targets = targets_of(pictures.labels)
     torch.manual_seed(recipe.seed)
     trainee = VisionTrainee(VisionTower(config))
     init_tower(trainee.vision_tower, seed=recipe.seed)
-    whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, seed=recipe.seed)
+    whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, preprocess=preprocess, seed=recipe.seed)
     optimizer = make_optimizer([(trainee.parameters(), 1.0)], config=recipe.optimizer)
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
     log = RunLog(out, listener=listener)
     for step in range(first, recipe.optimizer.steps):
-        metrics = _update(recipe, step=step, trainee=trainee, optimizer=optimizer, pictures=pictures, targets=targets)
+        metrics = _update(
+            recipe,
+            step=step,
+            trainee=trainee,
+            optimizer=optimizer,
+            pictures=pictures,
+            targets=targets,
+            preprocess=preprocess,
+        )
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
@@ -155,13 +163,15 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
     return out / TOWER_FILE
 
 
-def _pictures(recipe: VisionRecipe, *, size: int) -> RenderedPictures:
-    book = open_book(Path(recipe.data), split="train", shares=recipe.shares, extras=recipe.extras)
+def _pictures(recipe: VisionRecipe, *, preprocess: Preprocess) -> RenderedPictures:
+    book = open_book(
+        Path(recipe.data), split="train", preprocess=preprocess, shares=recipe.shares, extras=recipe.extras
+    )
     return render(
         Path(recipe.out) / "pictures",
         book=book,
         count=recipe.pictures,
-        size=size,
+        size=preprocess.image_size,
         config=recipe.augment,
         seed=recipe.seed,
         workers=recipe.workers,
@@ -176,11 +186,13 @@ def _update(
     optimizer: torch.optim.Optimizer,
     pictures: RenderedPictures,
     targets: Targets,
+    preprocess: Preprocess,
 ) -> dict[str, float]:
     rate = set_rate(optimizer, step=step, config=recipe.optimizer)
     rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     rows = _rows(recipe, step=step, pictures=pictures, rng=rng)
-    pixels = jitter(to_pixels(pictures.pixels[rows.numpy()]), rng=rng)
+    shown = PixelBatches(rgb=pictures.pixels[rows.numpy()], preprocess=preprocess)
+    pixels = jitter(torch.from_numpy(shown.array()), rng=rng)
     keep = None
     if step < recipe.full_from * recipe.optimizer.steps and recipe.keep_patches < 1:
         patches = trainee.vision_tower.config.side**2

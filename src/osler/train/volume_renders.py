@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from osler.errors import CheckpointError
+from osler.study import Window
 from osler.train.augment import AugmentConfig, augment
 from osler.train.cache_key import KEY_FILE, cache_key, has_key, set_key
 from osler.train.checkpoints import save_json
@@ -63,7 +65,7 @@ def render_stacks(
     if not has_key(folder, key=key):
         rows, pixels = [], []
         for number, plan in enumerate(plan_stacks(book, seed=seed, hippocampi=hippocampi, slices=slices)):
-            shown, row = _render(*plan, size=size, config=config, seed=[seed, number])
+            shown, row = _render(*plan, size=size, config=config, windows=book.windows, seed=[seed, number])
             pixels.extend(shown)
             rows.extend([{**row, "stack": number}] * len(shown))
         _keep(folder, pixels=np.stack(pixels), rows=rows, key=key)
@@ -89,7 +91,14 @@ def _keep(folder: Path, *, pixels: np.ndarray, rows: list[dict[str, object]], ke
 
 
 def _render(
-    volume: TrainVolume, plane: Plane, count: int, *, size: int, config: AugmentConfig, seed: list[int]
+    volume: TrainVolume,
+    plane: Plane,
+    count: int,
+    *,
+    size: int,
+    config: AugmentConfig,
+    windows: Sequence[Window],
+    seed: list[int],
 ) -> tuple[list[np.ndarray], dict[str, object]]:
     rng = np.random.default_rng(seed)
     if plane == "axial":
@@ -110,7 +119,7 @@ def _render(
     for index in indices:
         # The same seed for every slice: one window, one shift, one mirror for the whole stack.
         same = np.random.default_rng(picture_seed)
-        pixels = show(section(volume, plane=plane, index=int(index)), volume=volume, rng=same)
+        pixels = show(section(volume, plane=plane, index=int(index)), volume=volume, windows=windows, rng=same)
         picture = Picture(pixels=pixels, labels=labels, source=volume.source, patient=volume.patient)
         out.append(to_square(augment(picture, config=config, rng=same), size=size))
     key = f"{volume.patient}-{seed[-1]}"
