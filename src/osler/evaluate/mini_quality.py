@@ -156,6 +156,18 @@ def confusion(rows: list[Row], *, asked: str) -> dict[str, int]:
     return dict(pairs.most_common())
 
 
+def by_class(rows: list[Row], *, asked: str) -> dict[str, dict[str, int]]:
+    """Counts right answers for each true class with the image seen: totals lean on the commonest class."""
+    chosen = [row for row in rows if row.asked == asked and row.sight == "seen"]
+    return {
+        truth: {
+            "right": sum(row.right for row in chosen if row.truth == truth),
+            "of": sum(row.truth == truth for row in chosen),
+        }
+        for truth in sorted({row.truth for row in chosen})
+    }
+
+
 def check_wordings(asker: Asker, cases: list[Case], *, count: int = WORDINGS) -> dict[str, Any]:
     """Asks ``count`` unseen wordings once each and looks for echoes, loops and answers without an end."""
     chosen = questions()[:count]
@@ -221,6 +233,7 @@ def evaluate(
         "preprocess": checkpoint.preprocess.short_hash,
         "questions": sum(row.sight == "seen" and row.asked != "view" for row in rows),
         "table": summarize(rows),
+        "classes": {asked: by_class(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
         "confusion": {asked: confusion(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
         "wordings": words,
         "perplexity": perplexities,

@@ -125,7 +125,7 @@ def teach(recipe: AnswersRecipe, *, pupil: Pupil, lessons: Lessons, listener: Li
     others = [p for name, p in trainable.items() if ".lora_" not in name]
     optimizer = make_optimizer([(others, 1.0), (adapters, recipe.adapter_rate)], config=recipe.optimizer)
     first = _resume(out, pupil=pupil, optimizer=optimizer)
-    log, process = RunLog(out, listener=listener), psutil.Process()
+    log, process = RunLog(out, first=first, listener=listener), psutil.Process()
     for step in range(first, recipe.optimizer.steps):
         rate = set_rate(optimizer, step=step, config=recipe.optimizer)
         metrics = _gradients(recipe, step=step, pupil=pupil, lessons=lessons)

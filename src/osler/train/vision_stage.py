@@ -145,7 +145,7 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
     optimizer = make_optimizer([(trainee.parameters(), 1.0)], config=recipe.optimizer)
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
-    log = RunLog(out, listener=listener)
+    log = RunLog(out, first=first, listener=listener)
     for step in range(first, recipe.optimizer.steps):
         metrics = _update(
             recipe,
