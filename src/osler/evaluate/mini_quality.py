@@ -228,20 +228,35 @@ def evaluate(
         rows += ask_cases(asker, group)
         # What was measured so far survives an interruption.
         save_json(out / "mini_quality_rows.json", [asdict(row) for row in rows])
-    result = {
+    contract = checkpoint.preprocess.short_hash
+    seconds = time.monotonic() - started
+    result = report(model, contract=contract, rows=rows, words=words, perplexities=perplexities, seconds=seconds)
+    save_json(out / "mini_quality.json", result)
+    (out / "mini_quality.md").write_text(markdown(result), encoding="utf-8")
+    return result
+
+
+def report(
+    model: str,
+    *,
+    contract: str,
+    rows: list[Row],
+    words: dict[str, Any],
+    perplexities: dict[str, dict[str, float]],
+    seconds: float,
+) -> dict[str, Any]:
+    """Puts everything that was measured into one table of results."""
+    return {
         "model": model,
-        "preprocess": checkpoint.preprocess.short_hash,
+        "preprocess": contract,
         "questions": sum(row.sight == "seen" and row.asked != "view" for row in rows),
         "table": summarize(rows),
         "classes": {asked: by_class(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
         "confusion": {asked: confusion(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
         "wordings": words,
         "perplexity": perplexities,
-        "seconds": time.monotonic() - started,
+        "seconds": seconds,
     }
-    save_json(out / "mini_quality.json", result)
-    (out / "mini_quality.md").write_text(markdown(result), encoding="utf-8")
-    return result
 
 
 def read_rows(path: Path) -> list[Row]:
