@@ -47,7 +47,7 @@ def test_an_exam_is_drawn_written_and_read_again(protocol: str, tmp_path: Path) 
     rendered = renderer(matrix=MATRIX)(patient, exam)
     if isinstance(rendered, RenderedField):
         assert exam.modality == "SM"
-        assert rendered.pixels.shape == (MATRIX, MATRIX, 3)
+        assert rendered.pixels.shape == (2 * MATRIX, 2 * MATRIX, 3)
         return
     known = {(fact.key, fact.lesion) for fact in exam.findings if fact.certainty != "absent"}
     assert {(box.finding, box.lesion) for box in rendered.boxes} <= known

@@ -21,7 +21,7 @@ def renderer(*, matrix: int) -> Render:
 
     Args:
         matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser, over the same
-            region. Radiographs have up to twice as many.
+            region. Radiographs and fields of slides have up to twice as many.
 
     Raises:
         RequestError: If the matrix is out of range.
@@ -36,7 +36,7 @@ def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered:
         return _volume(patient, exam, matrix=matrix)
     if exam.modality == "DX":
         return _radiograph(patient, exam, matrix=matrix)
-    return _field(patient, exam, side=matrix)
+    return _field(patient, exam, side=2 * matrix)
 
 
 def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume:

@@ -83,7 +83,10 @@ def _image_tile(image: RenderedImage, *, exam: Exam) -> ExamTile:
 
 
 def _plane_tile(volume: RenderedVolume, *, exam: Exam, plane: Plane, prefer: Sequence[tuple[str, int]]) -> ExamTile:
-    """Cuts a volume along one of its array axes; cuts across the slices are turned head up."""
+    """Cuts a volume along one of its array axes; cuts across the slices are turned head up.
+
+    Beside a measured lesion, boxes of findings that are not measured are left out.
+    """
     normal, across, down = _AXES[plane]
     placed = [(one, one.box.to_voxel(volume.affine)) for one in volume.boxes if isinstance(one.box, Box3D)]
     size = volume.voxels.shape[::-1]
@@ -101,7 +104,8 @@ def _plane_tile(volume: RenderedVolume, *, exam: Exam, plane: Plane, prefer: Seq
         if plane != "axial":
             y0, y1 = size[down] - y1, size[down] - y0
         flat = Box2D(x0=box.low[across], y0=y0, x1=box.high[across], y1=y1)
-        if place == chief or flat.area < _WIDE * size[across] * size[down]:
+        measured = chief is None or _size_mm(one, exam=exam) >= min(_size_mm(placed[chief][0], exam=exam), 1)
+        if place == chief or (measured and flat.area < _WIDE * size[across] * size[down]):
             boxes.append((place != chief, _label(one, exam=exam), flat))
     boxes.sort(key=lambda entry: entry[0])
     window = _window(volume, exam=exam, box=None if chief is None else placed[chief][1])
