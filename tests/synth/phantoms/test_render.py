@@ -98,7 +98,11 @@ def test_a_size_in_the_mask_is_that_of_the_facts(
     patient, exam = exams_of("ct-chest-contrast", count=1)[0]
     axes = [size * s / max(shape) for s in shape]
     body = patient.anatomy
-    center = (-0.42 * body.half_width_mm + shift[0], -0.1 * body.half_depth_mm + shift[1], 0.17 * body.trunk_mm + shift[2])
+    center = (
+        -0.42 * body.half_width_mm + shift[0],
+        -0.1 * body.half_depth_mm + shift[1],
+        0.17 * body.trunk_mm + shift[2],
+    )
     fact = FindingFact(
         key=key, lesion=7, certainty="present", side="right", site="right-upper-lobe",
         size_mm=size, axes_mm=(axes[0], axes[1], axes[2]), center_mm=center,
@@ -156,7 +160,9 @@ def test_an_effusion_lies_behind_and_a_pneumothorax_in_front() -> None:
         FindingFact(key="pleural-effusion", lesion=2, certainty="present", side="left", severity="moderate"),
         FindingFact(key="pneumothorax", lesion=3, certainty="present", side="right", severity="moderate"),
     )
-    phantom = render_volume(with_findings(patient, exam=exam, findings=facts), exam=exam, shape=(40, 64, 64), axes="LPS")
+    phantom = render_volume(
+        with_findings(patient, exam=exam, findings=facts), exam=exam, shape=(40, 64, 64), axes="LPS"
+    )
     place = {n: phantom.affine.apply(np.argwhere(phantom.lesions_map == n)[:, ::-1]).mean(axis=0) for n in (2, 3)}
     assert place[2][0] > 20 and place[2][1] > 10
     assert place[3][0] < -20 and place[3][1] < -10

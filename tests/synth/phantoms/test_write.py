@@ -21,7 +21,7 @@ def run(out: Path, *, count: int = 1, seed: int = 3, spacing: float = 12.0, form
 def test_nifti_reads_back_with_its_boxes(tmp_path: Path) -> None:
     record = run(tmp_path / "set")[0]
     folder = tmp_path / "set"
-    volume = open_study(folder / record["files"][0]).volumes[0]
+    volume = open_study(folder / record["files"][0]).volumes()[0]
     assert list(volume.shape) == record["shape"]
     assert np.allclose(volume.affine.matrix, record["affine_lps"], atol=1e-3)
     labels = np.asarray(nib.load(folder / record["files"][2]).dataobj)
@@ -38,7 +38,16 @@ def test_a_second_run_goes_on_and_changes_nothing(tmp_path: Path) -> None:
     assert not [p for p in (tmp_path / "set").iterdir() if p.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("options", "message"), [({"count": 0}, "count of 0"), ({"count": -3}, "count of -3"), ({"count": 10**12}, "count of"), ({"spacing": 0.0}, "spacing of 0"), ({"seed": -1}, "Seed -1")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 0}, "count of 0"),
+        ({"count": -3}, "count of -3"),
+        ({"count": 10**12}, "count of"),
+        ({"spacing": 0.0}, "spacing of 0"),
+        ({"seed": -1}, "Seed -1"),
+    ],
+)
 def test_bad_numbers_are_refused_before_anything_is_written(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         run(tmp_path / "set", **options)

@@ -89,7 +89,15 @@ LOOKS: dict[str, Look] = {
     "quadriceps-tendon-tear": Look(tissue="effusion", default_mm=(14.0, 14.0, 14.0), flat=(1.0, 0.6, 1.0)), "chondromalacia-patellae": Look(tissue="effusion", strength=0.7, default_mm=(8.0, 12.0, 16.0), flat=(1.0, 0.3, 1.0)),
 }  # fmt: skip
 LUNG_ONLY = frozenset(
-    ("consolidation", "pneumonia", "atelectasis", "bronchiectasis", "fibrotic-scarring", "tree-in-bud-opacities", "pulmonary-infarct")
+    (
+        "consolidation",
+        "pneumonia",
+        "atelectasis",
+        "bronchiectasis",
+        "fibrotic-scarring",
+        "tree-in-bud-opacities",
+        "pulmonary-infarct",
+    )
 )
 _LUNGS = ("right-lung", "left-lung")
 
@@ -123,16 +131,33 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
     if look.edema:
         wide = tuple(h * look.edema_radii + 2 for h in half)
         halo = ellipsoid(center, wide, rough=0.25 * radius, mm=_step(0.9 * radius + 6))
-        canvas.paint(halo, tissue=look.edema, bounds=around(center, wide, margin=0.3 * radius), over=("white-matter", "deep-gray", "gray-matter", "cerebellum", "brainstem", "thalamus"), edge=3.0)
+        canvas.paint(
+            halo,
+            tissue=look.edema,
+            bounds=around(center, wide, margin=0.3 * radius),
+            over=("white-matter", "deep-gray", "gray-matter", "cerebellum", "brainstem", "thalamus"),
+            edge=3.0,
+        )
     if look.spicules:
         _spicules(canvas, center=center, half=half, over=over or (_LUNGS if canvas.palette["lung"] < -100 else ()))
     outer = look.rim or look.tissue
     canvas.paint(body, tissue=outer, bounds=bounds, over=over, strength=look.strength)
     if look.rim:
-        canvas.paint(lambda p: body(p) - np.float32(min(look.rim_mm, 0.45 * radius)), tissue=look.tissue, bounds=bounds, over=over)
+        canvas.paint(
+            lambda p: body(p) - np.float32(min(look.rim_mm, 0.45 * radius)),
+            tissue=look.tissue,
+            bounds=bounds,
+            over=over,
+        )
     if look.core and radius > 3:
         share = np.float32((1 - look.core_share) * radius)
-        canvas.paint(lambda p: body(p) - share + np.float32(0.15 * radius) * p.wave(_step(mm), key="core"), tissue=look.core, bounds=bounds, over=over, edge=2.5)
+        canvas.paint(
+            lambda p: body(p) - share + np.float32(0.15 * radius) * p.wave(_step(mm), key="core"),
+            tissue=look.core,
+            bounds=bounds,
+            over=over,
+            edge=2.5,
+        )
     mark(canvas, bare, center=center, half=half, number=fact.lesion, over=over)
 
 
@@ -141,7 +166,9 @@ def _step(mm: float) -> float:
     return min((6.0, 9.0, 14.0, 22.0), key=lambda known: abs(known - mm))
 
 
-def _spicules(canvas: Canvas, *, center: tuple[float, float, float], half: tuple[float, float, float], over: tuple[str, ...]) -> None:
+def _spicules(
+    canvas: Canvas, *, center: tuple[float, float, float], half: tuple[float, float, float], over: tuple[str, ...]
+) -> None:
     wide = tuple(h * 1.45 + 2 for h in half)
     halo = ellipsoid(center, wide)
     canvas.paint(

@@ -120,7 +120,9 @@ def render_volume(
 
 def _exam(patient: PatientFacts, *, number: int, region: Region | None) -> Exam:
     if not 0 <= number < len(patient.exams):
-        raise RequestError(f"Exam {number!r} of a patient with {len(patient.exams)}.", allowed=f"0 to {len(patient.exams) - 1}.")
+        raise RequestError(
+            f"Exam {number!r} of a patient with {len(patient.exams)}.", allowed=f"0 to {len(patient.exams) - 1}."
+        )
     exam = patient.exams[number]
     if exam.modality not in ("CT", "MR"):
         raise RequestError(
@@ -169,11 +171,22 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
 
 
 def _lesions(drawn: dict[int, str], *, lesions_map: np.ndarray, affine: Affine) -> tuple[Lesion, ...]:
-    counts = np.bincount(lesions_map.ravel(), minlength=max(drawn, default=0) + 1)
+    """Boxes of all lesions in one pass: which slices, rows and columns hold each number."""
+    size = max(drawn, default=0) + 1
+    flat = lesions_map.reshape(-1)
+    index = np.flatnonzero(flat)
+    numbers = flat[index]
+    counts = np.bincount(numbers, minlength=size)
+    edges = []
+    for places, length in zip(np.unravel_index(index, lesions_map.shape), lesions_map.shape, strict=True):
+        holds = np.zeros((len(counts), length), dtype=bool)
+        holds[numbers, places] = True
+        edges.append((holds.argmax(axis=1), length - holds[:, ::-1].argmax(axis=1)))
     found = []
     for number, key in sorted(drawn.items()):
         if counts[number]:
-            box = mask_box(lesions_map == number, affine=affine)
+            low, high = (tuple(float(edge[end][number]) for edge in reversed(edges)) for end in (0, 1))
+            box = Box3D(low=low, high=high, frame="voxel").to_patient(affine)
             found.append(Lesion(key=key, lesion=number, box=box, voxels=int(counts[number])))
     return tuple(found)
 

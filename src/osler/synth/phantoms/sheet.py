@@ -26,7 +26,11 @@ def plane_picture(
     rest = [k for k in range(3) if k != axis]
     tall, wide = (plane.shape[0] * spacing[rest[0]], plane.shape[1] * spacing[rest[1]])
     scale = height / tall
-    picture = Picture.fromarray(plane if axis == 0 else plane[::-1]).resize((round(wide * scale), height), Picture.Resampling.BILINEAR).convert("RGB")
+    picture = (
+        Picture.fromarray(plane if axis == 0 else plane[::-1])
+        .resize((round(wide * scale), height), Picture.Resampling.BILINEAR)
+        .convert("RGB")
+    )
     if boxes == "hide":
         return picture
     draw = ImageDraw.Draw(picture)

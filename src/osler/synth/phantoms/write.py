@@ -41,7 +41,13 @@ def write_volumes(*, count: int, out: Path, seed: int, spacing: float, form: For
         raise RequestError(f"A count of {count!r} volumes.", allowed=f"1 to {MOST_VOLUMES:,}.")
     if not 0.3 <= spacing <= 20:
         raise RequestError(f"A spacing of {spacing!r} mm.", allowed="0.3 to 20 mm.")
-    plan = {"osler": osler.__version__, "what": "synthetic volumes", "seed": seed, "spacing_mm": spacing, "format": form}
+    plan = {
+        "osler": osler.__version__,
+        "what": "synthetic volumes",
+        "seed": seed,
+        "spacing_mm": spacing,
+        "format": form,
+    }
     draw_patient(seed=seed, number=0)  # refuses a bad seed before anything is written
     try:
         _prepare(out, plan=plan)
@@ -95,7 +101,9 @@ def _written(count: int, *, out: Path, seed: int, spacing: float, form: Format) 
                 continue
             phantom = render_volume(patient, exam=exam.number, spacing_mm=(spacing,) * 3)
             record = {"name": name, **_record(phantom), "files": _save(phantom, out=out, name=name, form=form)}
-            _replace(boxes, json.dumps(record, indent=1).encode())  # last: its being there says that the volume is whole
+            _replace(
+                boxes, json.dumps(record, indent=1).encode()
+            )  # last: its being there says that the volume is whole
             yield record
         number += 1
 
@@ -124,7 +132,11 @@ def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> list[str]:
         part = out / f".{name}.{os.getpid()}.npz"
         try:
             np.savez_compressed(
-                part, volume=phantom.array, organs=phantom.organs, lesions=phantom.lesions_map, affine_lps=phantom.affine.matrix
+                part,
+                volume=phantom.array,
+                organs=phantom.organs,
+                lesions=phantom.lesions_map,
+                affine_lps=phantom.affine.matrix,
             )
             part.replace(out / f"{name}.npz")
         finally:
