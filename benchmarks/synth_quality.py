@@ -40,7 +40,17 @@ from osler.synth.facts import FindingFact
 from osler.synth.read_back import Factuality, compare, read_report
 from osler.synth.read_back.report_text import clean, sections
 
-FIRST_LINE = 200
+INDEXED = {
+    "pleural-effusion": ("Pleural Effusion",),
+    "pneumothorax": ("Pneumothorax", "Hydropneumothorax"),
+    "cardiomegaly": ("Cardiomegaly",),
+    "atelectasis": ("Pulmonary Atelectasis",),
+    "emphysema": ("Emphysema", "Pulmonary Emphysema", "Bullous Emphysema"),
+    "hiatal-hernia": ("Hernia, Hiatal",),
+    "scoliosis": ("Scoliosis", "Kyphosis"),
+    "calcified-granuloma": ("Calcified Granuloma", "Granuloma"),
+}
+"""Findings with one clear heading of the indexers of the real reports."""
 MARKS = tuple(base * 10**power for power in range(2, 8) for base in (1, 2, 5))
 STEPS = ("read-back", "duplicates", "near", "variety", "identity")
 
@@ -237,7 +247,21 @@ def against_real(paths: list[Path], *, real: Path) -> dict[str, Any]:
             for name, texts in pairs.items()
         },
         "overlap": asdict(overlap(vocabulary(ours), theirs=vocabulary(theirs))),
+        "indexed": against_indexers(rows),
     }
+
+
+def against_indexers(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """The reader on real reports, beside the headings that their indexers chose."""
+    counts: dict[str, Counter[str]] = {key: Counter() for key in INDEXED}
+    for row in rows:
+        text = f"Chest radiograph\nFindings: {row['findings']}\nImpression: {row['impression']}"
+        read = {f.key for f in read_report(text).findings if f.certainty != "absent" and f.change != "resolved"}
+        headings = {heading.split("/")[0] for heading in row["mesh_major"]}
+        for key, names in INDEXED.items():
+            indexed = not headings.isdisjoint(names)
+            counts[key].update(indexed=indexed, read=key in read, both=indexed and key in read)
+    return {key: dict(count) for key, count in counts.items()}
 
 
 def radiographs(paths: list[Path]) -> Iterator[str]:

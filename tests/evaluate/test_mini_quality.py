@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from osler.evaluate.mini_quality import Row, confusion, summarize, truth_of
+from osler.evaluate.mini_quality import Row, by_class, confusion, summarize, truth_of
 from osler.evaluate.quality_report import markdown
 from osler.train.pictures import Labels
 from osler.weights.catalog import MINI_FOLDER
@@ -54,12 +54,14 @@ def test_report_has_the_counts() -> None:
             "questions": 3,
             "seconds": 1.0,
             "table": summarize(ROWS),
+            "classes": {"modality": by_class(ROWS, asked="modality"), "view": {}},
             "confusion": {"modality": confusion(ROWS, asked="modality")},
             "wordings": words,
             "perplexity": {"general": {"before": 20.0, "after": 21.0, "tokens": 100}},
         }
     )
     assert "| modality | **all** | 1/3 | 33.3% |" in text
+    assert "| modality | xray 1/3 | 33.3% | 100.0% |" in text
     assert "1 echoes, 2 loops" in text
     assert "| general | 100 | 20.00 | 21.00 |" in text
 

@@ -6,12 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osler.evaluate.report_duplicates import find_duplicates, text_hashes
 
 
+@settings(max_examples=15)
 @given(st.lists(st.lists(st.integers(0, 50), max_size=30), max_size=6))
 def test_counts_are_those_of_a_dictionary(batches: list[list[int]]) -> None:
     texts = [[f"Report number {number}." for number in batch] for batch in batches]

@@ -51,6 +51,16 @@ def test_tissue_and_blank_pictures_claim_no_plane() -> None:
         assert read_answer(ask_about(blank, form="picture", rng=rng).answer, kind="modality") is None
 
 
+def test_a_picture_without_content_is_called_nothing_whatever_is_asked() -> None:
+    rng = np.random.default_rng(2)
+    blank = Labels(modality="blank", region="none", plane="none")
+    exchanges = [ask_about(blank, form="picture", rng=rng) for _ in range(300)]
+    assert len({exchange.question for exchange in exchanges}) > 150
+    for exchange in exchanges:
+        assert all(read_answer(exchange.answer, kind=kind) is None for kind in ("modality", "region", "plane", "view"))
+        assert "{" not in exchange.question
+
+
 def test_answers_are_short_and_whole() -> None:
     rng = np.random.default_rng(1)
     for _ in range(500):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from osler.errors import RequestError
 from osler.model.config import get_config
 from osler.model.vision import VisionTower
 from osler.train import run_recipe
-from osler.train.checkpoints import load_tensors
+from osler.train.checkpoints import load_tensors, save_tensors
 from osler.train.pictures import Labels
 from osler.train.recipe import VisionLosses, VisionRecipe, load_recipes
 from osler.train.vision_labels import targets_of, vision_loss
@@ -56,7 +57,7 @@ def test_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     resumed = load_tensors(train_vision(recipe, listener=_ignore))
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
-        torch.testing.assert_close(tensor, resumed[name], rtol=0, atol=1e-6)
+        assert torch.equal(tensor, resumed[name]), name
 
 
 def _ignore(metrics: object) -> None:
@@ -99,3 +100,18 @@ def test_kept_patches_of_all_is_the_whole_image() -> None:
     whole, kept = trainee(pixels), trainee(pixels, keep_BK=every)
     for name in whole:
         torch.testing.assert_close(whole[name], kept[name])
+
+
+def test_a_kill_between_state_and_tower_is_mended(tmp_path: Path) -> None:
+    recipe = replace(_recipe(tmp_path, steps=4), save_every=2)
+    tower = train_vision(recipe, listener=_ignore)
+    whole = load_tensors(tower)
+    # As if the kill had come before the tower was written.
+    save_tensors(tower, {name: torch.zeros_like(tensor) for name, tensor in whole.items()})
+    mended = load_tensors(train_vision(recipe, listener=_ignore))
+    assert all(torch.equal(tensor, mended[name]) for name, tensor in whole.items())
+
+
+def test_a_network_without_a_tower_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="has no image tower"):
+        train_vision(replace(_recipe(tmp_path), config="gemma-2-2b"), listener=_ignore)

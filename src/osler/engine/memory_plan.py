@@ -8,11 +8,14 @@ from pathlib import Path
 from osler.engine.chunks import CHUNK
 from osler.engine.kv_cache import cache_bytes
 from osler.errors import CapacityError, RequestError
+from osler.model.attention import SMALL_TILE
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.weights.catalog import list_models
 from osler.weights.footprint import BYTES_A_WEIGHT, memory_bytes
 
 _SPARE = 0.05
+# Compiled kernels and scratch memory of the libraries, which grow with the shapes met (benchmarks/memory_plan.md).
+_LIBRARIES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,9 @@ def plan_request(
     )
     encoding = encode_bytes(config, images=min(image_batch, images), itemsize=itemsize)
     logits = rows * decoder.vocab * (itemsize + 4)
-    return MemoryPlan(kv_cache=cache + marks, features=features, activations=max(reading + logits, encoding))
+    return MemoryPlan(
+        kv_cache=cache + marks, features=features, activations=_LIBRARIES + max(reading + logits, encoding)
+    )
 
 
 def plan_weights(name: str, *, itemsize: int) -> MemoryPlan:
@@ -125,7 +130,9 @@ def prefill_bytes(config: DecoderConfig, *, chunk: int, tokens: int, itemsize: i
     """Estimates the activations of one chunk of prefill, from above, bytes.
 
     Counts the stream and its float32 norm, the projections, gate, up and their
-    product, the mask and what attention needs for it.
+    product, the mask and what attention needs for it: in bfloat16 the scores of a
+    tile as they are computed, rounded and summed, old and new; in float32 the keys and
+    values once for each query head.
     """
     stream = chunk * config.width * (4 * itemsize + 2 * 4)
     heads = chunk * (config.heads + 2 * config.kv_heads) * config.head_dim * (4 * itemsize + 4)
@@ -133,7 +140,12 @@ def prefill_bytes(config: DecoderConfig, *, chunk: int, tokens: int, itemsize: i
     mask = chunk * tokens * (1 + itemsize)
     # Keys and values of a sliding layer are joined with the chunk outside the buffer.
     joined = 4 * (chunk + config.window) * config.kv_heads * config.head_dim * itemsize
-    return stream + max(heads + mask + joined, mlp)
+    if itemsize == 2:
+        tile = min(chunk, SMALL_TILE)
+        scores = tile * tokens * (config.heads // config.kv_heads * 12 + 8)
+    else:
+        scores = 2 * tokens * config.heads * config.head_dim * itemsize
+    return stream + max(heads + mask + joined + scores, mlp)
 
 
 def encode_bytes(config: OslerConfig, *, images: int, itemsize: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +48,7 @@ class Asker:
             pack(model.decoder)
         self.runner = Runner(model)
         self.decoding = Decoding(max_tokens=max_tokens)
+        self._answered: dict[tuple[bytes, bytes], Reply] = {}
 
     def look(self, study: Study) -> tuple[PreparedImages, Tensor]:
         """Prepares a study's images and encodes them, (N, T, D)."""
@@ -77,13 +79,24 @@ class Asker:
         return Prompt(token_ids=inputs.token_ids, features_NTD=features)
 
     def ask(self, prompts: Sequence[Prompt], *, batch: int = 16) -> list[Reply]:
-        """Answers prompts, greedily, some at a time."""
-        replies: list[Reply] = []
+        """Answers prompts, greedily, some at a time; equal prompts (of blanked images, say) once."""
+        keys = [_prompt_key(prompt) for prompt in prompts]
+        fresh = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._answered}
         # Alone, a prompt takes up what an earlier one on the same images has read.
         prefix = PrefixStore() if batch == 1 else None
-        for start in range(0, len(prompts), batch):
-            part = prompts[start : start + batch]
-            for result in generate(self.runner, part, decoding=self.decoding, prefix=prefix):
+        waiting = list(fresh.items())
+        for start in range(0, len(waiting), batch):
+            part = waiting[start : start + batch]
+            results = generate(self.runner, [prompt for _, prompt in part], decoding=self.decoding, prefix=prefix)
+            for (key, _), result in zip(part, results, strict=True):
                 text = self.checkpoint.tokenizer.decode(result.token_ids).strip()
-                replies.append(Reply(text=text, stopped=result.stopped))
-        return replies
+                self._answered[key] = Reply(text=text, stopped=result.stopped)
+        return [self._answered[key] for key in keys]
+
+
+def _prompt_key(prompt: Prompt) -> tuple[bytes, bytes]:
+    """Tells equal prompts: the ids, and a hash of the features."""
+    if prompt.features_NTD is None:
+        return prompt.token_ids.tobytes(), b""
+    features = prompt.features_NTD.contiguous().view(torch.uint8).numpy()
+    return prompt.token_ids.tobytes(), hashlib.sha256(features.data).digest()

@@ -156,6 +156,18 @@ def confusion(rows: list[Row], *, asked: str) -> dict[str, int]:
     return dict(pairs.most_common())
 
 
+def by_class(rows: list[Row], *, asked: str) -> dict[str, dict[str, int]]:
+    """Counts right answers for each true class with the image seen: totals lean on the commonest class."""
+    chosen = [row for row in rows if row.asked == asked and row.sight == "seen"]
+    return {
+        truth: {
+            "right": sum(row.right for row in chosen if row.truth == truth),
+            "of": sum(row.truth == truth for row in chosen),
+        }
+        for truth in sorted({row.truth for row in chosen})
+    }
+
+
 def check_wordings(asker: Asker, cases: list[Case], *, count: int = WORDINGS) -> dict[str, Any]:
     """Asks ``count`` unseen wordings once each and looks for echoes, loops and answers without an end."""
     chosen = questions()[:count]
@@ -216,19 +228,35 @@ def evaluate(
         rows += ask_cases(asker, group)
         # What was measured so far survives an interruption.
         save_json(out / "mini_quality_rows.json", [asdict(row) for row in rows])
-    result = {
-        "model": model,
-        "preprocess": checkpoint.preprocess.short_hash,
-        "questions": sum(row.sight == "seen" and row.asked != "view" for row in rows),
-        "table": summarize(rows),
-        "confusion": {asked: confusion(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
-        "wordings": words,
-        "perplexity": perplexities,
-        "seconds": time.monotonic() - started,
-    }
+    contract = checkpoint.preprocess.short_hash
+    seconds = time.monotonic() - started
+    result = report(model, contract=contract, rows=rows, words=words, perplexities=perplexities, seconds=seconds)
     save_json(out / "mini_quality.json", result)
     (out / "mini_quality.md").write_text(markdown(result), encoding="utf-8")
     return result
+
+
+def report(
+    model: str,
+    *,
+    contract: str,
+    rows: list[Row],
+    words: dict[str, Any],
+    perplexities: dict[str, dict[str, float]],
+    seconds: float,
+) -> dict[str, Any]:
+    """Puts everything that was measured into one table of results."""
+    return {
+        "model": model,
+        "preprocess": contract,
+        "questions": sum(row.sight == "seen" and row.asked != "view" for row in rows),
+        "table": summarize(rows),
+        "classes": {asked: by_class(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
+        "confusion": {asked: confusion(rows, asked=asked) for asked in ("modality", "region", "plane", "view")},
+        "wordings": words,
+        "perplexity": perplexities,
+        "seconds": seconds,
+    }
 
 
 def read_rows(path: Path) -> list[Row]:

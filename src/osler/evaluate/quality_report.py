@@ -15,7 +15,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "Answers are generated greedily to questions worded as in no training template, and read by an independent",
         "reader; an answer that names no class or two is wrong. Intervals are 95%, patients resampled. *Blanked*: the",
-        "same model and questions, every image replaced by one gray. *View* is AP or PA, where the set says which.",
+        "same model and questions, every image replaced by one gray, which training teaches to call blank. *View* is",
+        "AP or PA, where the set says which.",
         "",
         "| Asked | Set | Right | Share | 95% interval | Patients | Blanked |",
         "|---|---|---|---|---|---|---|",
@@ -31,6 +32,7 @@ def markdown(result: dict[str, Any]) -> str:
             f"| {row['asked']} | {name} | {row['right']}/{row['of']} | {row['share']:.1%} | "
             f"{row['low']:.1%} to {row['high']:.1%} | {row['patients']} | {against} |"
         )
+    lines += _classes(result["classes"])
     lines += ["", "## What was said instead", "", "| Asked | Truth -> read | Count |", "|---|---|---|"]
     for asked, pairs in result["confusion"].items():
         lines += [f"| {asked} | {pair} | {count} |" for pair, count in pairs.items()]
@@ -50,3 +52,17 @@ def markdown(result: dict[str, Any]) -> str:
     for name, entry in result["perplexity"].items():
         lines.append(f"| {name} | {entry['tokens']:,} | {entry['before']:.2f} | {entry['after']:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def _classes(classes: dict[str, dict[str, dict[str, int]]]) -> list[str]:
+    """Right answers by true class, and their mean, to which a class with few cases counts as much as any."""
+    lines = ["", "## By true class", "", "| Asked | Class: right of all | Mean over classes | Always the commonest |"]
+    lines.append("|---|---|---|---|")
+    for asked, counts in classes.items():
+        if not counts:
+            continue
+        cells = ", ".join(f"{name} {entry['right']}/{entry['of']}" for name, entry in counts.items())
+        mean = sum(entry["right"] / entry["of"] for entry in counts.values()) / len(counts)
+        commonest = max(entry["of"] for entry in counts.values()) / sum(entry["of"] for entry in counts.values())
+        lines.append(f"| {asked} | {cells} | {mean:.1%} | {commonest:.1%} |")
+    return lines

@@ -116,7 +116,13 @@ def _real(part: dict[str, Any]) -> list[str]:
         "",
         f"Our words cover {both['covered']:.1%} of the real running words; {both['foreign']:.1%} of ours stand in no "
         f"real report. Commonest real words that ours lack: {', '.join(both['missing'][:25])}.",
+        "",
+        "The reader on these real reports, beside the MeSH headings of their indexers (who leave out what is minor):",
+        "",
+        "| Finding | Indexed | Read | Both |",
+        "|---|---|---|---|",
     ]
+    lines += [f"| {key} | {row['indexed']} | {row['read']} | {row['both']} |" for key, row in part["indexed"].items()]
     return lines
 
 

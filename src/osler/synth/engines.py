@@ -59,7 +59,7 @@ def run_ray(plans: Sequence[ShardPlan], *, run: ReportRun, folder: Path, workers
         CapacityError: If a node fails again and again.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = import_extra("ray")
+    ray = import_extra("ray", extra="ray")
     own = not ray.is_initialized()
     if own:
         _start_ray(ray, workers=workers)

@@ -8,8 +8,8 @@ from types import ModuleType
 from osler.errors import RequestError
 
 
-def import_extra(name: str) -> ModuleType:
-    """Imports a package of the ``synth`` extra.
+def import_extra(name: str, *, extra: str = "synth") -> ModuleType:
+    """Imports a package of an extra.
 
     Raises:
         RequestError: If it is not installed.
@@ -18,8 +18,8 @@ def import_extra(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise RequestError(
-            f"Synthetic patients need the package {name.partition('.')[0]!r}, which is not installed.",
-            next_step="pip install 'osler[synth]'",
+            f"This needs the package {name.partition('.')[0]!r}, which is not installed.",
+            next_step=f"pip install 'osler[{extra}]'",
         ) from error
 
 

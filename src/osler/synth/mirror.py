@@ -25,8 +25,12 @@ def mirror_site(key: str) -> str:
 
 
 def mirror(patient: PatientFacts) -> PatientFacts:
-    """Swaps left and right of sides, sites and positions (x); doing it twice changes nothing."""
-    return replace(patient, exams=tuple(_mirror_exam(exam) for exam in patient.exams))
+    """Swaps left and right of sides, sites, positions (x) and the whole body; doing it twice changes nothing.
+
+    A body of negative ``shape`` is the mirror image of that of the positive one: its liver lies on the left.
+    """
+    anatomy = replace(patient.anatomy, shape=-patient.anatomy.shape)
+    return replace(patient, anatomy=anatomy, exams=tuple(_mirror_exam(exam) for exam in patient.exams))
 
 
 def _mirror_exam(exam: Exam) -> Exam:

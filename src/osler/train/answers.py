@@ -71,8 +71,10 @@ def ask_about(labels: Labels, *, form: str, rng: np.random.Generator) -> Exchang
         rng: Decides wording and kind.
     """
     noun = str(rng.choice(SINGLE_NOUNS if form == "picture" else VOLUME_NOUNS))
+    if labels.modality == "blank":
+        return Exchange(question=dress(_any_question(rng), noun=noun, rng=rng), answer=str(rng.choice(BLANK_ANSWERS)))
     draw = rng.random()
-    if draw < 0.72 or labels.modality == "blank":
+    if draw < 0.72:
         kinds = list(KIND_WEIGHTS)
         weights = np.array(list(KIND_WEIGHTS.values()))
         kind: Kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
@@ -83,6 +85,23 @@ def ask_about(labels: Labels, *, form: str, rng: np.random.Generator) -> Exchang
     else:
         question, answer = _choice(labels, form=form, rng=rng)
     return Exchange(question=dress(question, noun=noun, rng=rng), answer=answer)
+
+
+def _any_question(rng: np.random.Generator) -> str:
+    """An open, a yes-or-no or a choice question, whatever the picture shows."""
+    draw = rng.random()
+    if draw < 0.8:
+        return str(rng.choice(ASK[str(rng.choice(list(ASK)))]))  # type: ignore[index]
+    if draw < 0.92:
+        templates, words = (
+            (YES_NO_MODALITY, tuple(names[0] for names in MODALITY_NAMES.values())),
+            (YES_NO_REGION, ("head", "chest", "abdomen", "pelvis", "knee")),
+            (YES_NO_PLANE, ("axial", "coronal", "sagittal", "frontal", "lateral")),
+        )[int(rng.integers(3))]
+        return str(rng.choice(templates)).replace("{x}", str(rng.choice(words)))
+    first, second = rng.choice(list(SHORT_MODALITY.values()), size=2, replace=False)
+    template = str(rng.choice(CHOICE))
+    return template.replace("{q}", "What modality is it?").replace("{a}", str(first)).replace("{b}", str(second))
 
 
 def dress(question: str, *, noun: str, rng: np.random.Generator) -> str:
@@ -125,7 +144,7 @@ def region_phrase(labels: Labels) -> str:
 BLANK_ANSWERS = (
     "The image is blank, so I cannot tell.",
     "I see nothing in this image; it is blank.",
-    "This image shows nothing that I can recognize.",
+    "There is no image content here that I can recognize.",
 )
 TISSUE_REGION = (
     "This is tissue under a microscope; the body region cannot be told from it.",
@@ -138,9 +157,7 @@ TISSUE_PLANE = (
 
 
 def open_answer(labels: Labels, *, kind: Kind, form: str, rng: np.random.Generator) -> str:
-    """Answers an open question."""
-    if labels.modality == "blank":
-        return str(rng.choice(BLANK_ANSWERS))
+    """Answers an open question on a picture that shows something."""
     name = modality_name(labels, rng=rng)
     if labels.modality == "pathology":
         return _tissue_answer(name, kind=kind, rng=rng)

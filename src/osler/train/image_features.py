@@ -16,7 +16,10 @@ from torch import Tensor
 
 from osler.model.projector import Projector
 from osler.model.vision import VisionTower
-from osler.train.checkpoints import load_tensors, save_tensors
+from osler.prepare import Preprocess
+from osler.prepare.pixels import PixelBatches
+from osler.train.checkpoints import save_tensors
+from osler.weights.safetensors_io import read_safetensors
 
 
 def pool_patches(features_BPV: Tensor, *, projector: Projector) -> Tensor:
@@ -36,25 +39,37 @@ def compute_features(
     *,
     tower: VisionTower,
     projector: Projector,
+    preprocess: Preprocess,
     path: Path,
+    key: str,
     batch: int = 32,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Encodes pictures, uint8 (N, S, S, 3), or reads what was encoded before.
+    """Encodes pictures, uint8 (N, S, S, 3), or reads what was encoded before under the same key.
+
+    Args:
+        preprocess: The contract, which normalizes the pixels.
+        path: Where features are kept; those of another key are computed anew.
+        key: Of pictures, tower and contract (`osler.train.cache_key`).
 
     Returns:
         (N, T, V) bfloat16.
+
+    Raises:
+        CheckpointError: If the kept file is damaged, or cannot be written.
     """
     if path.is_file():
-        return load_tensors(path)["pooled"]
+        kept = read_safetensors(path)
+        if kept.metadata.get("key") == key:
+            return kept.tensors["pooled"]
     chunks = []
     for start in range(0, len(pixels_NSS3), batch):
-        pixels = torch.from_numpy(np.ascontiguousarray(pixels_NSS3[start : start + batch]))
-        normalized = pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        some = PixelBatches(rgb=pixels_NSS3[start : start + batch], preprocess=preprocess)
         with torch.autocast("cpu", torch.bfloat16):
-            chunks.append(pool_patches(tower(normalized).float(), projector=projector).to(torch.bfloat16))
+            features = tower(torch.from_numpy(some.array())).float()
+            chunks.append(pool_patches(features, projector=projector).to(torch.bfloat16))
         if on_progress is not None:
             on_progress(min(start + batch, len(pixels_NSS3)), len(pixels_NSS3))
     pooled = torch.cat(chunks)
-    save_tensors(path, {"pooled": pooled})
+    save_tensors(path, {"pooled": pooled}, metadata={"key": key})
     return pooled

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from osler.train.answers import Exchange, ask_about
+from osler.train.emphasis import Emphasis
 from osler.train.pictures import Labels, split_of
 from osler.train.samples import Sample, SampleMaker
 from osler.train.text_questions import TextBook
 from osler.train.volume_renders import Stack
 
 Lesson = Literal["picture", "volume", "text"]
+BLANK = Labels(modality="blank", region="none", plane="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class LessonConfig:
         picture: Share of updates on pictures. volume: On volumes. text: On text only.
         picture_batch: Samples of an update. text_batch: The same for text.
         volume_batch: Samples of an update on volumes.
+        blank: Chance that a picture or a volume without content is shown instead.
         second_question: Chance that a picture is asked about twice.
         radiology_questions: Chance that a VQA-RAD picture gets one of its own questions.
         longest: Most slices in a sample.
@@ -39,6 +42,7 @@ class LessonConfig:
     picture_batch: int = 12
     text_batch: int = 16
     volume_batch: int = 2
+    blank: float = 0.06
     second_question: float = 0.3
     radiology_questions: float = 0.35
     longest: int = 40
@@ -52,6 +56,8 @@ class LessonBook:
         labels: Of the rendered pictures; row i of the feature table is picture i.
         names: (source, patient) of each picture.
         stacks: Rendered volumes; their rows start at ``stack_offset`` of the feature table.
+        blank_rows: Rows of the feature table with pictures without content.
+        emphasis: How often kinds of pictures are taken.
         radiology: VQA-RAD image name to its exchanges (training split).
     """
 
@@ -60,9 +66,18 @@ class LessonBook:
     names: Sequence[tuple[str, str]]
     stacks: Sequence[Stack]
     stack_offset: int
+    blank_rows: range
     text: TextBook
     radiology: dict[str, tuple[Exchange, ...]]
     config: LessonConfig
+    emphasis: Emphasis = field(default_factory=Emphasis)
+    chances: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Works out the chance of each picture once."""
+        named = zip(self.labels, self.names, strict=True)
+        shares = np.array([self.emphasis.of(labels, source=source) for labels, (source, _) in named])
+        object.__setattr__(self, "chances", shares / shares.sum())
 
     def draw(self, rng: np.random.Generator) -> tuple[Lesson, list[Sample]]:
         """Draws one update's samples."""
@@ -78,7 +93,10 @@ class LessonBook:
 
     def picture(self, rng: np.random.Generator) -> Sample:
         """A picture with one or two questions."""
-        row = int(rng.integers(len(self.labels)))
+        if len(self.blank_rows) and rng.random() < self.config.blank:
+            row = int(rng.choice(self.blank_rows))
+            return self.maker.make([ask_about(BLANK, form="picture", rng=rng)], rows=(row,))
+        row = int(rng.choice(len(self.labels), p=self.chances))
         labels, (source, patient) = self.labels[row], self.names[row]
         own = self.radiology.get(patient, ()) if source == "vqa-rad" else ()
         if own and rng.random() < self.config.radiology_questions:
@@ -90,6 +108,9 @@ class LessonBook:
 
     def volume(self, rng: np.random.Generator, *, most: int) -> Sample:
         """Some slices of a rendered volume, in order, and a question."""
+        if len(self.blank_rows) and rng.random() < self.config.blank:
+            rows = (int(rng.choice(self.blank_rows)),) * most
+            return self.maker.make([ask_about(BLANK, form="volume", rng=rng)], rows=rows, form="volume")
         stack = self.stacks[int(rng.integers(len(self.stacks)))]
         count = min(stack.count, most)
         if rng.random() < 0.5:

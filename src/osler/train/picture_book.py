@@ -14,17 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from osler.errors import DataError, RequestError
+from osler.errors import CheckpointError, DataError, RequestError
+from osler.prepare import Preprocess
 from osler.prepare.contract import Aspect
 from osler.prepare.resize import fit, pixel_map
+from osler.study import Window
 from osler.train import sources, synthetic_pictures
 from osler.train.augment import AugmentConfig, augment
+from osler.train.cache_key import KEY_FILE, cache_key, has_key, set_key
+from osler.train.checkpoints import save_json
 from osler.train.pictures import Labels, Picture, split_of
 from osler.train.volumes import TrainVolume, draw_projection, draw_section
 
 GENERATED = "generated"
-MRICRON_TEMPLATES = Path("/usr/share/mricron/templates")
-INVESALIUS_CRANIUM = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
+RENDERING = 2
+"""Raised when drawing or augmentation changes, so that kept pictures are drawn again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +49,27 @@ class Shares:
     blank: float = 0.02
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """Files of other packages that training may use; empty for none, and skipped where absent.
+
+    Args:
+        colin27: ``ch2.nii.gz`` of Debian's ``mricron-data``: a T1 head.
+        cranium: ``Cranium.inv3`` of Debian's ``invesalius-examples``: a head CT.
+    """
+
+    colin27: str = ""
+    cranium: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PictureBook:
-    """All training pictures of one split's worth of patients."""
+    """All training pictures of one split's worth of patients; ``windows`` are the contract's for CT."""
 
     files: tuple[sources.PictureFile, ...]
     volumes: dict[str, tuple[TrainVolume, ...]]
     tiles: tuple[Picture, ...]
+    windows: tuple[Window, ...]
     shares: Shares = field(default_factory=Shares)
 
     def draw(self, rng: np.random.Generator) -> Picture:
@@ -59,6 +77,12 @@ class PictureBook:
         makers = {kind: share for kind, share in asdict(self.shares).items() if share > 0 and self._has(kind)}
         weights = np.array(list(makers.values()))
         return self._make(str(rng.choice(list(makers), p=weights / weights.sum())), rng)
+
+    def contents(self) -> list[object]:
+        """What the book holds, for the key of what is drawn from it."""
+        volumes = [(kind, v.source, v.patient, v.array.shape) for kind, vs in self.volumes.items() for v in vs]
+        files = [(f.source, f.patient, f.path.name, asdict(f.labels)) for f in self.files]
+        return [files, volumes, len(self.tiles), asdict(self.shares), [asdict(window) for window in self.windows]]
 
     def _has(self, kind: str) -> bool:
         if kind in ("tissue", "head_ct", "pydicom", "blank"):
@@ -84,28 +108,38 @@ class PictureBook:
             return sources.blank_pictures(rng)
         volumes = self.volumes["ct" if kind == "projection" else kind]
         volume = volumes[int(rng.integers(len(volumes)))]
-        return draw_projection(volume, rng=rng) if kind == "projection" else draw_section(volume, rng=rng)
+        return (
+            draw_projection(volume, rng=rng)
+            if kind == "projection"
+            else draw_section(volume, windows=self.windows, rng=rng)
+        )
 
 
-def open_book(root: Path, *, split: str, shares: Shares | None = None) -> PictureBook:
+def open_book(
+    root: Path, *, split: str, preprocess: Preprocess, shares: Shares | None = None, extras: Extras | None = None
+) -> PictureBook:
     """Reads every source and keeps one split.
+
+    Args:
+        preprocess: The contract, whose windows CT is shown in.
 
     Raises:
         RequestError: If the folder holds none of the sets.
     """
     if str(root) == GENERATED:
-        return PictureBook(files=(), volumes={}, tiles=(), shares=shares or Shares())
+        return PictureBook(files=(), volumes={}, tiles=(), windows=preprocess.ct_windows, shares=shares or Shares())
     if not (root / "cxr").is_dir():
         raise RequestError(
             f"No training data at {root}.",
             allowed="A folder with cxr/, ct/, mr/, vqa-rad/ and slides/, as the model card lists them.",
             next_step="Set `data` in the recipe, or pass another folder.",
         )
+    extras = extras or Extras()
     kinds = {
         "hippocampus": tuple(sources.hippocampi(root)),
-        "brain": (*sources.brains(root), *sources.colin27(MRICRON_TEMPLATES)),
+        "brain": (*sources.brains(root), *sources.colin27(extras.colin27)),
         "mr_torso": tuple(sources.mr_torso(root)),
-        "ct": (*sources.ct_volumes(root), *sources.cranium(INVESALIUS_CRANIUM)),
+        "ct": (*sources.ct_volumes(root), *sources.cranium(extras.cranium)),
     }
     return PictureBook(
         files=tuple(f for f in sources.picture_files(root) if split_of(f.source, patient=f.patient) == split),
@@ -114,6 +148,7 @@ def open_book(root: Path, *, split: str, shares: Shares | None = None) -> Pictur
             for kind, volumes in kinds.items()
         },
         tiles=tuple(t for t in sources.slide_tiles(root) if split_of(t.source, patient=t.patient) == split),
+        windows=preprocess.ct_windows,
         shares=shares or Shares(),
     )
 
@@ -141,45 +176,65 @@ class RenderedPictures:
 def render(
     folder: Path, *, book: PictureBook, count: int, size: int, config: AugmentConfig, seed: int, workers: int
 ) -> RenderedPictures:
-    """Draws and augments ``count`` pictures into ``folder``, in parallel; reuses what is complete."""
-    done = folder / "pictures.json"
-    if not done.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(
-            folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
-        )
-        del pixels
-        context = multiprocessing.get_context("fork")
-        # Forked workers inherit the book; a pool would pickle its volumes.
-        crew = [
-            context.Process(
-                target=_render_chunk,
-                kwargs={
-                    "folder": folder,
-                    "indices": range(start, count, workers),
-                    "book": book,
-                    "size": size,
-                    "config": config,
-                    "seed": seed,
-                },
-            )
-            for start in range(workers)
-        ]
-        for worker in crew:
-            worker.start()
-        for worker in crew:
-            worker.join()
-        if any(worker.exitcode != 0 for worker in crew):
-            raise DataError(
-                f"Rendering pictures into {str(folder)!r} failed.", next_step="See the message of the worker above."
-            )
-        rows: list[object] = [None] * count
-        for start in range(workers):
-            part = folder / f"rows-{start}.json"
-            rows[start::workers] = json.loads(part.read_text(encoding="utf-8"))
-            part.unlink()
-        done.write_text(json.dumps(rows), encoding="utf-8")
+    """Draws and augments ``count`` pictures into ``folder``, in parallel.
+
+    What lies there is used if it was drawn from the same book with the same settings, and drawn anew
+    if not.
+
+    Raises:
+        DataError: If a worker fails.
+        CheckpointError: If the folder cannot be written.
+    """
+    key = cache_key(rendering=RENDERING, book=book.contents(), count=count, size=size, config=config, seed=seed)
+    if not has_key(folder, key=key):
+        try:
+            _render_all(folder, book=book, count=count, size=size, config=config, seed=seed, workers=workers)
+        except OSError as error:
+            raise CheckpointError(
+                f"Cannot render into {str(folder)!r}: {error}.",
+                next_step=f"Choose another `out`; {count * size * size * 3 / 1e9:.1f} GB are needed.",
+            ) from error
+        set_key(folder, key=key)
     return open_rendered(folder)
+
+
+def _render_all(
+    folder: Path, *, book: PictureBook, count: int, size: int, config: AugmentConfig, seed: int, workers: int
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / KEY_FILE).unlink(missing_ok=True)
+    shape = (count, size, size, 3)
+    np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+    context = multiprocessing.get_context("fork")
+    # Forked workers inherit the book; a pool would pickle its volumes.
+    crew = [
+        context.Process(
+            target=_render_chunk,
+            kwargs={
+                "folder": folder,
+                "indices": range(start, count, workers),
+                "book": book,
+                "size": size,
+                "config": config,
+                "seed": seed,
+            },
+        )
+        for start in range(workers)
+    ]
+    for worker in crew:
+        worker.start()
+    for worker in crew:
+        worker.join()
+    if any(worker.exitcode != 0 for worker in crew):
+        raise DataError(
+            f"Rendering pictures into {str(folder)!r} failed.", next_step="See the message of the worker above."
+        )
+    rows: list[object] = [None] * count
+    for start in range(workers):
+        part = folder / f"rows-{start}.json"
+        rows[start::workers] = json.loads(part.read_text(encoding="utf-8"))
+        part.unlink()
+    save_json(folder / "pictures.json", rows)
 
 
 def _render_chunk(
@@ -197,7 +252,16 @@ def _render_chunk(
 
 
 def open_rendered(folder: Path) -> RenderedPictures:
-    """Opens a rendered folder."""
+    """Opens a rendered folder.
+
+    Raises:
+        CheckpointError: If it is not there or was left unfinished.
+    """
+    if not (folder / KEY_FILE).is_file():
+        raise CheckpointError(
+            f"No rendered pictures at {str(folder)!r}.",
+            next_step="Run the stage that renders them first: osler train recipes/mini_vision.toml.",
+        )
     rows = json.loads((folder / "pictures.json").read_text(encoding="utf-8"))
     labels = []
     for row in rows:

@@ -16,8 +16,10 @@ from typing import Any, Literal, TypeVar
 
 from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
+from osler.train.emphasis import Emphasis
 from osler.train.lessons import LessonConfig
-from osler.train.picture_book import Shares
+from osler.train.picture_book import Extras, Shares
+from osler.train.recall import RecallConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,21 +57,6 @@ class VisionLosses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Emphasis:
-    """How much more or less often rendered pictures are taken; all ones takes each once a pass.
-
-    Args:
-        xray: X-rays. vqa_sections: CT and MR pictures of VQA-RAD. reformats: Coronal and sagittal
-            sections. other: The rest.
-    """
-
-    xray: float = 1.0
-    vqa_sections: float = 1.0
-    reformats: float = 1.0
-    other: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VisionRecipe:
     """Teaches the image tower to see what a picture is.
 
@@ -82,6 +69,7 @@ class VisionRecipe:
         keep_patches: Share of the patches an image keeps until ``full_from``.
         full_from: Share of the run after which all patches are kept.
         save_every: Updates between checkpoints.
+        extras: Files of other packages.
     """
 
     stage: Literal["vision"]
@@ -100,6 +88,7 @@ class VisionRecipe:
     losses: VisionLosses = field(default_factory=VisionLosses)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     shares: Shares = field(default_factory=Shares)
+    extras: Extras = field(default_factory=Extras)
 
 
 _T = TypeVar("_T")
@@ -172,11 +161,15 @@ class AnswersRecipe:
         stage: ``"answers"``.
         tower: The tower's file of the vision stage.
         pictures: Rendered pictures of the vision stage: their folder.
-        use_pictures: How many of them to encode.
+        use_pictures: How many of them to encode. more_sections: Further CT and MR pictures of VQA-RAD.
+        blanks: Pictures without content, drawn for this stage.
         ship: Folder that the shipped parts are written to at every save; empty for none.
         rank: Of the LoRA. alpha: Scale of the LoRA.
         adapter_rate: Share of the learning rate that the LoRA gets; the projector gets all of it.
         hippocampi: Hippocampus crops rendered as volumes. slices: Slices of a rendered volume.
+        emphasis: How often kinds of pictures are taken.
+        recall: What holds the decoder to what it knew.
+        extras: Files of other packages, as in the vision stage.
     """
 
     stage: Literal["answers"]
@@ -187,6 +180,8 @@ class AnswersRecipe:
     pictures: str
     optimizer: OptimizerConfig
     use_pictures: int = 10_000
+    more_sections: int = 0
+    blanks: int = 400
     ship: str = ""
     seed: int = 2
     rank: int = 16
@@ -197,7 +192,10 @@ class AnswersRecipe:
     save_every: int = 100
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     lessons: LessonConfig = field(default_factory=LessonConfig)
+    recall: RecallConfig = field(default_factory=RecallConfig)
+    emphasis: Emphasis = field(default_factory=Emphasis)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    extras: Extras = field(default_factory=Extras)
 
 
 Recipe = VisionRecipe | AnswersRecipe

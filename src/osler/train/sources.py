@@ -18,7 +18,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from osler.train.pictures import Labels, Picture, Plane, Region, Sequence, View, gray_to_rgb
-from osler.train.volumes import Span, TrainVolume, read_dicom_folder, read_nifti, with_range
+from osler.train.volumes import Span, TrainVolume, read_lps, with_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def picture_files(root: Path) -> list[PictureFile]:
 def hippocampi(root: Path) -> Iterator[TrainVolume]:
     """T1 crops around the hippocampus."""
     for path in sorted((root / "mr" / "hippocampus" / "images").glob("*.nii.gz")):
-        array, spacing = read_nifti(path)
+        array, spacing = read_lps(path)
         yield _mr("hippocampus", path.name[:-7], array, spacing, sequence="t1", detail="hippocampus")
 
 
@@ -149,27 +149,25 @@ def _mr(
 def brains(root: Path) -> Iterator[TrainVolume]:
     """Whole-brain MR: aseg, MS lesions, MS at two dates, glioblastoma."""
     folder = root / "mr"
-    yield _mr("aseg", "aseg", *read_nifti(folder / "aseg" / "norm.mgz"), sequence="t1")
+    yield _mr("aseg", "aseg", *read_lps(folder / "aseg" / "norm.mgz"), sequence="t1")
     for name, sequence in (("T1", "t1"), ("FLAIR", "flair")):
         path = folder / "ms-lesions" / "patient07" / f"{name}.nii.gz"
-        yield _mr("ms-lesions", "patient07", *read_nifti(path), sequence=sequence)
+        yield _mr("ms-lesions", "patient07", *read_lps(path), sequence=sequence)
     for path in sorted((folder / "ms-longitudinal").glob("*/study*_FLAIR.nii.gz")):
-        yield _mr("ms-longitudinal", path.parent.name, *read_nifti(path), sequence="flair")
+        yield _mr("ms-longitudinal", path.parent.name, *read_lps(path), sequence="flair")
     for name, sequence in (("12-T1post-05670", "t1c"), ("36459-FLAIRreg-76244", "flair")):
-        array, spacing = read_dicom_folder(folder / "glioblastoma" / "Study1" / name)
+        array, spacing = read_lps(folder / "glioblastoma" / "Study1" / name)
         yield _mr("glioblastoma", "Study1", array, spacing, sequence=sequence, planes=("axial",))
 
 
 def mr_torso(root: Path) -> Iterator[TrainVolume]:
     """Low-resolution MR of the upper abdomen."""
-    array, spacing = read_nifti(root / "mr" / "torso" / "example_mr_sm.nii.gz")
+    array, spacing = read_lps(root / "mr" / "torso" / "example_mr_sm.nii.gz")
     yield _mr("mr-torso", "torso", array, spacing, region="abdomen", sequence="t1", planes=("axial",))
 
 
-def _ct(
-    source: str, path: Path, *, region: Region, spans: tuple[tuple[int, int, Region], ...], kind: str
-) -> TrainVolume:
-    array, spacing = read_nifti(path) if kind == "nifti" else read_dicom_folder(path)
+def _ct(source: str, path: Path, *, region: Region, spans: tuple[tuple[int, int, Region], ...]) -> TrainVolume:
+    array, spacing = read_lps(path)
     return TrainVolume(
         source=source,
         patient=source,
@@ -185,24 +183,23 @@ def ct_volumes(root: Path) -> Iterator[TrainVolume]:
     """Chest and torso CT; the spans were read off the slices by eye."""
     folder = root / "ct"
     lidc = ((0, 12, "abdomen"), (24, 84, "chest"))
-    yield _ct("lidc", folder / "lidc-idri-0314" / "dicom", region="chest", spans=lidc, kind="dicom")
+    yield _ct("lidc", folder / "lidc-idri-0314" / "dicom", region="chest", spans=lidc)
     petct = ((0, 8, "abdomen"), (15, 57, "chest"))
-    yield _ct("lung-petct", folder / "lung-petct-dx-a0001" / "dicom", region="chest", spans=petct, kind="dicom")
+    yield _ct("lung-petct", folder / "lung-petct-dx-a0001" / "dicom", region="chest", spans=petct)
     torso = ((0, 38, "pelvis"), (46, 111, "abdomen"))
     path = folder / "torso-3mm" / "example_ct.nii.gz"
-    yield _ct("ct-torso", path, region="abdomen-pelvis", spans=torso, kind="nifti")
+    yield _ct("ct-torso", path, region="abdomen-pelvis", spans=torso)
 
 
-def colin27(folder: Path) -> Iterator[TrainVolume]:
-    """The Colin27 T1 head of Debian's ``mricron-data``, if installed."""
-    path = folder / "ch2.nii.gz"
-    if path.is_file():
-        yield _mr("colin27", "colin27", *read_nifti(path), sequence="t1")
+def colin27(path: str) -> Iterator[TrainVolume]:
+    """The Colin27 T1 head of Debian's ``mricron-data``, if the recipe names it and it is there."""
+    if path and Path(path).is_file():
+        yield _mr("colin27", "colin27", *read_lps(Path(path)), sequence="t1")
 
 
-def cranium(archive: Path) -> Iterator[TrainVolume]:
-    """The head CT of Debian's ``invesalius-examples``, if installed."""
-    if not archive.is_file():
+def cranium(archive: str) -> Iterator[TrainVolume]:
+    """The head CT of Debian's ``invesalius-examples``, if the recipe names it and it is there."""
+    if not archive or not Path(archive).is_file():
         return
     with tarfile.open(archive) as tar:
         (name,) = (member.name for member in tar if member.name.endswith("matrix.dat"))

@@ -81,3 +81,65 @@ def head_ct(rng: np.random.Generator) -> Picture:
     gray += rng.normal(0, rng.uniform(1, 7), gray.shape)
     labels = Labels(modality="ct", region="head", plane="axial")
     return Picture(pixels=gray_to_rgb(gray), labels=labels, source="synthetic-head", patient="synthetic")
+
+
+def no_content(seed: int, *, index: int, size: int) -> np.ndarray:
+    """Draws the ``index``-th square without any content, uint8 (size, size, 3).
+
+    Flat shades of every gray and of many colors, ramps, grain, stripes, checks, clouds and bars.
+    """
+    rng = np.random.default_rng([seed, index, 77])
+    shade = float(rng.choice([0, 127, 128, 255])) if rng.random() < 0.2 else rng.uniform(0, 255)
+    makers = (_flat, _flat, _ramp, _grain, _stripes, _checks, _clouds, _bars)
+    gray = shade + makers[index % len(makers)](size, rng)
+    if rng.random() < 0.35:
+        gray = gray + rng.normal(0, rng.uniform(1, 12), gray.shape)
+    rgb = np.repeat(gray[..., None], 3, axis=-1)
+    if rng.random() < 0.25:
+        rgb = rgb + rng.uniform(-70, 70, size=3)
+    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+
+
+def _flat(size: int, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((size, size))
+
+
+def _ramp(size: int, rng: np.random.Generator) -> np.ndarray:
+    ys, xs = np.mgrid[:size, :size] / size - 0.5
+    turn = rng.uniform(0, 2 * np.pi)
+    along = xs * np.cos(turn) + ys * np.sin(turn) if rng.random() < 0.7 else np.hypot(xs, ys)
+    return along * rng.uniform(-200, 200)
+
+
+def _grain(size: int, rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < 0.3:
+        return rng.choice([-255.0, 0.0, 255.0], size=(size, size), p=[0.1, 0.8, 0.1])
+    cells = int(rng.choice([size, size // 2, size // 4]))
+    grain = rng.normal(0, rng.uniform(5, 90), (cells, cells))
+    return np.kron(grain, np.ones((size // cells, size // cells)))
+
+
+def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
+    ys, xs = np.mgrid[:size, :size]
+    turn = float(rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)]))
+    wave = np.sin((xs * np.cos(turn) + ys * np.sin(turn)) * 2 * np.pi / rng.uniform(4, 80))
+    return (np.sign(wave) if rng.random() < 0.4 else wave) * rng.uniform(10, 110)
+
+
+def _checks(size: int, rng: np.random.Generator) -> np.ndarray:
+    cell = int(rng.integers(4, 65))
+    ys, xs = np.mgrid[:size, :size] // cell
+    return ((ys + xs) % 2 - 0.5) * rng.uniform(20, 255)
+
+
+def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
+    return smooth_noise((size, size), cell=rng.uniform(60, 200), rng=rng) * rng.uniform(5, 40)
+
+
+def _bars(size: int, rng: np.random.Generator) -> np.ndarray:
+    gray = np.zeros((size, size))
+    for _ in range(int(rng.integers(1, 4))):
+        edge, wide = (int(v) for v in rng.integers(0, size, size=2))
+        across = slice(edge, edge + wide)
+        gray[(across, slice(None)) if rng.random() < 0.5 else (slice(None), across)] += rng.uniform(-150, 150)
+    return gray

@@ -7,7 +7,6 @@ labels from the mean of the patch features.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -17,15 +16,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from osler.errors import RequestError
 from osler.model.config import get_config
 from osler.model.vision import VisionTower
-from osler.train.checkpoints import load_tensors, optimizer_tensors, restore_optimizer, save_json, save_tensors
+from osler.prepare import Preprocess, preprocess_for
+from osler.prepare.pixels import PixelBatches
+from osler.train.checkpoints import (
+    RunState,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_weights,
+    save_state,
+    save_tensors,
+)
+from osler.train.emphasis import Emphasis
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.picture_book import RenderedPictures, open_book, render
-from osler.train.pictures import Labels
-from osler.train.recipe import Emphasis, VisionRecipe
+from osler.train.recipe import VisionRecipe
 from osler.train.run_log import RunLog
 from osler.train.vision_labels import Targets, VisionHeads, accuracies, targets_of, vision_loss
+
+TOWER_FILE = "vision_tower.safetensors"
 
 
 class VisionTrainee(nn.Module):
@@ -75,7 +87,9 @@ def position_waves(side: int, *, width: int) -> Tensor:
     return torch.nn.functional.pad(table, (0, width - table.shape[1]))
 
 
-def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, damping: float = 3e-3) -> None:
+def whiten_patches(
+    tower: VisionTower, *, pixels_NSS3: np.ndarray, preprocess: Preprocess, seed: int, damping: float = 3e-3
+) -> None:
     """Sets the patch embedding to the damped principal components of real patches.
 
     Raw patches are almost one-dimensional (brightness); whitened ones let the
@@ -84,7 +98,7 @@ def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, da
     rng = np.random.default_rng(seed)
     patch = tower.config.patch
     chosen = np.sort(rng.choice(len(pixels_NSS3), size=min(len(pixels_NSS3), 1500), replace=False))
-    images = to_pixels(np.ascontiguousarray(pixels_NSS3[chosen]))
+    images = torch.from_numpy(PixelBatches(rgb=pixels_NSS3[chosen], preprocess=preprocess).array())
     patches = images.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
     patches = patches[torch.from_numpy(rng.permutation(len(patches))[:60_000])]
     mean = patches.mean(0)
@@ -97,11 +111,6 @@ def whiten_patches(tower: VisionTower, *, pixels_NSS3: np.ndarray, seed: int, da
     with torch.no_grad():
         embedding.weight[:kept] = weight.reshape(kept, 3, patch, patch)
         embedding.bias[:kept] = -(weight @ mean)  # type: ignore[index]
-
-
-def to_pixels(batch_BSS3: np.ndarray) -> Tensor:
-    """uint8 (B, S, S, 3) to (B, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(batch_BSS3).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def jitter(pixels_B3SS: Tensor, *, rng: torch.Generator) -> Tensor:
@@ -117,37 +126,52 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
 
     Returns:
         The tower's file, ``vision_tower.safetensors`` in the run's folder.
+
+    Raises:
+        RequestError: If the network has no tower, or the data folder is not right.
+        CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
     """
     out = Path(recipe.out)
-    config = get_config(recipe.config).vision
+    whole = get_config(recipe.config)
+    config, preprocess = whole.vision, preprocess_for(whole)
     if config is None:
-        raise ValueError(recipe.config)
-    pictures = _pictures(recipe, size=config.image_size)
+        raise RequestError(f"The configuration {recipe.config!r} has no image tower.", allowed="One with a tower.")
+    pictures = _pictures(recipe, preprocess=preprocess)
     targets = targets_of(pictures.labels)
     torch.manual_seed(recipe.seed)
     trainee = VisionTrainee(VisionTower(config))
     init_tower(trainee.vision_tower, seed=recipe.seed)
-    whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, seed=recipe.seed)
+    whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, preprocess=preprocess, seed=recipe.seed)
     optimizer = make_optimizer([(trainee.parameters(), 1.0)], config=recipe.optimizer)
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
-    log = RunLog(out, listener=listener)
+    log = RunLog(out, first=first, listener=listener)
     for step in range(first, recipe.optimizer.steps):
-        metrics = _update(recipe, step=step, trainee=trainee, optimizer=optimizer, pictures=pictures, targets=targets)
+        metrics = _update(
+            recipe,
+            step=step,
+            trainee=trainee,
+            optimizer=optimizer,
+            pictures=pictures,
+            targets=targets,
+            preprocess=preprocess,
+        )
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
             _save(out, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
-    return out / "vision_tower.safetensors"
+    return out / TOWER_FILE
 
 
-def _pictures(recipe: VisionRecipe, *, size: int) -> RenderedPictures:
-    book = open_book(Path(recipe.data), split="train", shares=recipe.shares)
+def _pictures(recipe: VisionRecipe, *, preprocess: Preprocess) -> RenderedPictures:
+    book = open_book(
+        Path(recipe.data), split="train", preprocess=preprocess, shares=recipe.shares, extras=recipe.extras
+    )
     return render(
         Path(recipe.out) / "pictures",
         book=book,
         count=recipe.pictures,
-        size=size,
+        size=preprocess.image_size,
         config=recipe.augment,
         seed=recipe.seed,
         workers=recipe.workers,
@@ -162,11 +186,13 @@ def _update(
     optimizer: torch.optim.Optimizer,
     pictures: RenderedPictures,
     targets: Targets,
+    preprocess: Preprocess,
 ) -> dict[str, float]:
     rate = set_rate(optimizer, step=step, config=recipe.optimizer)
     rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     rows = _rows(recipe, step=step, pictures=pictures, rng=rng)
-    pixels = jitter(to_pixels(pictures.pixels[rows.numpy()]), rng=rng)
+    shown = PixelBatches(rgb=pictures.pixels[rows.numpy()], preprocess=preprocess)
+    pixels = jitter(torch.from_numpy(shown.array()), rng=rng)
     keep = None
     if step < recipe.full_from * recipe.optimizer.steps and recipe.keep_patches < 1:
         patches = trainee.vision_tower.config.side**2
@@ -187,18 +213,10 @@ def _rows(recipe: VisionRecipe, *, step: int, pictures: RenderedPictures, rng: t
     """Which pictures an update takes: each once a pass, or drawn by emphasis."""
     batch, count = recipe.optimizer.batch, len(pictures.labels)
     if recipe.emphasis != Emphasis():
-        shares = torch.tensor([_share(recipe.emphasis, labels, source) for labels, source in pictures.named()])
+        shares = torch.tensor([recipe.emphasis.of(labels, source=source) for labels, source in pictures.named()])
         return torch.multinomial(shares, batch, replacement=True, generator=rng)
     places = torch.arange(step * batch, (step + 1) * batch)
     return torch.stack([_shuffled(count, epoch=int(p) // count, seed=recipe.seed)[int(p) % count] for p in places])
-
-
-def _share(emphasis: Emphasis, labels: Labels, source: str) -> float:
-    if labels.modality == "xray":
-        return emphasis.xray
-    if source == "vqa-rad":
-        return emphasis.vqa_sections
-    return emphasis.reformats if labels.plane in ("coronal", "sagittal") else emphasis.other
 
 
 @lru_cache(maxsize=2)
@@ -207,20 +225,24 @@ def _shuffled(count: int, *, epoch: int, seed: int) -> Tensor:
 
 
 def _save(out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> None:
+    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
+    save_state(out, RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
+    _publish(out, trainee=trainee, mean=mean)
+
+
+def _publish(out: Path, *, trainee: VisionTrainee, mean: RunningMean) -> None:
     averaged = mean.copy_to(trainee) if mean.decay > 0 else trainee
-    save_tensors(out / "vision_tower.safetensors", averaged.state_dict())
-    save_tensors(out / "resume_weights.safetensors", trainee.state_dict())
-    save_tensors(out / "resume_mean.safetensors", mean.mean)
-    save_tensors(out / "resume_optimizer.safetensors", optimizer_tensors(optimizer))
-    save_json(out / "resume.json", {"step": step, "mean_steps": mean.steps})
+    save_tensors(out / TOWER_FILE, averaged.state_dict())
 
 
 def _resume(out: Path, *, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
-    if not (out / "resume.json").is_file():
+    state = load_state(out)
+    if state is None:
         return 0
-    state = json.loads((out / "resume.json").read_text(encoding="utf-8"))
-    trainee.load_state_dict(load_tensors(out / "resume_weights.safetensors"))
-    mean.mean = load_tensors(out / "resume_mean.safetensors")
-    mean.steps = int(state["mean_steps"])
-    restore_optimizer(optimizer, load_tensors(out / "resume_optimizer.safetensors"))
-    return int(state["step"])
+    restore_weights(trainee.state_dict(), state.parts.get("weights", {}))
+    restore_weights(mean.mean, state.parts.get("mean", {}))
+    mean.steps = state.counts.get("mean_steps", 0)
+    restore_optimizer(optimizer, state.parts.get("optimizer", {}))
+    # A kill may have come between the state and the tower.
+    _publish(out, trainee=trainee, mean=mean)
+    return state.step

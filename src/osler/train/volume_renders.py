@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from osler.errors import CheckpointError
+from osler.study import Window
 from osler.train.augment import AugmentConfig, augment
+from osler.train.cache_key import KEY_FILE, cache_key, has_key, set_key
 from osler.train.checkpoints import save_json
-from osler.train.picture_book import PictureBook, open_rendered, to_square
+from osler.train.picture_book import RENDERING, PictureBook, open_rendered, to_square
 from osler.train.pictures import Labels, Picture, Plane
 from osler.train.volumes import TrainVolume, section, show
 
@@ -42,20 +46,29 @@ def plan_stacks(book: PictureBook, *, seed: int, hippocampi: int, slices: int) -
 def render_stacks(
     folder: Path, *, book: PictureBook, size: int, config: AugmentConfig, seed: int, hippocampi: int, slices: int
 ) -> tuple[np.ndarray, tuple[Stack, ...]]:
-    """Renders all planned stacks, or reads them.
+    """Renders all planned stacks, or reads those that were rendered with the same settings.
 
     Returns:
         Pixels uint8 (N, S, S, 3), and the stacks among them.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
     """
-    if not (folder / "pictures.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+    key = cache_key(
+        rendering=RENDERING,
+        book=book.contents(),
+        size=size,
+        config=config,
+        seed=seed,
+        plan=[hippocampi, slices],
+    )
+    if not has_key(folder, key=key):
         rows, pixels = [], []
         for number, plan in enumerate(plan_stacks(book, seed=seed, hippocampi=hippocampi, slices=slices)):
-            shown, row = _render(*plan, size=size, config=config, seed=[seed, number])
+            shown, row = _render(*plan, size=size, config=config, windows=book.windows, seed=[seed, number])
             pixels.extend(shown)
             rows.extend([{**row, "stack": number}] * len(shown))
-        np.save(folder / "pixels.npy", np.stack(pixels))
-        save_json(folder / "pictures.json", rows)
+        _keep(folder, pixels=np.stack(pixels), rows=rows, key=key)
     rendered = open_rendered(folder)
     patients = rendered.patients
     starts = [i for i in range(len(patients)) if i == 0 or patients[i] != patients[i - 1]]
@@ -64,8 +77,28 @@ def render_stacks(
     return rendered.pixels, stacks
 
 
+def _keep(folder: Path, *, pixels: np.ndarray, rows: list[dict[str, object]], key: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / KEY_FILE).unlink(missing_ok=True)
+        np.save(folder / "pixels.npy", pixels)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write into {str(folder)!r}: {error}.", next_step="Choose a folder with room that you can write to."
+        ) from error
+    save_json(folder / "pictures.json", rows)
+    set_key(folder, key=key)
+
+
 def _render(
-    volume: TrainVolume, plane: Plane, count: int, *, size: int, config: AugmentConfig, seed: list[int]
+    volume: TrainVolume,
+    plane: Plane,
+    count: int,
+    *,
+    size: int,
+    config: AugmentConfig,
+    windows: Sequence[Window],
+    seed: list[int],
 ) -> tuple[list[np.ndarray], dict[str, object]]:
     rng = np.random.default_rng(seed)
     if plane == "axial":
@@ -86,7 +119,7 @@ def _render(
     for index in indices:
         # The same seed for every slice: one window, one shift, one mirror for the whole stack.
         same = np.random.default_rng(picture_seed)
-        pixels = show(section(volume, plane=plane, index=int(index)), volume=volume, rng=same)
+        pixels = show(section(volume, plane=plane, index=int(index)), volume=volume, windows=windows, rng=same)
         picture = Picture(pixels=pixels, labels=labels, source=volume.source, patient=volume.patient)
         out.append(to_square(augment(picture, config=config, rng=same), size=size))
     key = f"{volume.patient}-{seed[-1]}"

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from PIL import Image
-from pydicom import dcmread
 
-from osler.train.pictures import Labels, Picture, Plane, Region, Sequence, gray_to_rgb
+from osler.errors import DataError
+from osler.prepare.windows import ct_to_rgb, range_to_rgb
+from osler.readers import open_study
+from osler.study import Volume, Window
+from osler.train.pictures import Labels, Picture, Plane, Region, gray_to_rgb
+from osler.train.pictures import Sequence as MrSequence
 
-CONTRACT_WINDOWS = ((-1024.0, 1024.0), (-135.0, 215.0), (0.0, 80.0))
-GRAY_WINDOWS = (
-    *CONTRACT_WINDOWS[:2],
-    (-1350.0, 150.0),
-    (-160.0, 240.0),
-    (-20.0, 100.0),
-    (-500.0, 1300.0),
-    (-50.0, 150.0),
+GRAY_WINDOWS = tuple(
+    Window(low=low, high=high)
+    for low, high in (
+        (-1024, 1024),
+        (-135, 215),
+        (-1350, 150),
+        (-160, 240),
+        (-20, 100),
+        (-500, 1300),
+        (-50, 150),
+    )
 )
+"""Windows (HU) in which CT is shown in gray, as other software does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,7 @@ class TrainVolume:
     modality: str
     region: Region
     spans: tuple[Span, ...]
-    sequence: Sequence = "none"
+    sequence: MrSequence = "none"
     detail: str = ""
     planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
     range: tuple[float, float] = field(default=(0.0, 0.0))
@@ -74,29 +82,28 @@ class TrainVolume:
         )
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Reads a NIfTI or MGZ file as LPS (slice, row, column) float32, with mm between them."""
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    array = np.asarray(image.dataobj, dtype=np.float32)[::-1, ::-1, :]
-    x, y, z = (float(zoom) for zoom in image.header.get_zooms()[:3])
-    return np.ascontiguousarray(array.transpose(2, 1, 0)), (z, y, x)
+def read_lps(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Reads the longest volume of a file or folder, turned to LPS (slice, row, column), float32.
 
+    Axes are matched to the patient's, nearest first; nothing is resampled.
 
-def read_dicom_folder(folder: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Reads one axial series, sorted along its normal, as (slice, row, column) float32."""
-    files = [dcmread(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".dcm"]
-    row, column = np.array(files[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
-    normal = np.cross(row, column)
-    heights = [float(normal @ np.array(file.ImagePositionPatient, dtype=float)) for file in files]
-    order = np.argsort(heights)
-    slices = [
-        files[i].pixel_array.astype(np.float32) * float(files[i].get("RescaleSlope", 1))
-        + float(files[i].get("RescaleIntercept", 0))
-        for i in order
-    ]
-    step = float(np.median(np.diff(np.sort(heights))))
-    rows, columns = (float(v) for v in files[0].PixelSpacing)
-    return np.stack(slices), (step, rows, columns)
+    Returns:
+        The voxels, and the mm between slices, rows and columns.
+
+    Raises:
+        DataError: If there is no volume, or a file is damaged.
+    """
+    series = [s for point in open_study(path).timepoints for s in point.series if isinstance(s, Volume)]
+    if not series:
+        raise DataError(f"{str(path)!r} holds no volume.", allowed="A NIfTI or MGH file, or a DICOM series.")
+    volume = max(series, key=lambda s: s.pixels.shape[0])
+    # Letters stand for column, row and slice; the array is (slice, row, column).
+    letters = volume.affine.orientation[::-1]
+    axes = [next(i for i, letter in enumerate(letters) if letter in pair) for pair in ("SI", "PA", "LR")]
+    array = volume.read().astype(np.float32).transpose(axes)
+    flips = tuple(slice(None, None, -1 if letters[axis] in "IAR" else 1) for axis in axes)
+    spacing = volume.affine.spacing[::-1]
+    return np.ascontiguousarray(array[flips]), (spacing[axes[0]], spacing[axes[1]], spacing[axes[2]])
 
 
 def section(volume: TrainVolume, *, plane: Plane, index: int) -> np.ndarray:
@@ -114,25 +121,25 @@ def section(volume: TrainVolume, *, plane: Plane, index: int) -> np.ndarray:
     return np.asarray(image if size == image.size else image.resize(size, Image.BILINEAR))
 
 
-def show(cut: np.ndarray, *, volume: TrainVolume, rng: np.random.Generator) -> np.ndarray:
-    """Windows a section as the contract does, or in one gray window; uint8 (row, column, 3)."""
+def show(cut: np.ndarray, *, volume: TrainVolume, windows: Sequence[Window], rng: np.random.Generator) -> np.ndarray:
+    """Shows a section as the contract does, or in one gray window; uint8 (row, column, 3).
+
+    Args:
+        windows: The contract's, for CT; gray ones vary around them.
+    """
     if volume.modality == "mr":
         low, high = volume.range
         if rng.random() < 0.4:
             high = low + (high - low) * rng.uniform(0.5, 1.0)
-        return gray_to_rgb((cut - low) / max(high - low, 1e-6) * 255)
+        return range_to_rgb(cut, low=low, high=high)
     if rng.random() < 0.5:
-        return np.stack([_window(cut, *window) for window in CONTRACT_WINDOWS], axis=-1)
-    low, high = GRAY_WINDOWS[int(rng.integers(len(GRAY_WINDOWS)))]
-    return np.repeat(_window(cut, low, high)[..., None], 3, axis=-1)
+        return ct_to_rgb(cut, windows=windows)
+    window = GRAY_WINDOWS[int(rng.integers(len(GRAY_WINDOWS)))]
+    return range_to_rgb(cut, low=window.low, high=window.high)
 
 
-def _window(cut: np.ndarray, low: float, high: float) -> np.ndarray:
-    return np.rint((np.clip(cut, low, high) - low) / (high - low) * 255).astype(np.uint8)
-
-
-def draw_section(volume: TrainVolume, *, rng: np.random.Generator) -> Picture:
-    """Draws one labeled section at random."""
+def draw_section(volume: TrainVolume, *, windows: Sequence[Window], rng: np.random.Generator) -> Picture:
+    """Draws one labeled section at random; ``windows`` are the contract's."""
     plane = str(rng.choice(volume.planes, p=_plane_weights(volume)))
     if plane == "axial":
         sizes = np.array([span.last - span.first + 1 for span in volume.spans], dtype=float)
@@ -141,7 +148,7 @@ def draw_section(volume: TrainVolume, *, rng: np.random.Generator) -> Picture:
     else:
         extent = volume.array.shape[1 if plane == "coronal" else 2]
         index, region = int(rng.integers(int(extent * 0.25), int(extent * 0.75))), volume.region
-    pixels = show(section(volume, plane=plane, index=index), volume=volume, rng=rng)
+    pixels = show(section(volume, plane=plane, index=index), volume=volume, windows=windows, rng=rng)
     return Picture(
         pixels=pixels, labels=volume.labels(plane=plane, region=region), source=volume.source, patient=volume.patient
     )

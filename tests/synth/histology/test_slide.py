@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,9 @@ def test_too_large_a_slide_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="1 to 100"):
         write_slide(tmp_path / "small.tiff", spec=SPEC, quality=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(RequestError, match=r"'tifffile', which is not installed.*pip install 'osler\[synth\]'"):
+        write_slide(tmp_path / "slide.tiff", spec=SPEC)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from osler.synth.ontology import load_ontology
@@ -57,3 +61,9 @@ def test_it_compiles(language: str) -> None:
     wording = load_wording(language)
     assert (wording.sentence_count > 0).all()
     assert len(wording.phrases.capital) == len(wording.phrases.texts) == len(wording.phrases.slip)
+
+
+def test_the_page_of_terms_is_what_the_tables_say() -> None:
+    script = Path(__file__).parents[3] / "docs" / "reference" / "report_terms.py"
+    check = subprocess.run([sys.executable, script, "--check"], check=False)
+    assert check.returncode == 0, "docs/reference/report-terms.md is stale: run `make docs`"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osler.errors import RequestError
+from osler.synth.draw import draw_facts
 from osler.synth.facts import FindingFact
 from osler.synth.mirror import mirror
 from osler.synth.xrays import Radiograph, render_xray
@@ -207,3 +208,16 @@ def test_what_is_no_chest_x_ray_is_refused() -> None:
         render_xray(person, exam=replace(person.exams[0], modality="CT"))
     with pytest.raises(RequestError, match="64 to 2048 px"):
         render_xray(person, exam=person.exams[0], size=8000)
+
+
+def test_drawn_patients_render_and_placed_findings_are_shown() -> None:
+    table = draw_facts(seed=9, patients=np.arange(250))
+    films = [(person, one) for person in map(table.patient, range(250)) for one in person.exams if one.modality == "DX"]
+    assert len(films) > 100
+    placed = {"pulmonary-nodule", "lung-mass", "pleural-effusion", "cardiomegaly", "pneumonia", "rib-fracture"}
+    for person, one in films[::12]:
+        picture = render_xray(person, exam=one, size=96)
+        shown = {lesion.fact for lesion in picture.lesions}
+        for fact in one.findings:
+            if fact.visible and fact.key in placed:
+                assert fact in shown, (person.number, one.number, fact.key)

@@ -12,7 +12,7 @@ from osler.synth.xrays import Radiograph, render_xray
 from tests.synth.xrays.patients import exam, nodule, patient
 
 SPACING_MM = (4.0, 4.0, 4.0)
-LESION = nodule((72.0, 5.0, 95.0), mm=36, key="lung-mass")
+LESION = nodule((72.0, 5.0, 95.0), mm=36, key="lung-mass", lesion=3)
 
 
 @pytest.fixture(scope="module")

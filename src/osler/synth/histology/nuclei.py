@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.extra import import_extra
 from osler.synth.histology.fields import cell_bits, quarters, smooth_noise
 from osler.synth.histology.layout import Layout
 
@@ -263,12 +264,12 @@ def _in_stroma(layout: Layout, *, x: np.ndarray, y: np.ndarray, room: float) -> 
 
 def _survivors(nuclei: Nuclei) -> np.ndarray:
     """Which candidates stay after two rounds of giving way to higher ranks nearby."""
-    from scipy.spatial import cKDTree
+    spatial = import_extra("scipy.spatial")
 
     count = len(nuclei)
     if count < 2:
         return np.ones(count, bool)
-    pairs = cKDTree(np.column_stack([nuclei.x, nuclei.y])).query_pairs(_GREATEST_PAIR_UM, output_type="ndarray")
+    pairs = spatial.cKDTree(np.column_stack([nuclei.x, nuclei.y])).query_pairs(_GREATEST_PAIR_UM, output_type="ndarray")
     a, b = pairs[:, 0], pairs[:, 1]
     reach = 0.62 * np.sqrt(nuclei.long * nuclei.short) + 0.28 * nuclei.short
     # Cells with cytoplasm of their own need room for it.

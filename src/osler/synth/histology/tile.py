@@ -9,6 +9,7 @@ import numpy as np
 
 from osler.errors import RequestError
 from osler.study import Box2D
+from osler.synth.extra import import_extra
 from osler.synth.histology.fields import lattice_over, look_up, texture
 from osler.synth.histology.layout import lay_out
 from osler.synth.histology.nuclei import KINDS, MARGIN_UM, Nuclei, dust, place_nuclei
@@ -97,7 +98,7 @@ def render_tile(spec: SlideSpec, *, column: int, row: int, width: int = 256, hei
 
 def _scan(light: np.ndarray, *, spec: SlideSpec, grid: PixelGrid) -> np.ndarray:
     """Blur of the optics and noise of the camera, uint8."""
-    from scipy.ndimage import correlate1d
+    correlate1d = import_extra("scipy.ndimage").correlate1d
 
     stain = spec.staining
     sigma = max(0.25, stain.blur_um / grid.pixel_um)
@@ -120,10 +121,9 @@ def _count(nuclei: Nuclei, *, window: tuple[float, float, float, float]) -> dict
 
 def mask_boxes(mask: np.ndarray) -> tuple[Box2D, ...]:
     """Boxes (pixel edges) around the connected parts of a mask, from the top down."""
-    from scipy.ndimage import find_objects, label
-
-    numbered, _ = label(mask)
+    ndimage = import_extra("scipy.ndimage")
+    numbered, _ = ndimage.label(mask)
     boxes = []
-    for rows, columns in find_objects(numbered):
+    for rows, columns in ndimage.find_objects(numbered):
         boxes.append(Box2D(x0=columns.start, y0=rows.start, x1=columns.stop, y1=rows.stop))
     return tuple(boxes)

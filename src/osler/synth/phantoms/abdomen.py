@@ -27,18 +27,46 @@ def paint_cavity(canvas: Canvas, torso: Torso) -> None:
         return np.minimum(torso.wall(p), torso.roof(p) - p.z)
 
     upper = (box[0], box[1], (-0.16 * t, 0.06 * t))
-    canvas.paint(diaphragm, tissue="muscle", organ="muscle", bounds=upper, over=("right-lung", "left-lung", "mediastinum", "muscle"))
+    canvas.paint(
+        diaphragm,
+        tissue="muscle",
+        organ="muscle",
+        bounds=upper,
+        over=("right-lung", "left-lung", "mediastinum", "muscle"),
+    )
     canvas.paint(cavity, tissue="fat", organ="peritoneum", bounds=box)
     for _, side in SIDES:
-        psoas, _ = even_steps(polyline([torso.at(side * 0.16, 0.40, -0.12), torso.at(side * 0.24, 0.40, -0.25), torso.at(side * 0.31, 0.34, -0.38), torso.at(side * 0.40, 0.0, -0.54)]), step=5)
+        psoas, _ = even_steps(
+            polyline(
+                [
+                    torso.at(side * 0.16, 0.40, -0.12),
+                    torso.at(side * 0.24, 0.40, -0.25),
+                    torso.at(side * 0.31, 0.34, -0.38),
+                    torso.at(side * 0.40, 0.0, -0.54),
+                ]
+            ),
+            step=5,
+        )
         tube = Tubes(canvas.axes, edge=canvas.edge)
         tube.add(psoas, np.interp(np.linspace(0, 1, len(psoas)), [0, 0.5, 1], [9, 21, 17]))
         tube.paint(canvas, tissue="muscle", organ="muscle")
         back = (side * 38.0, float(torso.spine_y(np.array([-0.25 * t]))[0]) + 48, -0.25 * t)
-        canvas.paint(ellipsoid(back, (30, 25, 0.34 * t)), tissue="muscle", organ="muscle", bounds=around(back, (30, 25, 0.34 * t)), over=("fat",))
+        canvas.paint(
+            ellipsoid(back, (30, 25, 0.34 * t)),
+            tissue="muscle",
+            organ="muscle",
+            bounds=around(back, (30, 25, 0.34 * t)),
+            over=("fat",),
+        )
         glute = torso.at(side * 0.5, 0.72, -0.60)
         half = (0.36 * w, 0.24 * d, 0.11 * t)
-        canvas.paint(ellipsoid(glute, half, turn=side * 0.5), tissue="muscle", organ="muscle", bounds=around(glute, half, margin=20), over=("fat", "peritoneum"))
+        canvas.paint(
+            ellipsoid(glute, half, turn=side * 0.5),
+            tissue="muscle",
+            organ="muscle",
+            bounds=around(glute, half, margin=20),
+            over=("fat", "peritoneum"),
+        )
 
 
 def liver_depth(torso: Torso, *, state: Shown) -> Depth:
@@ -53,10 +81,14 @@ def liver_depth(torso: Torso, *, state: Shown) -> Depth:
         wall = torso.wall(p) - np.float32(1.5)
         # the lower border climbs from the right flank to the tip of the left lobe
         border = np.interp(x, [-0.9, -0.55, -0.3, -0.1, 0.15, 0.38], [-0.215, -0.205, -0.165, -0.125, -0.10, -0.035])
-        border = (border * big).astype(np.float32) + np.float32(0.055) * (y + np.float32(0.25)) * np.clip(x + 0.75, 0, 1)
+        border = (border * big).astype(np.float32) + np.float32(0.055) * (y + np.float32(0.25)) * np.clip(
+            x + 0.75, 0, 1
+        )
         lower = ((z - border) * np.float32(t) + 5 * p.wave(50, key="liver-border")) * np.float32(0.6)
         # the back and the left: kidney, spine and stomach press in
-        hollow = np.interp(x, [-0.9, -0.5, -0.25, 0.0, 0.2, 0.45], [0.78, 0.68, 0.45, 0.24, -0.10, -0.34]).astype(np.float32)
+        hollow = np.interp(x, [-0.9, -0.5, -0.25, 0.0, 0.2, 0.45], [0.78, 0.68, 0.45, 0.24, -0.10, -0.34]).astype(
+            np.float32
+        )
         hollow = hollow - np.clip(-z - 0.12, 0, 1) * np.float32(3.0)
         behind = (hollow - y) * np.float32(0.8 * d)
         left = (np.float32(0.40) - x - np.clip(y + 0.35, 0, 1)) * np.float32(w)
@@ -74,12 +106,23 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     box = ((-0.95 * w, 0.5 * w), (-d, d), (-0.26 * t, 0.05 * t))
     texture = np.float32(0.035 * abs(level) + 1)
     canvas.paint(
-        liver_depth(torso, state=state), tissue=lambda p: np.float32(level) + texture * p.wave(9, key="parenchyma"), organ="liver", bounds=box
+        liver_depth(torso, state=state),
+        tissue=lambda p: np.float32(level) + texture * p.wave(9, key="parenchyma"),
+        organ="liver",
+        bounds=box,
     )
     wide = 1 + 0.15 * state.grade("biliary-dilatation")
     portal, veins, duct = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
     hilum = np.array(torso.at(-0.14, -0.02, -0.105))
-    stems = [(-0.30, -0.05, -0.085), (-0.52, 0.18, -0.07), (-0.55, 0.1, -0.14), (-0.45, -0.25, -0.12), (-0.40, -0.20, -0.045), (-0.08, -0.30, -0.06), (0.10, -0.36, -0.06)]
+    stems = [
+        (-0.30, -0.05, -0.085),
+        (-0.52, 0.18, -0.07),
+        (-0.55, 0.1, -0.14),
+        (-0.45, -0.25, -0.12),
+        (-0.40, -0.20, -0.045),
+        (-0.08, -0.30, -0.06),
+        (0.10, -0.36, -0.06),
+    ]
     for stem in stems:
         goal = np.array(torso.at(*stem))
         line, s = even_steps(polyline([hilum, hilum + 0.45 * (goal - hilum) + [0, -4, 5], goal], count=30), step=2.5)
@@ -88,10 +131,15 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             way = (goal - hilum) / np.linalg.norm(goal - hilum)
             tip = goal + 26 * (way + turn * np.array([-way[1], way[0], 0.6]))
             portal.add(even_steps(np.array([line[int(0.6 * len(line))], tip]), step=2)[0], 1.6)
-    portal.add(even_steps(polyline([torso.at(0.02, -0.10, -0.165), torso.at(-0.06, -0.06, -0.135), hilum]), step=3)[0], 6.2)
+    portal.add(
+        even_steps(polyline([torso.at(0.02, -0.10, -0.165), torso.at(-0.06, -0.06, -0.135), hilum]), step=3)[0], 6.2
+    )
     caval = np.array(torso.at(-0.13, 0.22, -0.012))
     for goal in ((-0.55, 0.05, -0.06), (-0.36, -0.32, -0.06), (0.05, -0.30, -0.045)):
-        line, s = even_steps(polyline([caval, 0.5 * (caval + np.array(torso.at(*goal))) + [0, 0, 7], torso.at(*goal)], count=30), step=2.5)
+        line, s = even_steps(
+            polyline([caval, 0.5 * (caval + np.array(torso.at(*goal))) + [0, 0, 7], torso.at(*goal)], count=30),
+            step=2.5,
+        )
         veins.add(line, 5.0 - 3.0 * s)
     portal.paint(canvas, tissue="venous-blood", organ="portal-vein", over=("liver", "peritoneum"))
     veins.paint(canvas, tissue="venous-blood", organ="veins", over=("liver",))
@@ -101,9 +149,20 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     swollen = 1 + 0.10 * state.grade("acute-cholecystitis")
     sac = tilted(bag, np.linalg.qr(tilt.T)[0].T, tuple(swollen * h for h in half), rough=1.0)
     bounds = around(bag, (40, 40, 40))
-    canvas.paint(lambda p: sac(p) + np.float32(2.0 + 1.5 * state.grade("acute-cholecystitis")), tissue="bowel-wall", organ="gallbladder", bounds=bounds, over=("liver", "peritoneum", "gallbladder"))
+    canvas.paint(
+        lambda p: sac(p) + np.float32(2.0 + 1.5 * state.grade("acute-cholecystitis")),
+        tissue="bowel-wall",
+        organ="gallbladder",
+        bounds=bounds,
+        over=("liver", "peritoneum", "gallbladder"),
+    )
     canvas.paint(sac, tissue="bile", organ="gallbladder", bounds=bounds)
-    duct.add(even_steps(polyline([hilum + [-6, -4, 0], torso.at(-0.16, -0.02, -0.13), torso.at(-0.15, -0.02, -0.155)]), step=2)[0], 2.8 * wide)
+    duct.add(
+        even_steps(
+            polyline([hilum + [-6, -4, 0], torso.at(-0.16, -0.02, -0.13), torso.at(-0.15, -0.02, -0.155)]), step=2
+        )[0],
+        2.8 * wide,
+    )
     duct.paint(canvas, tissue="bile", organ="bile-ducts", over=("liver", "peritoneum", "bile-ducts", "pancreas"))
 
 
@@ -111,28 +170,60 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
     """Paints spleen, pancreas and adrenals."""
     w, d, t = torso.w, torso.d, torso.t
     size = 1 + 0.13 * state.grade("splenomegaly")
-    center, half = torso.at(0.60, 0.40, -0.06), (0.17 * w * size, 0.34 * d * size, 0.083 * t * size)
+    center, half = torso.at(0.60, 0.40, -0.075), (0.17 * w * size, 0.34 * d * size, 0.083 * t * size)
     body = ellipsoid(center, half, rough=1.5, turn=-0.45)
 
     def spleen(p: Patch) -> np.ndarray:
         return np.minimum(np.minimum(body(p), torso.wall(p) - 2), torso.roof(p) - 3 - p.z)
 
     level = np.float32(canvas.palette["spleen"])
-    canvas.paint(spleen, tissue=lambda p: level * (1 + np.float32(0.02) * p.wave(9, key="parenchyma")), organ="spleen", bounds=around(center, half, margin=25))
+    canvas.paint(
+        spleen,
+        tissue=lambda p: level * (1 + np.float32(0.02) * p.wave(9, key="parenchyma")),
+        organ="spleen",
+        bounds=around(center, half, margin=25),
+    )
     gland = Tubes(canvas.axes, edge=canvas.edge)
-    line, s = even_steps(polyline([torso.at(-0.13, -0.04, -0.185), torso.at(-0.14, -0.10, -0.155), torso.at(0.0, -0.17, -0.135), torso.at(0.15, -0.10, -0.125), torso.at(0.38, 0.12, -0.10)]), step=2)
-    radius = np.interp(s, [0, 0.2, 0.45, 0.8, 1], [13, 16, 10.5, 10, 8]) * (1 - 0.07 * max(0, torso.age - 50) / 20) * (1 + 0.12 * state.grade("acute-pancreatitis"))
+    line, s = even_steps(
+        polyline(
+            [
+                torso.at(-0.13, -0.04, -0.185),
+                torso.at(-0.14, -0.10, -0.155),
+                torso.at(0.0, -0.17, -0.135),
+                torso.at(0.15, -0.10, -0.125),
+                torso.at(0.38, 0.12, -0.10),
+            ]
+        ),
+        step=2,
+    )
+    radius = (
+        np.interp(s, [0, 0.2, 0.45, 0.8, 1], [13, 16, 10.5, 10, 8])
+        * (1 - 0.07 * max(0, torso.age - 50) / 20)
+        * (1 + 0.12 * state.grade("acute-pancreatitis"))
+    )
     gland.add(line, radius * (1 + 0.10 * np.sin(np.arange(len(line)) * 1.7)), squash=(1, 1, 0.9))
     gland.paint(canvas, tissue="pancreas", organ="pancreas", over=("peritoneum", "stomach", "liver"))
-    canvas.paint(lambda p: np.float32(0.7) - np.abs(p.wave(7, key="lobes")) * 6, tissue="fat", over=("pancreas",), strength=0.5)
+    canvas.paint(
+        lambda p: np.float32(0.7) - np.abs(p.wave(7, key="lobes")) * 6, tissue="fat", over=("pancreas",), strength=0.5
+    )
     vein = Tubes(canvas.axes, edge=canvas.edge)
-    vein.add(even_steps(polyline([torso.at(0.02, -0.10, -0.15), torso.at(0.18, -0.02, -0.12), torso.at(0.45, 0.25, -0.08)]), step=2)[0], 3.8)
+    vein.add(
+        even_steps(
+            polyline([torso.at(0.02, -0.10, -0.15), torso.at(0.18, -0.02, -0.12), torso.at(0.45, 0.25, -0.08)]), step=2
+        )[0],
+        3.8,
+    )
     vein.paint(canvas, tissue="venous-blood", organ="portal-vein", over=("peritoneum", "pancreas"))
     limbs = Tubes(canvas.axes, edge=canvas.edge)
     for _, side in SIDES:
         top = np.array(torso.at(side * 0.23, 0.26, -0.105))
         for turn in (0.25, 0.75):
-            sheet = [even_steps(np.array([top + [0, 0, z], top + [side * 22 * turn, 22 * (1 - 0.3 * turn), z - 6]]), step=2)[0] for z in np.linspace(-10, 10, 9)]
+            sheet = [
+                even_steps(np.array([top + [0, 0, z], top + [side * 22 * turn, 22 * (1 - 0.3 * turn), z - 6]]), step=2)[
+                    0
+                ]
+                for z in np.linspace(-10, 10, 9)
+            ]
             limbs.add(np.concatenate(sheet), 2.4)
     limbs.paint(canvas, tissue="adrenal", organ="adrenals", over=("peritoneum", "liver"))
 
@@ -158,24 +249,76 @@ def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         notch = ellipsoid(hilum, (0.55 * half[0], 0.40 * half[1], 0.34 * half[2]), turn=turn)
         kidney = lambda p, f=outer, g=notch: np.minimum(f(p), np.float32(2.5) - g(p))  # noqa: E731
         organ = f"{name}-kidney"
-        over = ("peritoneum", "muscle", "liver", "spleen", "colon", "small-bowel", "fat", "stomach", "pancreas", "adrenals")
+        over = (
+            "peritoneum",
+            "muscle",
+            "liver",
+            "spleen",
+            "colon",
+            "small-bowel",
+            "fat",
+            "stomach",
+            "pancreas",
+            "adrenals",
+        )
         canvas.paint(kidney, tissue="kidney-cortex", organ=organ, bounds=bounds, over=over)
-        sinus = ellipsoid((center[0] - side * 0.22 * half[0], center[1] - 0.1 * half[1], center[2]), (0.42 * half[0], 0.34 * half[1], 0.55 * half[2]), rough=2.0, mm=12, turn=turn)
+        sinus = ellipsoid(
+            (center[0] - side * 0.22 * half[0], center[1] - 0.1 * half[1], center[2]),
+            (0.42 * half[0], 0.34 * half[1], 0.55 * half[2]),
+            rough=2.0,
+            mm=12,
+            turn=turn,
+        )
         canvas.paint(
             lambda p, f=outer, s=sinus: np.minimum(np.minimum(f(p) - 7.5, 13 + s(p) * 0.0), (p.wave(14, key="pyramids") + np.float32(0.12)) * 9),
             tissue="kidney-medulla", bounds=bounds, over=(organ,), strength=0.9 if phase else 0.5,
         )  # fmt: skip
         canvas.paint(sinus, tissue="fat", organ=organ, bounds=bounds, over=(organ,))
-        canvas.paint(lambda p, s=sinus, k=swollen: s(p) - np.float32(6.0 - 3.4 * k) + 2 * p.wave(12, key="calyx"), tissue="urine", organ=organ, bounds=bounds, over=(organ,))
+        canvas.paint(
+            lambda p, s=sinus, k=swollen: s(p) - np.float32(6.0 - 3.4 * k) + 2 * p.wave(12, key="calyx"),
+            tissue="urine",
+            organ=organ,
+            bounds=bounds,
+            over=(organ,),
+        )
         pelvis = (hilum[0] - side * 4, hilum[1] - 3, hilum[2] - 6)
-        ureter, _ = even_steps(polyline([pelvis, torso.at(side * 0.22, 0.22, -0.32), torso.at(side * 0.22, 0.22, -0.44), torso.at(side * 0.26, 0.30, -0.54), torso.at(side * 0.09, -0.10, -0.625)]), step=2)
+        ureter, _ = even_steps(
+            polyline(
+                [
+                    pelvis,
+                    torso.at(side * 0.22, 0.22, -0.32),
+                    torso.at(side * 0.22, 0.22, -0.44),
+                    torso.at(side * 0.26, 0.30, -0.54),
+                    torso.at(side * 0.09, -0.10, -0.625),
+                ]
+            ),
+            step=2,
+        )
         tube, artery, vein = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
         tube.add(ureter, 1.8 + 1.1 * swollen), tube.add(np.array([pelvis]), 4.5 + 3.2 * swollen)
         tube.paint(canvas, tissue="urine", organ="ureters", over=("peritoneum", "muscle"))
         root = torso.at(0.05, 0.16, -0.19)
-        artery.add(even_steps(polyline([root, (0.5 * (root[0] + hilum[0]), hilum[1] - 4, hilum[2] + 2), hilum]), step=2)[0], 2.6)
-        vein.add(even_steps(polyline([torso.at(-0.1, 0.12, -0.195), (0.5 * hilum[0], hilum[1] - 14, hilum[2] + 4), (hilum[0], hilum[1] - 4, hilum[2] + 3)]), step=2)[0], 4.0)
-        vein.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",)), artery.paint(canvas, tissue="blood", organ="aorta", over=("peritoneum", "muscle"))
+        artery.add(
+            even_steps(polyline([root, (0.5 * (root[0] + hilum[0]), hilum[1] - 4, hilum[2] + 2), hilum]), step=2)[0],
+            2.6,
+        )
+        vein.add(
+            even_steps(
+                polyline(
+                    [
+                        torso.at(-0.1, 0.12, -0.195),
+                        (0.5 * hilum[0], hilum[1] - 14, hilum[2] + 4),
+                        (hilum[0], hilum[1] - 4, hilum[2] + 3),
+                    ]
+                ),
+                step=2,
+            )[0],
+            4.0,
+        )
+        (
+            vein.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",)),
+            artery.paint(canvas, tissue="blood", organ="aorta", over=("peritoneum", "muscle")),
+        )
 
 
 def paint_great_vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -183,19 +326,54 @@ def paint_great_vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     d, t, r = torso.d, torso.t, torso.thorax.aorta
     wide = max((f.size_mm / 2 for f in state.of("abdominal-aortic-aneurysm") if f.size_mm), default=0.0)
     at = [f.center_mm for f in state.of("abdominal-aortic-aneurysm") if f.center_mm]
-    line, _ = even_steps(polyline([torso.at(0.07, 0.34, -0.03), torso.at(0.06, 0.22, -0.12), torso.at(0.06, 0.16, -0.22), torso.at(0.05, 0.15, -0.345)]), step=2.5)
+    line, _ = even_steps(
+        polyline(
+            [
+                torso.at(0.07, 0.34, -0.03),
+                torso.at(0.06, 0.22, -0.12),
+                torso.at(0.06, 0.16, -0.22),
+                torso.at(0.05, 0.15, -0.345),
+            ]
+        ),
+        step=2.5,
+    )
     radius = np.full(len(line), r - 2.5)
     aorta, wall, cava = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
     aorta.add(line, radius), wall.add(line, radius + 1.4)
     soft = ("peritoneum", "muscle", "liver", "pancreas", "mediastinum", "stomach")
-    vein, s = even_steps(polyline([torso.at(-0.13, 0.14, 0.02), torso.at(-0.13, 0.20, -0.03), torso.at(-0.12, 0.20, -0.12), torso.at(-0.11, 0.16, -0.24), torso.at(-0.08, 0.18, -0.355)]), step=2.5)
+    vein, s = even_steps(
+        polyline(
+            [
+                torso.at(-0.13, 0.14, 0.02),
+                torso.at(-0.13, 0.20, -0.03),
+                torso.at(-0.12, 0.20, -0.12),
+                torso.at(-0.11, 0.16, -0.24),
+                torso.at(-0.08, 0.18, -0.355),
+            ]
+        ),
+        step=2.5,
+    )
     cava.add(vein, np.interp(s, [0, 0.3, 1], [13, 12.5, 10]), squash=(0.9, 1.15, 0.7))
     for _, side in SIDES:
         for tube, start, r0 in ((aorta, line[-1], 5.5), (cava, vein[-1], 6.8)):
-            path, _ = even_steps(polyline([start, torso.at(side * 0.22, 0.20, -0.43), torso.at(side * 0.36, -0.10, -0.53), torso.at(side * 0.40, -0.48, -0.64), torso.at(side * 0.42, -0.5, -0.72)]), step=2.5)
+            path, _ = even_steps(
+                polyline(
+                    [
+                        start,
+                        torso.at(side * 0.22, 0.20, -0.43),
+                        torso.at(side * 0.36, -0.10, -0.53),
+                        torso.at(side * 0.40, -0.48, -0.64),
+                        torso.at(side * 0.42, -0.5, -0.72),
+                    ]
+                ),
+                step=2.5,
+            )
             tube.add(path + ([side * -9, 5, 0] if tube is cava else [0, 0, 0]), r0)
     cava.paint(canvas, tissue="venous-blood", organ="veins", over=(*soft, "fat"))
-    wall.paint(canvas, tissue="soft", organ="aorta", over=soft), aorta.paint(canvas, tissue="blood", organ="aorta", over=(*soft, "aorta", "fat"))
+    (
+        wall.paint(canvas, tissue="soft", organ="aorta", over=soft),
+        aorta.paint(canvas, tissue="blood", organ="aorta", over=(*soft, "aorta", "fat")),
+    )
     if wide and at:
         sac, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
         near = line[np.abs(line[:, 2] - at[0][2]) < 2.2 * wide] + [0, min(0.0, 6 - wide), 0]
@@ -219,7 +397,13 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     canvas.paint(stomach, tissue="bowel-wall", organ="stomach", bounds=bounds, over=("peritoneum", "muscle"))
     inside = lambda p: stomach(p) - np.float32(4) + np.float32(1.5) * p.wave(9, key="rugae")  # noqa: E731
     canvas.paint(inside, tissue="bowel", organ="stomach", bounds=bounds, over=("stomach",))
-    canvas.paint(lambda p: np.minimum(inside(p), center[1] - 14 - p.y), tissue="gas", organ="stomach", bounds=bounds, over=("stomach",))
+    canvas.paint(
+        lambda p: np.minimum(inside(p), center[1] - 14 - p.y),
+        tissue="gas",
+        organ="stomach",
+        bounds=bounds,
+        over=("stomach",),
+    )
     _small_bowel(canvas, torso, state=state)
     # colon: cecum, ascending, transverse, descending, sigmoid, rectum
     points = [(-0.52, -0.10, -0.455), (-0.60, -0.02, -0.40), (-0.62, 0.05, -0.32), (-0.60, 0.0, -0.215), (-0.40, -0.45, -0.225), (0.0, -0.58, -0.25), (0.38, -0.42, -0.21),
@@ -252,14 +436,25 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     def region(p: Patch) -> np.ndarray:
         round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2
         out = (1 - np.sqrt(round_)) * np.float32(0.45 * w) + 6 * p.wave(45, key="bowel-edge")
-        return np.minimum(out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5))
+        return np.minimum(
+            out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5)
+        )
 
     def loops(p: Patch) -> np.ndarray:
         fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)
         return np.minimum(region(p), fold - np.float32(1.2))
 
     canvas.paint(loops, tissue="bowel-wall", organ="small-bowel", bounds=box, over=("peritoneum",))
-    canvas.paint(lambda p: loops(p) - np.float32(2.1), tissue=lambda p: np.float32(canvas.palette["bowel"]) + np.float32(0.3 * abs(canvas.palette["bowel"])) * p.wave(28, key="content"), organ="small-bowel", bounds=box, over=("small-bowel",))
+    canvas.paint(
+        lambda p: loops(p) - np.float32(2.1),
+        tissue=lambda p: (
+            np.float32(canvas.palette["bowel"])
+            + np.float32(0.3 * abs(canvas.palette["bowel"])) * p.wave(28, key="content")
+        ),
+        organ="small-bowel",
+        bounds=box,
+        over=("small-bowel",),
+    )
     share = np.float32(0.62 if not blocked else 0.25)
     canvas.paint(
         lambda p: np.minimum(loops(p) - 3.2, np.minimum((p.wave(33, key="loop-gas") - share) * 22, -0.22 * d - p.y)),
@@ -272,7 +467,12 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     for share_ in np.linspace(0.15, 0.95, 9):
         start = stem[int(share_ * (len(stem) - 1))]
         for x in (-0.35, 0.35):
-            vessels.add(even_steps(polyline([start, start + [0.3 * x * w, -10, -8], torso.at(x, -0.30, -0.25 - 0.22 * share_)]), step=2)[0], 1.3)
+            vessels.add(
+                even_steps(
+                    polyline([start, start + [0.3 * x * w, -10, -8], torso.at(x, -0.30, -0.25 - 0.22 * share_)]), step=2
+                )[0],
+                1.3,
+            )
     vessels.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",))
 
 
@@ -286,14 +486,34 @@ def paint_pelvic_organs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     soft = ("peritoneum", "small-bowel", "colon", "muscle", "fat", "veins", "aorta")
     if torso.female:
         womb, size = torso.at(0, 0.02, -0.585), (0.19 * w, 0.26 * d, 0.055 * t)
-        canvas.paint(ellipsoid(womb, size, rough=1.5), tissue="uterus", organ="uterus", bounds=around(womb, size, margin=5), over=soft)
+        canvas.paint(
+            ellipsoid(womb, size, rough=1.5),
+            tissue="uterus",
+            organ="uterus",
+            bounds=around(womb, size, margin=5),
+            over=soft,
+        )
         canvas.paint(ellipsoid(womb, (9, 4.5, 18)), tissue="edema", organ="uterus", bounds=around(womb, (9, 5, 18)))
         for _, side in SIDES:
             egg = torso.at(side * 0.27, 0.0, -0.57)
-            canvas.paint(ellipsoid(egg, (13, 11, 15), rough=1.0), tissue="soft", organ="ovaries", bounds=around(egg, (16, 14, 18)), over=(*soft, "uterus"))
-    canvas.paint(lambda p: sac(p) + np.float32(wall), tissue="bowel-wall", organ="bladder", bounds=bounds, over=(*soft, "uterus"))
+            canvas.paint(
+                ellipsoid(egg, (13, 11, 15), rough=1.0),
+                tissue="soft",
+                organ="ovaries",
+                bounds=around(egg, (16, 14, 18)),
+                over=(*soft, "uterus"),
+            )
+    canvas.paint(
+        lambda p: sac(p) + np.float32(wall), tissue="bowel-wall", organ="bladder", bounds=bounds, over=(*soft, "uterus")
+    )
     canvas.paint(sac, tissue="urine", organ="bladder", bounds=bounds)
     if not torso.female:
         grown = 1 + 0.16 * state.grade("prostate-enlargement")
         gland, size = torso.at(0, 0.0, -0.672), (24 * grown, 17 * grown, 18 * grown)
-        canvas.paint(ellipsoid(gland, size), tissue="prostate", organ="prostate", bounds=around(gland, size, margin=2), over=(*soft, "bladder"))
+        canvas.paint(
+            ellipsoid(gland, size),
+            tissue="prostate",
+            organ="prostate",
+            bounds=around(gland, size, margin=2),
+            over=(*soft, "bladder"),
+        )

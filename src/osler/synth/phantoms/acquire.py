@@ -32,7 +32,9 @@ def smooth_plane(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def ct_noise(shape: tuple[int, int, int], *, acquisition: Acquisition, axes: Axes, key: int, reach: float) -> np.ndarray:
+def ct_noise(
+    shape: tuple[int, int, int], *, acquisition: Acquisition, axes: Axes, key: int, reach: float
+) -> np.ndarray:
     """Noise (HU) of a CT, correlated by the kernel, its size by dose, slice thickness and body size.
 
     Args:

@@ -17,6 +17,8 @@ from osler.synth.phantoms.organs import ORGAN_CODES
 
 _PATCH_VOXELS = 200_000
 _LATTICE_HALF = 12
+_KEPT_MM = 60.0
+"""Fields that vary more slowly serve whole bodies again and again and are kept; others are made where they are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +58,9 @@ class Patch:
 
     def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
         """A smooth random field, about -1 to 1, that varies over ``mm``."""
-        return self.canvas.wave(mm, key=key)[self.box]
+        if mm >= _KEPT_MM:
+            return self.canvas.wave(mm, key=key)[self.box]
+        return self.canvas.wave_part(mm, key=key, box=self.box)
 
     @property
     def value(self) -> np.ndarray:
@@ -92,6 +96,7 @@ class Canvas:
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
     _waves: dict[tuple[str, float], np.ndarray] = field(init=False, default_factory=dict)
+    _planes: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.value = np.full(self.axes.shape, self.palette["air"], dtype=np.float32)
@@ -179,24 +184,32 @@ class Canvas:
         """A smooth random field over the whole canvas, about -1 to 1: cubic B-splines on a lattice of ``mm``."""
         known = self._waves.get((key, mm))
         if known is None:
-            known = self._waves[(key, mm)] = _wave(self.axes, mm=mm, key=f"{key}-{mm}", shape=self.shape)
+            whole = tuple(slice(0, count) for count in self.axes.shape)
+            known = self._waves[(key, mm)] = self.wave_part(mm, key=key, box=whole)
         return known
 
+    def wave_part(self, mm: float, *, key: str, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The same field in a box (z, y, x) only."""
+        known = self._planes.get((key, mm))
+        if known is None:
+            known = self._planes[(key, mm)] = _planes(self.axes, mm=mm, key=f"{key}-{mm}", shape=self.shape)
+        weights, planes = known
+        weights = weights[box[0]]
+        used = np.flatnonzero(weights.any(axis=0))
+        part = np.ascontiguousarray(planes[used, box[1], box[2]])
+        out = np.ascontiguousarray(weights[:, used]) @ part.reshape(len(used), -1)
+        return out.reshape(len(weights), *part.shape[1:])
 
-def _wave(axes: Axes, *, mm: float, key: str, shape: int) -> np.ndarray:
+
+def _planes(axes: Axes, *, mm: float, key: str, shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights along z (Z, K), and the field at each knot along z (K, Y, X)."""
     size = 2 * _LATTICE_HALF
     knots = Draws(seed=shape, patients=np.arange(size**3)).uniform(key).astype(np.float32) * 2 - 1
+    knots *= np.float32(2.4)  # the splines smooth: bring most of the field to -1..1
     lattice = knots.reshape(size, size, size)
-    weights = [_spline_weights(axis / mm, size=size) for axis in (axes.z, axes.y, axes.x)]
-    used = [np.flatnonzero(w.any(axis=0)) for w in weights]
-    lattice = lattice[np.ix_(*used)]
-    wz, wy, wx = (np.ascontiguousarray(w[:, u]) for w, u in zip(weights, used, strict=True))
-    field_ = np.tensordot(wy, np.tensordot(lattice, wx, axes=(2, 1)), axes=(1, 1))  # (Y, Kz, X)
-    y, k, x = field_.shape
-    flat = np.ascontiguousarray(field_.transpose(1, 0, 2)).reshape(k, y * x)
-    out = wz @ flat
-    out *= np.float32(2.4)  # the splines smooth: bring most of the field to -1..1
-    return out.reshape(len(axes.z), y, x)
+    wz, wy, wx = (_spline_weights(axis / mm, size=size) for axis in (axes.z, axes.y, axes.x))
+    rows = np.matmul(lattice, wx.T)  # (Kz, Ky, X)
+    return wz, np.matmul(wy, rows)
 
 
 def _spline_weights(position: np.ndarray, *, size: int) -> np.ndarray:

@@ -76,19 +76,38 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
     owner = np.repeat(np.arange(len(count)), count)
     share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
     points = starts[owner] + share[:, None] * (ends - starts)[owner]
-    radius = radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
-    pixel = 0.5 * canvas.edge
+    radius = 1.15 * radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
+    pixel = 0.55 * canvas.edge
     thin = radius < pixel
     for chosen, level in ((thin, 0.7), (~thin, 1.0)):
         tube = Tubes(canvas.axes, edge=canvas.edge)
         tube.add(points[chosen], np.maximum(radius[chosen], pixel))
         tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
+    _twigs(canvas, torso)
     big = (ages[owner] < 4) & (ages[owner] > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
     wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
     wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
     wall.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7)
     lumen.paint(canvas, tissue="gas", organ=None, over=LUNGS)
+
+
+def _twigs(canvas: Canvas, torso: Torso) -> None:
+    """Small vessels: the curves along which two smooth fields are zero."""
+    thin = min(1.0, 1.4 / canvas.edge)
+
+    def curves(p: Patch) -> np.ndarray:
+        out = p.wave(14, key="twigs") ** 2
+        out += p.wave(14, key="twigs-b") ** 2
+        np.sqrt(out, out=out)
+        out *= np.float32(-9)
+        out += np.float32(max(0.8, 0.45 * canvas.edge))
+        return out
+
+    for (_, side), organ in zip(SIDES, LUNGS, strict=True):
+        canvas.paint(
+            curves, tissue="pulmonary-blood", bounds=lung_bounds(torso, side), over=(organ,), strength=0.75 * thin
+        )
 
 
 def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -113,14 +132,28 @@ def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         line, _ = even_steps(np.array([start, end]), step=2.5)
         pipe.add(line, radius + 1.2), bore.add(line, radius)
     pipe.paint(canvas, tissue="soft", organ="airways"), bore.paint(canvas, tissue="gas", organ="airways")
-    gullet = polyline([(3, 0.08 * d, 0.35 * t), (4, 0.26 * d, 0.2 * t), (5, 0.30 * d, 0.10 * t), (0.03 * w, 0.27 * d, 0.02 * t), (0.1 * w, 0.10 * d, -0.03 * t)], count=120)
+    gullet = polyline(
+        [
+            (3, 0.08 * d, 0.35 * t),
+            (4, 0.26 * d, 0.2 * t),
+            (5, 0.30 * d, 0.10 * t),
+            (0.03 * w, 0.27 * d, 0.02 * t),
+            (0.1 * w, 0.10 * d, -0.03 * t),
+        ],
+        count=120,
+    )
     tube = Tubes(canvas.axes, edge=canvas.edge)
     tube.add(gullet, 7.5, squash=(0.85, 1.2, 0.6))
-    tube.paint(canvas, tissue="bowel-wall", organ="esophagus"), tube.paint(canvas, tissue="gas", organ="esophagus", shift=-5.5, strength=0.8)
+    (
+        tube.paint(canvas, tissue="bowel-wall", organ="esophagus"),
+        tube.paint(canvas, tissue="gas", organ="esophagus", shift=-5.5, strength=0.8),
+    )
     for _, side in SIDES:
         center = (side * 0.10 * w, -0.20 * d, 0.305 * t)
         half = (9.0, 11.0, 21.0)
-        canvas.paint(ellipsoid(center, half, rough=1.0), tissue="gland", organ="thyroid", bounds=around(center, half, margin=3))
+        canvas.paint(
+            ellipsoid(center, half, rough=1.0), tissue="gland", organ="thyroid", bounds=around(center, half, margin=3)
+        )
 
 
 def _vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -132,7 +165,16 @@ def _vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         organ, tissue = ("veins", "venous-blood")
         if 2 <= number <= 6:
             organ, tissue = "aorta", "blood"
-            radius = max(radius, {2: wide.get("ascending-aorta", 0), 3: wide.get("ascending-aorta", 0), 4: wide.get("aortic-arch", 0), 5: wide.get("descending-aorta", 0), 6: wide.get("descending-aorta", 0)}[number])
+            radius = max(
+                radius,
+                {
+                    2: wide.get("ascending-aorta", 0),
+                    3: wide.get("ascending-aorta", 0),
+                    4: wide.get("aortic-arch", 0),
+                    5: wide.get("descending-aorta", 0),
+                    6: wide.get("descending-aorta", 0),
+                }[number],
+            )
         elif 7 <= number <= 10:
             organ, tissue = "pulmonary-artery", "pulmonary-blood"
             radius = max(radius, trunk) if number == 7 else radius
@@ -151,7 +193,9 @@ def heart_axes(torso: Torso, *, size: float) -> tuple[np.ndarray, np.ndarray]:
     long /= np.linalg.norm(long)
     across = np.cross([0.0, 0.0, 1.0], long)
     across /= np.linalg.norm(across)
-    return np.array([26 + thorax.heart_x + 8 * (size - 1), -0.24 * torso.d, 0.030 * torso.t]), np.stack([long, across, np.cross(long, across)])
+    return np.array([26 + thorax.heart_x + 8 * (size - 1), -0.24 * torso.d, 0.030 * torso.t]), np.stack(
+        [long, across, np.cross(long, across)]
+    )
 
 
 def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -184,18 +228,58 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
 
     reach = 105 * size
     low, high = middle - reach, middle + reach
-    box: Bounds = ((float(low[0]), float(high[0])), (float(low[1]), float(high[1])), (float(low[2] + 0.1 * reach), float(high[2])))
-    canvas.paint(whole(3.5 + water), tissue="fat", organ="pericardium", bounds=box, over=("right-lung", "left-lung", "mediastinum", "peritoneum", "fat", "muscle", "outside", "skin", "pericardium", "stomach", "liver"))
+    box: Bounds = (
+        (float(low[0]), float(high[0])),
+        (float(low[1]), float(high[1])),
+        (float(low[2] + 0.1 * reach), float(high[2])),
+    )
+    canvas.paint(
+        whole(3.5 + water),
+        tissue="fat",
+        organ="pericardium",
+        bounds=box,
+        over=(
+            "right-lung",
+            "left-lung",
+            "mediastinum",
+            "peritoneum",
+            "fat",
+            "muscle",
+            "outside",
+            "skin",
+            "pericardium",
+            "stomach",
+            "liver",
+        ),
+    )
     if water:
         canvas.paint(whole(2.0 + water), tissue="effusion", organ="pericardium", bounds=box, over=("pericardium",))
     canvas.paint(whole(0.0), tissue="myocardium", organ="heart", bounds=box)
-    for key, wall, tissue in (("lv", 10.5, "blood"), ("rv", 4.0, "pulmonary-blood"), ("ra", 2.5, "venous-blood"), ("la", 2.5, "blood"), ("out", 4, "pulmonary-blood")):
+    for key, wall, tissue in (
+        ("lv", 10.5, "blood"),
+        ("rv", 4.0, "pulmonary-blood"),
+        ("ra", 2.5, "venous-blood"),
+        ("la", 2.5, "blood"),
+        ("out", 4, "pulmonary-blood"),
+    ):
         half = tuple(h - wall for h in halves[key])
         depth = tilted(centers[key], axes, half, rough=1.6, mm=22)
-        canvas.paint(depth, tissue=tissue, organ="heart", bounds=around(centers[key], (max(half),) * 3, margin=4), over=("heart",))
+        canvas.paint(
+            depth,
+            tissue=tissue,
+            organ="heart",
+            bounds=around(centers[key], (max(half),) * 3, margin=4),
+            over=("heart",),
+        )
     groove = Tubes(canvas.axes, edge=canvas.edge)
     for side in (-1.0, 1.0):
-        line = polyline([middle + size * (np.array(q) @ axes) for q in ((-34, side * 30 - 8, 30), (-6, side * 26 - 10, 34), (36, -22, 22), (58, -10, 0))], count=60)
+        line = polyline(
+            [
+                middle + size * (np.array(q) @ axes)
+                for q in ((-34, side * 30 - 8, 30), (-6, side * 26 - 10, 34), (36, -22, 22), (58, -10, 0))
+            ],
+            count=60,
+        )
         groove.add(line, 3.6)
     groove.paint(canvas, tissue="fat", organ="heart", over=("heart",))
     artery = Tubes(canvas.axes, edge=canvas.edge)

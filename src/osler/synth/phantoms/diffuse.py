@@ -59,10 +59,30 @@ def overlay(
     canvas.paint(depth, tissue=tissue, bounds=bounds, over=over, strength=strength, organ=organ, edge=edge)
 
 
-def _lungs(canvas: Canvas, torso: Torso, fact: FindingFact, *, depth: Callable[[Patch, Callable], np.ndarray], tissue: str | float, strength: float = 1.0, organ: str | None = None, edge: float | None = None) -> None:
+def _lungs(
+    canvas: Canvas,
+    torso: Torso,
+    fact: FindingFact,
+    *,
+    depth: Callable[[Patch, Callable], np.ndarray],
+    tissue: str | float,
+    strength: float = 1.0,
+    organ: str | None = None,
+    edge: float | None = None,
+) -> None:
     for name, side in of_sides(fact):
         lung = lung_depth(torso, side)
-        overlay(canvas, fact, lambda p, f=lung: depth(p, f), tissue=tissue, bounds=lung_bounds(torso, side), over=(f"{name}-lung",), strength=strength, organ=organ, edge=edge)
+        overlay(
+            canvas,
+            fact,
+            lambda p, f=lung: depth(p, f),
+            tissue=tissue,
+            bounds=lung_bounds(torso, side),
+            over=(f"{name}-lung",),
+            strength=strength,
+            organ=organ,
+            edge=edge,
+        )
 
 
 def _effusion(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
@@ -72,7 +92,11 @@ def _effusion(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
     def depth(p: Patch, lung: Callable) -> np.ndarray:
         # the patient lies on the back: fluid layers behind, deepest at the base
-        level = torso.thorax.lung_y + b * (0.90 - 0.95 * amount) + np.clip(p.z - 0.02 * t, -40, 400) * np.float32(0.55 * (1.15 - amount))
+        level = (
+            torso.thorax.lung_y
+            + b * (0.90 - 0.95 * amount)
+            + np.clip(p.z - 0.02 * t, -40, 400) * np.float32(0.55 * (1.15 - amount))
+        )
         return np.minimum(p.y - level.astype(np.float32) + 2 * p.wave(40, key="fluid"), lung(p) + 3)
 
     def collapsed(p: Patch, lung: Callable) -> np.ndarray:
@@ -104,7 +128,10 @@ def _emphysema(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
     def depth(p: Patch, lung: Callable) -> np.ndarray:
         up = np.clip(p.z / np.float32(t) * 3, -0.3, 0.7)
-        return np.minimum(lung(p) - 2, (p.wave(9, key="emphysema") + 0.6 * p.wave(22, key="emphysema") + up * 0.7 - np.float32(share)) * 6)
+        return np.minimum(
+            lung(p) - 2,
+            (p.wave(9, key="emphysema") + 0.6 * p.wave(22, key="emphysema") + up * 0.7 - np.float32(share)) * 6,
+        )
 
     _lungs(canvas, torso, fact, depth=depth, tissue=-965.0, strength=0.9, edge=3.0)
 
@@ -113,7 +140,11 @@ def _ground_glass(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     grade = GRADES[fact.severity]
 
     def depth(p: Patch, lung: Callable) -> np.ndarray:
-        return np.minimum(lung(p) - 2, (p.wave(22, key="ground-glass") + 0.5 * p.wave(9, key="ground-glass") - np.float32(0.75 - 0.28 * grade)) * 10)
+        return np.minimum(
+            lung(p) - 2,
+            (p.wave(22, key="ground-glass") + 0.5 * p.wave(9, key="ground-glass") - np.float32(0.75 - 0.28 * grade))
+            * 10,
+        )
 
     _lungs(canvas, torso, fact, depth=depth, tissue=-250.0, strength=0.45, edge=8.0)
 
@@ -122,7 +153,12 @@ def _edema(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     grade, w = GRADES[fact.severity], torso.w
 
     def depth(p: Patch, lung: Callable) -> np.ndarray:
-        return lung(p) - np.float32(42 - 11 * grade) + 14 * p.wave(22, key="edema") + 14 * np.clip(p.y / np.float32(torso.d), -1, 1)
+        return (
+            lung(p)
+            - np.float32(42 - 11 * grade)
+            + 14 * p.wave(22, key="edema")
+            + 14 * np.clip(p.y / np.float32(torso.d), -1, 1)
+        )
 
     _lungs(canvas, torso, fact, depth=depth, tissue=-150.0, strength=0.16 + 0.14 * grade, edge=22.0)
     _septa(canvas, torso, fact)
@@ -141,18 +177,35 @@ def _fibrosis(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     grade, t, d = GRADES[fact.severity], torso.t, torso.d
 
     def zone(p: Patch, lung: Callable) -> np.ndarray:
-        low = np.clip(0.12 - p.z / np.float32(t), -0.1, 0.2) * np.float32(60) + np.clip(p.y / np.float32(d), -0.5, 1) * 8
+        low = (
+            np.clip(0.12 - p.z / np.float32(t), -0.1, 0.2) * np.float32(60) + np.clip(p.y / np.float32(d), -0.5, 1) * 8
+        )
         return np.minimum(lung(p), np.float32(4 + 5 * grade) + low - lung(p))
 
     net = lambda p: np.float32(0.5 + 0.15 * grade) - np.abs(p.wave(9, key="fibrosis")) * 6  # noqa: E731
     _lungs(canvas, torso, fact, depth=zone, tissue=-450.0, strength=0.5, edge=8.0)
     _lungs(canvas, torso, fact, depth=lambda p, f: np.minimum(zone(p, f), net(p)), tissue="soft", strength=0.65)
     if fact.key == "honeycombing":
-        _lungs(canvas, torso, fact, depth=lambda p, f: np.minimum(zone(p, f) - 1, -net(p) * 1.2), tissue=-950.0, strength=0.8)
+        _lungs(
+            canvas,
+            torso,
+            fact,
+            depth=lambda p, f: np.minimum(zone(p, f) - 1, -net(p) * 1.2),
+            tissue=-950.0,
+            strength=0.8,
+        )
 
 
 def _mosaic(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    _lungs(canvas, torso, fact, depth=lambda p, f: np.minimum(f(p), p.wave(22, key="mosaic") * 14), tissue=-700.0, strength=0.3 + 0.1 * GRADES[fact.severity], edge=3.0)
+    _lungs(
+        canvas,
+        torso,
+        fact,
+        depth=lambda p, f: np.minimum(f(p), p.wave(22, key="mosaic") * 14),
+        tissue=-700.0,
+        strength=0.3 + 0.1 * GRADES[fact.severity],
+        edge=3.0,
+    )
 
 
 def _bronchial_walls(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
@@ -161,7 +214,13 @@ def _bronchial_walls(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     starts, ends, radii, ages = vessel_tree(torso.thorax)
     for _, side in of_sides(fact):
         chosen = (ages > 0) & (ages < 5) & (np.sign(starts[:, 0]) == side) & (radii > 1.0)
-        points = np.concatenate([even_steps(np.stack([a, b]), step=2)[0] + [0, -4, 2] for a, b in zip(starts[chosen], ends[chosen], strict=True)] or [np.zeros((0, 3))])
+        points = np.concatenate(
+            [
+                even_steps(np.stack([a, b]), step=2)[0] + [0, -4, 2]
+                for a, b in zip(starts[chosen], ends[chosen], strict=True)
+            ]
+            or [np.zeros((0, 3))]
+        )
         if not len(points):
             continue
         tube, bore = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
@@ -213,7 +272,9 @@ def _aortic_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
 
 def _abdominal_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    line = even_steps(polyline([torso.at(0.06, 0.22, -0.12), torso.at(0.06, 0.16, -0.22), torso.at(0.05, 0.15, -0.345)]), step=2)[0]
+    line = even_steps(
+        polyline([torso.at(0.06, 0.22, -0.12), torso.at(0.06, 0.16, -0.22), torso.at(0.05, 0.15, -0.345)]), step=2
+    )[0]
     _wall_chips(canvas, line, radius=torso.thorax.aorta - 2, fact=fact, key="abdominal")
 
 
@@ -227,7 +288,14 @@ def _coronary_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
 def _dissection(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     bounds = ((-0.3 * torso.w, 0.3 * torso.w), (-torso.d, torso.d), (-0.1 * torso.t, 0.24 * torso.t))
-    overlay(canvas, fact, lambda p: np.float32(0.9) - np.abs(p.wave(22, key="flap")) * 9, tissue="soft", bounds=bounds, over=("aorta",))
+    overlay(
+        canvas,
+        fact,
+        lambda p: np.float32(0.9) - np.abs(p.wave(22, key="flap")) * 9,
+        tissue="soft",
+        bounds=bounds,
+        over=("aorta",),
+    )
 
 
 def _ascites(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
@@ -247,13 +315,28 @@ def _free_air(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     bounds = ((-0.6 * torso.w, 0.6 * torso.w), (-torso.d, 0.0), (-0.4 * torso.t, 0.04 * torso.t))
 
     def depth(p: Patch) -> np.ndarray:
-        return np.minimum(np.float32(thick) * np.clip(-p.y / np.float32(0.6 * torso.d), 0, 1.3) - torso.wall(p) + 3 * p.wave(22, key="free"), -p.y - np.float32(0.35 * torso.d))
+        return np.minimum(
+            np.float32(thick) * np.clip(-p.y / np.float32(0.6 * torso.d), 0, 1.3)
+            - torso.wall(p)
+            + 3 * p.wave(22, key="free"),
+            -p.y - np.float32(0.35 * torso.d),
+        )
 
     overlay(canvas, fact, depth, tissue="gas", bounds=bounds, over=("peritoneum", "liver", "small-bowel"))
 
 
 def _diverticula(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    line = even_steps(polyline([torso.at(0.62, 0.10, -0.34), torso.at(0.50, 0.0, -0.45), torso.at(0.30, -0.10, -0.50), torso.at(0.12, -0.02, -0.545)]), step=2)[0]
+    line = even_steps(
+        polyline(
+            [
+                torso.at(0.62, 0.10, -0.34),
+                torso.at(0.50, 0.0, -0.45),
+                torso.at(0.30, -0.10, -0.50),
+                torso.at(0.12, -0.02, -0.545),
+            ]
+        ),
+        step=2,
+    )[0]
     rng = np.random.Generator(np.random.SFC64(canvas.shape % 2**60 + 3))
     count = round(8 * GRADES[fact.severity])
     way = rng.standard_normal((count, 3))
@@ -271,19 +354,49 @@ def _hernia(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     sac = ellipsoid(center, half, rough=1.5, mm=22.0)
     bounds = around(center, half, margin=4)
     canvas.paint(sac, tissue="bowel-wall", organ="stomach", bounds=bounds)
-    canvas.paint(lambda p: sac(p) - 4, tissue="bowel", bounds=bounds), canvas.paint(lambda p: np.minimum(sac(p) - 4, center[1] - 3 - p.y), tissue="gas", bounds=bounds)
+    (
+        canvas.paint(lambda p: sac(p) - 4, tissue="bowel", bounds=bounds),
+        canvas.paint(lambda p: np.minimum(sac(p) - 4, center[1] - 3 - p.y), tissue="gas", bounds=bounds),
+    )
     for p in canvas.patches(bounds):
         tag(canvas, sac(p) >= 0, p.box, fact=fact)
 
 
 def _portal_clot(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     center = torso.at(-0.10, -0.04, -0.12)
-    overlay(canvas, fact, ellipsoid(center, (22, 16, 20)), tissue="soft", bounds=around(center, (22, 16, 20)), over=("portal-vein",))
+    overlay(
+        canvas,
+        fact,
+        ellipsoid(center, (22, 16, 20)),
+        tissue="soft",
+        bounds=around(center, (22, 16, 20)),
+        over=("portal-vein",),
+    )
 
 
 def _varices(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    line = even_steps(polyline([torso.at(0.03, 0.22, 0.01), torso.at(0.10, 0.08, -0.035), torso.at(0.2, 0.02, -0.05), torso.at(0.42, 0.2, -0.07)]), step=1.5)[0]
-    wiggle = np.stack([np.sin(np.arange(len(line)) * 0.9), np.cos(np.arange(len(line)) * 1.1), np.sin(np.arange(len(line)) * 0.7)], axis=1) * 6
+    line = even_steps(
+        polyline(
+            [
+                torso.at(0.03, 0.22, 0.01),
+                torso.at(0.10, 0.08, -0.035),
+                torso.at(0.2, 0.02, -0.05),
+                torso.at(0.42, 0.2, -0.07),
+            ]
+        ),
+        step=1.5,
+    )[0]
+    wiggle = (
+        np.stack(
+            [
+                np.sin(np.arange(len(line)) * 0.9),
+                np.cos(np.arange(len(line)) * 1.1),
+                np.sin(np.arange(len(line)) * 0.7),
+            ],
+            axis=1,
+        )
+        * 6
+    )
     tube = Tubes(canvas.axes, edge=canvas.edge)
     tube.add(line + wiggle, 1.6 + 0.7 * GRADES[fact.severity])
     tube.paint(canvas, tissue="venous-blood", organ="veins")
@@ -306,21 +419,46 @@ def _stranding(organ: str, keys: tuple[float, float, float], half: tuple[float, 
 
 def _chronic_pancreatitis(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     bounds = ((-0.3 * torso.w, 0.5 * torso.w), (-torso.d, torso.d), (-0.22 * torso.t, -0.06 * torso.t))
-    overlay(canvas, fact, lambda p: (p.wave(6, key="calculi") - np.float32(1.15 - 0.15 * GRADES[fact.severity])) * 4, tissue="calcium", bounds=bounds, over=("pancreas",))
+    overlay(
+        canvas,
+        fact,
+        lambda p: (p.wave(6, key="calculi") - np.float32(1.15 - 0.15 * GRADES[fact.severity])) * 4,
+        tissue="calcium",
+        bounds=bounds,
+        over=("pancreas",),
+    )
 
 
 def _catheter(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     w, d, t = torso.w, torso.d, torso.t
     for _, side in of_sides(fact)[:1]:
         if fact.key == "sternotomy-wires":
-            line = np.concatenate([even_steps(polyline([(-10, -0.80 * d, z), (0, -0.90 * d, z), (10, -0.80 * d, z)]), step=1)[0] for z in np.linspace(0.05, 0.22, 6) * t])
+            line = np.concatenate(
+                [
+                    even_steps(polyline([(-10, -0.80 * d, z), (0, -0.90 * d, z), (10, -0.80 * d, z)]), step=1)[0]
+                    for z in np.linspace(0.05, 0.22, 6) * t
+                ]
+            )
             radius = 0.7
         else:
-            line = even_steps(polyline([(side * 0.55 * w, -0.75 * d, 0.24 * t), (side * 0.35 * w, -0.5 * d, 0.275 * t), (-20, -0.2 * d, 0.25 * t), (-22, -0.15 * d, 0.17 * t), (-22, -0.18 * d, 0.11 * t)]), step=1)[0]
+            line = even_steps(
+                polyline(
+                    [
+                        (side * 0.55 * w, -0.75 * d, 0.24 * t),
+                        (side * 0.35 * w, -0.5 * d, 0.275 * t),
+                        (-20, -0.2 * d, 0.25 * t),
+                        (-22, -0.15 * d, 0.17 * t),
+                        (-22, -0.18 * d, 0.11 * t),
+                    ]
+                ),
+                step=1,
+            )[0]
             radius = 1.2
         tube = Tubes(canvas.axes, edge=canvas.edge)
         tube.add(line, radius)
-        tube.paint(canvas, tissue="metal", organ="devices", strength=1.0 if fact.key != "central-venous-catheter" else 0.35)
+        tube.paint(
+            canvas, tissue="metal", organ="devices", strength=1.0 if fact.key != "central-venous-catheter" else 0.35
+        )
         if fact.key == "cardiac-pacemaker":
             can = (side * 0.58 * w, -0.80 * d, 0.235 * t)
             canvas.paint(ellipsoid(can, (24, 5, 22)), tissue="metal", organ="devices", bounds=around(can, (24, 5, 22)))

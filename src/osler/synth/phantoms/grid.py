@@ -64,7 +64,9 @@ def check_axes(axes: str) -> str:
     return axes
 
 
-def field_of_view(patient: PatientFacts, *, exam: Exam) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def field_of_view(
+    patient: PatientFacts, *, exam: Exam
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Center (mm) and size (mm) of what an exam shows, along x, y, z of the body."""
     a, body = exam.acquisition, patient.anatomy
     plane = a.pixel_mm * a.columns
@@ -121,7 +123,9 @@ def grid_of(
         else:
             spacing_mm = (max(a.pixel_mm, 1.0),) * 3
     if shape is not None and (len(shape) != 3 or min(shape) < 1):
-        raise RequestError(f"A volume of shape {shape!r}.", allowed="Three counts of at least 1: slices, rows, columns.")
+        raise RequestError(
+            f"A volume of shape {shape!r}.", allowed="Three counts of at least 1: slices, rows, columns."
+        )
     if spacing_mm is not None and (len(spacing_mm) != 3 or not all(0.05 <= s <= 100 for s in spacing_mm)):
         raise RequestError(f"A spacing of {spacing_mm!r} mm.", allowed="Three numbers from 0.05 to 100 mm.")
     if spacing_mm is None:

@@ -69,8 +69,12 @@ def vault(head: Head, p: Patch) -> np.ndarray:
     """Depth (mm) in the space inside the skull."""
     hx, hy, hz = head.half
     y = p.y / np.float32(hy)
-    round_ = np.sqrt((p.x / np.float32(hx + 2.5)) ** 2 + (p.y / np.float32(hy + 2.5)) ** 2 + (p.z / np.float32(hz + 2.5)) ** 2)
-    floor = np.interp(y, [-1, -0.42, -0.30, 0.05, 0.22, 1], [-0.33, -0.37, -0.60, -0.60, -0.95, -0.95]).astype(np.float32)
+    round_ = np.sqrt(
+        (p.x / np.float32(hx + 2.5)) ** 2 + (p.y / np.float32(hy + 2.5)) ** 2 + (p.z / np.float32(hz + 2.5)) ** 2
+    )
+    floor = np.interp(y, [-1, -0.42, -0.30, 0.05, 0.22, 1], [-0.33, -0.37, -0.60, -0.60, -0.95, -0.95]).astype(
+        np.float32
+    )
     saddle = np.exp(-((p.x / np.float32(0.26 * hx)) ** 2) - ((y + 0.18) / 0.22) ** 2) * np.float32(0.12)
     return np.minimum((1 - round_) * np.float32(hx), (p.z - (floor + saddle) * np.float32(hz)) * np.float32(0.85))
 
@@ -80,25 +84,45 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
     hx, hy, hz = head.half
 
     def skin(p: Patch) -> np.ndarray:
-        dome = 1 - np.sqrt((p.x / np.float32(hx + 16)) ** 2 + ((p.y) / np.float32(hy + 17)) ** 2 + (p.z / np.float32(hz + 17)) ** 2)
+        dome = 1 - np.sqrt(
+            (p.x / np.float32(hx + 16)) ** 2 + ((p.y) / np.float32(hy + 17)) ** 2 + (p.z / np.float32(hz + 17)) ** 2
+        )
         face = 1 - np.sqrt((p.x / np.float32(0.86 * hx)) ** 2 + ((p.y + 0.30 * hy) / np.float32(0.84 * hy)) ** 2)
         neck = 1 - np.sqrt((p.x / np.float32(0.86 * hx)) ** 2 + ((p.y - 0.12 * hy) / np.float32(0.72 * hy)) ** 2)
-        low = np.minimum(np.maximum(face * np.float32(hy * 0.7), neck * np.float32(hy * 0.6)), (0.05 * hz - p.z) * np.float32(0.7))
+        low = np.minimum(
+            np.maximum(face * np.float32(hy * 0.7), neck * np.float32(hy * 0.6)), (0.05 * hz - p.z) * np.float32(0.7)
+        )
         nose = ellipsoid((0, -1.12 * hy, -0.85 * hz), (10, 14, 17))(p)
         return np.maximum(np.maximum(dome * np.float32(hx), low), nose)
 
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.8), tissue="scalp", organ="scalp")
     low = ((-2 * hx, 2 * hx), (-2 * hy, 2 * hy), (-3 * hz, 0.1 * hz))
-    canvas.paint(lambda p: np.minimum(skin(p) - 8, -0.25 * hz - p.z) + 3 * p.wave(22, key="face"), tissue="muscle", organ="face", bounds=low)
-    canvas.paint(lambda p: np.float32(1.6) - np.abs(p.wave(14, key="planes")) * 13, tissue="scalp", bounds=low, over=("face",), strength=0.8)
+    canvas.paint(
+        lambda p: np.minimum(skin(p) - 8, -0.25 * hz - p.z) + 3 * p.wave(22, key="face"),
+        tissue="muscle",
+        organ="face",
+        bounds=low,
+    )
+    canvas.paint(
+        lambda p: np.float32(1.6) - np.abs(p.wave(14, key="planes")) * 13,
+        tissue="scalp",
+        bounds=low,
+        over=("face",),
+        strength=0.8,
+    )
     bone = ((-1.3 * hx, 1.3 * hx), (-1.2 * hy, 1.2 * hy), (-1.15 * hz, 1.25 * hz))
 
     def thick(p: Patch) -> np.ndarray:
         return 7.0 + 1.2 * p.wave(60, key="skull") + np.clip(np.abs(p.y) / np.float32(hy) - 0.8, 0, 0.3) * 9
 
     canvas.paint(lambda p: vault(head, p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
-    canvas.paint(lambda p: np.minimum(vault(head, p) + thick(p) - 2.0, -2.0 - vault(head, p)), tissue="marrow", organ="skull", bounds=bone)
+    canvas.paint(
+        lambda p: np.minimum(vault(head, p) + thick(p) - 2.0, -2.0 - vault(head, p)),
+        tissue="marrow",
+        organ="skull",
+        bounds=bone,
+    )
     _face(canvas, head)
     canvas.paint(lambda p: vault(head, p), tissue="dura", organ="csf", bounds=bone)
     canvas.paint(lambda p: vault(head, p) - np.float32(0.7), tissue="csf", organ="csf", bounds=bone)
@@ -119,25 +143,71 @@ def _face(canvas: Canvas, head: Head) -> None:
             tissue="gas", organ="sinuses", bounds=around(cells, (12, 14, 15)),
         )  # fmt: skip
         antrum = at(side * 0.35, -0.85, -0.78)
-        canvas.paint(ellipsoid(antrum, (17, 19, 21)), tissue="cortex", organ="skull", bounds=around(antrum, (19, 21, 23)))
-        canvas.paint(ellipsoid(antrum, (15, 17, 19), rough=1.0, mm=14.0), tissue="gas", organ="sinuses", bounds=around(antrum, (18, 20, 22)))
+        canvas.paint(
+            ellipsoid(antrum, (17, 19, 21)), tissue="cortex", organ="skull", bounds=around(antrum, (19, 21, 23))
+        )
+        canvas.paint(
+            ellipsoid(antrum, (15, 17, 19), rough=1.0, mm=14.0),
+            tissue="gas",
+            organ="sinuses",
+            bounds=around(antrum, (18, 20, 22)),
+        )
         socket, eye = at(side * 0.46, -0.78, -0.46), at(side * 0.46, -0.95, -0.46)
-        canvas.paint(ellipsoid(socket, (20, 27, 18)), tissue="cortex", organ="skull", bounds=around(socket, (22, 29, 20)), over=("skull", "face", "scalp"))
-        canvas.paint(ellipsoid(socket, (17.5, 26, 16)), tissue="fat", organ="orbits", bounds=around(socket, (20, 28, 18)))
-        canvas.paint(ellipsoid(eye, (12.5, 12.5, 12.5)), tissue="muscle", organ="orbits", bounds=around(eye, (14, 14, 14)))
-        canvas.paint(ellipsoid(eye, (11.3, 11.3, 11.3)), tissue="vitreous", organ="orbits", bounds=around(eye, (14, 14, 14)))
+        canvas.paint(
+            ellipsoid(socket, (20, 27, 18)),
+            tissue="cortex",
+            organ="skull",
+            bounds=around(socket, (22, 29, 20)),
+            over=("skull", "face", "scalp"),
+        )
+        canvas.paint(
+            ellipsoid(socket, (17.5, 26, 16)), tissue="fat", organ="orbits", bounds=around(socket, (20, 28, 18))
+        )
+        canvas.paint(
+            ellipsoid(eye, (12.5, 12.5, 12.5)), tissue="muscle", organ="orbits", bounds=around(eye, (14, 14, 14))
+        )
+        canvas.paint(
+            ellipsoid(eye, (11.3, 11.3, 11.3)), tissue="vitreous", organ="orbits", bounds=around(eye, (14, 14, 14))
+        )
         lens = (eye[0], eye[1] - 8.5, eye[2])
-        canvas.paint(ellipsoid(lens, (4.5, 2.2, 4.5)), tissue=90.0 if canvas.palette["fat"] < 0 else "cartilage", bounds=around(lens, (5, 3, 5)))
+        canvas.paint(
+            ellipsoid(lens, (4.5, 2.2, 4.5)),
+            tissue=90.0 if canvas.palette["fat"] < 0 else "cartilage",
+            bounds=around(lens, (5, 3, 5)),
+        )
         muscles = Tubes(canvas.axes, edge=canvas.edge)
         apex = at(side * 0.24, -0.50, -0.44)
         for dx, dz in ((-11, 0), (11, 0), (0, 10), (0, -10)):
-            muscles.add(even_steps(polyline([apex, (0.5 * (apex[0] + eye[0]) + dx, 0.5 * (apex[1] + eye[1]), eye[2] + dz), (eye[0] + dx, eye[1] + 3, eye[2] + dz)]), step=1.5)[0], 2.0)
+            muscles.add(
+                even_steps(
+                    polyline(
+                        [
+                            apex,
+                            (0.5 * (apex[0] + eye[0]) + dx, 0.5 * (apex[1] + eye[1]), eye[2] + dz),
+                            (eye[0] + dx, eye[1] + 3, eye[2] + dz),
+                        ]
+                    ),
+                    step=1.5,
+                )[0],
+                2.0,
+            )
         muscles.add(even_steps(np.array([apex, (eye[0], eye[1] + 11, eye[2])]), step=1.5)[0], 2.0)
         muscles.paint(canvas, tissue="muscle", organ="orbits", over=("orbits",))
         nose = at(side * 0.09, -0.80, -0.80)
-        canvas.paint(ellipsoid(nose, (5.5, 26, 24), rough=3.0, mm=9.0), tissue="gas", organ="sinuses", bounds=around(nose, (9, 29, 27)))
+        canvas.paint(
+            ellipsoid(nose, (5.5, 26, 24), rough=3.0, mm=9.0),
+            tissue="gas",
+            organ="sinuses",
+            bounds=around(nose, (9, 29, 27)),
+        )
         frontal = at(side * 0.16, -1.06, -0.18)
-        canvas.paint(ellipsoid(frontal, (11, 4.5, 12)), tissue="gas", organ="sinuses", bounds=around(frontal, (12, 6, 13)), over=("skull",))
+        canvas.paint(
+            ellipsoid(frontal, (11, 4.5, 12)),
+            tissue="gas",
+            organ="sinuses",
+            bounds=around(frontal, (12, 6, 13)),
+            over=("skull",),
+        )
     for y, size in ((-0.62, 8), (-0.42, 11)):
         canvas.paint(
             lambda p, c=at(0, y, -0.56), s=size: np.minimum(ellipsoid(c, (s, s, s))(p), np.abs(p.x) - 0.5),
@@ -163,7 +233,11 @@ def pial(head: Head, p: Patch) -> np.ndarray:
     np.minimum(out, np.abs(p.wave(14, key="sulci-b")) * np.float32(9.5) + np.float32(0.3) + inner, out=out)
     bridge = (1 - np.sqrt(((y - 0.0) / 0.54) ** 2 + ((z + 0.10) / 0.42) ** 2)) * np.float32(0.5 * hz)
     np.minimum(out, np.maximum(crooked * np.float32(hx) - 0.8, bridge), out=out)
-    sylvian = np.abs(z + 0.13 - 0.30 * y - 0.45 * (side - 0.72) + 0.04 * p.wave(22, key="fissure")) * np.float32(hz) + np.clip(0.50 - side, 0, 1) * 60 + np.clip(np.abs(y + 0.12) - 0.36, 0, 1) * 70
+    sylvian = (
+        np.abs(z + 0.13 - 0.30 * y - 0.45 * (side - 0.72) + 0.04 * p.wave(22, key="fissure")) * np.float32(hz)
+        + np.clip(0.50 - side, 0, 1) * 60
+        + np.clip(np.abs(y + 0.12) - 0.36, 0, 1) * 70
+    )
     np.minimum(out, sylvian - np.float32(0.6), out=out)
     return out - np.float32(head.gap)
 
@@ -174,8 +248,16 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     box = ((-1.05 * hx, 1.05 * hx), (-1.05 * hy, 1.05 * hy), (-0.62 * hz, 1.05 * hz))
     depth = _once(lambda p: pial(head, p))
     canvas.paint(lambda p: depth(p) - np.float32(0.6), tissue="gray", organ="gray-matter", bounds=box, over=("csf",))
-    canvas.paint(lambda p: depth(p) - np.float32(3.7), tissue="white", organ="white-matter", bounds=box, over=("gray-matter",))
-    falx = lambda p: np.minimum(0.75 - np.abs(p.x), p.z - np.float32(0.33 * hz)) + 0 * p.y  # noqa: E731
+    canvas.paint(
+        lambda p: depth(p) - np.float32(3.7), tissue="white", organ="white-matter", bounds=box, over=("gray-matter",)
+    )
+
+    def falx(p: Patch) -> np.ndarray:
+        rim = (
+            np.sqrt((p.y / np.float32(0.62 * hy)) ** 2 + ((p.z + 0.06 * hz) / np.float32(0.50 * hz)) ** 2) - 1
+        ) * np.float32(0.5 * hz)
+        return np.minimum(np.minimum(0.7 - np.abs(p.x), rim), p.z + np.float32(0.1 * hz))
+
     canvas.paint(falx, tissue="dura", bounds=((-3, 3), box[1], box[2]), over=("csf",))
     _hindbrain(canvas, head)
     _nuclei(canvas, head)
@@ -200,15 +282,52 @@ def _nuclei(canvas: Canvas, head: Head) -> None:
     tubes = {name: Tubes(canvas.axes, edge=canvas.edge) for name in ("caudate", "hippocampus")}
     inner = ("white-matter", "gray-matter", "csf")
     for number, side in enumerate(PAIR):
-        putamen, pallidum, thalamus = (head.at(side * x, y, z) for x, y, z in ((0.41, -0.12, 0.02), (0.29, -0.06, 0.0), (0.17, 0.12, 0.04)))
-        canvas.paint(ellipsoid(putamen, (6.0, 18, 12), turn=-side * 0.25, rough=0.8, mm=14.0), tissue="deep-gray", organ="deep-gray", bounds=around(putamen, (14, 20, 13)), over=inner)
+        putamen, pallidum, thalamus = (
+            head.at(side * x, y, z) for x, y, z in ((0.41, -0.12, 0.02), (0.29, -0.06, 0.0), (0.17, 0.12, 0.04))
+        )
+        canvas.paint(
+            ellipsoid(putamen, (6.0, 18, 12), turn=-side * 0.25, rough=0.8, mm=14.0),
+            tissue="deep-gray",
+            organ="deep-gray",
+            bounds=around(putamen, (14, 20, 13)),
+            over=inner,
+        )
         pale = 0.93 * canvas.palette["deep-gray"] + 0.07 * canvas.palette["white"]
-        canvas.paint(ellipsoid(pallidum, (5.0, 10, 8), turn=-side * 0.5), tissue=pale, organ="deep-gray", bounds=around(pallidum, (10, 11, 9)), over=inner)
-        canvas.paint(ellipsoid(thalamus, (9.5, 16, 11), turn=-side * 0.4, rough=0.8, mm=14.0), tissue="deep-gray", organ="thalamus", bounds=around(thalamus, (15, 18, 13)), over=inner)
-        curve = polyline([head.at(side * 0.19, -0.42, 0.02), head.at(side * 0.21, -0.34, 0.14), head.at(side * 0.25, -0.05, 0.27), head.at(side * 0.30, 0.22, 0.25)])
+        canvas.paint(
+            ellipsoid(pallidum, (5.0, 10, 8), turn=-side * 0.5),
+            tissue=pale,
+            organ="deep-gray",
+            bounds=around(pallidum, (10, 11, 9)),
+            over=inner,
+        )
+        canvas.paint(
+            ellipsoid(thalamus, (9.5, 16, 11), turn=-side * 0.4, rough=0.8, mm=14.0),
+            tissue="deep-gray",
+            organ="thalamus",
+            bounds=around(thalamus, (15, 18, 13)),
+            over=(*inner, "brainstem"),
+        )
+        curve = polyline(
+            [
+                head.at(side * 0.19, -0.42, 0.02),
+                head.at(side * 0.21, -0.34, 0.14),
+                head.at(side * 0.25, -0.05, 0.27),
+                head.at(side * 0.30, 0.22, 0.25),
+            ]
+        )
         line, s = even_steps(curve, step=1.5)
         tubes["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
-        line, s = even_steps(polyline([head.at(side * 0.36, -0.08, -0.29), head.at(side * 0.40, 0.10, -0.27), head.at(side * 0.37, 0.26, -0.20), head.at(side * 0.30, 0.36, -0.10)]), step=1.2)
+        line, s = even_steps(
+            polyline(
+                [
+                    head.at(side * 0.36, -0.08, -0.29),
+                    head.at(side * 0.40, 0.10, -0.27),
+                    head.at(side * 0.37, 0.26, -0.20),
+                    head.at(side * 0.30, 0.36, -0.10),
+                ]
+            ),
+            step=1.2,
+        )
         tubes["hippocampus"].add(line, head.small[number] * np.interp(s, [0, 0.3, 1], [6.2, 5.4, 3.2]))
     tubes["caudate"].paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
     tubes["hippocampus"].paint(canvas, tissue="hippocampus", organ="hippocampus", over=(*inner, "brainstem"))
@@ -222,7 +341,11 @@ def _ventricles(canvas: Canvas, head: Head) -> None:
             head.at(side * 0.11, -0.46, 0.02), head.at(side * 0.12, -0.30, 0.14), head.at(side * 0.13, 0.0, 0.24), head.at(side * 0.18, 0.24, 0.21),
             head.at(side * 0.34, 0.44, 0.04), head.at(side * 0.45, 0.28, -0.16), head.at(side * 0.48, 0.06, -0.22),
         ], count=120), step=1.5)  # fmt: skip
-        tube.add(horn, r * np.interp(s, [0, 0.15, 0.4, 0.6, 0.75, 0.9, 1], [3.5, 5.2, 5.6, 6.6, 4.0, 1.8, 1.2]), squash=(1.15, 1, 0.9))
+        tube.add(
+            horn,
+            r * np.interp(s, [0, 0.15, 0.4, 0.6, 0.75, 0.9, 1], [3.5, 5.2, 5.6, 6.6, 4.0, 1.8, 1.2]),
+            squash=(1.15, 1, 0.9),
+        )
         back, _ = even_steps(np.array([head.at(side * 0.34, 0.44, 0.04), head.at(side * 0.28, 0.64, 0.04)]), step=1.5)
         tube.add(back, np.linspace(5, 1.8, len(back)) * r)
     over = (*BRAIN, "csf")
@@ -233,25 +356,50 @@ def _ventricles(canvas: Canvas, head: Head) -> None:
 
 def _hindbrain(canvas: Canvas, head: Head) -> None:
     hx, hy, hz = head.half
-    lobes = [ellipsoid(head.at(side * 0.30, 0.55, -0.54), (0.48 * hx, 0.40 * hy, 0.42 * hz), rough=1.2, mm=22.0) for side in PAIR]
+    lobes = [
+        ellipsoid(head.at(side * 0.30, 0.55, -0.54), (0.48 * hx, 0.40 * hy, 0.42 * hz), rough=1.2, mm=22.0)
+        for side in PAIR
+    ]
     worm = ellipsoid(head.at(0, 0.54, -0.50), (9, 0.27 * hy, 0.30 * hz))
 
     def lobe(p: Patch) -> np.ndarray:
         out = np.maximum(np.maximum(lobes[0](p), lobes[1](p)), worm(p))
-        tent = (np.interp(p.y / hy, [0.2, 0.45, 0.95], [-0.12, -0.17, -0.20]).astype(np.float32) - p.z / np.float32(hz)) * np.float32(hz) - 0.15 * np.abs(p.x)
+        tent = (
+            np.interp(p.y / hy, [0.2, 0.45, 0.95], [-0.12, -0.17, -0.20]).astype(np.float32) - p.z / np.float32(hz)
+        ) * np.float32(hz) - 0.15 * np.abs(p.x)
         return np.minimum(np.minimum(out, tent), vault(head, p) - 1.5)
 
     box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))
     canvas.paint(lobe, tissue="cerebellar", organ="cerebellum", bounds=box, over=("csf", "gray-matter", "white-matter"))
     # folia: thin leaves of fluid from the surface; the white "tree of life" in the middle
-    folia = lambda p: np.minimum(np.minimum(lobe(p), 11 - lobe(p)), 0.38 - np.abs(np.sin(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5)  # noqa: E731
+    folia = lambda p: np.minimum(
+        np.minimum(lobe(p), 11 - lobe(p)),
+        0.38 - np.abs(np.sin(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5,
+    )  # noqa: E731
     canvas.paint(folia, tissue="csf", bounds=box, over=("cerebellum",), strength=0.55)
     tree = lambda p: np.minimum(lobe(p) - 9 + 3.2 * p.wave(9, key="arbor"), 30)  # noqa: E731
     canvas.paint(tree, tissue="white", bounds=box, over=("cerebellum",))
     stem = Tubes(canvas.axes, edge=canvas.edge)
-    line, s = even_steps(polyline([head.at(0, 0.06, -0.12), head.at(0, 0.14, -0.30), head.at(0, 0.20, -0.50), head.at(0, 0.30, -0.78), head.at(0, 0.36, -1.1), head.at(0, 0.38, -2.0)]), step=2)
-    stem.add(line, np.interp(s, [0, 0.1, 0.2, 0.3, 0.45, 1], [12, 14, 16, 12, 7.5, 6.5]), squash=(0.85, 1.1, 0.9))
-    stem.paint(canvas, tissue="brainstem", organ="brainstem", over=("csf", "white-matter", "gray-matter", "skull", "face", "cerebellum"))
+    line, s = even_steps(
+        polyline(
+            [
+                head.at(0, 0.12, -0.14),
+                head.at(0, 0.20, -0.30),
+                head.at(0, 0.26, -0.50),
+                head.at(0, 0.32, -0.78),
+                head.at(0, 0.36, -1.1),
+                head.at(0, 0.38, -2.0),
+            ]
+        ),
+        step=2,
+    )
+    stem.add(line, np.interp(s, [0, 0.1, 0.2, 0.3, 0.45, 1], [9, 13, 15, 12, 7.5, 6.5]), squash=(0.85, 1.1, 0.9))
+    stem.paint(
+        canvas,
+        tissue="brainstem",
+        organ="brainstem",
+        over=("csf", "white-matter", "gray-matter", "skull", "face", "cerebellum"),
+    )
     for side in PAIR:
         arm, _ = even_steps(np.array([head.at(side * 0.10, 0.24, -0.50), head.at(side * 0.27, 0.40, -0.52)]), step=2)
         tube = Tubes(canvas.axes, edge=canvas.edge)
@@ -271,8 +419,13 @@ def _arteries(canvas: Canvas, head: Head) -> None:
         ):
             tube.add(even_steps(polyline([head.at(side * x, y, z) for x, y, z in points]), step=1)[0], radius)
         wing = [(0.0, 0.98, -0.12), (0.45, 0.84, -0.22), (0.72, 0.55, -0.32), (0.70, 0.40, -0.50)]
-        sinus.add(even_steps(polyline([tuple(np.array((side * x, y, z)) * head.half) for x, y, z in wing]), step=2)[0], 4.0)
-    tube.add(even_steps(np.array([head.at(0, 0.05, -0.33), head.at(0, 0.06, -0.52), head.at(0.02, 0.12, -0.72)]), step=1)[0], 1.6)
+        sinus.add(
+            even_steps(polyline([tuple(np.array((side * x, y, z)) * head.half) for x, y, z in wing]), step=2)[0], 4.0
+        )
+    tube.add(
+        even_steps(np.array([head.at(0, 0.05, -0.33), head.at(0, 0.06, -0.52), head.at(0.02, 0.12, -0.72)]), step=1)[0],
+        1.6,
+    )
     angle = np.linspace(-0.25, np.pi + 0.1, 80)
     arc = np.stack([0 * angle, -np.cos(angle) * head.half[1] * 1.0, np.sin(angle) * head.half[2] * 1.0], axis=1)
     sinus.add(arc[arc[:, 2] > -8], np.linspace(2.2, 4.2, int((arc[:, 2] > -8).sum())))
@@ -310,21 +463,51 @@ def _white_matter(canvas: Canvas, head: Head, fact: FindingFact) -> None:
 
     def depth(p: Patch) -> np.ndarray:
         x, y, z = head.unit(p)
-        near = np.exp(-(((np.abs(x) - 0.17) / (0.10 + 0.04 * grade)) ** 2) - ((z - 0.22) / 0.16) ** 2) * np.clip(1.4 - np.abs(y) * 1.4, 0, 1)
-        return (np.maximum(near * 1.3 - 0.75, p.wave(9, key="wmh") - np.float32(1.35 - 0.27 * grade)) * 5).astype(np.float32)
+        near = np.exp(-(((np.abs(x) - 0.17) / (0.10 + 0.04 * grade)) ** 2) - ((z - 0.22) / 0.16) ** 2) * np.clip(
+            1.4 - np.abs(y) * 1.4, 0, 1
+        )
+        return (np.maximum(near * 1.3 - 0.75, p.wave(9, key="wmh") - np.float32(1.35 - 0.27 * grade)) * 5).astype(
+            np.float32
+        )
 
-    overlay(canvas, fact, depth, tissue="gliosis", bounds=((-hx, hx), (-hy, hy), (-0.3 * hz, 0.8 * hz)), over=("white-matter",), strength=0.75, edge=2.0)
+    overlay(
+        canvas,
+        fact,
+        depth,
+        tissue="gliosis",
+        bounds=((-hx, hx), (-hy, hy), (-0.3 * hz, 0.8 * hz)),
+        over=("white-matter",),
+        strength=0.75,
+        edge=2.0,
+    )
 
 
 def _subarachnoid(canvas: Canvas, head: Head, fact: FindingFact) -> None:
     grade, (hx, hy, hz) = GRADES[fact.severity], head.half
-    overlay(canvas, fact, lambda p: (p.wave(22, key="sah") - np.float32(0.8 - 0.35 * grade) + np.clip(-p.z / np.float32(hz), -0.3, 0.5)) * 9, tissue="fresh-blood", bounds=((-hx, hx), (-hy, hy), (-0.6 * hz, hz)), over=("csf",), strength=0.85)
+    overlay(
+        canvas,
+        fact,
+        lambda p: (
+            (p.wave(22, key="sah") - np.float32(0.8 - 0.35 * grade) + np.clip(-p.z / np.float32(hz), -0.3, 0.5)) * 9
+        ),
+        tissue="fresh-blood",
+        bounds=((-hx, hx), (-hy, hy), (-0.6 * hz, hz)),
+        over=("csf",),
+        strength=0.85,
+    )
 
 
 def _intraventricular(canvas: Canvas, head: Head, fact: FindingFact) -> None:
     hx, hy, hz = head.half
     level = (0.42, 0.25, 0.0)[round(GRADES[fact.severity]) - 1]
-    overlay(canvas, fact, lambda p: (p.y - np.float32(level * hy)) + 0 * (p.x + p.z), tissue="fresh-blood", bounds=((-hx, hx), (-hy, hy), (-0.6 * hz, 0.6 * hz)), over=("ventricles",))
+    overlay(
+        canvas,
+        fact,
+        lambda p: (p.y - np.float32(level * hy)) + 0 * (p.x + p.z),
+        tissue="fresh-blood",
+        bounds=((-hx, hx), (-hy, hy), (-0.6 * hz, 0.6 * hz)),
+        over=("ventricles",),
+    )
 
 
 def _extra_axial(canvas: Canvas, head: Head, fact: FindingFact) -> None:
@@ -340,14 +523,31 @@ def _scalp(canvas: Canvas, head: Head, fact: FindingFact) -> None:
     for side in _sides(fact)[:1]:
         center = (side * 1.02 * (head.half[0] + 12), -0.2 * head.half[1], 0.3 * head.half[2])
         half = (0.45 * size, size * 1.3, size)
-        overlay(canvas, fact, ellipsoid(center, half), tissue="fresh-blood", bounds=around(center, half), over=("scalp", "skin", "outside"), organ="scalp")
+        overlay(
+            canvas,
+            fact,
+            ellipsoid(center, half),
+            tissue="fresh-blood",
+            bounds=around(center, half),
+            over=("scalp", "skin", "outside"),
+            organ="scalp",
+        )
 
 
 def _swelling(canvas: Canvas, head: Head, fact: FindingFact) -> None:
     grade, (hx, hy, hz) = GRADES[fact.severity], head.half
     for side in _sides(fact)[:1]:
         center, half = (side * 0.42 * hx, 0.1 * hy, 0.3 * hz), ((0.18 + 0.07 * grade) * hx,) * 3
-        overlay(canvas, fact, ellipsoid(center, half, rough=7.0, mm=14.0), tissue="edema", bounds=around(center, half, margin=8), over=("white-matter",), strength=0.85, edge=3.0)
+        overlay(
+            canvas,
+            fact,
+            ellipsoid(center, half, rough=7.0, mm=14.0),
+            tissue="edema",
+            bounds=around(center, half, margin=8),
+            over=("white-matter",),
+            strength=0.85,
+            edge=3.0,
+        )
 
 
 def _sinus(canvas: Canvas, head: Head, fact: FindingFact) -> None:
@@ -355,7 +555,15 @@ def _sinus(canvas: Canvas, head: Head, fact: FindingFact) -> None:
     for side in _sides(fact):
         if fact.key == "mastoid-effusion":
             center, half = (side * 0.80 * hx, 0.30 * hy, -0.60 * hz), (12, 14, 15)
-            overlay(canvas, fact, ellipsoid(center, half), tissue="effusion", bounds=around(center, half), over=("sinuses",), strength=0.4 + 0.2 * GRADES[fact.severity])
+            overlay(
+                canvas,
+                fact,
+                ellipsoid(center, half),
+                tissue="effusion",
+                bounds=around(center, half),
+                over=("sinuses",),
+                strength=0.4 + 0.2 * GRADES[fact.severity],
+            )
             continue
         center, half = (side * 0.35 * hx, -0.85 * hy, -0.78 * hz), (16.0, 18.0, 20.0)
         overlay(canvas, fact, lambda p, f=ellipsoid(center, half): np.minimum(f(p) + 3, np.float32(thick) - f(p) + 2 * p.wave(14, key="mucosa") + np.clip((p.y - center[1]) * 0.2, -2, 5)),
@@ -364,7 +572,18 @@ def _sinus(canvas: Canvas, head: Head, fact: FindingFact) -> None:
 
 def _calcium(canvas: Canvas, head: Head, fact: FindingFact) -> None:
     tube = Tubes(canvas.axes, edge=canvas.edge)
-    tube.add(np.array([head.at(0, 0.27, -0.04), head.at(-0.29, -0.05, 0.0), head.at(0.29, -0.05, 0.0), head.at(-0.33, 0.44, 0.04), head.at(0.33, 0.44, 0.04)]), np.array([3.0, 2.2, 2.2, 2.6, 2.6]))
+    tube.add(
+        np.array(
+            [
+                head.at(0, 0.27, -0.04),
+                head.at(-0.29, -0.05, 0.0),
+                head.at(0.29, -0.05, 0.0),
+                head.at(-0.33, 0.44, 0.04),
+                head.at(0.33, 0.44, 0.04),
+            ]
+        ),
+        np.array([3.0, 2.2, 2.2, 2.6, 2.6]),
+    )
     tube.paint(canvas, tissue="calcium", organ=None, strength=0.5)
     index, depth = tube.gathered()
     canvas.lesion.reshape(-1)[index[depth >= 0]] = fact.lesion

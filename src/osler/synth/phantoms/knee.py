@@ -68,11 +68,24 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
     for center, half in groups:
         middle, size = knee.at(*center), knee.at(*half)
         bundle = ellipsoid(middle, size, rough=1.6, mm=22.0)
-        canvas.paint(lambda p, f=bundle: np.minimum(f(p), skin(p) - np.float32(fat)), tissue="muscle", organ="muscle", bounds=around(middle, size, margin=3), over=("fat",))
+        canvas.paint(
+            lambda p, f=bundle: np.minimum(f(p), skin(p) - np.float32(fat)),
+            tissue="muscle",
+            organ="muscle",
+            bounds=around(middle, size, margin=3),
+            over=("fat",),
+        )
     canvas.paint(lambda p: 0.5 - np.abs(p.wave(9, key="planes")) * 7, tissue="fat", over=("muscle",), strength=0.55)
-    for x, y, radius, tissue in ((-0.02, 0.50, 0.045, "blood"), (0.05, 0.56, 0.055, "venous-blood"), (-0.10, 0.60, 0.04, "soft")):
+    for x, y, radius, tissue in (
+        (-0.02, 0.50, 0.045, "blood"),
+        (0.05, 0.56, 0.055, "venous-blood"),
+        (-0.10, 0.60, 0.04, "soft"),
+    ):
         tube = Tubes(canvas.axes, edge=canvas.edge)
-        tube.add(knee.line((x + 0.08, y - 0.1, 1.2), (x, y, 0.3), (x, y - 0.04, -0.3), (x - 0.02, y - 0.06, -1.3)), radius * u)
+        tube.add(
+            knee.line((x + 0.08, y - 0.1, 1.2), (x, y, 0.3), (x, y - 0.04, -0.3), (x - 0.02, y - 0.06, -1.3)),
+            radius * u,
+        )
         tube.paint(canvas, tissue=tissue, organ="arteries" if tissue == "blood" else "veins")
 
 
@@ -108,7 +121,11 @@ def tibia(knee: Knee) -> Depth:
         y = (p.y - np.float32(0.05 * u) + np.clip(-z - 0.1, 0, 0.5) * np.float32(0.15 * u)) / b
         wall = (1 - ((p.x / a) ** 4 + y**4) ** np.float32(0.25)) * b
         x = p.x / np.float32(u)
-        dish = -0.058 - 0.012 * np.exp(-(((np.abs(x) - 0.27) / 0.14) ** 2)) + 0.05 * np.exp(-((np.abs(x) - 0.05) / 0.045) ** 2 - (p.y / np.float32(0.16 * u)) ** 2)
+        dish = (
+            -0.058
+            - 0.012 * np.exp(-(((np.abs(x) - 0.27) / 0.14) ** 2))
+            + 0.05 * np.exp(-(((np.abs(x) - 0.05) / 0.045) ** 2) - (p.y / np.float32(0.16 * u)) ** 2)
+        )
         return np.minimum(wall, (dish - z) * np.float32(u)) + np.float32(0.5) * p.wave(22)
 
     return depth
@@ -120,14 +137,37 @@ def paint_joint(canvas: Canvas, knee: Knee, *, state: Shown) -> None:
     water = state.grade("joint-effusion")
     at = knee.at
     pad = at(0, -0.44, -0.04)
-    canvas.paint(ellipsoid(pad, at(0.30, 0.17, 0.24), rough=1.5), tissue="fat-pad", organ="fat-pad", bounds=around(pad, at(0.30, 0.17, 0.24), margin=3))
+    canvas.paint(
+        ellipsoid(pad, at(0.30, 0.17, 0.24), rough=1.5),
+        tissue="fat-pad",
+        organ="fat-pad",
+        bounds=around(pad, at(0.30, 0.17, 0.24), margin=3),
+    )
     capsule = at(0, 0.04, 0.03)
-    canvas.paint(ellipsoid(capsule, at(0.535, 0.46, 0.20), rough=1.0), tissue="soft", organ="joint-space", bounds=around(capsule, at(0.54, 0.46, 0.2), margin=3), over=("fat", "muscle"))
+    canvas.paint(
+        ellipsoid(capsule, at(0.535, 0.46, 0.20), rough=1.0),
+        tissue="soft",
+        organ="joint-space",
+        bounds=around(capsule, at(0.54, 0.46, 0.2), margin=3),
+        over=("fat", "muscle"),
+    )
     fluid = at(0, 0.03, -0.015)
-    canvas.paint(ellipsoid(fluid, at(0.50, 0.40, 0.045 + 0.02 * water)), tissue="effusion", organ="joint-space", bounds=around(fluid, at(0.5, 0.4, 0.12)), over=("joint-space",), strength=0.45 + 0.18 * water)
+    canvas.paint(
+        ellipsoid(fluid, at(0.50, 0.40, 0.045 + 0.02 * water)),
+        tissue="effusion",
+        organ="joint-space",
+        bounds=around(fluid, at(0.5, 0.4, 0.12)),
+        over=("joint-space",),
+        strength=0.25 + 0.22 * water,
+    )
     pouch = at(0, -0.40, 0.52)
     size = at(0.20 + 0.06 * water, 0.018 + 0.042 * water, 0.20 + 0.05 * water)
-    canvas.paint(ellipsoid(pouch, size, rough=1.0, mm=22.0), tissue="effusion", organ="joint-space", bounds=around(pouch, size, margin=3))
+    canvas.paint(
+        ellipsoid(pouch, size, rough=1.0, mm=22.0),
+        tissue="effusion",
+        organ="joint-space",
+        bounds=around(pouch, size, margin=3),
+    )
     thin = 1 - 0.2 * state.grade("cartilage-loss", "chondromalacia-patellae") * 0.5
     _bones(canvas, knee, cartilage=0.032 * u * thin, spurs=state.grade("osteophytes"))
     _menisci(canvas, knee)
@@ -141,21 +181,61 @@ def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> Non
     cap = ellipsoid(at(0, -0.585, 0.25), at(0.265, 0.125, 0.27), rough=0.6)
     joint = ((box[0]), box[1], (-0.15 * u, 0.62 * u))
     soft = ("joint-space", "fat", "fat-pad", "muscle")
-    canvas.paint(lambda p: np.minimum(upper(p) + np.float32(cartilage), (0.42 - 0.42 * np.clip(p.y / u + 0.1, 0, 1)) * u - p.z), tissue="cartilage", organ="cartilage", bounds=joint, over=soft)
-    canvas.paint(lambda p: np.minimum(np.minimum(lower(p) + np.float32(cartilage), p.z + 0.10 * u), 0.36 * u - np.abs(np.abs(p.x) - 0.14 * u) + 0 * p.y), tissue="cartilage", organ="cartilage", bounds=joint, over=soft)
-    canvas.paint(lambda p: np.minimum(cap(p) + np.float32(1.1 * cartilage), p.y + 0.56 * u), tissue="cartilage", organ="cartilage", bounds=around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=4), over=soft)
+    canvas.paint(
+        lambda p: np.minimum(upper(p) + np.float32(cartilage), (0.42 - 0.42 * np.clip(p.y / u + 0.1, 0, 1)) * u - p.z),
+        tissue="cartilage",
+        organ="cartilage",
+        bounds=joint,
+        over=soft,
+    )
+    canvas.paint(
+        lambda p: np.minimum(
+            np.minimum(lower(p) + np.float32(cartilage), p.z + 0.10 * u),
+            0.36 * u - np.abs(np.abs(p.x) - 0.14 * u) + 0 * p.y,
+        ),
+        tissue="cartilage",
+        organ="cartilage",
+        bounds=joint,
+        over=soft,
+    )
+    canvas.paint(
+        lambda p: np.minimum(cap(p) + np.float32(1.1 * cartilage), p.y + 0.56 * u),
+        tissue="cartilage",
+        organ="cartilage",
+        bounds=around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=4),
+        over=soft,
+    )
     fibula = Tubes(canvas.axes, edge=canvas.edge)
     shaft = knee.line((-0.42, 0.27, -0.27), (-0.43, 0.28, -0.42), (-0.41, 0.26, -0.7), (-0.38, 0.25, -2.0))
     fibula.add(shaft, np.interp(np.linspace(0, 1, len(shaft)), [0, 0.1, 0.25, 1], [0.10, 0.115, 0.075, 0.07]) * u)
-    for shape, organ, bounds in ((upper, "femur", box), (lower, "tibia", box), (cap, "patella", around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=2))):
+    for shape, organ, bounds in (
+        (upper, "femur", box),
+        (lower, "tibia", box),
+        (cap, "patella", around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=2)),
+    ):
         canvas.paint(shape, tissue="cortex", organ=organ, bounds=bounds)
-        wall = (lambda p: 1.3 + 3.2 * np.clip((np.abs(p.z) / np.float32(u) - 0.55) * 2, 0, 1)) if organ != "patella" else (lambda p: 1.2)
+        wall = (
+            (lambda p: 1.3 + 3.2 * np.clip((np.abs(p.z) / np.float32(u) - 0.55) * 2, 0, 1))
+            if organ != "patella"
+            else (lambda p: 1.2)
+        )
         marrow = canvas.palette["marrow"]
-        canvas.paint(lambda p, f=shape, g=wall: f(p) - g(p), tissue=lambda p: np.float32(marrow) * (1 + 0.12 * p.wave(6, key="trabeculae")), organ=organ, bounds=bounds)
-    fibula.paint(canvas, tissue="cortex", organ="fibula"), fibula.paint(canvas, tissue="marrow", organ="fibula", shift=-1.6)
+        canvas.paint(
+            lambda p, f=shape, g=wall: f(p) - g(p),
+            tissue=lambda p: np.float32(marrow) * (1 + 0.12 * p.wave(6, key="trabeculae")),
+            organ=organ,
+            bounds=bounds,
+        )
+    (
+        fibula.paint(canvas, tissue="cortex", organ="fibula"),
+        fibula.paint(canvas, tissue="marrow", organ="fibula", shift=-1.6),
+    )
     if spurs:
         lips = Tubes(canvas.axes, edge=canvas.edge)
-        lips.add(np.array([at(side * 0.51, y, z) for side in PAIR for y in (-0.12, 0.1, 0.25) for z in (0.09, -0.085)]), (0.022 + 0.014 * spurs) * u)
+        lips.add(
+            np.array([at(side * 0.51, y, z) for side in PAIR for y in (-0.12, 0.1, 0.25) for z in (0.09, -0.085)]),
+            (0.022 + 0.014 * spurs) * u,
+        )
         lips.paint(canvas, tissue="cortex", organ=None), lips.paint(canvas, tissue="marrow", organ="femur", shift=-1.2)
 
 
@@ -165,7 +245,13 @@ def _menisci(canvas: Canvas, knee: Knee) -> None:
     tube = Tubes(canvas.axes, edge=canvas.edge)
     for side, gap in ((1.0, 0.75), (-1.0, 0.45)):
         angle = np.linspace(gap, 2 * np.pi - gap, 90)
-        ring = np.stack([side * (0.265 - 0.205 * np.cos(angle)), 0.055 + 0.255 * np.sin(angle), np.full_like(angle, -0.022)], axis=1) * u
+        ring = (
+            np.stack(
+                [side * (0.265 - 0.205 * np.cos(angle)), 0.055 + 0.255 * np.sin(angle), np.full_like(angle, -0.022)],
+                axis=1,
+            )
+            * u
+        )
         tube.add(ring, (0.062 + 0.02 * (np.sin(angle) > 0.3)) * u, squash=(1, 1, 1.35))
     tube.paint(canvas, tissue="meniscus", organ="menisci", over=soft)
 
@@ -201,18 +287,41 @@ def paint_knee_findings(canvas: Canvas, knee: Knee, *, state: Shown) -> dict[int
 def _effusion(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
     grade = GRADES[fact.severity]
     half = knee.at(0.20 + 0.06 * grade, 0.018 + 0.042 * grade, 0.20 + 0.05 * grade)
-    overlay(canvas, fact, ellipsoid(knee.at(0, -0.40, 0.52), half, rough=1.0, mm=22.0), tissue="effusion", bounds=around(knee.at(0, -0.40, 0.52), half, margin=3), over=("joint-space",))
+    overlay(
+        canvas,
+        fact,
+        ellipsoid(knee.at(0, -0.40, 0.52), half, rough=1.0, mm=22.0),
+        tissue="effusion",
+        bounds=around(knee.at(0, -0.40, 0.52), half, margin=3),
+        over=("joint-space",),
+    )
 
 
 def _synovitis(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
     half = knee.at(0.26, 0.07, 0.24)
-    overlay(canvas, fact, lambda p, f=ellipsoid(knee.at(0, -0.40, 0.50), half): np.minimum(f(p), (p.wave(6, key="synovium") - 0.2) * 4), tissue="edema", bounds=around(knee.at(0, -0.40, 0.50), half), over=("joint-space", "fat", "fat-pad"), strength=0.3 + 0.2 * GRADES[fact.severity])
+    overlay(
+        canvas,
+        fact,
+        lambda p, f=ellipsoid(knee.at(0, -0.40, 0.50), half): np.minimum(f(p), (p.wave(6, key="synovium") - 0.2) * 4),
+        tissue="edema",
+        bounds=around(knee.at(0, -0.40, 0.50), half),
+        over=("joint-space", "fat", "fat-pad"),
+        strength=0.3 + 0.2 * GRADES[fact.severity],
+    )
 
 
 def _prepatellar(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
     half = knee.at(0.30, 0.03 + 0.02 * GRADES[fact.severity], 0.32)
     center = knee.at(0, -0.745, 0.20)
-    overlay(canvas, fact, ellipsoid(center, half, rough=2.0, mm=14.0), tissue="edema", bounds=around(center, half, margin=3), over=("fat", "ligaments"), strength=0.7)
+    overlay(
+        canvas,
+        fact,
+        ellipsoid(center, half, rough=2.0, mm=14.0),
+        tissue="edema",
+        bounds=around(center, half, margin=3),
+        over=("fat", "ligaments"),
+        strength=0.7,
+    )
 
 
 def _spurs(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
@@ -221,7 +330,20 @@ def _spurs(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
         for y in (-0.12, 0.1, 0.25):
             for z in (0.09, -0.085):
                 center = knee.at(side * 0.51, y, z)
-                overlay(canvas, fact, ellipsoid(center, (size,) * 3), tissue="marrow", bounds=around(center, (size,) * 3), over=("femur", "tibia", "cartilage", "joint-space", "fat", "menisci"), strength=0.0)
+                overlay(
+                    canvas,
+                    fact,
+                    ellipsoid(center, (size,) * 3),
+                    tissue="marrow",
+                    bounds=around(center, (size,) * 3),
+                    over=("femur", "tibia", "cartilage", "joint-space", "fat", "menisci"),
+                    strength=0.0,
+                )
 
 
-_DIFFUSE = {"joint-effusion": _effusion, "synovitis": _synovitis, "prepatellar-edema": _prepatellar, "osteophytes": _spurs}
+_DIFFUSE = {
+    "joint-effusion": _effusion,
+    "synovitis": _synovitis,
+    "prepatellar-edema": _prepatellar,
+    "osteophytes": _spurs,
+}

@@ -68,7 +68,7 @@ LOOKS: dict[str, Look] = {
     "colonic-wall-thickening": Look(tissue="bowel-wall", rough=0.1, strength=0.85, default_mm=(30.0, 38.0, 46.0), flat=(0.8, 0.8, 1.0)), "colonic-mass": Look(tissue="tumor", rough=0.15),
     "abdominal-abscess": Look(tissue="pus", rim="rim", rim_mm=3.5, core="gas", core_share=0.25), "inguinal-hernia": Look(tissue="fat", rim="soft", rim_mm=1.6, default_mm=(22.0, 32.0, 44.0)),
     "umbilical-hernia": Look(tissue="fat", rim="soft", rim_mm=1.6), "ovarian-cyst": Look(tissue="water", rim="soft", rim_mm=1.5), "uterine-fibroid": Look(tissue="uterus", rim="muscle", rim_mm=1.5),
-    "rib-fracture": Look(tissue="soft", default_mm=(9.0, 9.0, 9.0), flat=(1.0, 1.0, 0.4)), "clavicle-fracture": Look(tissue="soft", default_mm=(10.0, 10.0, 10.0), flat=(0.3, 1.0, 1.0)),
+    "rib-fracture": Look(tissue="soft", default_mm=(14.0, 14.0, 14.0), flat=(1.0, 1.0, 0.4)), "clavicle-fracture": Look(tissue="soft", default_mm=(10.0, 10.0, 10.0), flat=(0.3, 1.0, 1.0)),
     "subdural-hematoma": Look(tissue="fresh-blood"), "epidural-hematoma": Look(tissue="fresh-blood"), "intraparenchymal-hemorrhage": Look(tissue="fresh-blood", edema="edema", edema_radii=1.35, rough=0.12),
     "acute-infarct": Look(tissue="infarct", rough=0.25), "chronic-infarct": Look(tissue="csf", rim="gliosis", rim_mm=2.5, rough=0.2), "lacunar-infarct": Look(tissue="gliosis"),
     "mesial-temporal-sclerosis": Look(tissue="gliosis", default_mm=(14.0, 14.0, 14.0), flat=(0.45, 1.0, 0.5), strength=0.6), "meningioma": Look(tissue="rim", edema="edema", edema_radii=1.25),
@@ -89,7 +89,15 @@ LOOKS: dict[str, Look] = {
     "quadriceps-tendon-tear": Look(tissue="effusion", default_mm=(14.0, 14.0, 14.0), flat=(1.0, 0.6, 1.0)), "chondromalacia-patellae": Look(tissue="effusion", strength=0.7, default_mm=(8.0, 12.0, 16.0), flat=(1.0, 0.3, 1.0)),
 }  # fmt: skip
 LUNG_ONLY = frozenset(
-    ("consolidation", "pneumonia", "atelectasis", "bronchiectasis", "fibrotic-scarring", "tree-in-bud-opacities", "pulmonary-infarct")
+    (
+        "consolidation",
+        "pneumonia",
+        "atelectasis",
+        "bronchiectasis",
+        "fibrotic-scarring",
+        "tree-in-bud-opacities",
+        "pulmonary-infarct",
+    )
 )
 _LUNGS = ("right-lung", "left-lung")
 
@@ -115,7 +123,7 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
     def body(p: Patch) -> np.ndarray:
         out = bare(p)
         if rough > 0.15:
-            out = out + np.float32(rough) * (p.wave(_step(mm), key="lesion") - np.float32(0.5))
+            out = out + np.float32(rough) * (p.wave(_step(mm), key="lesion") - np.float32(0.15))
         return out
 
     margin = 4.0 + rough
@@ -123,16 +131,33 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
     if look.edema:
         wide = tuple(h * look.edema_radii + 2 for h in half)
         halo = ellipsoid(center, wide, rough=0.25 * radius, mm=_step(0.9 * radius + 6))
-        canvas.paint(halo, tissue=look.edema, bounds=around(center, wide, margin=0.3 * radius), over=("white-matter", "deep-gray", "gray-matter", "cerebellum", "brainstem", "thalamus"), edge=3.0)
+        canvas.paint(
+            halo,
+            tissue=look.edema,
+            bounds=around(center, wide, margin=0.3 * radius),
+            over=("white-matter", "deep-gray", "gray-matter", "cerebellum", "brainstem", "thalamus"),
+            edge=3.0,
+        )
     if look.spicules:
         _spicules(canvas, center=center, half=half, over=over or (_LUNGS if canvas.palette["lung"] < -100 else ()))
     outer = look.rim or look.tissue
     canvas.paint(body, tissue=outer, bounds=bounds, over=over, strength=look.strength)
     if look.rim:
-        canvas.paint(lambda p: body(p) - np.float32(min(look.rim_mm, 0.45 * radius)), tissue=look.tissue, bounds=bounds, over=over)
+        canvas.paint(
+            lambda p: body(p) - np.float32(min(look.rim_mm, 0.45 * radius)),
+            tissue=look.tissue,
+            bounds=bounds,
+            over=over,
+        )
     if look.core and radius > 3:
         share = np.float32((1 - look.core_share) * radius)
-        canvas.paint(lambda p: body(p) - share + np.float32(0.15 * radius) * p.wave(_step(mm), key="core"), tissue=look.core, bounds=bounds, over=over, edge=2.5)
+        canvas.paint(
+            lambda p: body(p) - share + np.float32(0.15 * radius) * p.wave(_step(mm), key="core"),
+            tissue=look.core,
+            bounds=bounds,
+            over=over,
+            edge=2.5,
+        )
     mark(canvas, bare, center=center, half=half, number=fact.lesion, over=over)
 
 
@@ -141,7 +166,9 @@ def _step(mm: float) -> float:
     return min((6.0, 9.0, 14.0, 22.0), key=lambda known: abs(known - mm))
 
 
-def _spicules(canvas: Canvas, *, center: tuple[float, float, float], half: tuple[float, float, float], over: tuple[str, ...]) -> None:
+def _spicules(
+    canvas: Canvas, *, center: tuple[float, float, float], half: tuple[float, float, float], over: tuple[str, ...]
+) -> None:
     wide = tuple(h * 1.45 + 2 for h in half)
     halo = ellipsoid(center, wide)
     canvas.paint(

@@ -9,9 +9,7 @@ from osler.synth.phantoms.findings import paint_trunk_findings
 from osler.synth.phantoms.state import Shown
 
 
-def paint_region(
-    canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Shown
-) -> dict[int, str]:
+def paint_region(canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Shown) -> dict[int, str]:
     """Paints a region with its lesions; returns the lesions drawn (number to key)."""
     if exam.region == "head":
         skull = head.head_of(patient, state=state)
@@ -34,7 +32,10 @@ def paint_region(
         chest.paint_mediastinum(canvas, body, state=state)
     if low < 0.05:
         _paint_belly(canvas, body, state=state)
-    crushed = {f.site.removeprefix("vertebra-"): 0.14 + 0.12 * state.grade(f.key) for f in state.of("vertebral-compression-fracture")}
+    crushed = {
+        f.site.removeprefix("vertebra-"): 0.14 + 0.12 * state.grade(f.key)
+        for f in state.of("vertebral-compression-fracture")
+    }
     torso.paint_spine(canvas, body, crushed=crushed, worn=state.grade("degenerative-spine-disease"), bone=bone)
     if high > -0.2:
         torso.paint_cage(canvas, body, broken=[], bone=bone)

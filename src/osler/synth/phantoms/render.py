@@ -39,7 +39,7 @@ class Phantom:
     """A rendered exam.
 
     Args:
-        voxels: (slice, row, column) int16: HU of a CT, signal of an MR.
+        array: (slice, row, column) int16: HU of a CT, signal of an MR.
         affine: Voxel (column, row, slice) to patient LPS mm.
         organs: uint8, numbers of `organs.ORGANS`.
         lesions_map: uint16, numbers of lesions; 0 elsewhere.
@@ -47,7 +47,7 @@ class Phantom:
         modality: "CT" or "MR".
     """
 
-    voxels: np.ndarray
+    array: np.ndarray
     affine: Affine
     organs: np.ndarray
     lesions_map: np.ndarray
@@ -56,6 +56,11 @@ class Phantom:
     modality: str
     series_uid: str = ""
     study_uid: str = ""
+
+    @property
+    def boxes(self) -> dict[int, Box3D]:
+        """The box (LPS mm) of each lesion by its number."""
+        return {lesion.lesion: lesion.box for lesion in self.lesions}
 
     def organ_boxes(self) -> dict[str, Box3D]:
         """The box (LPS mm) of each organ that is in the volume."""
@@ -69,7 +74,7 @@ class Phantom:
         """The pixels as a study's volume."""
         return Volume(
             series=self.series_uid or "phantom",
-            pixels=ArrayPixels(self.voxels),
+            pixels=ArrayPixels(self.array),
             affine=self.affine,
             modality=self.modality,
             units="HU" if self.modality == "CT" else "arbitrary",
@@ -115,7 +120,9 @@ def render_volume(
 
 def _exam(patient: PatientFacts, *, number: int, region: Region | None) -> Exam:
     if not 0 <= number < len(patient.exams):
-        raise RequestError(f"Exam {number!r} of a patient with {len(patient.exams)}.", allowed=f"0 to {len(patient.exams) - 1}.")
+        raise RequestError(
+            f"Exam {number!r} of a patient with {len(patient.exams)}.", allowed=f"0 to {len(patient.exams) - 1}."
+        )
     exam = patient.exams[number]
     if exam.modality not in ("CT", "MR"):
         raise RequestError(
@@ -151,7 +158,7 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
     lesions = _lesions(drawn, lesions_map=lesions_map, affine=grid.affine)
     known = {lesion.lesion for lesion in lesions}
     return Phantom(
-        voxels=voxels,
+        array=voxels,
         affine=grid.affine,
         organs=grid.arrange(canvas.label, mirrored=mirrored),
         lesions_map=lesions_map,
@@ -164,11 +171,22 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
 
 
 def _lesions(drawn: dict[int, str], *, lesions_map: np.ndarray, affine: Affine) -> tuple[Lesion, ...]:
-    counts = np.bincount(lesions_map.ravel(), minlength=max(drawn, default=0) + 1)
+    """Boxes of all lesions in one pass: which slices, rows and columns hold each number."""
+    size = max(drawn, default=0) + 1
+    flat = lesions_map.reshape(-1)
+    index = np.flatnonzero(flat)
+    numbers = flat[index]
+    counts = np.bincount(numbers, minlength=size)
+    edges = []
+    for places, length in zip(np.unravel_index(index, lesions_map.shape), lesions_map.shape, strict=True):
+        holds = np.zeros((len(counts), length), dtype=bool)
+        holds[numbers, places] = True
+        edges.append((holds.argmax(axis=1), length - holds[:, ::-1].argmax(axis=1)))
     found = []
     for number, key in sorted(drawn.items()):
         if counts[number]:
-            box = mask_box(lesions_map == number, affine=affine)
+            low, high = (tuple(float(edge[end][number]) for edge in reversed(edges)) for end in (0, 1))
+            box = Box3D(low=low, high=high, frame="voxel").to_patient(affine)
             found.append(Lesion(key=key, lesion=number, box=box, voxels=int(counts[number])))
     return tuple(found)
 

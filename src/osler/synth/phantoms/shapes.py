@@ -99,10 +99,9 @@ class Tubes:
         self._merged = None
         points = np.asarray(points, dtype=np.float32)
         radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), len(points))
+        lower = 0.0
         for upper in (1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 14.0, 22.0, 40.0, 80.0):
-            chosen = radius <= upper
-            if upper > 1.0:
-                chosen &= radius > lower
+            chosen = (radius > lower) & (radius <= upper)
             lower = upper
             if chosen.any():
                 self._stamp(points[chosen], radius[chosen], squash=squash)

@@ -22,11 +22,15 @@ def plane_picture(
         index: Along that axis. window: Of the display. height: px. boxes: "draw" or "hide".
     """
     spacing = phantom.affine.spacing[::-1]
-    plane = window.apply(np.take(phantom.voxels, index, axis=axis)).astype(np.uint8)
+    plane = window.apply(np.take(phantom.array, index, axis=axis)).astype(np.uint8)
     rest = [k for k in range(3) if k != axis]
     tall, wide = (plane.shape[0] * spacing[rest[0]], plane.shape[1] * spacing[rest[1]])
     scale = height / tall
-    picture = Picture.fromarray(plane if axis == 0 else plane[::-1]).resize((round(wide * scale), height), Picture.Resampling.BILINEAR).convert("RGB")
+    picture = (
+        Picture.fromarray(plane if axis == 0 else plane[::-1])
+        .resize((round(wide * scale), height), Picture.Resampling.BILINEAR)
+        .convert("RGB")
+    )
     if boxes == "hide":
         return picture
     draw = ImageDraw.Draw(picture)

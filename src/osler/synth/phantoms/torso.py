@@ -89,7 +89,9 @@ class Torso:
         """Height (mm) of the diaphragm, (1, Y, X)."""
         x, y = p.x, p.y
         domes = np.maximum(self.thorax.dome_height(x, y, side=-1.0), self.thorax.dome_height(x, y, side=1.0))
-        middle = self.thorax.dome[0] - 30 - 16 * ((y + 0.25 * self.d) / (0.6 * self.d)) ** 2 - 9 * (x / (0.3 * self.w)) ** 2
+        middle = (
+            self.thorax.dome[0] - 30 - 16 * ((y + 0.25 * self.d) / (0.6 * self.d)) ** 2 - 9 * (x / (0.3 * self.w)) ** 2
+        )
         return np.maximum(domes, middle).astype(np.float32)
 
 
@@ -109,7 +111,9 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
     def body(p: Patch) -> np.ndarray:
         z = p.z / np.float32(t)
         size = np.interp(
-            z, [-0.75, -0.62, -0.5, -0.35, -0.2, 0.22, 0.26, 0.29, 0.32, 0.36], [0.92, 1.0, 1.0, 0.95, 0.97, 1.0, 0.97, 0.84, 0.66, 0.5]
+            z,
+            [-0.75, -0.62, -0.5, -0.35, -0.2, 0.22, 0.26, 0.29, 0.32, 0.36],
+            [0.92, 1.0, 1.0, 0.95, 0.97, 1.0, 0.97, 0.84, 0.66, 0.5],
         ).astype(np.float32)
         flat = (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
         out = (size - flat) * np.float32(d)
@@ -134,6 +138,7 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
     if torso.female:
         _breasts(canvas, torso)
     canvas.paint(muscle, tissue="muscle", organ="muscle")
+
     # planes of fat between the muscles
     def planes(p: Patch) -> np.ndarray:
         return np.float32(1.3) - np.abs(p.wave(34, key="planes")) * np.float32(14)
@@ -203,7 +208,9 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
         lambda p: np.minimum(column(p) - np.float32(1.4), np.float32(-1.2) - disc(p)),
         tissue=lambda p: np.float32(sponge) * (1 + np.float32(0.18) * p.wave(7, key="sponge")), organ="spine", bounds=bounds,
     )  # fmt: skip
-    canvas.paint(lambda p: np.minimum(column(p) - np.float32(0.3), disc(p)), tissue="disc", organ="spine", bounds=bounds)
+    canvas.paint(
+        lambda p: np.minimum(column(p) - np.float32(0.3), disc(p)), tissue="disc", organ="spine", bounds=bounds
+    )
     _arches(canvas, torso, heights=heights, bounds=bounds, reach=reach)
 
 
@@ -233,8 +240,17 @@ def _arches(canvas: Canvas, torso: Torso, *, heights: np.ndarray, bounds: Bounds
         spike = polyline([(0, back + 15, z), (0, back + 26, z - 6), (0, back + 36, z - 13)], count=12)
         shell.add(spike, 3.6, squash=(1.3, 1, 0.6)), inner.add(spike, 1.8, squash=(1.3, 1, 0.6))
         for side in (-1.0, 1.0):
-            arch = polyline([(side * 0.62 * half, back - 3, z + 4), (side * 11.5, back + 8, z + 2), (0, back + 16, z - 3)], count=14)
-            wing = polyline([(side * 11, back + 7, z + 2), (side * (half + 12), back + 12, z + 3), (side * (half + 19), back + 15, z + 2)], count=14)
+            arch = polyline(
+                [(side * 0.62 * half, back - 3, z + 4), (side * 11.5, back + 8, z + 2), (0, back + 16, z - 3)], count=14
+            )
+            wing = polyline(
+                [
+                    (side * 11, back + 7, z + 2),
+                    (side * (half + 12), back + 12, z + 3),
+                    (side * (half + 19), back + 15, z + 2),
+                ],
+                count=14,
+            )
             for line, radius in ((arch, 3.6), (wing, 3.4)):
                 shell.add(line, radius, squash=(1, 1, 0.6)), inner.add(line, radius - 1.7, squash=(1, 1, 0.6))
     shell.paint(canvas, tissue=0.55 * canvas.palette["cortex"], organ="spine")
@@ -267,12 +283,20 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float,
                 if away.min() < 16:
                     keep &= np.abs(np.arange(len(line)) - away.argmin()) > 0
                     line[away.argmin() :, 2] -= 3.0
-            shell.add(line[keep], 4.5 * size, squash=(1, 1, 0.78)), marrow.add(line[keep], 2.6 * size, squash=(1, 1, 0.78))
+            (
+                shell.add(line[keep], 4.5 * size, squash=(1, 1, 0.78)),
+                marrow.add(line[keep], 2.6 * size, squash=(1, 1, 0.78)),
+            )
             gristle.add(line[~bony], 4.4 * size)
     gristle.paint(canvas, tissue="cartilage", organ="ribs")
     w, d, t = torso.w, torso.d, torso.t
-    shell.paint(canvas, tissue="rib-cortex", organ="ribs"), marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs")
-    board, _ = even_steps(polyline([(0, -0.68 * d, 0.245 * t), (0, -0.80 * d, 0.18 * t), (0, -0.84 * d, 0.03 * t)]), step=2.5)
+    (
+        shell.paint(canvas, tissue="rib-cortex", organ="ribs"),
+        marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs"),
+    )
+    board, _ = even_steps(
+        polyline([(0, -0.68 * d, 0.245 * t), (0, -0.80 * d, 0.18 * t), (0, -0.84 * d, 0.03 * t)]), step=2.5
+    )
     _bone(canvas, board, radius=6.0, organ="sternum", squash=(0.36, 1, 1), wall=1.2)
     for _, side in SIDES:
         collar = polyline([
@@ -280,7 +304,13 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float,
         ])  # fmt: skip
         _bone(canvas, even_steps(collar, step=2.5)[0], radius=5.6, organ="clavicles")
         head = (side * 1.0 * w, 0.05 * d, 0.235 * t)
-        _bone(canvas, even_steps(np.array([head, (side * (w + 26), 0.0, 0.245 * t)]), step=4)[0], radius=21.0, organ="humeri", wall=1.6)
+        _bone(
+            canvas,
+            even_steps(np.array([head, (side * (w + 26), 0.0, 0.245 * t)]), step=4)[0],
+            radius=21.0,
+            organ="humeri",
+            wall=1.6,
+        )
         upper, lower = np.array([side * 0.62 * w, 0.70 * d, 0.27 * t]), np.array([side * 0.74 * w, 0.80 * d, 0.10 * t])
         socket = np.array([side * 0.84 * w, 0.22 * d, 0.235 * t])
         blade = np.concatenate([
@@ -316,8 +346,20 @@ def paint_table(canvas: Canvas, torso: Torso) -> None:
     def shell(p: Patch) -> np.ndarray:
         return np.hypot(p.x, p.y - top + radius) - radius
 
-    canvas.paint(lambda p: np.minimum(shell(p), 46 - shell(p)) + 0 * p.z, tissue="cushion", organ="table", bounds=((-230, 230), (-60, top + 60), (-1e4, 1e4)), over=("outside",))
-    canvas.paint(lambda p: np.float32(1.4) - np.abs(shell(p) - 4) + 0 * p.z, tissue="table", organ="table", bounds=((-225, 225), (-60, top + 60), (-1e4, 1e4)), over=("outside", "table"))
+    canvas.paint(
+        lambda p: np.minimum(shell(p), 46 - shell(p)) + 0 * p.z,
+        tissue="cushion",
+        organ="table",
+        bounds=((-230, 230), (-60, top + 60), (-1e4, 1e4)),
+        over=("outside",),
+    )
+    canvas.paint(
+        lambda p: np.float32(1.4) - np.abs(shell(p) - 4) + 0 * p.z,
+        tissue="table",
+        organ="table",
+        bounds=((-225, 225), (-60, top + 60), (-1e4, 1e4)),
+        over=("outside", "table"),
+    )
 
 
 def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) -> None:
@@ -339,15 +381,25 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
         ball = Tubes(canvas.axes, edge=canvas.edge)
         ball.add(cup[None], 26.0)
         ball.paint(canvas, tissue="cartilage", organ="femora")
-        neck = even_steps(polyline([cup, cup + [side * 30, 6, -24], cup + [side * 44, 10, -60], cup + [side * 42, 8, -140]]), step=3)[0]
+        neck = even_steps(
+            polyline([cup, cup + [side * 30, 6, -24], cup + [side * 44, 10, -60], cup + [side * 42, 8, -140]]), step=3
+        )[0]
         _bone(canvas, cup[None], radius=23.5, organ="femora", wall=1.6)
         _bone(canvas, neck, radius=15.0, organ="femora", wall=3.2)
-        ramus = even_steps(polyline([cup + [side * -14, -26, 4], (side * 22, -0.48 * d, -0.675 * t), (side * 5, -0.5 * d, -0.68 * t)]), step=3)[0]
+        ramus = even_steps(
+            polyline([cup + [side * -14, -26, 4], (side * 22, -0.48 * d, -0.675 * t), (side * 5, -0.5 * d, -0.68 * t)]),
+            step=3,
+        )[0]
         seat = even_steps(polyline([cup + [side * -4, 16, -16], (side * 0.36 * w, 0.3 * d, -0.73 * t)]), step=3)[0]
         _bone(canvas, ramus, radius=8.5, organ="pelvis"), _bone(canvas, seat, radius=13.0, organ="pelvis")
         if name in broken:
             crack = tuple(cup + [side * 26, 5, -20])
-            canvas.paint(ellipsoid(crack, (3.0, 22, 20), turn=side * 0.6), tissue="soft", bounds=around(crack, (24, 24, 24)), over=("femora",))
+            canvas.paint(
+                ellipsoid(crack, (3.0, 22, 20), turn=side * 0.6),
+                tissue="soft",
+                bounds=around(crack, (24, 24, 24)),
+                over=("femora",),
+            )
     wedge = np.concatenate([
         even_steps(np.array([(-x, y, z), (x, y, z)]), step=4)[0]
         for x, y, z in zip(np.linspace(0.30 * w, 10, 14), d * (0.50 + 0.16 * np.sin(np.linspace(0, 2.6, 14))), np.linspace(-0.40 * t, -0.60 * t, 14), strict=True)

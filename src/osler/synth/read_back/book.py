@@ -176,7 +176,7 @@ def _percent(percent: int | None, *, change: Change, size: int | None, prior: in
     if change not in ("larger", "smaller"):
         return None
     if percent is None and size and prior:
-        percent = round(abs(size - prior) / prior * 100)
+        percent = round(100 * abs(size - prior) / prior)
     return percent if percent is None or change == "larger" else -abs(percent)
 
 
@@ -193,7 +193,7 @@ def _site(mention: Mention, *, entry: _Known) -> str:
             allowed = [site for site in allowed if sides[site] == mention.side] or allowed
         if len(allowed) == 1:
             return allowed[0]
-    if not mention.sites and mention.side in ("left", "right"):
+    if mention.side in ("left", "right"):
         allowed = [site for site in entry.finding.sites if sides[site] == mention.side]
         if len(allowed) == 1:
             return allowed[0]

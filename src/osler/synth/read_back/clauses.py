@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from osler.synth.facts import Certainty, Change, Severity, Side
@@ -22,41 +22,16 @@ _BETWEEN = frozenset({"x", "by", "*"})
 _SOFT_MARKS = frozenset({",", "/", ":", "+"})
 _PRIOR_REACH, _AFTER_REACH = 7, 5
 _TIMES = frozenset({"day", "week", "month", "year", "hour", "tag", "tagen", "woch", "monat", "jahr"})
+_AS_LARGE = frozenset({"large", "gross"})
+"""Behind a size they only repeat that it is one (``5 mm large``)."""
 _LONGEST_LABEL = 12
 _LABEL_KEEPS = frozenset({"change", "certainty", "side", "prior", "time", "now"})
 _WEAK_PRIOR = frozenset({"was", "were", "von", "war", "alt"})
-_INTERRUPTS = frozenset(
-    {
-        ",",
-        "(",
-        "now",
-        "to",
-        "currently",
-        "is",
-        "a",
-        "an",
-        "there",
-        "day",
-        "week",
-        "month",
-        "year",
-        "ago",
-        "has",
-        "have",
-        "auf",
-        "jetzt",
-        "aktuell",
-        "nun",
-        "ist",
-        "ein",
-        "tag",
-        "tagen",
-        "woch",
-        "monat",
-        "jahr",
-        "der",
-    }
-)
+_INTERRUPTS = frozenset({
+    ",", "(", "now", "to", "currently", "is", "a", "an", "there", "day", "week", "month", "year", "ago",
+    "has", "have", "auf", "jetzt", "aktuell", "nun", "ist", "ein", "tag", "tagen", "woch", "monat", "jahr",
+    "der",
+})  # fmt: skip
 _LEADING = frozenset({"site", "side", "prior", "apart", "now", "time", "change"})
 _ANSWERS = frozenset({":", "-", "(", ",", "="})
 
@@ -217,7 +192,8 @@ def _without_label(parts: list[Part]) -> list[Part]:
     for place, part in enumerate(parts):
         if part.value == ":" and part.first <= _LONGEST_LABEL:
             rest = parts[place + 1 :]
-            if not any(later.kind in ("finding", "denial") for later in rest):
+            here = takewhile(lambda later: later.value != ";", rest)
+            if not any(later.kind in ("finding", "denial") for later in here):
                 return parts
             kept = _LABEL_KEEPS | ({"site"} if not any(later.kind == "site" for later in rest) else set())
             return [earlier for earlier in parts[:place] if earlier.kind in kept] + rest
@@ -310,7 +286,10 @@ def _groups(parts: Sequence[Part]) -> list[list[Part]]:
 def _mention(parts: Sequence[Part], *, keys: tuple[str, ...], tokens: list[Token]) -> Mention:
     values: dict[str, Any] = {}
     sides: list[Side] = []
+    ends = {part.past for part in parts if part.kind == "size"}
     for part in parts:
+        if part.kind == "severity" and part.first in ends and tokens[part.first].form in _AS_LARGE:
+            continue
         if part.kind in ("change", "severity"):
             values.setdefault(part.kind, part.value)
         elif part.kind in ("certainty", "suggestion"):

@@ -28,8 +28,6 @@ _SEVERAL = ("finding", "site", "denial", "prior")
 _FIRST = ("finding", "denial")
 _GERMAN_ENDINGS = ("em", "en", "er", "es", "e", "s")
 _SHORTEST_STEM = 4
-_KEEP_GERMAN = frozenset({"geringer", "kleiner", "grosser", "deutlicher", "jeder"})
-"""Comparatives that mean a change, unlike their positives."""
 _UMLAUTS = str.maketrans({"ä": "a", "ö": "o", "ü": "u"})
 _FUZZY_FROM = 7
 
@@ -136,13 +134,16 @@ def base_form(word: str, *, language: Language = "en") -> str:
 
 
 def _german_form(word: str) -> str:
+    """Takes endings off until none is left, so that all cases of a word meet: ``schwere``, ``schweres``, ``schwer``."""
+    irregular = _word_forms()["german"]
+    if word in irregular:
+        return irregular[word]
     word = word.translate(_UMLAUTS).replace("ß", "ss")
-    if word in _KEEP_GERMAN:
-        return word
-    for ending in _GERMAN_ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM and not word.endswith("ss"):
-            return word.removesuffix(ending)
-    return word
+    while True:
+        ending = next((ending for ending in _GERMAN_ENDINGS if word.endswith(ending)), "")
+        if not ending or len(word) - len(ending) < _SHORTEST_STEM or word.endswith("ss"):
+            return word
+        word = word.removesuffix(ending)
 
 
 def _english_form(word: str) -> str:

@@ -39,7 +39,8 @@ _TISSUES = (
 )
 _PART_SIDE = re.compile(
     r"\b(left|right|lt|rt|l|r|linke[ns]?|rechte[ns]?)[ \-](?:sided )?(?:knee|breast|lung|knie|brust|mamma)"
-    r"|(?:knee|breast|lung|kniegelenk|knie|brust|mamma)(?: joint| biopsy| core biopsy)?[ ,:(\-]{1,3}(left|right|lt|rt|links|rechts)\b"
+    r"|(?:knee|breast|lung|kniegelenk|knie|brust|mamma)(?: joint| biopsy| core biopsy)?"
+    r"[ ,:(\-]{1,3}(left|right|lt|rt|links|rechts)\b"
 )
 
 

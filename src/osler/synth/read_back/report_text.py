@@ -158,9 +158,12 @@ _DASHES = str.maketrans(
     {"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x", "·": "."}
 )
 _GERMAN = re.compile(
-    r"\b(?:der|die|das|und|im|mit|ohne|nicht|kein\w{0,2}|befund|beurteilung|links|rechts|beidseits|ist|am|an)\b"
+    r"\b(?:der|die|das|und|im|mit|ohne|nicht|kein\w{0,2}|befunde?|beurteilung|technik|vergleich|links|rechts|beidseits|"
+    r"ist|am|ja|nein|eine?|zusammenfassung)\b"
 )
-_ENGLISH = re.compile(r"\b(?:the|of|and|no|is|in|with|without|findings|impression|left|right|are|at|there)\b")
+_ENGLISH = re.compile(
+    r"\b(?:the|of|and|no|is|with|without|findings|impression|technique|comparison|left|right|are|there|a|an|yes)\b"
+)
 _LONG_LINE = 60
 
 

@@ -244,7 +244,7 @@ def _heart(thorax: Thorax, *, disease: Disease, x: np.ndarray, y: np.ndarray, z:
     parts = (
         # center x, y, z; half axes along the long axis, across it, front to back; tilt
         (30 + shift, -0.30 * d, 0.028 * t, 62.0, 40.0, 47.0, -0.62),
-        (-2 + shift, -0.27 * d, 0.042 * t, 35.0, 54.0, 46.0, 0.12),
+        (-2 + shift, -0.27 * d, 0.042 * t, 38.0, 52.0, 46.0, 0.12),
         (18 + shift, -0.34 * d, 0.095 * t, 30.0, 36.0, 36.0, 0.3),
     )
     depth: np.ndarray | None = None

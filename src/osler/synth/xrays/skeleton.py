@@ -111,7 +111,7 @@ def paint_spine(
         side = bent * np.sin(np.pi * np.clip((number + 1) / 15, 0, 1))
         wide = np.interp(number, [-3, 1, 12, 16], [11, 13, 18, 22])
         _, y, z = vertebra_center(thorax, number=number)
-        half = np.interp(number, [1, 12, 16], [0.39, 0.42, 0.5]) * gap * (1 - 0.6 * lost.get(number, 0.0))
+        half = np.interp(number, [1, 12, 16], [0.39, 0.46, 0.6]) * gap * (1 - 0.6 * lost.get(number, 0.0))
         center = np.array([side, y, z - (0.39 * gap - half) * (number in lost)])
         rods += _block(center, wide=wide, half=half, deep=0.85 * wide, beam=beam, amount=9.5 * old, layer=number % 2)
         for hand in (RIGHT, LEFT):

@@ -115,7 +115,7 @@ def thorax_of(anatomy: Anatomy, *, sex: Sex, age: float) -> Thorax:
         dome=(right, right - 9 + 5 * bell[4]),
         sulcus=68 + 8 * bell[5],
         heart=(w / 165) ** 0.8 * (1 + 0.05 * bell[6]),
-        heart_x=8 * bell[7] + 10 * fat,
+        heart_x=4 * bell[7] + 4 * fat,
         aorta=11.5 + 0.05 * max(0.0, age - 30) + bell[8],
         rib_gap=t * 0.0365,
         slope=1 + 0.18 * bell[9] + 0.15 * fat,

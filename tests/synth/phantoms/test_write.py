@@ -1,0 +1,71 @@
+"""Writing volumes: what is read back, going on, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from osler.errors import RequestError
+from osler.readers import open_study
+from osler.synth.phantoms.write import write_volumes
+
+
+def run(out: Path, *, count: int = 1, seed: int = 3, spacing: float = 12.0, form: str = "nifti") -> list[dict]:
+    return list(write_volumes(count=count, out=out, seed=seed, spacing=spacing, form=form))
+
+
+def test_nifti_reads_back_with_its_boxes(tmp_path: Path) -> None:
+    record = run(tmp_path / "set")[0]
+    folder = tmp_path / "set"
+    volume = open_study(folder / record["files"][0]).volumes()[0]
+    assert list(volume.shape) == record["shape"]
+    assert np.allclose(volume.affine.matrix, record["affine_lps"], atol=1e-3)
+    labels = np.asarray(nib.load(folder / record["files"][2]).dataobj)
+    for lesion in record["lesions"]:
+        assert int((labels == lesion["lesion"]).sum()) == lesion["voxels"]
+
+
+def test_a_second_run_goes_on_and_changes_nothing(tmp_path: Path) -> None:
+    first = run(tmp_path / "set", form="npz")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()}
+    assert run(tmp_path / "set", count=2, form="npz")[0] == first[0]
+    for name, data in before.items():
+        assert (tmp_path / "set" / name).read_bytes() == data
+    assert not [p for p in (tmp_path / "set").iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 0}, "count of 0"),
+        ({"count": -3}, "count of -3"),
+        ({"count": 10**12}, "count of"),
+        ({"spacing": 0.0}, "spacing of 0"),
+        ({"seed": -1}, "Seed -1"),
+    ],
+)
+def test_bad_numbers_are_refused_before_anything_is_written(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        run(tmp_path / "set", **options)
+    assert not (tmp_path / "set").exists()
+
+
+def test_other_data_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(RequestError, match="holds other data"):
+        run(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_another_set_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "set", form="npz")
+    with pytest.raises(RequestError, match="seed differ"):
+        run(tmp_path / "set", seed=4, form="npz")
+    (tmp_path / "set" / "volumes.json").write_text("{")
+    with pytest.raises(RequestError, match="is damaged"):
+        run(tmp_path / "set", form="npz")
+    assert json.loads(next((tmp_path / "set").glob("3-*.json")).read_text())["boxes"] == "LPS mm"
