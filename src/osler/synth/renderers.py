@@ -44,7 +44,7 @@ def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume
 
     phantom = render_volume(patient, exam=exam.number, shape=volume_shape(exam, matrix=matrix))
     boxes = tuple(LesionBox(finding=shown.key, lesion=shown.lesion, box=shown.box) for shown in phantom.lesions)
-    return right_handed(RenderedVolume(voxels=phantom.voxels, affine=phantom.affine, boxes=boxes))
+    return right_handed(RenderedVolume(voxels=phantom.array, affine=phantom.affine, boxes=boxes))
 
 
 def volume_shape(exam: Exam, *, matrix: int) -> tuple[int, int, int]:
