@@ -1,0 +1,1 @@
+"""Synthetic patients: facts first, everything else rendered from the same facts."""
