@@ -17,6 +17,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
+from osler.errors import RequestError
 from osler.train.pictures import Labels, Picture, Plane, Region, Sequence, View, gray_to_rgb
 from osler.train.volumes import Span, TrainVolume, read_lps, with_range
 
@@ -234,8 +235,18 @@ def pydicom_files(rng: np.random.Generator) -> Picture:
 
 
 def slide_tiles(root: Path, *, tiles: tuple[int, ...] = (256, 512, 768)) -> Iterator[Picture]:
-    """Overlapping fields of the Aperio slide at three sizes; its lower quarter is kept out."""
-    from tiffslide import TiffSlide
+    """Overlapping fields of the Aperio slide at three sizes; its lower quarter is kept out.
+
+    Raises:
+        RequestError: If the package that reads slides is not installed.
+    """
+    try:
+        from tiffslide import TiffSlide
+    except ImportError as error:
+        raise RequestError(
+            "Training reads a whole-slide image, and tiffslide is not installed.",
+            next_step='pip install "osler[train]"',
+        ) from error
 
     slide = TiffSlide(root / "slides" / "cmu-1-small-region.svs")
     width, height = slide.dimensions
