@@ -175,7 +175,7 @@ def common_names() -> frozenset[str]:
 
 
 def _is_known(word: str, *, known: frozenset[str]) -> bool:
-    return word in known or base_form(word) in known
+    return word in known or base_form(word) in known or base_form(word, language="de") in known
 
 
 def _header_words() -> set[str]:
