@@ -299,7 +299,7 @@ def identity(paths: list[Path], *, limit: int, controls: int) -> dict[str, Any]:
     clean_rows: list[str] = []
     for rows in portions(paths, columns=("report", "facts", "metadata"), limit=limit):
         records = ["\n".join(row) for row in rows]
-        if len(clean_rows) < 20_000:
+        if len(clean_rows) < 4_000:
             clean_rows += records
         scan.add(records)
         progress(len(rows))

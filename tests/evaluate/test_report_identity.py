@@ -91,3 +91,9 @@ def test_controls_repeat_with_their_seed_and_differ_without() -> None:
 
 def test_counts_name_every_kind() -> None:
     assert count_kinds([]) == dict.fromkeys(KINDS, 0)
+
+
+def test_a_dictation_error_is_no_name_and_a_name_is() -> None:
+    found = IdentityScan()
+    found.add(["noted is a nodule"] * 3 + ["Notted is a nodule", "Novasson is ill"])
+    assert [hit.text for hit in found.finish()] == ["Novasson"]

@@ -21,7 +21,7 @@ from itertools import accumulate
 from pydicom.datadict import keyword_dict
 
 from osler.synth.ontology import load_ontology
-from osler.synth.read_back.lexicon import base_form, lexicon_words
+from osler.synth.read_back.lexicon import base_form, lexicon_words, one_edit
 
 KINDS = ("name", "address", "phone", "uid", "date", "identifier")
 _MONTHS = (
@@ -82,6 +82,7 @@ _BETWEEN = "\n\x1e\n"
 _STANDARD_ROOT = "1.2.840.10008."
 """DICOM's own UIDs: names of formats, never of a patient."""
 _SEEN_OFTEN = 3
+_SHORTEST_SLIP = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +136,24 @@ class IdentityScan:
         suspect = [
             Hit(kind="name", record=record, text=word)
             for word, record in self._capitalized.items()
-            if not _is_known(word.lower(), known=known) and self._lower[word.lower()] < _SEEN_OFTEN
+            if not _is_known(word.lower(), known=known)
+            and self._lower[word.lower()] < _SEEN_OFTEN
+            and not self._is_slip(word.lower())
         ]
         names = [
             Hit(kind="name", record=self._capitalized.get(word.title(), -1), text=word)
             for word in sorted(self._lower.keys() & common_names())
         ]
         return sorted(self.hits + suspect + names, key=lambda hit: (KINDS.index(hit.kind), hit.record))
+
+    def _is_slip(self, word: str) -> bool:
+        """Whether a long word is a frequent one with a wrong letter (``notted``), as dictation makes it."""
+        if len(word) < _SHORTEST_SLIP or word in common_names():
+            return False
+        return any(
+            count >= _SEEN_OFTEN and other[0] == word[0] and abs(len(other) - len(word)) < 2 and one_edit(word, other)
+            for other, count in self._lower.items()
+        )
 
     def _collect_words(self, texts: Sequence[str]) -> None:
         for number, text in enumerate(texts, start=self.records):
@@ -175,7 +187,7 @@ def common_names() -> frozenset[str]:
 
 
 def _is_known(word: str, *, known: frozenset[str]) -> bool:
-    return word in known or base_form(word) in known
+    return word in known or base_form(word) in known or base_form(word, language="de") in known
 
 
 def _header_words() -> set[str]:

@@ -81,6 +81,7 @@ def test_a_negation_ends_with_its_clause() -> None:
         ("pneumonia is not significantly changed", {"change": "stable"}),
         ("pneumonia has partially cleared", {"change": "smaller"}),
         ("pneumonia was not present on the prior exam", {"change": "new"}),
+        ("the pneumonia has resolved", {"change": "resolved"}),
         ("severe pneumonia, worse than before", {"severity": "severe", "change": "larger"}),
     ],
 )
@@ -134,3 +135,10 @@ def test_german(text: str, values: dict[str, Any]) -> None:
 def test_german_sizes() -> None:
     (mention,) = read_sentence("lungenrundherd von 0,9 cm auf 1,2 cm größenprogredient (+33%)", language="de")
     assert (mention.size_mm, mention.prior_mm, mention.percent, mention.change) == (12, 9, 33, "larger")
+
+
+@pytest.mark.parametrize(
+    "text", ["the chest tube has been removed", "interval removal of the chest tube", "chest tube removed"]
+)
+def test_a_removed_device_is_gone(text: str) -> None:
+    assert read(text) == [("chest-tube", {"change": "resolved"})]

@@ -123,7 +123,7 @@ def _normal(word: str, language: Language) -> str:
     if form in lexicon.words or len(form) < _FUZZY_FROM:
         return form
     candidates = {right for key in _deletions(form) for right in lexicon.nearly.get(key, ())}
-    close = [right for right in candidates if _one_edit(form, right)]
+    close = [right for right in candidates if one_edit(form, right)]
     return close[0] if len(close) == 1 else form
 
 
@@ -170,7 +170,7 @@ def _deletions(word: str) -> Iterator[str]:
         yield word[:place] + word[place + 1 :]
 
 
-def _one_edit(a: str, b: str) -> bool:
+def one_edit(a: str, b: str) -> bool:
     """Whether one letter changed, added, lost or swapped with its neighbor makes ``a`` to ``b``."""
     if len(a) > len(b):
         a, b = b, a
