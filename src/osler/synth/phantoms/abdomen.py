@@ -158,7 +158,8 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     canvas.paint(sac, tissue="bile", organ="gallbladder", bounds=bounds)
     duct.add(
         even_steps(
-            polyline([[*hilum, -6, -4, 0], torso.at(-0.16, -0.02, -0.13), torso.at(-0.15, -0.02, -0.155)]), step=2
+            polyline([hilum + np.array([-6, -4, 0]), torso.at(-0.16, -0.02, -0.13), torso.at(-0.15, -0.02, -0.155)]),
+            step=2,
         )[0],
         2.8 * wide,
     )
@@ -218,9 +219,12 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
         top = np.array(torso.at(side * 0.23, 0.26, -0.105))
         for turn in (0.25, 0.75):
             sheet = [
-                even_steps(np.array([[*top, 0, 0, z], [*top, side * 22 * turn, 22 * (1 - 0.3 * turn), z - 6]]), step=2)[
-                    0
-                ]
+                even_steps(
+                    np.array(
+                        [top + np.array([0, 0, z]), top + np.array([side * 22 * turn, 22 * (1 - 0.3 * turn), z - 6])]
+                    ),
+                    step=2,
+                )[0]
                 for z in np.linspace(-10, 10, 9)
             ]
             limbs.add(np.concatenate(sheet), 2.4)

@@ -114,13 +114,16 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     vessels = Tubes(canvas.axes, edge=canvas.edge)
     root = np.array(torso.at(0.0, -0.02, -0.20))
     stem, _ = even_steps(polyline([root, torso.at(-0.02, -0.08, -0.30), torso.at(-0.15, -0.10, -0.40)]), step=2.5)
-    vessels.add(stem, 3.6), vessels.add([*stem, 9, 0, 0], 2.8)
+    vessels.add(stem, 3.6), vessels.add(stem + np.array([9, 0, 0]), 2.8)
     for share_ in np.linspace(0.15, 0.95, 9):
         start = stem[int(share_ * (len(stem) - 1))]
         for x in (-0.35, 0.35):
             vessels.add(
                 even_steps(
-                    polyline([start, [*start, 0.3 * x * w, -10, -8], torso.at(x, -0.30, -0.25 - 0.22 * share_)]), step=2
+                    polyline(
+                        [start, start + np.array([0.3 * x * w, -10, -8]), torso.at(x, -0.30, -0.25 - 0.22 * share_)]
+                    ),
+                    step=2,
                 )[0],
                 1.3,
             )

@@ -34,15 +34,31 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
         ball.add(cup[None], 26.0)
         ball.paint(canvas, tissue="cartilage", organ="femora")
         neck = even_steps(
-            polyline([cup, [*cup, side * 30, 6, -24], [*cup, side * 44, 10, -60], [*cup, side * 42, 8, -140]]), step=3
+            polyline(
+                [
+                    cup,
+                    cup + np.array([side * 30, 6, -24]),
+                    cup + np.array([side * 44, 10, -60]),
+                    cup + np.array([side * 42, 8, -140]),
+                ]
+            ),
+            step=3,
         )[0]
         paint_bone(canvas, cup[None], radius=23.5, organ="femora", wall=1.6)
         paint_bone(canvas, neck, radius=15.0, organ="femora", wall=3.2)
         ramus = even_steps(
-            polyline([[*cup, side * -14, -26, 4], (side * 22, -0.48 * d, -0.675 * t), (side * 5, -0.5 * d, -0.68 * t)]),
+            polyline(
+                [
+                    cup + np.array([side * -14, -26, 4]),
+                    (side * 22, -0.48 * d, -0.675 * t),
+                    (side * 5, -0.5 * d, -0.68 * t),
+                ]
+            ),
             step=3,
         )[0]
-        seat = even_steps(polyline([[*cup, side * -4, 16, -16], (side * 0.36 * w, 0.3 * d, -0.73 * t)]), step=3)[0]
+        seat = even_steps(
+            polyline([cup + np.array([side * -4, 16, -16]), (side * 0.36 * w, 0.3 * d, -0.73 * t)]), step=3
+        )[0]
         paint_bone(canvas, ramus, radius=8.5, organ="pelvis"), paint_bone(canvas, seat, radius=13.0, organ="pelvis")
         if name in broken:
             crack = (*cup, side * 26, 5, -20)

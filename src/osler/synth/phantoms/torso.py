@@ -352,7 +352,10 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float,
         )
         thin = Tubes(canvas.axes, edge=canvas.edge)
         thin.add(blade, 2.1)
-        thin.add(even_steps(np.array([upper * 0.7 + lower * 0.3, [*socket, 0, 16, 14]]), step=2.5)[0] + [0, 9, 0], 4.2)
+        thin.add(
+            even_steps(np.array([upper * 0.7 + lower * 0.3, socket + np.array([0, 16, 14])]), step=2.5)[0] + [0, 9, 0],
+            4.2,
+        )
         thin.add(socket[None], 10.0)
         thin.paint(canvas, tissue="rib-cortex", organ="scapulae")
 
