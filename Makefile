@@ -39,6 +39,7 @@ lint: $(VENV)/.test-installed
 
 docs: $(VENV)/.test-installed
 	$(PY) docs/reference/generate.py
+	$(PY) docs/reference/report_terms.py
 
 benchmarks: $(VENV)/.test-installed
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) -m benchmarks.$$name --out benchmarks/$$name; done

@@ -11,9 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "osler"
 ORDER = (
     "study", "readers", "prepare", "model", "weights", "quant", "engine",
-    "tasks", "writers", "train", "evaluate", "serve", "cli",
+    "tasks", "writers", "synth", "train", "evaluate", "serve", "cli",
 )  # fmt: skip
-NO_TORCH = ("study", "readers", "prepare", "writers", "cli")
+NO_TORCH = ("study", "readers", "prepare", "writers", "synth", "cli")
 FORBIDDEN = {"pickle", "marshal", "shelve", "requests", "httpx", "urllib3", "socket", "urllib.request", "http.client"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = ("ask", "inspect", "models", "doctor", "demo", "train", "schema")
+COMMANDS = ("ask", "inspect", "models", "doctor", "demo", "train", "schema", "synth reports")
 _WIDTH = "100"
 
 
@@ -24,7 +24,7 @@ def page() -> str:
         "<!-- Written by docs/reference/generate.py from the commands themselves; a test keeps it so. -->",
         section("osler", help_text()),
     ]
-    parts += [section(f"osler {command}", help_text(command)) for command in COMMANDS]
+    parts += [section(f"osler {command}", help_text(*command.split())) for command in COMMANDS]
     return "\n\n".join(parts) + "\n"
 
 

@@ -19,6 +19,7 @@ from osler.cli.doctor import doctor
 from osler.cli.inspect import inspect
 from osler.cli.models import models
 from osler.cli.schema import schema
+from osler.cli.synth import synth
 from osler.cli.train import train
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ def _root(
 
 for command in (ask, inspect, models, doctor, demo, train, schema):
     app.command()(command)
+app.add_typer(synth)
 
 
 def run() -> None:

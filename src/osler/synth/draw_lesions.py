@@ -178,7 +178,9 @@ def _places(
     kind = t.laterality[finding]
     side = np.where(kind == LATERALITIES.index("site"), t.site_side[site], NONE)
     side = np.where(kind == LATERALITIES.index("paired"), paired, side)
-    return site, np.where(kind == LATERALITIES.index("exam"), shown, side)
+    of_exam = kind == LATERALITIES.index("exam")
+    elsewhere = of_exam & np.isin(t.site_side[site], (LEFT, RIGHT)) & (t.site_side[site] != shown)
+    return np.where(elsewhere, t.site_partner[site], site), np.where(of_exam, shown, side)
 
 
 def _sizes(bits: np.ndarray, *, finding: np.ndarray, site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 
 from osler.synth.facts import Side
+from osler.synth.mirror import mirror_site
 from osler.synth.ontology import AGE_BANDS, Activity, Course, Finding, Ontology, load_ontology
 
 COURSES: tuple[Course, ...] = get_args(Course)
@@ -89,6 +90,7 @@ class Tables:
     factor_steps: np.ndarray  # (conditions, F) int16
     site_choices: np.ndarray  # (F, most sites)
     site_count: np.ndarray  # (F,)
+    site_partner: np.ndarray  # (S,) the site on the other side
     site_center: np.ndarray  # (S, 3)
     site_half: np.ndarray  # (S, 3)
     site_room: np.ndarray  # (S,)
@@ -225,6 +227,7 @@ def _site_columns(ontology: Ontology) -> dict[str, np.ndarray]:
         "site_center": np.array([site.center for site in ontology.sites]),
         "site_half": np.array([site.half for site in ontology.sites]),
         "site_room": np.array([site.room_mm for site in ontology.sites]),
+        "site_partner": np.array([keys[mirror_site(site.key)] for site in ontology.sites]),
         "site_side": np.array([sides.index(site.side) for site in ontology.sites]),
         "site_region": np.array(
             [("head", "knee").index(s.region) + 1 if s.region in ("head", "knee") else 0 for s in ontology.sites]
