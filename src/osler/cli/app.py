@@ -20,6 +20,7 @@ from osler.cli.inspect import inspect
 from osler.cli.models import models
 from osler.cli.schema import schema
 from osler.cli.synth import synth
+from osler.cli.synth_volumes import volumes
 from osler.cli.train import train
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ def _root(
 
 for command in (ask, inspect, models, doctor, demo, train, schema):
     app.command()(command)
+synth.command()(volumes)
 app.add_typer(synth)
 
 
