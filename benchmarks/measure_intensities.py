@@ -15,9 +15,24 @@ import nibabel as nib
 import numpy as np
 
 NAMES = {
-    1: "spleen", 2: "right-kidney", 3: "left-kidney", 5: "liver", 11: "left-lung", 14: "right-lung", 52: "aorta", 63: "veins",
-    27: "spine", 28: "spine", 29: "spine", 30: "spine", 31: "spine", 77: "pelvis", 78: "pelvis", 88: "muscle", 89: "muscle",
-}  # fmt: skip
+    1: "spleen",
+    2: "right-kidney",
+    3: "left-kidney",
+    5: "liver",
+    11: "left-lung",
+    14: "right-lung",
+    52: "aorta",
+    63: "veins",
+    27: "spine",
+    28: "spine",
+    29: "spine",
+    30: "spine",
+    31: "spine",
+    77: "pelvis",
+    78: "pelvis",
+    88: "muscle",
+    89: "muscle",
+}
 
 
 def inner(mask: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from osler.cli.schema import schema
 from osler.cli.synth import synth
 from osler.cli.synth_patients import patients
 from osler.cli.synth_show import show
+from osler.cli.synth_volumes import volumes
 from osler.cli.train import train
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def _root(
 
 for command in (ask, inspect, models, doctor, demo, train, schema):
     app.command()(command)
-for command in (patients, show):
+for command in (volumes, patients, show):
     synth.command()(command)
 app.add_typer(synth)
 

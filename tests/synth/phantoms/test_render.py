@@ -104,9 +104,15 @@ def test_a_size_in_the_mask_is_that_of_the_facts(
         0.17 * body.trunk_mm + shift[2],
     )
     fact = FindingFact(
-        key=key, lesion=7, certainty="present", side="right", site="right-upper-lobe",
-        size_mm=size, axes_mm=(axes[0], axes[1], axes[2]), center_mm=center,
-    )  # fmt: skip
+        key=key,
+        lesion=7,
+        certainty="present",
+        side="right",
+        site="right-upper-lobe",
+        size_mm=size,
+        axes_mm=(axes[0], axes[1], axes[2]),
+        center_mm=center,
+    )
     spacing = (3.0, 3.0, 4.0)
     phantom = render_volume(
         with_findings(patient, exam=exam, findings=(fact,)), exam=exam, spacing_mm=spacing, axes="LPS"
@@ -122,9 +128,15 @@ def test_a_lesion_smaller_than_a_voxel_marks_one() -> None:
     body = patient.anatomy
     center = (-0.42 * body.half_width_mm, 0.0, 0.17 * body.trunk_mm)
     fact = FindingFact(
-        key="pulmonary-nodule", lesion=3, certainty="present", side="right", site="right-upper-lobe",
-        size_mm=3, axes_mm=(3.0, 2.5, 2.5), center_mm=center,
-    )  # fmt: skip
+        key="pulmonary-nodule",
+        lesion=3,
+        certainty="present",
+        side="right",
+        site="right-upper-lobe",
+        size_mm=3,
+        axes_mm=(3.0, 2.5, 2.5),
+        center_mm=center,
+    )
     phantom = render_volume(with_findings(patient, exam=exam, findings=(fact,)), exam=exam, spacing_mm=(9.0, 9.0, 9.0))
     assert phantom.lesions[0].voxels == 1
 
@@ -134,9 +146,18 @@ def test_a_follow_up_shows_the_same_body_with_a_changed_lesion() -> None:
     exam: Exam = patient.exams[number]
     center = (-0.42 * patient.anatomy.half_width_mm, 0.0, 0.17 * patient.anatomy.trunk_mm)
     sized = [
-        FindingFact(key="pulmonary-nodule", lesion=3, certainty="present", side="right", site="right-upper-lobe", size_mm=s, axes_mm=(s, s, s), center_mm=center)
+        FindingFact(
+            key="pulmonary-nodule",
+            lesion=3,
+            certainty="present",
+            side="right",
+            site="right-upper-lobe",
+            size_mm=s,
+            axes_mm=(s, s, s),
+            center_mm=center,
+        )
         for s in (12, 24)
-    ]  # fmt: skip
+    ]
     later = dataclasses.replace(exam, number=1, findings=(sized[1],))
     first = dataclasses.replace(exam, number=0, findings=(sized[0],))
     both = dataclasses.replace(patient, exams=(first, later))
@@ -151,7 +172,7 @@ def test_a_resolved_finding_is_not_drawn() -> None:
     patient, exam = exams_of("ct-chest-contrast", count=1)[0]
     fact = FindingFact(key="pleural-effusion", lesion=2, certainty="present", side="left", change="resolved")
     phantom = render_volume(with_findings(patient, exam=exam, findings=(fact,)), exam=exam, shape=SMALL)
-    assert phantom.lesions == () and phantom.not_drawn == ()
+    assert (phantom.lesions, phantom.not_drawn) == ((), ())
 
 
 def test_an_effusion_lies_behind_and_a_pneumothorax_in_front() -> None:
@@ -164,8 +185,8 @@ def test_an_effusion_lies_behind_and_a_pneumothorax_in_front() -> None:
         with_findings(patient, exam=exam, findings=facts), exam=exam, shape=(40, 64, 64), axes="LPS"
     )
     place = {n: phantom.affine.apply(np.argwhere(phantom.lesions_map == n)[:, ::-1]).mean(axis=0) for n in (2, 3)}
-    assert place[2][0] > 20 and place[2][1] > 10
-    assert place[3][0] < -20 and place[3][1] < -10
+    assert (place[2][:2] > (20, 10)).all()
+    assert (place[3][:2] < (-20, -10)).all()
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "PIL", "LSP", "SRA"])
@@ -175,7 +196,7 @@ def test_any_order_of_axes_shows_the_same_body(axes: str) -> None:
     other = render_volume(patient, exam=exam, spacing_mm=(8.0, 8.0, 8.0), axes=axes)
     for name in ("liver", "heart", "spine", "right-lung"):
         a, b = plain.organ_boxes()[name], other.organ_boxes()[name]
-        assert np.allclose(a.low, b.low, atol=1e-3) and np.allclose(a.high, b.high, atol=1e-3)
+        assert np.allclose((a.low, a.high), (b.low, b.high), atol=1e-3)
 
 
 @pytest.mark.parametrize(

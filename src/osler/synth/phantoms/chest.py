@@ -49,7 +49,7 @@ def paint_lungs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         out = base + range_ * (p.y * slope)
         return out + range_ * np.float32(0.25) * p.wave(15, key="lobules") * np.ones_like(p.z)
 
-    for (name, side), organ in zip(SIDES, LUNGS, strict=True):
+    for (_name, side), organ in zip(SIDES, LUNGS, strict=True):
         depth = lung_depth(torso, side)
         canvas.paint(depth, tissue=parenchyma, organ=organ, bounds=lung_bounds(torso, side))
         _fissure(canvas, torso, side=side, organ=organ)

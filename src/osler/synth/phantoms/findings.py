@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 from osler.synth.facts import FindingFact
+from osler.synth.phantoms.belly_findings import BELLY
 from osler.synth.phantoms.canvas import Canvas
-from osler.synth.phantoms.diffuse import DIFFUSE, ORGAN_CHANGES, tag_organs
+from osler.synth.phantoms.chest_findings import CHEST
 from osler.synth.phantoms.lesions import LOOKS, axes_of, paint_lesion
+from osler.synth.phantoms.overlays import ORGAN_CHANGES, tag_organs
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 
+DIFFUSE = CHEST | BELLY
 _OTHER_SIDE = {"left": "right", "right": "left"}
 
 

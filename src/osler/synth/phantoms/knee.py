@@ -11,8 +11,8 @@ import numpy as np
 
 from osler.synth.facts import FindingFact, PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
-from osler.synth.phantoms.diffuse import overlay
 from osler.synth.phantoms.findings import paint_lesions
+from osler.synth.phantoms.overlays import overlay
 from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import GRADES, Shown
 
@@ -57,14 +57,23 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
 
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.5), tissue="fat", organ="fat")
-    strands = lambda p: np.minimum(skin(p) - 2, 0.5 - np.abs(p.wave(14, key="septa")) * 9)  # noqa: E731
+
+    def strands(p):
+        return np.minimum(skin(p) - 2, 0.5 - np.abs(p.wave(14, key="septa")) * 9)
+
     canvas.paint(strands, tissue="soft", over=("fat",), strength=0.4)
     groups = (
-        # center, half axes (units): vastus medialis, lateralis, biceps, semimembranosus, gastrocnemius heads, anterior leg, popliteus
-        ((0.36, -0.18, 0.95), (0.30, 0.26, 0.62)), ((-0.38, -0.22, 1.15), (0.28, 0.28, 0.68)), ((-0.38, 0.44, 0.85), (0.17, 0.20, 0.85)),
-        ((0.36, 0.46, 0.75), (0.20, 0.19, 0.85)), ((0.28, 0.50, -0.45), (0.23, 0.20, 0.85)), ((-0.26, 0.50, -0.50), (0.22, 0.19, 0.85)),
-        ((-0.34, 0.0, -1.0), (0.20, 0.26, 0.62)), ((0.0, 0.34, -0.55), (0.34, 0.11, 0.40)), ((0.0, 0.36, -1.15), (0.40, 0.22, 0.55)),
-    )  # fmt: skip
+        # vastus medialis and lateralis, biceps, semimembranosus, gastrocnemius, shin, popliteus, soleus
+        ((0.36, -0.18, 0.95), (0.30, 0.26, 0.62)),
+        ((-0.38, -0.22, 1.15), (0.28, 0.28, 0.68)),
+        ((-0.38, 0.44, 0.85), (0.17, 0.20, 0.85)),
+        ((0.36, 0.46, 0.75), (0.20, 0.19, 0.85)),
+        ((0.28, 0.50, -0.45), (0.23, 0.20, 0.85)),
+        ((-0.26, 0.50, -0.50), (0.22, 0.19, 0.85)),
+        ((-0.34, 0.0, -1.0), (0.20, 0.26, 0.62)),
+        ((0.0, 0.34, -0.55), (0.34, 0.11, 0.40)),
+        ((0.0, 0.36, -1.15), (0.40, 0.22, 0.55)),
+    )
     for center, half in groups:
         middle, size = knee.at(*center), knee.at(*half)
         bundle = ellipsoid(middle, size, rough=1.6, mm=22.0)
@@ -219,10 +228,9 @@ def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> Non
             if organ != "patella"
             else (lambda p: 1.2)
         )
-        marrow = canvas.palette["marrow"]
         canvas.paint(
             lambda p, f=shape, g=wall: f(p) - g(p),
-            tissue=lambda p: np.float32(marrow) * (1 + 0.12 * p.wave(6, key="trabeculae")),
+            tissue=lambda p: np.float32(canvas.palette["marrow"]) * (1 + 0.12 * p.wave(6, key="trabeculae")),
             organ=organ,
             bounds=bounds,
         )
@@ -299,10 +307,11 @@ def _effusion(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
 
 def _synovitis(canvas: Canvas, knee: Knee, fact: FindingFact) -> None:
     half = knee.at(0.26, 0.07, 0.24)
+    pouch = ellipsoid(knee.at(0, -0.40, 0.50), half)
     overlay(
         canvas,
         fact,
-        lambda p, f=ellipsoid(knee.at(0, -0.40, 0.50), half): np.minimum(f(p), (p.wave(6, key="synovium") - 0.2) * 4),
+        lambda p: np.minimum(pouch(p), (p.wave(6, key="synovium") - 0.2) * 4),
         tissue="edema",
         bounds=around(knee.at(0, -0.40, 0.50), half),
         over=("joint-space", "fat", "fat-pad"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.phantoms import abdomen, chest, head, knee, torso
+from osler.synth.phantoms import abdomen, bowel, chest, head, head_findings, knee, pelvis, torso
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.findings import paint_trunk_findings
 from osler.synth.phantoms.state import Shown
@@ -15,7 +15,7 @@ def paint_region(canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Sh
         skull = head.head_of(patient, state=state)
         head.paint_outside(canvas, skull)
         head.paint_brain(canvas, skull)
-        return head.paint_head_findings(canvas, skull, state=state)
+        return head_findings.paint_head_findings(canvas, skull, state=state)
     if exam.region == "knee":
         joint = knee.knee_of(patient)
         knee.paint_leg(canvas, joint)
@@ -40,14 +40,14 @@ def paint_region(canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Sh
     if high > -0.2:
         torso.paint_cage(canvas, body, broken=[], bone=bone)
     if low < -0.38:
-        torso.paint_pelvis(canvas, body, broken=tuple(f.side for f in state.of("hip-fracture")))
+        pelvis.paint_pelvis(canvas, body, broken=tuple(f.side for f in state.of("hip-fracture")))
     return paint_trunk_findings(canvas, body, state=state)
 
 
 def _paint_belly(canvas: Canvas, body: torso.Torso, *, state: Shown) -> None:
     abdomen.paint_cavity(canvas, body)
     abdomen.paint_great_vessels(canvas, body, state=state)
-    abdomen.paint_bowel(canvas, body, state=state)
+    bowel.paint_bowel(canvas, body, state=state)
     abdomen.paint_liver(canvas, body, state=state)
     abdomen.paint_spleen_pancreas(canvas, body, state=state)
     abdomen.paint_kidneys(canvas, body, state=state)

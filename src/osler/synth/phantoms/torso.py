@@ -17,11 +17,28 @@ from osler.synth.xrays.thorax import Thorax, thorax_of
 
 SIDES = (("right", -1.0), ("left", 1.0))
 # Vertebrae T1 to L5 and S1: height / trunk length, depth / half depth of the body's center.
-_LEVELS = np.array([
-    (0.305, 0.40), (0.270, 0.47), (0.235, 0.52), (0.200, 0.55), (0.165, 0.565), (0.130, 0.57), (0.095, 0.57), (0.060, 0.565),
-    (0.020, 0.555), (-0.020, 0.54), (-0.060, 0.52), (-0.100, 0.50), (-0.150, 0.47), (-0.200, 0.44), (-0.250, 0.42),
-    (-0.300, 0.42), (-0.360, 0.45), (-0.415, 0.52),
-])  # fmt: skip
+_LEVELS = np.array(
+    [
+        (0.305, 0.40),
+        (0.270, 0.47),
+        (0.235, 0.52),
+        (0.200, 0.55),
+        (0.165, 0.565),
+        (0.130, 0.57),
+        (0.095, 0.57),
+        (0.060, 0.565),
+        (0.020, 0.555),
+        (-0.020, 0.54),
+        (-0.060, 0.52),
+        (-0.100, 0.50),
+        (-0.150, 0.47),
+        (-0.200, 0.44),
+        (-0.250, 0.42),
+        (-0.300, 0.42),
+        (-0.360, 0.45),
+        (-0.415, 0.52),
+    ]
+)
 VERTEBRAE = tuple([f"t{n}" for n in range(1, 13)] + [f"l{n}" for n in range(1, 6)] + ["s1"])
 
 
@@ -158,9 +175,11 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
         gland = ellipsoid((center[0], center[1] - 4, center[2]), (0.5 * half[0], 0.62 * half[1], 0.5 * half[2]))
         share = np.float32(0.25 - 0.005 * (torso.age - 50))
         canvas.paint(
-            lambda p, f=gland: np.minimum(f(p), (p.wave(12, key="gland") + share) * np.float32(8)),
-            tissue="breast", organ="breast", bounds=bounds,
-        )  # fmt: skip
+            lambda p, f=gland, s=share: np.minimum(f(p), (p.wave(12, key="gland") + s) * np.float32(8)),
+            tissue="breast",
+            organ="breast",
+            bounds=bounds,
+        )
 
 
 def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn: float, bone: float = 1.0) -> None:
@@ -206,8 +225,10 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
     sponge = canvas.palette["marrow"] * bone
     canvas.paint(
         lambda p: np.minimum(column(p) - np.float32(1.4), np.float32(-1.2) - disc(p)),
-        tissue=lambda p: np.float32(sponge) * (1 + np.float32(0.18) * p.wave(7, key="sponge")), organ="spine", bounds=bounds,
-    )  # fmt: skip
+        tissue=lambda p: np.float32(sponge) * (1 + np.float32(0.18) * p.wave(7, key="sponge")),
+        organ="spine",
+        bounds=bounds,
+    )
     canvas.paint(
         lambda p: np.minimum(column(p) - np.float32(0.3), disc(p)), tissue="disc", organ="spine", bounds=bounds
     )
@@ -297,14 +318,19 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float,
     board, _ = even_steps(
         polyline([(0, -0.68 * d, 0.245 * t), (0, -0.80 * d, 0.18 * t), (0, -0.84 * d, 0.03 * t)]), step=2.5
     )
-    _bone(canvas, board, radius=6.0, organ="sternum", squash=(0.36, 1, 1), wall=1.2)
+    paint_bone(canvas, board, radius=6.0, organ="sternum", squash=(0.36, 1, 1), wall=1.2)
     for _, side in SIDES:
-        collar = polyline([
-            (side * 14, -0.62 * d, 0.252 * t), (side * 0.30 * w, -0.64 * d, 0.272 * t), (side * 0.6 * w, -0.40 * d, 0.285 * t), (side * 0.92 * w, -0.05 * d, 0.280 * t),
-        ])  # fmt: skip
-        _bone(canvas, even_steps(collar, step=2.5)[0], radius=5.6, organ="clavicles")
+        collar = polyline(
+            [
+                (side * 14, -0.62 * d, 0.252 * t),
+                (side * 0.30 * w, -0.64 * d, 0.272 * t),
+                (side * 0.6 * w, -0.40 * d, 0.285 * t),
+                (side * 0.92 * w, -0.05 * d, 0.280 * t),
+            ]
+        )
+        paint_bone(canvas, even_steps(collar, step=2.5)[0], radius=5.6, organ="clavicles")
         head = (side * 1.0 * w, 0.05 * d, 0.235 * t)
-        _bone(
+        paint_bone(
             canvas,
             even_steps(np.array([head, (side * (w + 26), 0.0, 0.245 * t)]), step=4)[0],
             radius=21.0,
@@ -313,18 +339,28 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float,
         )
         upper, lower = np.array([side * 0.62 * w, 0.70 * d, 0.27 * t]), np.array([side * 0.74 * w, 0.80 * d, 0.10 * t])
         socket = np.array([side * 0.84 * w, 0.22 * d, 0.235 * t])
-        blade = np.concatenate([
-            even_steps(np.array([upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * np.sin(np.pi * s), 0]]), step=3)[0]
-            for s in np.linspace(0, 0.97, 26)
-        ])  # fmt: skip
+        blade = np.concatenate(
+            [
+                even_steps(
+                    np.array(
+                        [upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * np.sin(np.pi * s), 0]]
+                    ),
+                    step=3,
+                )[0]
+                for s in np.linspace(0, 0.97, 26)
+            ]
+        )
         thin = Tubes(canvas.axes, edge=canvas.edge)
         thin.add(blade, 2.1)
-        thin.add(even_steps(np.array([upper * 0.7 + lower * 0.3, socket + [0, 16, 14]]), step=2.5)[0] + [0, 9, 0], 4.2)
+        thin.add(
+            even_steps(np.array([upper * 0.7 + lower * 0.3, socket + np.array([0, 16, 14])]), step=2.5)[0] + [0, 9, 0],
+            4.2,
+        )
         thin.add(socket[None], 10.0)
         thin.paint(canvas, tissue="rib-cortex", organ="scapulae")
 
 
-def _bone(
+def paint_bone(
     canvas: Canvas,
     line: np.ndarray,
     *,
@@ -333,6 +369,7 @@ def _bone(
     squash: tuple[float, float, float] = (1.0, 1.0, 1.0),
     wall: float = 1.5,
 ) -> None:
+    """Paints a bone along a line: a cortex ``wall`` mm thick around marrow."""
     tube = Tubes(canvas.axes, edge=canvas.edge)
     tube.add(line, radius, squash=squash)
     tube.paint(canvas, tissue="rib-cortex", organ=organ)
@@ -360,48 +397,3 @@ def paint_table(canvas: Canvas, torso: Torso) -> None:
         bounds=((-225, 225), (-60, top + 60), (-1e4, 1e4)),
         over=("outside", "table"),
     )
-
-
-def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) -> None:
-    """Paints hip bones, sacrum and the heads of the femora."""
-    w, d, t = torso.w, torso.d, torso.t
-    for name, side in SIDES:
-        # the wing of the ilium: a curved plate
-        plate = np.concatenate([
-            polyline([
-                (side * (0.26 + 0.06 * s) * w, (0.58 - 0.06 * s) * d, (-0.42 - 0.10 * s) * t),
-                (side * (0.55 - 0.02 * s) * w, 0.36 * d, (-0.43 - 0.11 * s) * t),
-                (side * (0.74 - 0.14 * s) * w, (-0.05 - 0.02 * s) * d, (-0.455 - 0.12 * s) * t),
-            ], count=46)
-            for s in np.linspace(0, 1, 24)
-        ])  # fmt: skip
-        _bone(canvas, plate, radius=6.5, organ="pelvis", wall=1.9)
-        cup = np.array([side * 0.53 * w, 0.02 * d, -0.648 * t])
-        _bone(canvas, cup[None] + [side * -6, 0, 8], radius=31.0, organ="pelvis", wall=2.4)
-        ball = Tubes(canvas.axes, edge=canvas.edge)
-        ball.add(cup[None], 26.0)
-        ball.paint(canvas, tissue="cartilage", organ="femora")
-        neck = even_steps(
-            polyline([cup, cup + [side * 30, 6, -24], cup + [side * 44, 10, -60], cup + [side * 42, 8, -140]]), step=3
-        )[0]
-        _bone(canvas, cup[None], radius=23.5, organ="femora", wall=1.6)
-        _bone(canvas, neck, radius=15.0, organ="femora", wall=3.2)
-        ramus = even_steps(
-            polyline([cup + [side * -14, -26, 4], (side * 22, -0.48 * d, -0.675 * t), (side * 5, -0.5 * d, -0.68 * t)]),
-            step=3,
-        )[0]
-        seat = even_steps(polyline([cup + [side * -4, 16, -16], (side * 0.36 * w, 0.3 * d, -0.73 * t)]), step=3)[0]
-        _bone(canvas, ramus, radius=8.5, organ="pelvis"), _bone(canvas, seat, radius=13.0, organ="pelvis")
-        if name in broken:
-            crack = tuple(cup + [side * 26, 5, -20])
-            canvas.paint(
-                ellipsoid(crack, (3.0, 22, 20), turn=side * 0.6),
-                tissue="soft",
-                bounds=around(crack, (24, 24, 24)),
-                over=("femora",),
-            )
-    wedge = np.concatenate([
-        even_steps(np.array([(-x, y, z), (x, y, z)]), step=4)[0]
-        for x, y, z in zip(np.linspace(0.30 * w, 10, 14), d * (0.50 + 0.16 * np.sin(np.linspace(0, 2.6, 14))), np.linspace(-0.40 * t, -0.60 * t, 14), strict=True)
-    ])  # fmt: skip
-    _bone(canvas, wedge, radius=9.0, organ="pelvis", wall=1.6)

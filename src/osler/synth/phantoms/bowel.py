@@ -1,0 +1,130 @@
+"""Stomach, small bowel and colon with gas, fluid and stool, and the mesentery's vessels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from osler.synth.phantoms.canvas import Canvas, Patch
+from osler.synth.phantoms.organs import ORGAN_CODES
+from osler.synth.phantoms.shapes import Tubes, around, even_steps, polyline, tilted
+from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.torso import Torso
+
+
+def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Paints stomach, small bowel and colon with gas, fluid and stool."""
+    w, d, t = torso.w, torso.d, torso.t
+    center = torso.at(0.34, -0.16, -0.05)
+    axes = np.linalg.qr(np.array([[0.25, -0.45, -0.85], [0.95, 0.1, 0.2], [0.1, 0.9, -0.4]]).T)[0].T
+    half = (0.10 * t, 0.20 * w, 0.30 * d)
+    sac = tilted(center, axes, half, rough=3.0, mm=40)
+
+    def stomach(p: Patch) -> np.ndarray:
+        return np.minimum(np.minimum(sac(p), torso.wall(p) - 4), torso.roof(p) - 6 - p.z)
+
+    bounds = around(center, (0.11 * t,) * 3, margin=4)
+    canvas.paint(stomach, tissue="bowel-wall", organ="stomach", bounds=bounds, over=("peritoneum", "muscle"))
+
+    def inside(p):
+        return stomach(p) - np.float32(4) + np.float32(1.5) * p.wave(9, key="rugae")
+
+    canvas.paint(inside, tissue="bowel", organ="stomach", bounds=bounds, over=("stomach",))
+    canvas.paint(
+        lambda p: np.minimum(inside(p), center[1] - 14 - p.y),
+        tissue="gas",
+        organ="stomach",
+        bounds=bounds,
+        over=("stomach",),
+    )
+    _small_bowel(canvas, torso, state=state)
+    # colon: cecum, ascending, transverse, descending, sigmoid, rectum
+    points = [
+        (-0.52, -0.10, -0.455),
+        (-0.60, -0.02, -0.40),
+        (-0.62, 0.05, -0.32),
+        (-0.60, 0.0, -0.215),
+        (-0.40, -0.45, -0.225),
+        (0.0, -0.58, -0.25),
+        (0.38, -0.42, -0.21),
+        (0.60, 0.10, -0.13),
+        (0.64, 0.14, -0.22),
+        (0.62, 0.10, -0.34),
+        (0.50, 0.0, -0.45),
+        (0.30, -0.10, -0.50),
+        (0.12, -0.02, -0.545),
+        (0.02, 0.30, -0.56),
+        (0.0, 0.40, -0.62),
+        (0.0, 0.42, -0.69),
+    ]
+    line, s = even_steps(polyline([torso.at(*p) for p in points], count=300), step=3)
+    pouch = 1 + 0.13 * np.sin(np.arange(len(line)) * 3 / 4.6)
+    radius = np.interp(s, [0, 0.1, 0.3, 0.55, 0.8, 0.88, 1], [25, 23, 19, 16, 12, 15, 18]) * pouch
+    wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    wall.add(line, radius), lumen.add(line, radius - 2.2)
+    over = ("peritoneum", "small-bowel", "stomach")
+    wall.paint(canvas, tissue="bowel-wall", organ="colon", over=over)
+    lumen.paint(canvas, tissue="feces", organ="colon", over=("colon",))
+    inner = Tubes(canvas.axes, edge=canvas.edge)
+    inner.add(line, np.maximum(radius - 4.5, 2))
+    index, depth = inner.gathered()
+    flat = canvas.wave(16, key="gas").reshape(-1)[index]
+    alpha = np.clip(np.minimum(depth, flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1)
+    keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
+    value = canvas.value.reshape(-1)
+    value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
+
+
+def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
+    """Loops: a space-filling curve of the cavity, flattened against each other."""
+    w, d, t = torso.w, torso.d, torso.t
+    box = ((-0.62 * w, 0.60 * w), (-0.80 * d, 0.18 * d), (-0.575 * t, -0.19 * t))
+    blocked = max((f.size_mm or 36 for f in state.of("small-bowel-obstruction")), default=0)
+    mm = 15 if not blocked else 28
+
+    def region(p: Patch) -> np.ndarray:
+        round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2
+        out = (1 - np.sqrt(round_)) * np.float32(0.45 * w) + 6 * p.wave(45, key="bowel-edge")
+        return np.minimum(
+            out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5)
+        )
+
+    def loops(p: Patch) -> np.ndarray:
+        fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)
+        return np.minimum(region(p), fold - np.float32(1.2))
+
+    canvas.paint(loops, tissue="bowel-wall", organ="small-bowel", bounds=box, over=("peritoneum",))
+    canvas.paint(
+        lambda p: loops(p) - np.float32(2.1),
+        tissue=lambda p: (
+            np.float32(canvas.palette["bowel"])
+            + np.float32(0.3 * abs(canvas.palette["bowel"])) * p.wave(28, key="content")
+        ),
+        organ="small-bowel",
+        bounds=box,
+        over=("small-bowel",),
+    )
+    share = np.float32(0.62 if not blocked else 0.25)
+    canvas.paint(
+        lambda p: np.minimum(loops(p) - 3.2, np.minimum((p.wave(33, key="loop-gas") - share) * 22, -0.22 * d - p.y)),
+        tissue="gas",
+        organ="small-bowel",
+        bounds=box,
+        over=("small-bowel",),
+    )
+    vessels = Tubes(canvas.axes, edge=canvas.edge)
+    root = np.array(torso.at(0.0, -0.02, -0.20))
+    stem, _ = even_steps(polyline([root, torso.at(-0.02, -0.08, -0.30), torso.at(-0.15, -0.10, -0.40)]), step=2.5)
+    vessels.add(stem, 3.6), vessels.add(stem + np.array([9, 0, 0]), 2.8)
+    for share_ in np.linspace(0.15, 0.95, 9):
+        start = stem[int(share_ * (len(stem) - 1))]
+        for x in (-0.35, 0.35):
+            vessels.add(
+                even_steps(
+                    polyline(
+                        [start, start + np.array([0.3 * x * w, -10, -8]), torso.at(x, -0.30, -0.25 - 0.22 * share_)]
+                    ),
+                    step=2,
+                )[0],
+                1.3,
+            )
+    vessels.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",))

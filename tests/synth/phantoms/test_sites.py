@@ -1,0 +1,93 @@
+"""Sites lie in the organs that phantoms draw, and findings of CT and MR are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osler.synth.anatomy import sites, unit_mm
+from osler.synth.draw import draw_patient
+from osler.synth.facts import Exam, PatientFacts
+from osler.synth.ontology import load_ontology
+from osler.synth.phantoms.canvas import Canvas
+from osler.synth.phantoms.findings import DIFFUSE
+from osler.synth.phantoms.grid import grid_of
+from osler.synth.phantoms.head_findings import _DIFFUSE as HEAD
+from osler.synth.phantoms.knee import _DIFFUSE as KNEE
+from osler.synth.phantoms.lesions import LOOKS
+from osler.synth.phantoms.organs import ORGAN_CODES
+from osler.synth.phantoms.overlays import ORGAN_CHANGES
+from osler.synth.phantoms.regions import paint_region
+from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.tissues import palette_of
+
+INSIDE: dict[str, tuple[str, ...]] = {
+    "right-lung": ("right-lung",),
+    "left-lung": ("left-lung",),
+    "liver": ("liver", "portal-vein", "veins", "gallbladder"),
+    "spleen": ("spleen",),
+    "right-kidney": ("right-kidney",),
+    "left-kidney": ("left-kidney",),
+    "aorta": ("aorta", "heart"),
+    "spine": ("spine",),
+    "brain": ("white-matter", "gray-matter", "deep-gray", "thalamus", "hippocampus", "ventricles", "csf", "brainstem"),
+    "cerebellum": ("cerebellum", "brainstem"),
+    "femur": ("femur", "cartilage"),
+    "tibia": ("tibia",),
+    "menisci": ("menisci",),
+}
+NOT_DRAWN = {
+    # broader than what is drawn beside it
+    "intracranial-hemorrhage",
+    "meniscal-tear",
+    # of the whole picture
+    "midline-shift",
+    "mass-effect",
+}
+
+
+def first(protocol: str) -> tuple[PatientFacts, Exam]:
+    number = 0
+    while True:
+        patient = draw_patient(seed=21, number=number)
+        for exam in patient.exams:
+            if exam.protocol == protocol:
+                return patient, exam
+        number += 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "region"),
+    [
+        ("ct-chest-plain", "chest"),
+        ("ct-abdomen-portal-venous", "abdomen"),
+        ("mr-brain-t1", "head"),
+        ("mr-knee-pd-fs", "knee"),
+    ],
+)
+def test_sites_lie_in_their_organs(protocol: str, region: str) -> None:
+    patient, exam = first(protocol)
+    axes = grid_of(patient, exam=exam, shape=(110, 110, 110), axes="LPS").body_axes(mirrored=False)
+    canvas = Canvas(
+        axes=axes, palette=palette_of(exam.acquisition, modality=exam.modality), shape=patient.anatomy.shape
+    )
+    paint_region(canvas, patient, exam=exam, state=Shown(findings=()))
+    rng = np.random.default_rng(0)
+    for site in sites():
+        if site.region != region or site.organ not in INSIDE:
+            continue
+        ball = rng.normal(size=(80, 3))
+        ball *= (rng.uniform(size=80) ** (1 / 3) / np.linalg.norm(ball, axis=1))[:, None]
+        points = (np.array(site.center) + np.array(site.half) * ball) * unit_mm(site.region, anatomy=patient.anatomy)
+        x, y, z = (
+            np.abs(points[:, [k]] - axis[None]).argmin(axis=1) for k, axis in enumerate((axes.x, axes.y, axes.z))
+        )
+        codes = [ORGAN_CODES[name] for name in INSIDE[site.organ]]
+        assert np.isin(canvas.label[z, y, x], codes).mean() > 0.85, site.key
+
+
+def test_findings_of_ct_and_mr_are_drawn() -> None:
+    groups = {p.group for p in load_ontology().protocols if p.modality in ("CT", "MR")}
+    drawn = set(LOOKS) | set(DIFFUSE) | set(HEAD) | set(KNEE) | set(ORGAN_CHANGES) | NOT_DRAWN
+    missing = {f.key for f in load_ontology().findings if groups & set(f.prevalence)} - drawn
+    assert missing == set()
