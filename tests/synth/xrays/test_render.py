@@ -49,7 +49,7 @@ def unlettered(radiograph: Radiograph) -> np.ndarray:
 @given(
     found=findings(),
     view=st.sampled_from(["PA", "AP"]),
-    shape=st.integers(0, 2**31),
+    shape=st.integers(1, 2**31),
     wide=st.sampled_from([430.0, 350.0]),
 )
 def test_a_mirrored_patient_has_the_mirrored_image(
@@ -58,7 +58,7 @@ def test_a_mirrored_patient_has_the_mirrored_image(
     person = patient(exam(view, findings=found, wide=wide), anatomy=body(shape=shape))
     here = render_xray(person, exam=person.exams[0], size=SIZE)
     turned = mirror(person)
-    there = render_xray(turned, exam=turned.exams[0], size=SIZE, body="mirrored")
+    there = render_xray(turned, exam=turned.exams[0], size=SIZE)
     assert np.array_equal(unlettered(there), unlettered(here)[:, ::-1])
     assert np.array_equal(there.lungs[0], here.lungs[1][:, ::-1])
     assert len(there.lesions) == len(here.lesions) >= 1

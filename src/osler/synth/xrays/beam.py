@@ -32,7 +32,7 @@ class Beam:
         pixel_mm: Pixel size on the detector.
         rows: Pixels down. columns: Pixels across.
         yaw: How far the patient is turned about z (radians).
-        body: "mirrored" for a body drawn as the mirror image of the usual one; see `render_xray`.
+        body: "mirrored" for a body drawn as the mirror image of the usual one; a negative `Anatomy.shape`.
     """
 
     view: View

@@ -23,17 +23,17 @@ LEAST_SIZE, GREATEST_SIZE = 64, 2048
 _CHANCES = 16
 
 
-def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512, body: Body = "usual") -> Radiograph:
+def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512) -> Radiograph:
     """Renders a chest X-ray.
 
     The same patient has the same chest on every date; findings, breath and position come with the exam.
+    A mirrored patient (negative ``anatomy.shape``) has heart, stomach and everything else on the other side:
+    the frontal image is the mirror image of the patient's own, letters aside.
 
     Args:
         patient: Whose exam it is.
         exam: Of a chest X-ray protocol.
         size: Longest side in pixels, 64 to 2048.
-        body: "mirrored" puts heart, stomach and everything else on the other side, so that the
-            frontal image of a mirrored patient is the mirror image of the patient's own, letters aside.
 
     Raises:
         RequestError: If the exam is no chest X-ray, or the size is out of range.
@@ -47,6 +47,7 @@ def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512, body: Bod
     if not LEAST_SIZE <= size <= GREATEST_SIZE:
         raise RequestError(f"An X-ray of {size!r} px.", allowed=f"{LEAST_SIZE} to {GREATEST_SIZE} px.")
     asked = exam
+    body: Body = "mirrored" if patient.anatomy.shape < 0 else "usual"
     if body == "mirrored":
         exam = mirror(replace(patient, exams=(exam,))).exams[0]
     draws = Draws(seed=patient.seed, patients=np.full(_CHANCES, patient.number))
