@@ -7,7 +7,7 @@ import pytest
 
 from osler.study import Box2D
 from osler.synth.facts import Acquisition, Exam
-from osler.synth.phantoms import LABELS, render_volume
+from osler.synth.phantoms import ORGANS, render_volume
 from osler.synth.xrays import Radiograph, render_xray
 from tests.synth.xrays.patients import exam, nodule, patient
 
@@ -32,7 +32,7 @@ def both() -> tuple[Radiograph, np.ndarray, np.ndarray, np.ndarray]:
     places = np.argwhere(phantom.organs > 0)
     points = phantom.affine.apply(places[:, ::-1].astype(np.float64))
     index = tuple(places.T)
-    return render_xray(person, exam=film, size=128), points, phantom.organs[index], phantom.lesions[index]
+    return render_xray(person, exam=film, size=128), points, phantom.organs[index], phantom.lesions_map[index]
 
 
 def shadow(film: Radiograph, points: np.ndarray, *, least: int) -> np.ndarray:
@@ -46,7 +46,7 @@ def shadow(film: Radiograph, points: np.ndarray, *, least: int) -> np.ndarray:
 @pytest.mark.parametrize(("name", "number"), [("right-lung", 0), ("left-lung", 1)])
 def test_the_lungs_of_the_ct_fall_on_the_lungs_of_the_film(both, name: str, number: int) -> None:
     film, points, organs, _ = both
-    projected = shadow(film, points[organs == LABELS[name]], least=8)
+    projected = shadow(film, points[organs == ORGANS.index(name)], least=8)
     outlined = film.lungs[number]
     dice = 2 * (projected & outlined).sum() / (projected.sum() + outlined.sum())
     assert dice > 0.75
