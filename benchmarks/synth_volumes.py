@@ -83,7 +83,8 @@ def report(rates: dict[int, dict[str, float]], *, load: float) -> str:
         "# Synthetic volumes",
         "",
         f"96 x 192 x 192 voxels, CT and MR of all regions, with masks and findings. "
-        f"Aim: {AIM:.0f} per second on two processes. Load before: {load:.1f}; commit {commit()}; {os.cpu_count()} cores.",
+        f"Aim: {AIM:.0f} per second on two processes. Load before: {load:.1f}.",
+        f"Commit {commit()}; {os.cpu_count()} cores.",
         "",
         "| processes | volumes per second | CPU ms per volume |",
         "|---|---|---|",
