@@ -49,7 +49,10 @@ def test_a_page_is_drawn_and_other_files_stay(tmp_path: Path) -> None:
     assert page.read_text() == "mine"
 
 
-@pytest.mark.parametrize(("arguments", "message"), [(("-1",), "-1"), (("1", "--seed", "-2"), "-2")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("-1",), "-1"), (("1", "--seed", "-2"), "-2"), (("9" * 30,), "Numbers are 0")],
+)
 def test_a_patient_out_of_range_is_refused(arguments: tuple[str, ...], message: str) -> None:
     result = invoke("synth", "show", *(("--", *arguments) if arguments[0] == "-1" else arguments))
     require_refusal(result)

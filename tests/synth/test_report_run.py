@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import re
@@ -176,3 +177,27 @@ def test_the_number_of_workers_is_checked(tmp_path: Path, workers: int) -> None:
     with pytest.raises(RequestError, match=r"Allowed: 1 to 1,024"):
         write_reports(RUN, folder=tmp_path / "out", workers=workers)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("field", "value"), [("number", 77), ("rows", "a"), ("sha256", 5), ("name", "../x.parquet")])
+def test_a_record_that_is_not_of_the_run_is_refused(whole: Path, tmp_path: Path, field: str, value: object) -> None:
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    record = json.loads((folder / MANIFEST).read_text())
+    record["shards"][1][field] = value
+    (folder / MANIFEST).write_text(json.dumps(record))
+    before = digests(folder)
+    with pytest.raises(DataError, match="damaged record of its shards"):
+        write_reports(RUN, folder=folder, workers=1)
+    assert digests(folder) == before
+
+
+def test_a_folder_named_like_a_part_stays(whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    (folder / ".osler-mine.part").mkdir()
+    assert write_reports(RUN, folder=folder, workers=1).written == 0
+    assert (folder / ".osler-mine.part").is_dir()
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="Cannot write"):
+        write_reports(RUN, folder=tmp_path / ("a" * 300), workers=1)

@@ -115,3 +115,8 @@ def test_a_folder_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_name_with_a_nul_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="cannot be placed"):
         check_writable(f"{tmp_path}/a\0.png")
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="cannot be placed"):
+        check_writable(tmp_path / f"{'a' * 300}.png")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from osler.errors import DataError, RequestError
-from osler.synth.shards import GENERATOR_VERSION, SCHEMA_VERSION, ReportRun, ShardRecord, disk_error
+from osler.synth.shards import GENERATOR_VERSION, SCHEMA_VERSION, ReportRun, ShardPlan, ShardRecord, disk_error
 from osler.writers.atomic import write_atomic
 
 MANIFEST = "manifest.json"
@@ -151,9 +151,29 @@ def is_whole(folder: Path, *, record: ShardRecord) -> bool:
 
 def remove_parts(folder: Path) -> None:
     """Removes what a killed run left unfinished."""
-    for entry in folder.iterdir():
-        if _is_part(entry.name):
-            entry.unlink(missing_ok=True)
+    try:
+        for entry in folder.iterdir():
+            if _is_part(entry.name) and not entry.is_dir():
+                entry.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+
+
+def require_planned(claimed: Iterable[ShardRecord], *, plans: Iterable[ShardPlan], folder: Path) -> None:
+    """Checks that recorded shards are shards of the run: another one would be counted, but never looked at.
+
+    Raises:
+        DataError: If one is not.
+    """
+    known = {(plan.number, plan.name, plan.first, plan.stop, plan.rows) for plan in plans}
+    for record in claimed:
+        place = (record.number, record.name, record.first_patient, record.stop_patient, record.rows)
+        if place not in known or not isinstance(record.sha256, str):
+            raise DataError(
+                f"{str(folder)!r} has a damaged record of its shards: {record.name!r} is not of this run.",
+                allowed="Nothing in the folder was changed.",
+                next_step=f"Restore {MANIFEST}, or name another folder.",
+            )
 
 
 def _is_part(name: str) -> bool:

@@ -89,6 +89,8 @@ def draw_with_reports(*, seed: int, number: int) -> tuple[PatientFacts, tuple[st
     """
     from osler.synth.reports.render import render_texts
 
+    if not 0 <= number < MOST_PATIENTS:
+        raise RequestError(f"Patient {number} is out of range.", allowed=f"Numbers are 0 to {MOST_PATIENTS - 1}.")
     table = draw_facts(seed=seed, patients=np.array([number], dtype=np.int64))
     texts, _ = render_texts(table)
     return table.patient(0), tuple(texts.to_pylist())

@@ -18,9 +18,10 @@ from osler.synth.manifest import (
     is_whole,
     note_shard,
     remove_parts,
+    require_planned,
     save_manifest,
 )
-from osler.synth.shards import ReportRun, ShardPlan, ShardRecord, plan_shards
+from osler.synth.shards import ReportRun, ShardPlan, ShardRecord, disk_error, plan_shards
 
 Engine = Literal["local", "ray"]
 Progress = Callable[[int, int], None]
@@ -65,8 +66,9 @@ def write_reports(
     folder = Path(folder)
     require_room(run, folder=folder)
     claimed = claim_folder(folder, run=run)
-    remove_parts(folder)
     plans = plan_shards(run)
+    require_planned(claimed, plans=plans, folder=folder)
+    remove_parts(folder)
     whole, damaged = _sift(claimed, folder=folder)
     left = [plan for plan in plans if plan.number not in whole]
     records = dict(whole)
@@ -91,11 +93,15 @@ def require_room(run: ReportRun, *, folder: Path) -> None:
 
     Raises:
         CapacityError: With both numbers.
+        RequestError: If the folder's name cannot be used.
     """
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     needed = run.count * _BYTES_PER_REPORT
-    held = sum(entry.stat().st_size for entry in folder.glob("reports-*.parquet")) if folder.is_dir() else 0
-    free = shutil.disk_usage(there).free
+    try:
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        held = sum(entry.stat().st_size for entry in folder.glob("reports-*.parquet")) if folder.is_dir() else 0
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        raise disk_error(folder, error) from error
     if needed > free + held:
         raise CapacityError(
             f"{run.count:,} reports need about {needed / 1e9:,.1f} GB, but {(free + held) / 1e9:,.1f} GB are free"

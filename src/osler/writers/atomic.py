@@ -35,7 +35,8 @@ def check_writable(
     """
     try:
         target = Path(os.path.realpath(Path(path).expanduser()))
-    except (OSError, RuntimeError, ValueError) as error:  # the current folder is gone, no such user, a NUL
+        target.exists()  # refuses a name that is too long
+    except (OSError, RuntimeError, ValueError) as error:  # the current folder is gone, no such user, a NUL, too long
         raise RequestError(
             f"The output file {str(path)!r} cannot be placed: {type(error).__name__}.",
             allowed="A path in a folder that exists.",
