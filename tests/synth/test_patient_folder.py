@@ -135,9 +135,15 @@ def _missing(folder: Path) -> PatientFacts:
     return make_mixed()
 
 
+def _lost_report(folder: Path) -> PatientFacts:
+    next((folder / "reports").iterdir()).unlink()
+    return make_mixed()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (_lost_report, r"is not whole: reports/exam-.*is damaged or missing"),
         (_other_facts, "holds another patient or another plan.*facts differ"),
         (_damaged, "exists and is no patient folder of Osler"),
         (_missing, "exists and is no patient folder of Osler"),

@@ -135,6 +135,29 @@ def test_killed_at_a_random_moment_it_goes_on_to_the_same_bytes(whole: Path, tmp
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signals of Unix")
+def test_an_interrupt_while_workers_start_is_one_line(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    command = [sys.executable, "-m", "osler", "synth", "reports", "--count", "900000", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*command, "--shard-size", "512", "--workers", "2"],
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while len(psutil.Process(process.pid).children()) < 3:  # two workers and Python's tracker of semaphores
+        assert time.monotonic() < deadline, "no worker began in a minute"
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.strip() == "Interrupted; nothing was written half."
+
+
 @pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
@@ -35,7 +36,8 @@ def run_local(plans: Sequence[ShardPlan], *, run: ReportRun, folder: Path, worke
     try:
         while True:
             for plan in todo:
-                waiting.add(pool.submit(write_shard, plan, run=run, folder=folder))
+                with _interrupts_held():
+                    waiting.add(pool.submit(write_shard, plan, run=run, folder=folder))
                 if len(waiting) >= workers * (1 + _AHEAD):
                     break
             if not waiting:
@@ -100,6 +102,19 @@ def _write_for_ray(plan: ShardPlan, run: ReportRun, folder: Path) -> ShardRecord
         return write_shard(plan, run=run, folder=folder)
     except OslerError as error:
         return type(error)(error.problem, allowed=error.allowed, next_step=error.next_step)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keeps Ctrl-C from processes that start here (they inherit the mask); the parent gets it right after."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:

@@ -93,6 +93,7 @@ def write_patient_folder(
     facts = facts_record(patient, plan=plan)
     if target.exists() or target.is_symlink():
         _require_same(target, facts=facts)
+        _require_whole(target)
         return target
     part = out / _PART.format(pid=os.getpid(), name=target.name)
     try:
@@ -150,6 +151,24 @@ def _require_same(target: Path, *, facts: dict[str, Any]) -> None:
             f"{str(target)!r} holds another patient or another plan ({', '.join(differ)} differ).",
             allowed="The same seed, version and options as the run that wrote it.",
             next_step="Name another folder for the patients.",
+        )
+
+
+def _require_whole(target: Path) -> None:
+    """Checks that the files which the record names are there: somebody may have removed some."""
+    try:
+        entries = [entry["resource"] for entry in json.loads((target / _BUNDLE).read_text(encoding="utf-8"))["entry"]]
+        named = {_BOXES, _README}
+        for resource in entries:
+            named |= {form["url"] for form in resource.get("presentedForm", ()) if "url" in form}
+        lost = sorted(name for name in named if not (target / name).is_file())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        lost = [_BUNDLE]
+    if lost:
+        raise RequestError(
+            f"{str(target)!r} is not whole: {', '.join(lost[:3])} is damaged or missing.",
+            allowed="Folders of an earlier run, as it left them.",
+            next_step="Remove this patient's folder and give the same command again.",
         )
 
 
