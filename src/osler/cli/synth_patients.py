@@ -31,6 +31,9 @@ def patients(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Write synthetic patients: DICOM series, FHIR record, PDFs and reports that tell one story."""
+    from osler.synth.extra import require_synth
+
+    require_synth()
     from osler.synth.patient_folder import FolderPlan
     from osler.synth.patient_set import PatientSet, write_patients
     from osler.synth.renderers import grid_name, renderer

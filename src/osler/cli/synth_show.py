@@ -31,6 +31,9 @@ def show(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Show one synthetic patient: exams with boxes, lesions and labs over time, drugs, the report."""
+    from osler.synth.extra import require_synth
+
+    require_synth()
     from osler.synth.patient_folder import FolderPlan, facts_record
     from osler.synth.patient_set import draw_with_reports, text_of
     from osler.writers import check_writable, is_own_picture, write_atomic

@@ -26,3 +26,13 @@ def import_extra(name: str, *, extra: str = "synth") -> ModuleType:
 def import_pyarrow() -> tuple[ModuleType, ModuleType]:
     """Imports pyarrow and its Parquet writer."""
     return import_extra("pyarrow"), import_extra("pyarrow.parquet")
+
+
+def require_synth() -> None:
+    """Checks that the packages of whole patients are there, before modules that need them are imported.
+
+    Raises:
+        RequestError: With the first one that is missing.
+    """
+    for name in ("pyarrow", "reportlab", "pypdfium2"):
+        import_extra(name)
