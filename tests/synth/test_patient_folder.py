@@ -135,6 +135,18 @@ def _missing(folder: Path) -> PatientFacts:
     return make_mixed()
 
 
+def test_a_letter_that_is_gone_is_missed(folder: Path) -> None:
+    letter = folder / "documents" / "discharge-letter.pdf"
+    data = letter.read_bytes()
+    letter.unlink()
+    try:
+        with pytest.raises(RequestError, match=r"is not whole: documents/discharge-letter\.pdf is damaged or missing"):
+            write_patient_folder(make_mixed(), out=folder.parent, render=render)
+        assert not letter.exists()
+    finally:
+        letter.write_bytes(data)
+
+
 def _lost_report(folder: Path) -> PatientFacts:
     next((folder / "reports").iterdir()).unlink()
     return make_mixed()

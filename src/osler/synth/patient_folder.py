@@ -160,7 +160,8 @@ def _require_whole(target: Path) -> None:
         entries = [entry["resource"] for entry in json.loads((target / _BUNDLE).read_text(encoding="utf-8"))["entry"]]
         named = {_BOXES, _README}
         for resource in entries:
-            named |= {form["url"] for form in resource.get("presentedForm", ()) if "url" in form}
+            forms = [*resource.get("presentedForm", ()), *(part["attachment"] for part in resource.get("content", ()))]
+            named |= {form["url"] for form in forms if form.get("url")}
         lost = sorted(name for name in named if not (target / name).is_file())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         lost = [_BUNDLE]
