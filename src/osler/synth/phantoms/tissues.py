@@ -81,6 +81,8 @@ _CT: dict[str, tuple[float, float, float]] = {
 }
 
 CT_NAMES = tuple(_CT)
+_FAT_LEFT = {"DWI": 0.03}
+"""Share of fat's signal that suppression leaves: echo-planar diffusion needs it, else fat lies far off its place."""
 
 
 def ct_palette(acquisition: Acquisition) -> dict[str, float]:
@@ -113,8 +115,8 @@ def mr_signal(name: str, acquisition: Acquisition) -> float:
     sequence = acquisition.sequence or "T1"
     if acquisition.contrast == "gadolinium":
         t1 = 1 / (1 / t1 + float(row["gadolinium"]) * 4.5e-3)  # relaxivity 4.5 per mM s
-    if sequence.endswith("FS"):
-        pd *= 1 - 0.92 * float(row["fat"])
+    if sequence in _FAT_LEFT or sequence.endswith("FS"):
+        pd *= 1 - (1 - _FAT_LEFT.get(sequence, 0.08)) * float(row["fat"])
     if tr < 20:
         flip = np.radians(acquisition.flip_deg or 10)
         e1 = np.exp(-tr / t1)
