@@ -10,8 +10,6 @@ the scans: percentiles of the masks' inner voxels. All sets may be trained on:
   apart by thresholds (`by_threshold`), so the ends of these ranges are bounded by the thresholds; phantoms
   are measured with the same function.
 - aseg: brain MR, T1-weighted, with FreeSurfer's regions (BSD-2).
-- hippocampus: about 200 T1 crops with masks drawn by humans (CC BY-SA 4.0). They have no mask of white
-  matter: the crop's 95th percentile stands for it.
 - ms-lesions: FLAIR with lesions drawn by several raters (CC BY); the median of the brain stands for white matter.
 """
 
@@ -60,7 +58,6 @@ SETS = {
     "lidc-idri-0314": "CC BY 3.0",
     "lung-petct-dx-a0001": "CC BY 4.0",
     "aseg": "BSD-2",
-    "hippocampus": "CC BY-SA 4.0",
     "ms-lesions": "CC BY",
 }
 HEAD = "# Percentiles of {what} of inner voxels; see benchmarks/measure_intensities.py for sources and licences.\n"
@@ -137,16 +134,6 @@ def brain_rows(folder: Path) -> Iterator[str]:
         yield row_of(f"t1-{name}", sample, source="aseg", digits=2)
 
 
-def hippocampus_rows(folder: Path) -> Iterator[str]:
-    """Median T1 signal of each hippocampus as a share of its crop's 95th percentile."""
-    ratios = []
-    for path in sorted((folder / "images").glob("*.nii.gz")):
-        values = np.asarray(nib.load(path).dataobj, dtype=np.float32)
-        mask = np.asarray(nib.load(folder / "labels" / path.name).dataobj) > 0
-        ratios.append(np.median(values[mask]) / np.percentile(values, 95))
-    yield row_of("t1-hippocampus-crop", np.array(ratios), source="hippocampus", digits=2)
-
-
 def lesion_rows(folder: Path) -> Iterator[str]:
     """FLAIR signal of demyelinating lesions as a share of the brain's median."""
     values, mask = (np.asarray(nib.load(folder / f"patient07/{name}.nii.gz").dataobj) for name in ("FLAIR", "GOLD"))
@@ -168,7 +155,7 @@ def main() -> None:
     ]
     text = HEAD.format(what="HU") + columns + "\n".join(rows) + "\n"
     (options.out / "ct_ranges.csv").write_text(text, encoding="utf-8")
-    rows = [*brain_rows(mr / "aseg"), *hippocampus_rows(mr / "hippocampus"), *lesion_rows(mr / "ms-lesions")]
+    rows = [*brain_rows(mr / "aseg"), *lesion_rows(mr / "ms-lesions")]
     text = HEAD.format(what="MR signal (share of white matter)") + columns + "\n".join(rows) + "\n"
     (options.out / "mr_ranges.csv").write_text(text, encoding="utf-8")
 

@@ -106,11 +106,17 @@ def _mr_rows() -> dict[str, dict[str, str]]:
     return {row["tissue"]: row for row in csv.DictReader(lines)}
 
 
+def mr_relaxation(name: str, *, field_t: float) -> tuple[float, float, float]:
+    """T1 (ms), T2 (ms) and proton density of a tissue at a field strength."""
+    row = _mr_rows()[name]
+    field = "3" if field_t > 2 else "1.5"
+    return float(row[f"t1_{field}"]), float(row[f"t2_{field}"]), float(row["pd"])
+
+
 def mr_signal(name: str, acquisition: Acquisition) -> float:
     """Signal of a tissue, 0 to about 1, by the equation of the sequence."""
     row = _mr_rows()[name]
-    field = "3" if (acquisition.field_t or 1.5) > 2 else "1.5"
-    t1, t2, pd = float(row[f"t1_{field}"]), float(row[f"t2_{field}"]), float(row["pd"])
+    t1, t2, pd = mr_relaxation(name, field_t=acquisition.field_t or 1.5)
     te, tr, ti = acquisition.te_ms or 15.0, acquisition.tr_ms or 500.0, acquisition.ti_ms
     sequence = acquisition.sequence or "T1"
     if acquisition.contrast == "gadolinium":
