@@ -72,7 +72,11 @@ ROOMY = {
 }
 NO_ROOM = {
     "liver-segment-1",  # the caudate lobe is slimmer than its room of 40 mm: a large lesion leaves it
+    "liver-segment-7",  # in a small body 80 mm reach through the dome into the lung
+    "right-thyroid-lobe",  # no main organ: nodules are as large as the lobe
+    "left-thyroid-lobe",
     "patellar-tendon",  # no bone
+    "suprapatellar-recess",
 }
 
 
@@ -93,6 +97,7 @@ def test_the_largest_lesion_of_a_main_organ_lies_in_it(protocol: str, region: st
     rng = np.random.default_rng(0)
     ball = rng.normal(size=(1500, 3))
     ball *= (rng.uniform(size=1500) ** (1 / 3) / np.linalg.norm(ball, axis=1))[:, None]
+    inside: dict[str, float] = {}
     ball *= (0.8, 1.0, 0.8)  # lesions are drawn with axes of 0.65 to 1 of their size
     for site in sites():
         if site.region != region or not any(name in site.key for name in ROOMY[region]) or site.key in NO_ROOM:
@@ -102,7 +107,9 @@ def test_the_largest_lesion_of_a_main_organ_lies_in_it(protocol: str, region: st
             np.abs(points[:, [k]] - axis[None]).argmin(axis=1) for k, axis in enumerate((axes.x, axes.y, axes.z))
         )
         codes = [ORGAN_CODES[name] for name in INSIDE.get(site.organ, (site.organ,))]
-        assert np.isin(canvas.label[z, y, x], codes).mean() > 0.8, site.key
+        inside[site.key] = round(float(np.isin(canvas.label[z, y, x], codes).mean()), 2)
+    assert inside
+    assert {key: share for key, share in inside.items() if share < 0.8} == {}
 
 
 @pytest.mark.parametrize(
