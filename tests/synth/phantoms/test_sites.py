@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from osler.synth.anatomy import sites, unit_mm
 from osler.synth.draw import draw_patient
-from osler.synth.facts import Exam, PatientFacts
+from osler.synth.facts import Exam, FindingFact, PatientFacts
 from osler.synth.ontology import load_ontology
+from osler.synth.phantoms import render_volume
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.findings import DIFFUSE
 from osler.synth.phantoms.grid import grid_of
@@ -66,18 +69,50 @@ def painted(patient: PatientFacts, *, exam: Exam) -> Canvas:
 
 ROOMY = {
     "chest": ("lobe", "lingula", "heart", "vertebra"),
-    "abdomen": ("liver-segment", "kidney", "spleen", "urinary-bladder", "stomach", "gallbladder", "vertebra"),
+    "abdomen": ("urinary-bladder", "stomach", "gallbladder", "vertebra"),
     "head": ("lobe", "basal-ganglia", "thalamus", "right-cerebellum", "left-cerebellum", "brainstem"),
     "knee": ("condyle", "plateau", "patella", "trochlea"),
 }
 NO_ROOM = {
-    "liver-segment-1",  # the caudate lobe is slimmer than its room of 40 mm: a large lesion leaves it
-    "liver-segment-7",  # in a small body 80 mm reach through the dome into the lung
     "right-thyroid-lobe",  # no main organ: nodules are as large as the lobe
     "left-thyroid-lobe",
     "patellar-tendon",  # no bone
     "suprapatellar-recess",
 }
+
+
+@pytest.mark.parametrize("sex", ["female", "male"])
+@pytest.mark.parametrize(
+    ("key", "site"),
+    [
+        ("hepatic-cyst", "liver-segment-1"),
+        ("hepatic-metastasis", "liver-segment-7"),
+        ("hepatic-cyst", "liver-segment-8"),
+        ("splenic-cyst", "spleen"),
+        ("renal-cyst", "right-kidney"),
+        ("renal-mass", "left-kidney"),
+    ],
+)
+def test_a_solid_organ_grows_around_its_largest_lesion(key: str, site: str, sex: str) -> None:
+    patient, exam = first("ct-abdomen-portal-venous", sex=sex)
+    place = next(known for known in sites() if known.key == site)
+    size = place.room_mm
+    fact = FindingFact(
+        key=key,
+        lesion=4,
+        certainty="present",
+        side=place.side,
+        site=site,
+        size_mm=size,
+        axes_mm=(0.8 * size, 1.0 * size, 0.8 * size),
+        center_mm=tuple(np.array(place.center) * unit_mm(place.region, anatomy=patient.anatomy)),
+    )
+    exams = tuple(dataclasses.replace(e, findings=(fact,)) if e is exam else e for e in patient.exams)
+    phantom = render_volume(
+        dataclasses.replace(patient, exams=exams), exam=exam.number, spacing_mm=(4.0, 4.0, 4.0), axes="LPS"
+    )
+    codes = [ORGAN_CODES[name] for name in INSIDE[place.organ]]
+    assert np.isin(phantom.organs[phantom.lesions_map == 4], codes).mean() > 0.75
 
 
 @pytest.mark.parametrize("sex", ["female", "male"])
