@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.draws import Draws
-from osler.synth.facts import Acquisition
+from osler.synth.facts import Acquisition, Region
 from osler.synth.phantoms.canvas import Axes
 
 _KERNELS = {"soft": 0.0, "brain": 0.0, "lung": 0.8, "bone": 1.0}
+_METAL_FROM, _METAL_FULL = 400.0, 3000.0
+_CT_MOTION: dict[Region, tuple[float, float, float]] = {
+    "chest": (0.12, 2.0, 5.0),
+    "abdomen": (0.08, 2.0, 5.0),
+    "head": (0.05, 1.5, 4.0),
+}
+"""Share of exams with motion, and how far (mm) it goes: assumed, seldom enough that most volumes are clean."""
+_MR_GHOSTS: dict[Region, float] = {"head": 0.08, "abdomen": 0.2, "knee": 0.06}
 
 
 def generator(key: int, *, stream: str) -> np.random.Generator:
@@ -55,29 +63,101 @@ def ct_noise(
     return noise
 
 
-def streaks(value: np.ndarray, *, metal: float) -> None:
-    """Adds streaks in the planes that hold metal: bright and dark fans along the rows through it."""
-    found = np.argwhere(value > metal)
-    for z in np.unique(found[:, 0]):
-        points = found[found[:, 0] == z][:, 1:]
-        center = points.mean(axis=0)
-        y = np.arange(value.shape[1], dtype=np.float32)[:, None] - center[0]
-        x = np.arange(value.shape[2], dtype=np.float32)[None] - center[1]
-        angle = np.arctan2(y, x)
-        away = np.hypot(x, y) + 3
-        fan = np.cos(angle * 11 + z) * np.exp(-((np.sin(angle)) ** 2) * 2)
-        size = min(len(points), 60) * 14
-        value[z] += np.where(value[z] > -900, fan * size * 8 / away, 0).astype(np.float32)
+def metal_of(value: np.ndarray, *, devices: np.ndarray) -> np.ndarray:
+    """How much metal (0 to 1) voxels hold: wires are thinner than a voxel, so half filled ones count by share.
+
+    Args:
+        value: (Z, Y, X) HU without artifacts. devices: (Z, Y, X) bool, voxels that may hold metal.
+    """
+    return np.clip((value - _METAL_FROM) / np.float32(_METAL_FULL - _METAL_FROM), 0, 1) * devices
 
 
-def ripple(value: np.ndarray, *, axes: Axes, key: int, size: float) -> None:
-    """Shifts slices as breathing and heartbeat do: doubled edges of up to ``size`` mm."""
-    pixel = max(1, round(size / axes.spacing[1]))
-    phase = float(generator(key, stream="motion").random()) * 6
-    for number, plane in enumerate(value):
-        share = 0.35 * max(0.0, np.sin(0.8 * number + phase))
-        if share > 0.1:
-            plane[pixel:] += np.float32(share) * (plane[:-pixel] - plane[pixel:])
+def streaks(value: np.ndarray, *, devices: np.ndarray, axes: Axes, key: int) -> None:
+    """Adds the streaks of metal to the planes that hold it: fans from its middle, dark along its long axis.
+
+    Their size grows with the metal's area and falls with distance; air outside of the body stays air.
+
+    Args:
+        value: (Z, Y, X) HU, changed in place. devices: (Z, Y, X) bool. axes: Of the voxels.
+        key: Of the exam: where the rays of the fan lie.
+    """
+    phases = generator(key, stream="streaks").uniform(0, 2 * np.pi, 3)
+    area = axes.spacing[0] * axes.spacing[1]
+    for z in np.flatnonzero(devices.any(axis=(1, 2))):
+        share = metal_of(value[z], devices=devices[z])
+        rows, columns = np.nonzero(share)
+        if not len(rows):
+            continue
+        weight = share[rows, columns]
+        y, x = axes.y[rows], axes.x[columns]
+        center_x, center_y = np.average(x, weights=weight), np.average(y, weights=weight)
+        spread = np.cov(np.stack([x, y]), aweights=weight, ddof=0) + np.eye(2) * 0.01
+        along = float(0.5 * np.arctan2(2 * spread[0, 1], spread[0, 0] - spread[1, 1]))
+        dx, dy = axes.x[None] - np.float32(center_x), axes.y[:, None] - np.float32(center_y)
+        angle = np.arctan2(dy, dx)
+        fan = -0.7 * np.cos(2 * (angle - np.float32(along)))
+        for count, phase in zip((9, 17, 29), phases, strict=True):
+            fan += np.float32(0.5) * np.cos(np.float32(count) * angle + np.float32(phase + 0.3 * axes.z[z]))
+        size = np.float32(min(900.0, 40.0 * float(weight.sum() * area) ** 0.5))
+        fan *= size / (1 + np.hypot(dx, dy) / np.float32(4.0))
+        value[z] += np.where(value[z] > -930, fan, 0)
+
+
+def drawn(key: int, *, stream: str, chance: float) -> np.random.Generator | None:
+    """The generator of an artifact that an exam has with a chance; nothing if it has none."""
+    rng = generator(key, stream=stream)
+    return rng if float(rng.random()) < chance else None
+
+
+def ct_motion(value: np.ndarray, *, region: Region, axes: Axes, key: int) -> None:
+    """Moves the patient while a few slices are taken, in some exams: contours there are doubled.
+
+    Breathing and heartbeat move a trunk front to back, a restless head also sideways.
+
+    Args:
+        value: (Z, Y, X) HU, changed in place. region: How far and how often. axes: Of the voxels. key: Of the exam.
+    """
+    chance, least, most = _CT_MOTION.get(region, (0.0, 0.0, 0.0))
+    rng = drawn(key, stream="ct-motion", chance=chance)
+    if rng is None:
+        return
+    middle = axes.z[0] + rng.uniform(0.2, 0.8) * (axes.z[-1] - axes.z[0])
+    reach, size, share = rng.uniform(8, 20), rng.uniform(least, most), rng.uniform(0.3, 0.5)
+    axis = 1 if region == "head" and rng.random() < 0.5 else 0
+    pixels = size / axes.spacing[1 - axis]
+    for z in np.flatnonzero(np.abs(axes.z - middle) < reach):
+        here = share * np.cos(np.pi / 2 * (axes.z[z] - middle) / reach)
+        value[z] += np.float32(here) * (_shifted(value[z], pixels=pixels, axis=axis) - value[z])
+
+
+def _shifted(plane: np.ndarray, *, pixels: float, axis: int) -> np.ndarray:
+    """A plane moved by a part of pixels; what moves in repeats the edge."""
+    whole, part = int(pixels), np.float32(pixels - int(pixels))
+    index = np.arange(plane.shape[axis])
+    near, far = (np.take(plane, np.maximum(index - step, 0), axis=axis) for step in (whole, whole + 1))
+    return near + part * (far - near)
+
+
+def mr_ghosts(value: np.ndarray, *, region: Region, axes: Axes, key: int) -> None:
+    """Adds ghosts along the phase axis in some exams: faint copies of the body, evenly spaced, that wrap around.
+
+    The phase axis is front to back, in a knee head to foot.
+
+    Args:
+        value: (Z, Y, X) signal, changed in place. region: How often. axes: Of the voxels. key: Of the exam.
+    """
+    rng = drawn(key, stream="mr-ghosts", chance=_MR_GHOSTS.get(region, 0.0))
+    if rng is None:
+        return
+    axis = 0 if region == "knee" else 1
+    length = value.shape[axis]
+    step = max(1, round(length / rng.uniform(4, 8)))
+    strength = rng.uniform(0.04, 0.10)
+    ghosts = np.roll(value, step, axis=axis)
+    ghosts += np.roll(value, -step, axis=axis)
+    ghosts *= np.float32(strength)
+    value *= np.float32(1 - strength)
+    value += ghosts
 
 
 def mr_finish(value: np.ndarray, *, acquisition: Acquisition, axes: Axes, key: int, shading: np.ndarray) -> np.ndarray:

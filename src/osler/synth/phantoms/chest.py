@@ -182,8 +182,10 @@ def _vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         tube = groups.setdefault((organ, tissue), Tubes(canvas.axes, edge=canvas.edge))
         tube.add(line, radius), wall.add(line, radius + 1.3)
     wall.paint(canvas, tissue="soft", organ=None, over=("mediastinum", "right-lung", "left-lung"))
-    for (organ, tissue), tube in groups.items():
-        tube.paint(canvas, tissue=tissue, organ=organ)
+    # A wide aorta pushes its neighbors aside: it is painted last.
+    order = sorted(groups, key=lambda group: bool(wide) and group[0] == "aorta")
+    for organ, tissue in order:
+        groups[organ, tissue].paint(canvas, tissue=tissue, organ=organ)
 
 
 def heart_axes(torso: Torso, *, size: float) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ def paint_trunk_findings(canvas: Canvas, torso: Torso, *, state: Shown) -> dict[
         drawn[fact.lesion] = fact.key
     drawn |= paint_lesions(canvas, state=state)
     for fact in state.findings:
-        if fact.key in ORGAN_CHANGES:
+        if fact.key in ORGAN_CHANGES and fact.lesion not in drawn:  # a measured one keeps its size
             tag_organs(canvas, fact)
             drawn[fact.lesion] = fact.key
     return drawn

@@ -176,6 +176,7 @@ LUNG_ONLY = frozenset(
     )
 )
 _LUNGS = ("right-lung", "left-lung")
+_GIVING_WAY = (*_LUNGS, "peritoneum", "fat", "pleural-space", "stomach", "colon", "small-bowel")
 
 
 def axes_of(fact: FindingFact, *, look: Look) -> tuple[float, float, float]:
@@ -204,6 +205,7 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
 
     margin = 4.0 + rough
     bounds = around(center, half, margin=margin)
+    _bulge(canvas, fact, center=center, half=half)
     if look.edema:
         wide = tuple(h * look.edema_radii + 2 for h in half)
         halo = ellipsoid(center, wide, rough=0.25 * radius, mm=_step(0.9 * radius + 6))
@@ -235,6 +237,27 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
             edge=2.5,
         )
     mark(canvas, bare, center=center, half=half, number=fact.lesion, over=over)
+
+
+def _bulge(
+    canvas: Canvas, fact: FindingFact, *, center: tuple[float, float, float], half: tuple[float, float, float]
+) -> None:
+    """Lets a solid organ grow around a lesion that is too large for it: what gives way is lung and fat."""
+    organ = next((name for name in ("liver", "spleen", "kidney") if name in fact.site), "")
+    if not organ or max(half) < 12:
+        return
+    if organ == "kidney":
+        organ = "right-kidney" if center[0] < 0 else "left-kidney"
+    wide = tuple(h + 3 for h in half)
+    bounds = around(center, wide)
+    box = canvas.box(bounds)
+    if box is None:
+        return
+    own = canvas.value[box][canvas.label[box] == ORGAN_CODES[organ]]
+    if own.size:
+        canvas.paint(
+            ellipsoid(center, wide), tissue=float(np.median(own)), organ=organ, bounds=bounds, over=_GIVING_WAY
+        )
 
 
 def _step(mm: float) -> float:

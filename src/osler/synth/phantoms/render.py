@@ -13,7 +13,7 @@ from osler.synth.phantoms import acquire
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.findings import in_body
 from osler.synth.phantoms.grid import Grid, grid_of
-from osler.synth.phantoms.organs import ORGANS
+from osler.synth.phantoms.organs import ORGAN_CODES, ORGANS
 from osler.synth.phantoms.regions import paint_region
 from osler.synth.phantoms.state import Shown, shown
 from osler.synth.phantoms.tissues import palette_of
@@ -195,12 +195,13 @@ def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:
     key = int(exam.acquisition.series_uid.rpartition(".")[2] or exam.number) + patient.number
     a = exam.acquisition
     if exam.modality == "MR":
+        acquire.mr_ghosts(canvas.value, region=exam.region, axes=canvas.axes, key=key)
         shading = canvas.wave(140, key="coil")
         acquire.mr_finish(canvas.value, acquisition=a, axes=canvas.axes, key=key, shading=shading)
         return
-    if exam.region == "chest":
-        acquire.ripple(canvas.value, axes=canvas.axes, key=key, size=1.5)
-    if canvas.palette["metal"] <= float(canvas.value.max()):
-        acquire.streaks(canvas.value, metal=0.9 * canvas.palette["metal"])
+    # Thin wires have no voxel of their own: what is denser than any bone is metal too.
+    devices = (canvas.label == ORGAN_CODES["devices"]) | (canvas.value > 1.3 * canvas.palette["cortex"])
+    acquire.ct_motion(canvas.value, region=exam.region, axes=canvas.axes, key=key)
+    acquire.streaks(canvas.value, devices=devices, axes=canvas.axes, key=key)
     reach = patient.anatomy.head_mm[0] * 1.7 if exam.region == "head" else patient.anatomy.half_width_mm
     canvas.value += acquire.ct_noise(canvas.axes.shape, acquisition=a, axes=canvas.axes, key=key, reach=reach)

@@ -81,6 +81,8 @@ _CT: dict[str, tuple[float, float, float]] = {
 }
 
 CT_NAMES = tuple(_CT)
+_FAT_LEFT = {"DWI": 0.03}
+"""Share of fat's signal that suppression leaves: echo-planar diffusion needs it, else fat lies far off its place."""
 
 
 def ct_palette(acquisition: Acquisition) -> dict[str, float]:
@@ -104,17 +106,23 @@ def _mr_rows() -> dict[str, dict[str, str]]:
     return {row["tissue"]: row for row in csv.DictReader(lines)}
 
 
+def mr_relaxation(name: str, *, field_t: float) -> tuple[float, float, float]:
+    """T1 (ms), T2 (ms) and proton density of a tissue at a field strength."""
+    row = _mr_rows()[name]
+    field = "3" if field_t > 2 else "1.5"
+    return float(row[f"t1_{field}"]), float(row[f"t2_{field}"]), float(row["pd"])
+
+
 def mr_signal(name: str, acquisition: Acquisition) -> float:
     """Signal of a tissue, 0 to about 1, by the equation of the sequence."""
     row = _mr_rows()[name]
-    field = "3" if (acquisition.field_t or 1.5) > 2 else "1.5"
-    t1, t2, pd = float(row[f"t1_{field}"]), float(row[f"t2_{field}"]), float(row["pd"])
+    t1, t2, pd = mr_relaxation(name, field_t=acquisition.field_t or 1.5)
     te, tr, ti = acquisition.te_ms or 15.0, acquisition.tr_ms or 500.0, acquisition.ti_ms
     sequence = acquisition.sequence or "T1"
     if acquisition.contrast == "gadolinium":
         t1 = 1 / (1 / t1 + float(row["gadolinium"]) * 4.5e-3)  # relaxivity 4.5 per mM s
-    if sequence.endswith("FS"):
-        pd *= 1 - 0.92 * float(row["fat"])
+    if sequence in _FAT_LEFT or sequence.endswith("FS"):
+        pd *= 1 - (1 - _FAT_LEFT.get(sequence, 0.08)) * float(row["fat"])
     if tr < 20:
         flip = np.radians(acquisition.flip_deg or 10)
         e1 = np.exp(-tr / t1)

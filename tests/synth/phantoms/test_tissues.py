@@ -1,0 +1,33 @@
+"""Signals of MR follow from the sequence: fat is dark where it is suppressed."""
+
+from __future__ import annotations
+
+import pytest
+
+from osler.synth.facts import Acquisition
+from osler.synth.phantoms.tissues import mr_palette
+
+BASE = {"device": "MR-1", "rows": 256, "columns": 256, "slices": 24, "pixel_mm": 0.9}
+
+
+@pytest.mark.parametrize("field", [1.5, 3.0])
+@pytest.mark.parametrize("te", [65.0, 95.0])
+def test_diffusion_suppresses_fat_and_scalp(field: float, te: float) -> None:
+    palette = mr_palette(Acquisition(**BASE, field_t=field, sequence="DWI", te_ms=te, tr_ms=5000.0))
+    for name in ("fat", "scalp", "marrow", "fat-pad", "skin"):
+        assert palette[name] < 0.4 * palette["white"], name
+    assert palette["infarct"] > 1.3 * palette["gray"]
+    assert palette["csf"] < palette["gray"]
+
+
+@pytest.mark.parametrize("field", [1.5, 3.0])
+def test_fat_suppressed_knees_and_livers_have_dark_fat(field: float) -> None:
+    knee = mr_palette(Acquisition(**BASE, field_t=field, sequence="PD-FS", te_ms=35.0, tr_ms=3000.0))
+    assert max(knee["fat"], knee["marrow"], knee["fat-pad"]) < 0.4 * knee["cartilage"]
+    liver = mr_palette(Acquisition(**BASE, field_t=field, sequence="T1-FS", te_ms=1.8, tr_ms=4.0, flip_deg=10))
+    assert liver["fat"] < 0.4 * liver["liver"]
+
+
+def test_fat_is_bright_where_it_is_not_suppressed() -> None:
+    palette = mr_palette(Acquisition(**BASE, field_t=1.5, sequence="T1", te_ms=10.0, tr_ms=500.0))
+    assert palette["fat"] > 1.3 * palette["white"]
