@@ -69,3 +69,21 @@ def test_another_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="is damaged"):
         run(tmp_path / "set", form="npz")
     assert json.loads(next((tmp_path / "set").glob("3-*.json")).read_text())["boxes"] == "LPS mm"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "{}", "\x00"])
+def test_a_damaged_record_is_drawn_again(tmp_path: Path, damage: str) -> None:
+    first = run(tmp_path / "set", form="npz")
+    record = tmp_path / "set" / f"{first[0]['name']}.json"
+    record.write_text(damage)
+    assert run(tmp_path / "set", form="npz") == first
+    assert json.loads(record.read_text()) == first[0]
+
+
+def test_a_lost_volume_is_drawn_again(tmp_path: Path) -> None:
+    first = run(tmp_path / "set")
+    volume = tmp_path / "set" / first[0]["files"][0]
+    voxels = np.asarray(nib.load(volume).dataobj).copy()
+    volume.unlink()
+    assert run(tmp_path / "set") == first
+    assert np.array_equal(np.asarray(nib.load(volume).dataobj), voxels)

@@ -96,16 +96,29 @@ def _written(count: int, *, out: Path, seed: int, spacing: float, form: Format) 
             made += 1
             name = f"{seed}-{number}-{exam.number}-{exam.protocol}"
             boxes = out / f"{name}.json"
-            if boxes.is_file():
-                yield json.loads(boxes.read_text(encoding="utf-8"))
+            done = _finished(boxes)
+            if done is not None:
+                yield done
                 continue
             phantom = render_volume(patient, exam=exam.number, spacing_mm=(spacing,) * 3)
             record = {"name": name, **_record(phantom), "files": _save(phantom, out=out, name=name, form=form)}
-            _replace(
-                boxes, json.dumps(record, indent=1).encode()
-            )  # last: its being there says that the volume is whole
+            # Last: its being there says that the volume is whole.
+            _replace(boxes, json.dumps(record, indent=1).encode())
             yield record
         number += 1
+
+
+def _finished(boxes: Path) -> dict[str, Any] | None:
+    """The record of a volume that is whole; ``None`` if it must be drawn (again): the same bytes come out."""
+    try:
+        record = json.loads(boxes.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("lesions"), list):
+        return None
+    files = record.get("files")
+    whole = isinstance(files, list) and files and all((boxes.parent / str(name)).is_file() for name in files)
+    return record if whole else None
 
 
 def _box(box: Box3D) -> dict[str, list[float]]:
