@@ -199,9 +199,11 @@ def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:
         shading = canvas.wave(140, key="coil")
         acquire.mr_finish(canvas.value, acquisition=a, axes=canvas.axes, key=key, shading=shading)
         return
-    # Thin wires have no voxel of their own: what is denser than any bone is metal too.
-    devices = (canvas.label == ORGAN_CODES["devices"]) | (canvas.value > 1.3 * canvas.palette["cortex"])
     acquire.ct_motion(canvas.value, region=exam.region, axes=canvas.axes, key=key)
-    acquire.streaks(canvas.value, devices=devices, axes=canvas.axes, key=key)
+    metal = 1.3 * canvas.palette["cortex"]
+    if float(canvas.value.max()) > metal:
+        # Thin wires have no voxel of their own: what is denser than any bone is metal too.
+        devices = (canvas.label == ORGAN_CODES["devices"]) | (canvas.value > metal)
+        acquire.streaks(canvas.value, devices=devices, axes=canvas.axes, key=key)
     reach = patient.anatomy.head_mm[0] * 1.7 if exam.region == "head" else patient.anatomy.half_width_mm
     canvas.value += acquire.ct_noise(canvas.axes.shape, acquisition=a, axes=canvas.axes, key=key, reach=reach)
