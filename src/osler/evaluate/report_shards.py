@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.errors import FileFormatError, RequestError
+from osler.synth.extra import import_pyarrow
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -82,15 +83,10 @@ def portions(
 
 
 def _open(path: Path) -> pyarrow.parquet.ParquetFile:
+    pa, parquet = import_pyarrow()
     try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise RequestError(
-            "Reading report shards needs pyarrow.", next_step="Run: pip install 'osler[synth]'"
-        ) from error
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.lib.ArrowException) as error:
+        return parquet.ParquetFile(path)
+    except (OSError, pa.lib.ArrowException) as error:
         raise FileFormatError(
             f"{path.name} is not a readable Parquet file.", next_step="Make that shard again."
         ) from error

@@ -238,7 +238,6 @@ def kidney_frame(torso: Torso, side: float) -> tuple[tuple[float, float, float],
 
 def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints kidneys (cortex, pyramids, sinus) and ureters."""
-    _w, _d, _t = torso.w, torso.d, torso.t
     phase = canvas.palette["blood"] > 100
     for name, side in SIDES:
         center, half = kidney_frame(torso, side)
@@ -276,8 +275,8 @@ def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             turn=turn,
         )
         canvas.paint(
-            lambda p, f=outer, s=sinus: np.minimum(
-                np.minimum(f(p) - 7.5, 13 + s(p) * 0.0), (p.wave(14, key="pyramids") + np.float32(0.12)) * 9
+            lambda p, f=outer: np.minimum(
+                np.minimum(f(p) - 7.5, np.float32(13)), (p.wave(14, key="pyramids") + np.float32(0.12)) * 9
             ),
             tissue="kidney-medulla",
             bounds=bounds,
@@ -292,44 +291,49 @@ def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             bounds=bounds,
             over=(organ,),
         )
-        pelvis = (hilum[0] - side * 4, hilum[1] - 3, hilum[2] - 6)
-        ureter, _ = even_steps(
+        _kidney_ducts(canvas, torso, side=side, hilum=hilum, swollen=swollen)
+
+
+def _kidney_ducts(
+    canvas: Canvas, torso: Torso, *, side: float, hilum: tuple[float, float, float], swollen: float
+) -> None:
+    """The ureter with its pelvis, the artery and the vein of one kidney."""
+    pelvis = (hilum[0] - side * 4, hilum[1] - 3, hilum[2] - 6)
+    ureter, _ = even_steps(
+        polyline(
+            [
+                pelvis,
+                torso.at(side * 0.22, 0.22, -0.32),
+                torso.at(side * 0.22, 0.22, -0.44),
+                torso.at(side * 0.26, 0.30, -0.54),
+                torso.at(side * 0.09, -0.10, -0.625),
+            ]
+        ),
+        step=2,
+    )
+    tube, artery, vein = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    tube.add(ureter, 1.8 + 1.1 * swollen), tube.add(np.array([pelvis]), 4.5 + 3.2 * swollen)
+    tube.paint(canvas, tissue="urine", organ="ureters", over=("peritoneum", "muscle"))
+    root = torso.at(0.05, 0.16, -0.19)
+    artery.add(
+        even_steps(polyline([root, (0.5 * (root[0] + hilum[0]), hilum[1] - 4, hilum[2] + 2), hilum]), step=2)[0],
+        2.6,
+    )
+    vein.add(
+        even_steps(
             polyline(
                 [
-                    pelvis,
-                    torso.at(side * 0.22, 0.22, -0.32),
-                    torso.at(side * 0.22, 0.22, -0.44),
-                    torso.at(side * 0.26, 0.30, -0.54),
-                    torso.at(side * 0.09, -0.10, -0.625),
+                    torso.at(-0.1, 0.12, -0.195),
+                    (0.5 * hilum[0], hilum[1] - 14, hilum[2] + 4),
+                    (hilum[0], hilum[1] - 4, hilum[2] + 3),
                 ]
             ),
             step=2,
-        )
-        tube, artery, vein = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
-        tube.add(ureter, 1.8 + 1.1 * swollen), tube.add(np.array([pelvis]), 4.5 + 3.2 * swollen)
-        tube.paint(canvas, tissue="urine", organ="ureters", over=("peritoneum", "muscle"))
-        root = torso.at(0.05, 0.16, -0.19)
-        artery.add(
-            even_steps(polyline([root, (0.5 * (root[0] + hilum[0]), hilum[1] - 4, hilum[2] + 2), hilum]), step=2)[0],
-            2.6,
-        )
-        vein.add(
-            even_steps(
-                polyline(
-                    [
-                        torso.at(-0.1, 0.12, -0.195),
-                        (0.5 * hilum[0], hilum[1] - 14, hilum[2] + 4),
-                        (hilum[0], hilum[1] - 4, hilum[2] + 3),
-                    ]
-                ),
-                step=2,
-            )[0],
-            4.0,
-        )
-        (
-            vein.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",)),
-            artery.paint(canvas, tissue="blood", organ="aorta", over=("peritoneum", "muscle")),
-        )
+        )[0],
+        4.0,
+    )
+    vein.paint(canvas, tissue="venous-blood", organ="veins", over=("peritoneum",))
+    artery.paint(canvas, tissue="blood", organ="aorta", over=("peritoneum", "muscle"))
 
 
 def paint_great_vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:

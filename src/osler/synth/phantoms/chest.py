@@ -273,6 +273,11 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             bounds=around(centers[key], (max(half),) * 3, margin=4),
             over=("heart",),
         )
+    _coronary_grooves(canvas, middle=middle, axes=axes, size=size)
+
+
+def _coronary_grooves(canvas: Canvas, *, middle: np.ndarray, axes: np.ndarray, size: float) -> None:
+    """The fat of the grooves on both sides of the heart, and the artery in the left one."""
     groove = Tubes(canvas.axes, edge=canvas.edge)
     for side in (-1.0, 1.0):
         line = polyline(

@@ -16,6 +16,7 @@ from osler.study import Box3D
 from osler.synth.draw import draw_patient
 from osler.synth.phantoms.organs import ORGANS
 from osler.synth.phantoms.render import Phantom, render_volume
+from osler.writers.atomic import write_atomic
 
 Format = Literal["nifti", "npz"]
 MOST_VOLUMES = 100_000_000
@@ -83,7 +84,7 @@ def _prepare(out: Path, *, plan: dict[str, Any]) -> None:
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    _replace(manifest, json.dumps(plan, indent=2).encode())
+    write_atomic(manifest, data=json.dumps(plan, indent=2).encode())
 
 
 def _written(count: int, *, out: Path, seed: int, spacing: float, form: Format) -> Iterator[dict[str, Any]]:
@@ -103,7 +104,7 @@ def _written(count: int, *, out: Path, seed: int, spacing: float, form: Format) 
             phantom = render_volume(patient, exam=exam.number, spacing_mm=(spacing,) * 3)
             record = {"name": name, **_record(phantom), "files": _save(phantom, out=out, name=name, form=form)}
             # Last: its being there says that the volume is whole.
-            _replace(boxes, json.dumps(record, indent=1).encode())
+            write_atomic(boxes, data=json.dumps(record, indent=1).encode())
             yield record
         number += 1
 
@@ -170,12 +171,3 @@ def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> list[str]:
             part.unlink(missing_ok=True)
         files.append(f"{name}{suffix}.nii.gz")
     return files
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
