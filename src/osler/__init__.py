@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from osler.engine.session import Session, load
+    from osler.engine.load import load
+    from osler.engine.session import Session
     from osler.readers import open_study
     from osler.study import Answer, Study
 
@@ -18,7 +19,7 @@ _HOMES = {
     "Answer": "osler.study",
     "Session": "osler.engine.session",
     "Study": "osler.study",
-    "load": "osler.engine.session",
+    "load": "osler.engine.load",
     "open_study": "osler.readers",
 }
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import osler.engine.load as load_module
 import osler.engine.session as session_module
+from osler.engine.load import load
 from osler.engine.options import Decoding
-from osler.engine.session import Session, load
+from osler.engine.session import Session
 from osler.errors import CapacityError, FileFormatError, OslerError, RequestError
 from osler.study import Affine, Answer, Study
 from osler.weights import Checkpoint
@@ -216,7 +218,7 @@ def test_load_refuses_an_unknown_model(tmp_path: Path) -> None:
 
 
 def test_load_refuses_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "available_memory", lambda: 100_000_000)
+    monkeypatch.setattr(load_module, "available_memory", lambda: 100_000_000)
     with pytest.raises(CapacityError, match=r"weights 0\.\d+ GB.*0\.10 GB are free.*smaller model"):
         load("osler-mini")
 

@@ -29,6 +29,7 @@ def test_least_answer_has_no_nulls_and_no_later_fields():
     record = record_of()
     assert record == {
         "schema": ANSWER_SCHEMA_VERSION,
+        "task": "ask",
         "text": "A lung.",
         "stopped": "end",
         "evidence": [],

@@ -9,75 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.engine.answer_text import AnswerText
-from osler.engine.device import Choice, choose_device, choose_dtype
+from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, image_batch
 from osler.engine.generate import Prompt, generate
-from osler.engine.memory_plan import MemoryPlan, plan_request, plan_weights, require_context
+from osler.engine.memory_plan import MemoryPlan, plan_request, require_context
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.waiting import Waiting, evidence_of
-from osler.errors import RequestError, unknown_name
+from osler.engine.words import Words
+from osler.errors import RequestError
 from osler.model.pack import pack
 from osler.prepare import ModelInputs, PreparedImages, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.readers import open_study
 from osler.readers.limits import available_memory
 from osler.study import Answer, ModelStamp, Study
-from osler.weights import load_checkpoint
 
 if TYPE_CHECKING:
     from osler.weights import Checkpoint
+    from osler.weights.skills import Skill
 
 Progress = Callable[[str, int, int], None]
 """Takes a stage, what is done of it and what there is in all (0: unknown)."""
-
-_BACKENDS = ("torch",)
-_BITS = (16, 32)
-
-
-def load(
-    name: str = "osler-mini",
-    *,
-    bits: int = 16,
-    backend: str = "torch",
-    device: str = "auto",
-    dtype: str = "auto",
-    packing: str = "auto",
-) -> Session:
-    """Loads a model and returns a session that answers with it.
-
-    Example:
-        >>> import osler
-        >>> session = osler.load("osler-mini")  # doctest: +SKIP
-        >>> answer = session.ask(osler.open_study("scan.dcm"), "What does it show?")  # doctest: +SKIP
-
-    Args:
-        name: A name from `osler models`, a folder or a GGUF file.
-        bits: Of the weights: 16, or 32 for float32.
-        backend: ``"torch"``.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        dtype: ``"auto"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` takes what is fast here.
-        packing: ``"packed"`` rearranges a copy of the weights for faster decoding,
-            ``"plain"`` runs them as they lie, ``"auto"`` packs where it pays.
-
-    Raises:
-        RequestError: If an option is unknown.
-        CheckpointError: If the weights are missing or damaged.
-        CapacityError: If they do not fit into memory.
-    """
-    _check_options(bits=bits, backend=backend)
-    place = choose_device(device)
-    if bits == 32:
-        if dtype not in ("auto", "float32"):
-            raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
-        dtype = "float32"
-    precision = choose_dtype(dtype, device=place.value)
-    plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
-    checkpoint = load_checkpoint(name, dtype=str(precision.value).removeprefix("torch."))
-    checkpoint.model.to(place.value)
-    return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason)
 
 
 class Session:
@@ -109,6 +64,11 @@ class Session:
         self._prefix = PrefixStore()
         self._prepared: tuple[Study, PreparedImages] | None = None
 
+    @property
+    def trained(self) -> frozenset[Skill]:
+        """What the weights were trained to do."""
+        return self.checkpoint.trained
+
     def prepare(self, study: Study, *, on_progress: Progress | None = None) -> PreparedImages:
         """Prepares the images of a study; the last study's are kept, so asking again is free.
 
@@ -130,6 +90,8 @@ class Session:
         question: str,
         *,
         system: str = "",
+        record: str = "",
+        history: Sequence[tuple[str, str]] = (),
         max_tokens: int = 256,
         temperature: float = 0.0,
         top_k: int | None = None,
@@ -146,6 +108,8 @@ class Session:
             study: A study, a path to one, or ``None`` for a question without images.
             question: The question.
             system: An instruction that goes before it.
+            record: Dated events and documents as text, shown between the images and the question as data.
+            history: Questions asked before about the same study and their answers, oldest first.
             max_tokens: Tokens of the answer at most.
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
@@ -162,9 +126,8 @@ class Session:
         decoding = _decoding(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
-        waiting = self._wait(
-            study, question, system=system, decoding=decoding, stop=check_stop(stop), on_progress=on_progress
-        )
+        words = Words(question=question, system=system, record=record, history=tuple(history))
+        waiting = self._wait(study, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
         (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
         return answer
 
@@ -216,7 +179,8 @@ class Session:
         texts = check_stop(stop)
 
         def pend(study: Study | str | Path | None, question: str) -> Waiting:
-            return self._wait(study, question, system=system, decoding=decoding, stop=texts, on_progress=on_progress)
+            words = Words(question=question, system=system)
+            return self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
 
         rows = (pend(study, question) for study, question in requests)
         return self._in_batches(rows, batch=batch, decoding=decoding, on_progress=on_progress)
@@ -227,35 +191,37 @@ class Session:
         self._prefix.clear()
         self._prepared = None
 
-    def _inputs(self, study: Study | None, question: str, *, system: str, on_progress: Progress | None) -> ModelInputs:
+    def _inputs(self, study: Study | None, words: Words, *, on_progress: Progress | None) -> ModelInputs:
         checkpoint = self.checkpoint
+        prepared = self.prepare(_NO_STUDY if study is None else study, on_progress=on_progress)
         return assemble(
-            self.prepare(_NO_STUDY if study is None else study, on_progress=on_progress),
-            question,
+            prepared,
+            words.question,
             study=study,
             preprocess=checkpoint.preprocess,
             tokenizer=checkpoint.tokenizer,
             tokens=self.model.config.tokens,
-            system=system,
+            system=words.system,
+            record=words.record,
+            history=words.turns(prepared, preprocess=checkpoint.preprocess),
         )
 
     def _wait(
         self,
         study: Study | str | Path | None,
-        question: str,
+        words: Words,
         *,
-        system: str,
         decoding: Decoding,
         stop: tuple[str, ...],
         on_progress: Progress | None,
     ) -> Waiting:
         """Does everything that comes before the first token."""
-        check_question(question)
+        check_question(words.question)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read"):
             opened = _opened(study, on_progress=on_progress)
         with _timed(seconds, "prepare"):
-            inputs = self._inputs(opened, question, system=system, on_progress=on_progress)
+            inputs = self._inputs(opened, words, on_progress=on_progress)
             count, images = len(inputs.token_ids), len(inputs.images)
             require_context(self.model.config.decoder, prompt_tokens=count, max_tokens=decoding.max_tokens)
             # The cache of the last prompt is reused or freed, so its memory counts as free.
@@ -379,25 +345,6 @@ def _decoding(
         seed=seed,
     )
     return Decoding(max_tokens=max_tokens, sampling=sampling)
-
-
-def _check_options(*, bits: int, backend: str) -> None:
-    if backend == "jax":
-        raise RequestError(
-            "The JAX backend is not part of this version.", allowed="Backends: torch.", next_step="Use backend='torch'."
-        )
-    if backend not in _BACKENDS:
-        raise unknown_name("backend", name=backend, known=_BACKENDS)
-    if bits in (4, 8):
-        raise RequestError(
-            f"Weights of {bits} bits are not part of this version.",
-            allowed=f"Bits: {', '.join(map(str, _BITS))}.",
-            next_step="Use bits=16.",
-        )
-    if bits not in _BITS:
-        raise RequestError(
-            f"Weights of {bits!r} bits do not exist here.", allowed=f"Bits: {', '.join(map(str, _BITS))}."
-        )
 
 
 def _opened(study: Study | str | Path | None, *, on_progress: Progress | None) -> Study | None:

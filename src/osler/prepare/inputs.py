@@ -108,20 +108,26 @@ def assemble(
     system: str = "",
     answer: str | None = None,
     context: int | None = None,
+    record: str = "",
     history: Sequence[Turn] = (),
 ) -> ModelInputs:
     """Puts images that are prepared already and a question into one prompt.
 
     Many questions on one study share the `PreparedImages`. With a ``history``
     the images stand in its first turn, which must have been built by
-    `first_turn`, and the question follows as text.
+    `first_turn`, and the question follows as text. A ``record`` (dated events
+    and documents as text) stands between the images and the question of the
+    first turn; it is data, and can hold no control token.
 
     Raises:
         RequestError: If the question is empty or too long, or ``history`` holds another number of images.
         CapacityError: If the prompt is longer than ``context``.
     """
     check_question(question)
-    asked = Turn.of("user", question) if history else first_turn(prepared, question, preprocess=preprocess)
+    if history:
+        asked = Turn.of("user", question)
+    else:
+        asked = first_turn(prepared, question, preprocess=preprocess, record=record)
     turns = [*history, asked]
     if answer is not None:
         turns.append(Turn.of("assistant", answer))
@@ -143,9 +149,10 @@ def assemble(
     )
 
 
-def first_turn(prepared: PreparedImages, question: str, *, preprocess: Preprocess) -> Turn:
-    """Builds the user turn that shows the images and asks the question."""
-    parts = study_parts(prepared.series, style=preprocess.prompt, instruction=preprocess.instruction, question=question)
+def first_turn(prepared: PreparedImages, question: str, *, preprocess: Preprocess, record: str = "") -> Turn:
+    """Builds the user turn that shows the images, then the record, and asks the question."""
+    asked = f"{record.strip()}\n\n{question}" if record.strip() else question
+    parts = study_parts(prepared.series, style=preprocess.prompt, instruction=preprocess.instruction, question=asked)
     return Turn(role="user", parts=parts)
 
 

@@ -4,11 +4,15 @@ from osler.study.affine import Affine
 from osler.study.answer import (
     ANSWER_SCHEMA_VERSION,
     Answer,
+    Change,
     Evidence,
     Finding,
     FoundBox,
+    Match,
     ModelStamp,
     Progression,
+    Statement,
+    Step,
     UsedSeries,
 )
 from osler.study.boxes import Box2D, Box3D
@@ -22,7 +26,9 @@ from osler.study.pixels import (
     Volume,
     Window,
 )
-from osler.study.study import ClinicalEvent, ReferenceRange, Study, TimePoint
+from osler.study.record import ClinicalEvent, Document, EventKind, ReferenceRange
+from osler.study.slide import Slide, SlideLevel, SlideSource
+from osler.study.study import Study, TimePoint
 
 __all__ = [
     "ANSWER_SCHEMA_VERSION",
@@ -31,18 +37,27 @@ __all__ = [
     "ArrayPixels",
     "Box2D",
     "Box3D",
+    "Change",
     "ClinicalEvent",
+    "Document",
+    "EventKind",
     "Evidence",
     "Finding",
     "FoundBox",
     "Image",
     "LeftOut",
+    "Match",
     "ModelStamp",
     "PixelSource",
     "Progression",
     "ReferenceRange",
     "Series",
     "SliceOrigin",
+    "Slide",
+    "SlideLevel",
+    "SlideSource",
+    "Statement",
+    "Step",
     "Study",
     "TimePoint",
     "UsedSeries",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from osler.study.boxes import Box2D, Box3D
 from osler.study.pixels import LeftOut
+from osler.study.record import ClinicalEvent, ReferenceRange
 
-ANSWER_SCHEMA_VERSION = "1.0"
+ANSWER_SCHEMA_VERSION = "1.1"
+
+Change = Literal["improved", "stable", "worsened", "new", "resolved", "cannot tell"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +50,29 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progression:
-    """What became of a finding between two dates."""
+    """What became of a finding between two dates.
+
+    Args:
+        finding: What is followed.
+        change: What became of it.
+        days: From the earlier to the later date, if both are known.
+        probability: Of the change, 0 to 1, where a model gave one.
+        measure: What was measured, such as ``"longest diameter"``; empty if nothing was.
+        before: Its value at the earlier date, in ``unit``. now: At the later date.
+        unit: UCUM, such as ``"mm"``.
+        earlier: Day of the prior. later: Day of the study that it is compared with.
+    """
 
     finding: str
-    change: str
+    change: Change
     days: int | None = None
     probability: float | None = None
+    measure: str = ""
+    before: float | None = None
+    now: float | None = None
+    unit: str = ""
+    earlier: dt.date | None = None
+    later: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +80,16 @@ class Evidence:
     """What a statement rests on.
 
     Args:
-        kind: ``"slice"``, ``"image"``, ``"prior"``, ``"event"``, ``"text"``.
+        kind: ``"slice"``, ``"image"``, ``"tile"``, ``"box"``, ``"prior"``, ``"event"``, ``"document"``, ``"text"``.
         series: Series identifier, if an image.
         slice: Slice index (0-based, along the normal), if a volume.
         file: File of that slice.
         sop_uid: SOP Instance UID of that slice.
         frame: DICOM frame number within the file, from 1; ``None`` where it holds one frame.
         note: A short text.
+        date: Day of the study, event or document.
+        pixel: A region of that image, in the pixels of the file. patient: In patient mm.
+        code: Of an event. value: Of an event, in ``unit`` (UCUM) if a number.
     """
 
     kind: str
@@ -75,6 +99,60 @@ class Evidence:
     sop_uid: str = ""
     frame: int | None = None
     note: str = ""
+    date: dt.date | None = None
+    pixel: Box2D | None = None
+    patient: Box3D | None = None
+    code: str = ""
+    value: float | str | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One sentence of a report, with what it rests on.
+
+    Args:
+        section: ``"findings"``, ``"impression"``...
+        text: The sentence.
+        evidence: Empty for a sentence that nothing supports; every surface marks such a one.
+    """
+
+    section: str
+    text: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One look into the record on the way to an answer.
+
+    Args:
+        tool: Such as ``"search_events"``.
+        arguments: Such as ``{"kind": "observation", "code": "4548-4"}``.
+        result: What came back, in short.
+    """
+
+    tool: str
+    arguments: dict[str, str]
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A study that a search found.
+
+    Args:
+        study: Path, as it was indexed.
+        score: Cosine similarity, -1 to 1.
+        series: Series identifier, if an image matched. slice: Index along a volume.
+        text: What matched, if a text did.
+    """
+
+    study: str
+    score: float
+    series: str = ""
+    slice: int | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +199,13 @@ class Answer:
         stopped: ``"end"``, ``"max_tokens"``, ``"stop_string"``.
         preprocess: Hash of the preprocessing contract.
         timings: Seconds per stage.
+        task: Which command or method gave it.
+        untrained: What this task would need and these weights were not trained for, such as ``"boxes"``;
+            nothing was made up in its place.
+        statements: The text, sentence by sentence, with evidence.
+        steps: How the record was searched.
+        observations: Values read from documents or the record.
+        matches: What a search found, best first.
     """
 
     text: str
@@ -136,14 +221,27 @@ class Answer:
     warnings: tuple[str, ...] = ()
     tokens: dict[str, int] | None = None
     timings: dict[str, float] | None = None
+    task: str = "ask"
+    untrained: tuple[str, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    steps: tuple[Step, ...] = ()
+    observations: tuple[ClinicalEvent, ...] = ()
+    matches: tuple[Match, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the published JSON form; fields that hold nothing yet are absent."""
-        record: dict[str, Any] = {"schema": ANSWER_SCHEMA_VERSION, "text": self.text, "stopped": self.stopped}
-        for name in ("boxes", "findings", "progression"):
+        record: dict[str, Any] = {
+            "schema": ANSWER_SCHEMA_VERSION,
+            "task": self.task,
+            "text": self.text,
+            "stopped": self.stopped,
+        }
+        for name in ("boxes", "findings", "progression", "statements", "steps", "observations", "matches"):
             entries = getattr(self, name)
             if entries:
                 record[name] = [_plain(entry) for entry in entries]
+        if self.untrained:
+            record["untrained"] = list(self.untrained)
         for name in ("evidence", "used", "left_out"):
             record[name] = [_plain(entry) for entry in getattr(self, name)]
         record["warnings"] = list(self.warnings)
@@ -164,9 +262,7 @@ def _plain(entry: Any) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for name in entry.__dataclass_fields__:
         value = getattr(entry, name)
-        if isinstance(value, Box2D):
-            record[name] = {edge: _bare(getattr(value, edge)) for edge in ("x0", "y0", "x1", "y1")}
-        elif isinstance(value, Box3D):
+        if isinstance(value, Box3D):
             record["mm"] = {"low": _bare(value.low), "high": _bare(value.high)}
         elif value is not None and value != "":
             record[name] = _bare(value)
@@ -174,7 +270,13 @@ def _plain(entry: Any) -> dict[str, Any]:
 
 
 def _bare(value: Any) -> Any:
-    """NumPy numbers as Python's and tuples as lists: what JSON can hold."""
+    """What JSON can hold: NumPy numbers as Python's, tuples as lists, dates as ISO 8601."""
     if isinstance(value, tuple):
         return [_bare(entry) for entry in value]
+    if isinstance(value, Box2D):
+        return {edge: _bare(getattr(value, edge)) for edge in ("x0", "y0", "x1", "y1")}
+    if isinstance(value, Evidence | ReferenceRange):
+        return _plain(value)
+    if isinstance(value, dt.date):
+        return value.isoformat()
     return value.item() if isinstance(value, np.generic) else value

@@ -81,7 +81,7 @@ def ask(
     study = Study(timepoints=()) if request.path is None else open_study(request.path)
     opened = time.perf_counter()
     report("load", 0, 0)
-    from osler.engine.session import load  # torch comes with it: a bad file is refused before
+    from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
     session = load(request.model, device=request.device)
     loaded = time.perf_counter()

@@ -19,6 +19,7 @@ from osler.weights.gguf_file import read_gguf
 from osler.weights.huggingface import load_huggingface
 from osler.weights.osler_folder import MODEL_TYPE, load_osler_folder
 from osler.weights.safetensors_io import read_json
+from osler.weights.skills import PUBLISHED_SKILLS, Skill
 from osler.weights.tokenizer import GemmaTokenizer
 
 
@@ -31,6 +32,7 @@ class Checkpoint:
         licence: Terms of the weights.
         digest: First digits of the SHA-256 of the weights; empty where reading them again takes long.
         warnings: What was odd about the files.
+        trained: What the weights were trained to do; a task that needs another skill says so.
     """
 
     model: Osler
@@ -41,6 +43,7 @@ class Checkpoint:
     licence: str
     digest: str = ""
     warnings: tuple[str, ...] = ()
+    trained: frozenset[Skill] = frozenset()
 
 
 def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = "bfloat16") -> Checkpoint:
@@ -82,6 +85,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             source=folder,
             licence=own.licence,
             digest=short_digest(folder),
+            trained=own.trained,
         )
     with ThreadPoolExecutor(max_workers=1) as pool:
         tokenizer = pool.submit(GemmaTokenizer.from_folder, folder)
@@ -95,6 +99,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             licence="unknown",
             digest=short_digest(folder),
             warnings=loaded.warnings,
+            trained=PUBLISHED_SKILLS if loaded.model.vision is not None else frozenset({"answers"}),
         )
 
 

@@ -34,6 +34,7 @@ from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
 from osler.weights.safetensors_io import read_json, read_safetensors, write_safetensors
+from osler.weights.skills import Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
 MODEL_TYPE = "osler"
@@ -53,6 +54,7 @@ class OslerFolder:
     tokenizer: GemmaTokenizer
     preprocess: Preprocess
     licence: str
+    trained: frozenset[Skill]
 
 
 def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None = None) -> OslerFolder:
@@ -78,7 +80,11 @@ def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None 
     if (folder / ADAPTER_WEIGHTS).is_file() or (folder / ADAPTER_CONFIG).is_file():
         load_adapter(model, folder, mode="merge")
     return OslerFolder(
-        model=model, tokenizer=tokenizer, preprocess=preprocess, licence=str(content.get("license", "unknown"))
+        model=model,
+        tokenizer=tokenizer,
+        preprocess=preprocess,
+        licence=str(content.get("license", "unknown")),
+        trained=read_skills(content.get("trained", ["answers"]), source=str(folder / "config.json")),
     )
 
 
@@ -90,12 +96,14 @@ def save_osler_folder(
     tokenizer: GemmaTokenizer,
     decoder: DecoderHome = "stored",
     licence: License = "Gemma Terms of Use",
+    trained: Iterable[Skill] = ("answers",),
 ) -> None:
     """Writes a network in Osler's layout.
 
     Args:
         decoder: ``"embedded"`` leaves the decoder and tokenizer out: the loader takes the embedded
             ones, and an adapter saved beside them with `save_adapter`.
+        trained: What the weights were trained to do.
 
     Raises:
         CheckpointError: If the folder cannot be written.
@@ -113,6 +121,7 @@ def save_osler_folder(
         tokenizer.save(folder)
     base = {"decoder_sha256": EMBEDDED_SHA256} if decoder == "embedded" else {}
     header = {"model_type": MODEL_TYPE, "version": _VERSION, "license": licence, "decoder_home": decoder, **base}
+    header["trained"] = sorted(trained)
     _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
 

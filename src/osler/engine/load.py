@@ -1,0 +1,75 @@
+"""Loading a model: options checked, device and precision chosen, weights read."""
+
+from __future__ import annotations
+
+from osler.engine.device import choose_device, choose_dtype
+from osler.engine.memory_plan import plan_weights
+from osler.engine.session import Session
+from osler.errors import RequestError, unknown_name
+from osler.readers.limits import available_memory
+from osler.weights import load_checkpoint
+
+_BACKENDS = ("torch",)
+_BITS = (16, 32)
+
+
+def load(
+    name: str = "osler-mini",
+    *,
+    bits: int = 16,
+    backend: str = "torch",
+    device: str = "auto",
+    dtype: str = "auto",
+    packing: str = "auto",
+) -> Session:
+    """Loads a model and returns a session that answers with it.
+
+    Example:
+        >>> import osler
+        >>> session = osler.load("osler-mini")  # doctest: +SKIP
+        >>> answer = session.ask(osler.open_study("scan.dcm"), "What does it show?")  # doctest: +SKIP
+
+    Args:
+        name: A name from `osler models`, a folder or a GGUF file.
+        bits: Of the weights: 16, or 32 for float32.
+        backend: ``"torch"``.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        dtype: ``"auto"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` takes what is fast here.
+        packing: ``"packed"`` rearranges a copy of the weights for faster decoding,
+            ``"plain"`` runs them as they lie, ``"auto"`` packs where it pays.
+
+    Raises:
+        RequestError: If an option is unknown.
+        CheckpointError: If the weights are missing or damaged.
+        CapacityError: If they do not fit into memory.
+    """
+    _check_options(bits=bits, backend=backend)
+    place = choose_device(device)
+    if bits == 32:
+        if dtype not in ("auto", "float32"):
+            raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
+        dtype = "float32"
+    precision = choose_dtype(dtype, device=place.value)
+    plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
+    checkpoint = load_checkpoint(name, dtype=str(precision.value).removeprefix("torch."))
+    checkpoint.model.to(place.value)
+    return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason)
+
+
+def _check_options(*, bits: int, backend: str) -> None:
+    if backend == "jax":
+        raise RequestError(
+            "The JAX backend is not part of this version.", allowed="Backends: torch.", next_step="Use backend='torch'."
+        )
+    if backend not in _BACKENDS:
+        raise unknown_name("backend", name=backend, known=_BACKENDS)
+    if bits in (4, 8):
+        raise RequestError(
+            f"Weights of {bits} bits are not part of this version.",
+            allowed=f"Bits: {', '.join(map(str, _BITS))}.",
+            next_step="Use bits=16.",
+        )
+    if bits not in _BITS:
+        raise RequestError(
+            f"Weights of {bits!r} bits do not exist here.", allowed=f"Bits: {', '.join(map(str, _BITS))}."
+        )

@@ -1,0 +1,35 @@
+"""What a set of weights was trained to do, as its configuration says.
+
+A task asks before it runs: weights that were never trained to draw boxes would
+draw some all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from osler.errors import CheckpointError
+
+Skill = Literal["answers", "reports", "box_text", "boxes", "findings", "change_text", "progression", "embeddings"]
+"""``box_text``: boxes written as published ``box_2d`` text; ``boxes``: regressed by the box head.
+``change_text``: what changed between two images, in words; ``progression``: by the progression head."""
+
+PUBLISHED_SKILLS: frozenset[Skill] = frozenset({"answers", "reports", "box_text", "change_text"})
+"""Of MedGemma 1.5 (technical report, arXiv 2604.05081, section 3)."""
+
+
+def read_skills(names: Iterable[str], *, source: str) -> frozenset[Skill]:
+    """Checks the skills that a configuration lists.
+
+    Raises:
+        CheckpointError: If one is unknown.
+    """
+    listed = frozenset(names)
+    if unknown := sorted(listed - set(get_args(Skill))):
+        raise CheckpointError(
+            f"{source} lists skills that this version does not know: {', '.join(map(repr, unknown))}.",
+            allowed=f"Known: {', '.join(get_args(Skill))}.",
+            next_step="Install the version of Osler that the folder was made with.",
+        )
+    return listed  # type: ignore[return-value]
