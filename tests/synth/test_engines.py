@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from osler.errors import OslerError, RequestError
+from osler.extras import import_extra
 from osler.synth.engines import run_local, run_ray
-from osler.synth.extra import import_extra
 from osler.synth.shards import ReportRun, plan_shards
 
 RUN = ReportRun(count=400, shard_patients=64)
@@ -29,4 +29,4 @@ def test_an_error_on_a_node_is_the_callers(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_told_with_the_command() -> None:
     with pytest.raises(RequestError, match=r"'nosuchpackage', which is not installed\. pip install 'osler\[synth\]'"):
-        import_extra("nosuchpackage.parquet")
+        import_extra("nosuchpackage.parquet", extra="synth")

@@ -7,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from osler.errors import RequestError
-from osler.synth.extra import import_extra
 from tests.cli.running import invoke, require_refusal
-
-
-def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
-    with pytest.raises(
-        RequestError, match=r"'no_such_package', which is not installed.*\n?.*pip install 'osler\[ray\]'"
-    ):
-        import_extra("no_such_package.part", extra="ray")
 
 
 @pytest.mark.parametrize("package", ["pyarrow", "reportlab", "pypdfium2"])

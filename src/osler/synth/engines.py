@@ -18,7 +18,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
 from osler.errors import CapacityError, OslerError
-from osler.synth.extra import import_extra
+from osler.extras import import_extra
 from osler.synth.shards import ReportRun, ShardPlan, ShardRecord, write_shard
 
 _AHEAD = 1  # shards that wait for each worker
@@ -132,7 +132,7 @@ def _end_with(sentinel: int) -> None:
 
 
 def _single_threaded() -> None:
-    pyarrow = import_extra("pyarrow")
+    pyarrow = import_extra("pyarrow", extra="synth")
     pyarrow.set_cpu_count(1)
     pyarrow.set_io_thread_count(1)
 

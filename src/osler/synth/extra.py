@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 
-from osler.errors import RequestError
-
-
-def import_extra(name: str, *, extra: str = "synth") -> ModuleType:
-    """Imports a package of an extra.
-
-    Raises:
-        RequestError: If it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise RequestError(
-            f"This needs the package {name.partition('.')[0]!r}, which is not installed.",
-            next_step=f"pip install 'osler[{extra}]'",
-        ) from error
+from osler.extras import import_extra
 
 
 def import_pyarrow() -> tuple[ModuleType, ModuleType]:
     """Imports pyarrow and its Parquet writer."""
-    return import_extra("pyarrow"), import_extra("pyarrow.parquet")
+    return import_extra("pyarrow", extra="synth"), import_extra("pyarrow.parquet", extra="synth")
 
 
 def require_synth() -> None:
@@ -35,4 +19,4 @@ def require_synth() -> None:
         RequestError: With the first one that is missing.
     """
     for name in ("pyarrow", "reportlab", "pypdfium2"):
-        import_extra(name)
+        import_extra(name, extra="synth")

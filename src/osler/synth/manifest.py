@@ -58,9 +58,9 @@ class Manifest:
 
 def pyarrow_version() -> str:
     """Version of the installed pyarrow."""
-    from osler.synth.extra import import_extra
+    from osler.extras import import_extra
 
-    return import_extra("pyarrow").__version__
+    return import_extra("pyarrow", extra="synth").__version__
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from osler.extras import import_extra
 from osler.synth.documents.phrases import exam_sentence, finding_name
 from osler.synth.documents.sheet import printed_unit
-from osler.synth.extra import import_extra
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.ontology import load_ontology
 from osler.synth.rendered import Render
@@ -66,7 +66,7 @@ def draw_patient_page(
     Raises:
         RequestError: If matplotlib is not installed.
     """
-    import_extra("matplotlib")
+    import_extra("matplotlib", extra="synth")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

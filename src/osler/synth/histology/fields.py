@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
+from osler.extras import import_extra
 from osler.synth.draws import mix, stream_key
-from osler.synth.extra import import_extra
 
 LATTICE_UM = 2.0
 TEXTURE_SIDE = 512
@@ -158,7 +158,7 @@ def nearest_cells(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, spacin
 @cache
 def texture(stream: str, *, along: float, across: float) -> np.ndarray:
     """A periodic texture of mean 0 and deviation 1, (512, 512) float32, smoothed by Gaussians (texels)."""
-    gaussian_filter = import_extra("scipy.ndimage").gaussian_filter
+    gaussian_filter = import_extra("scipy.ndimage", extra="synth").gaussian_filter
 
     side = np.arange(TEXTURE_SIDE)
     parts = quarters(cell_bits(0, stream, side[None, :], side[:, None]))

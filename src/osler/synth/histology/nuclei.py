@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osler.synth.extra import import_extra
+from osler.extras import import_extra
 from osler.synth.histology.fields import cell_bits, quarters, smooth_noise
 from osler.synth.histology.layout import Layout
 
@@ -264,7 +264,7 @@ def _in_stroma(layout: Layout, *, x: np.ndarray, y: np.ndarray, room: float) -> 
 
 def _survivors(nuclei: Nuclei) -> np.ndarray:
     """Which candidates stay after two rounds of giving way to higher ranks nearby."""
-    spatial = import_extra("scipy.spatial")
+    spatial = import_extra("scipy.spatial", extra="synth")
 
     count = len(nuclei)
     if count < 2:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from osler.errors import RequestError
+from osler.extras import import_extra
 from osler.study import Box2D
-from osler.synth.extra import import_extra
 from osler.synth.histology.nuclei import KINDS
 from osler.synth.histology.spec import SlideSpec
 from osler.synth.histology.tile import mask_boxes, render_tile
@@ -96,7 +96,7 @@ def write_slide(path: str | Path, *, spec: SlideSpec, quality: int = 85, replace
     Raises:
         RequestError: If it has more than 16384 px a side, or the package to write it is missing.
     """
-    tifffile = import_extra("tifffile")
+    tifffile = import_extra("tifffile", extra="synth")
     width, height = spec.pixels
     if max(width, height) > GREATEST_SLIDE_PX:
         raise RequestError(

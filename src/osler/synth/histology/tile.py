@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 
 from osler.errors import RequestError
+from osler.extras import import_extra
 from osler.study import Box2D
-from osler.synth.extra import import_extra
 from osler.synth.histology.fields import lattice_over, look_up, texture
 from osler.synth.histology.layout import lay_out
 from osler.synth.histology.nuclei import KINDS, MARGIN_UM, Nuclei, dust, place_nuclei
@@ -98,7 +98,7 @@ def render_tile(spec: SlideSpec, *, column: int, row: int, width: int = 256, hei
 
 def _scan(light: np.ndarray, *, spec: SlideSpec, grid: PixelGrid) -> np.ndarray:
     """Blur of the optics and noise of the camera, uint8."""
-    correlate1d = import_extra("scipy.ndimage").correlate1d
+    correlate1d = import_extra("scipy.ndimage", extra="synth").correlate1d
 
     stain = spec.staining
     sigma = max(0.25, stain.blur_um / grid.pixel_um)
@@ -121,7 +121,7 @@ def _count(nuclei: Nuclei, *, window: tuple[float, float, float, float]) -> dict
 
 def mask_boxes(mask: np.ndarray) -> tuple[Box2D, ...]:
     """Boxes (pixel edges) around the connected parts of a mask, from the top down."""
-    ndimage = import_extra("scipy.ndimage")
+    ndimage = import_extra("scipy.ndimage", extra="synth")
     numbered, _ = ndimage.label(mask)
     boxes = []
     for rows, columns in ndimage.find_objects(numbered):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osler.synth.extra import import_extra
+from osler.extras import import_extra
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> 
     Returns:
         (rows, columns) float32, 0 (dark, air) to 1 (bright, bone).
     """
-    gaussian_filter = import_extra("scipy.ndimage").gaussian_filter
+    gaussian_filter = import_extra("scipy.ndimage", extra="synth").gaussian_filter
 
     primary = np.exp(-attenuation)
     small = primary[::4, ::4]

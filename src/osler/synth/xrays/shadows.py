@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from osler.extras import import_extra
 from osler.synth.draws import Draws
-from osler.synth.extra import import_extra
 from osler.synth.xrays.beam import Beam
 
 _WAVES = 6
@@ -87,7 +87,7 @@ def clouds(*, rows: int, columns: int, pixel_mm: float, seed: int, size_mm: floa
 
 @cache
 def _cloud_field() -> np.ndarray:
-    gaussian_filter = import_extra("scipy.ndimage").gaussian_filter
+    gaussian_filter = import_extra("scipy.ndimage", extra="synth").gaussian_filter
 
     side = 512
     white = Draws(seed=0, patients=np.arange(side * side)).uniform("clouds").reshape(side, side)
