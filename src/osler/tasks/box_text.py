@@ -154,9 +154,7 @@ def write_box_text(boxes: Sequence[TextBox]) -> str:
     for entry in boxes:
         if entry.box.frame != "unit":
             raise RequestError("A box in pixels.", allowed="Fractions of the padded square: see to_square.")
-        y0, x0, y1, x1 = (
-            round(edge * BOX_SCALE) for edge in (entry.box.y0, entry.box.x0, entry.box.y1, entry.box.x1)
-        )
+        y0, x0, y1, x1 = (round(edge * BOX_SCALE) for edge in (entry.box.y0, entry.box.x0, entry.box.y1, entry.box.x1))
         if y0 == y1 or x0 == x1:
             raise RequestError(f"The box of {entry.label!r} is thinner than a thousandth of the image.")
         entries.append({"box_2d": [y0, x0, y1, x1], "label": entry.label})
@@ -236,6 +234,4 @@ def _box(entry: dict[str, Any], *, scale: int) -> TextBox | str:
         return f"a box lies outside 0 to {scale}"
     if y0 >= y1 or x0 >= x1:
         return "a box ends before it begins"
-    return TextBox(
-        label=label, box=Box2D(x0=x0 / scale, y0=y0 / scale, x1=x1 / scale, y1=y1 / scale, frame="unit")
-    )
+    return TextBox(label=label, box=Box2D(x0=x0 / scale, y0=y0 / scale, x1=x1 / scale, y1=y1 / scale, frame="unit"))

@@ -1,0 +1,148 @@
+"""What every task on images does first: open the files, load the weights, see whether the request fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from osler.prepare import PreparedImages
+from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
+from osler.readers import open_study
+from osler.study import Answer, Study
+from osler.weights.catalog import find_model
+
+if TYPE_CHECKING:
+    from osler.engine.session import Session
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the stage, steps done and steps in all (0: unknown)."""
+
+REGION_QUESTION = "What part of the body is shown?"
+_REGION_TOKENS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Done:
+    """An answer, the study that it is about and what the model saw of it."""
+
+    answer: Answer
+    study: Study
+    prepared: PreparedImages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """A study and a session, with the seconds that they took."""
+
+    study: Study
+    session: Session
+    timings: dict[str, float]
+
+    def done(self, answer: Answer) -> Done:
+        """Completes the result of a task."""
+        timings = {**self.timings, **(answer.timings or {}), **self.timings}
+        return Done(
+            answer=dataclasses.replace(answer, timings=timings),
+            study=self.study,
+            prepared=self.session.prepare(self.study),
+        )
+
+
+def open_and_load(
+    path: str | Path,
+    *,
+    model: str,
+    device: str,
+    priors: Sequence[str | Path] = (),
+    records: Sequence[str | Path] = (),
+    on_progress: OnProgress | None = None,
+) -> Opened:
+    """Opens the files of one patient and loads the weights; cheap checks come first.
+
+    Raises:
+        OslerError: If the files or the model are at fault.
+    """
+    find_model(model)
+    report = on_progress or (lambda stage, done, total: None)
+    started = time.perf_counter()
+    report("read", 0, 0)
+    study = open_together(path, priors=priors, records=records)
+    opened = time.perf_counter()
+    report("load", 0, 0)
+    from osler.engine.load import load  # torch comes with it: a bad file is refused before
+
+    session = load(model, device=device)
+    timings = {"read": opened - started, "load": time.perf_counter() - opened}
+    return Opened(study=study, session=session, timings=timings)
+
+
+def open_together(path: str | Path, *, priors: Sequence[str | Path], records: Sequence[str | Path]) -> Study:
+    """Opens a study, with its priors and records where there are any."""
+    if not priors and not records:
+        return open_study(path)
+    from osler.readers.patient import open_patient
+
+    return open_patient(path, priors=priors, records=records)
+
+
+def as_study(study: Study | str | Path) -> Study:
+    """Opens a path; a study is returned as it is."""
+    return open_study(study) if isinstance(study, str | Path) else study
+
+
+def noticed(session: Session, study: Study, request: str) -> tuple[str, ...]:
+    """Says where a request and a study do not fit, before anything is answered.
+
+    Where the request names a part of the body and the files do not say which
+    they show, the model is asked, and the sentence says that it was.
+
+    Args:
+        session: Asked for the region only if its weights answer questions.
+        study: The study.
+        request: A question, or names of structures.
+    """
+    shown = tuple(study.series())
+    said = list(scope_warnings(request, study=study, modalities=[series.modality for series in shown]))
+    if shown and named_parts(request) and not all(map(regions_of, shown)) and "answers" in session.trained:
+        seen = session.ask(study, REGION_QUESTION, max_tokens=_REGION_TOKENS).text
+        said.append(
+            region_warning(
+                request, regions=regions_in(seen), source=f"the image, as {session.checkpoint.name} sees it,"
+            )
+        )
+    return tuple(text for text in said if text)
+
+
+def untrained(
+    session: Session, study: Study, *, task: str, skill: str, text: str, warnings: Sequence[str] = ()
+) -> Answer:
+    """Builds the answer of a task that the weights were not trained for: nothing is made up in its place."""
+    blank = session.blank(study)
+    return dataclasses.replace(
+        blank, task=task, text=text, untrained=(skill,), warnings=(*warnings, *blank.warnings, text)
+    )
+
+
+def merged(warnings: Sequence[str]) -> tuple[str, ...]:
+    """Each warning once, in order."""
+    return tuple(dict.fromkeys(warnings))
+
+
+def one_by_one(prepared: PreparedImages, numbers: Sequence[int]) -> Iterator[PreparedImages]:
+    """Yields each of the chosen images as if it were the only one, toned as in the whole series."""
+    from osler.prepare import PixelBatches
+    from osler.prepare.prompt import ShownSeries
+
+    for number in numbers:
+        image = prepared.images[number]
+        batch = PixelBatches(rgb=prepared.pixels.rgb[number : number + 1], preprocess=prepared.pixels.preprocess)
+        yield dataclasses.replace(
+            prepared,
+            pixels=batch,
+            images=(image,),
+            series=(ShownSeries(timepoint=0, date=None, images=1, kind="image"),),
+        )
