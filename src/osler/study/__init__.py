@@ -26,7 +26,7 @@ from osler.study.pixels import (
     Volume,
     Window,
 )
-from osler.study.record import ClinicalEvent, Document, EventKind, ReferenceRange
+from osler.study.record import ClinicalEvent, Document, EventKind, Precision, ReferenceRange
 from osler.study.slide import Slide, SlideLevel, SlideSource
 from osler.study.study import Study, TimePoint
 
@@ -49,6 +49,7 @@ __all__ = [
     "Match",
     "ModelStamp",
     "PixelSource",
+    "Precision",
     "Progression",
     "ReferenceRange",
     "Series",
