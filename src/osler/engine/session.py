@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.engine.answer_text import AnswerText
+from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, image_batch
 from osler.engine.generate import Prompt, generate
@@ -66,6 +67,12 @@ class Session:
         self._features = FeatureStore(self.model)
         self._prefix = PrefixStore()
         self._prepared: tuple[Study, PreparedImages] | None = None
+        config = self.model.config
+        self._grammars = Grammars(
+            checkpoint.tokenizer,
+            vocab=config.decoder.vocab,
+            ends=(config.tokens.end_of_turn, config.tokens.eos),
+        )
 
     @property
     def trained(self) -> frozenset[Skill]:
@@ -102,6 +109,7 @@ class Session:
         min_p: float | None = None,
         seed: int | None = None,
         stop: Iterable[str] = (),
+        constraint: Constraint | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: Progress | None = None,
     ) -> Answer:
@@ -117,6 +125,8 @@ class Session:
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
             stop: Texts that end the answer and are not part of it.
+            constraint: A `JsonSchema`, `Regex` or `Lark` that the answer must follow. An answer that
+                `max_tokens` cuts off is not whole, and a warning says so.
             on_text: Called with each piece of text as it becomes certain.
             on_progress: Called with ``"read"``, ``"prepare"``, ``"encode"``,
                 ``"prefill"`` or ``"answer"``, what is done and what there is in all.
@@ -130,7 +140,10 @@ class Session:
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
         words = Words(question=question, system=system, record=record, history=tuple(history))
-        waiting = self._wait(study, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
+        texts = check_stop(stop)
+        rule = None if constraint is None else self._grammars.start(constraint, stop=texts)
+        waiting = self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
+        waiting = dataclasses.replace(waiting, rule=rule)
         (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
         return answer
 
@@ -372,6 +385,7 @@ class Session:
             on_token=take,
             on_prefill=_staged(on_progress, "prefill"),
             prefix=self._prefix,
+            rules=[row.rule for row in waiting],
         )
         for row in waiting:
             if piece := row.text.finish():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from osler.engine.answer_text import AnswerText
+from osler.engine.constrained import Rule
 from osler.engine.generate import Generated, Prompt
 from osler.prepare import ShownImage
 from osler.study import Answer, Evidence, SliceOrigin
@@ -19,11 +20,13 @@ class Waiting:
         prompt: What the network reads.
         text: Takes the tokens of the answer.
         answer: All that is known before the first token.
+        rule: What the answer must follow, if anything.
     """
 
     prompt: Prompt
     text: AnswerText
     answer: Answer
+    rule: Rule | None = None
 
     def answered(self, result: Generated) -> Answer:
         """Completes the answer by what the network wrote."""
@@ -42,7 +45,7 @@ class Waiting:
             answer,
             text=text.text.strip(),
             stopped=stopped,
-            warnings=(*answer.warnings, *_warnings(text, result=result, stopped=stopped)),
+            warnings=(*answer.warnings, *_warnings(text, result=result, stopped=stopped, rule=self.rule)),
             tokens=counts,
             timings=(answer.timings or {}) | seconds,
         )
@@ -75,11 +78,16 @@ def _resampled(origin: SliceOrigin) -> str:
     return "; ".join(notes)
 
 
-def _warnings(text: AnswerText, *, result: Generated, stopped: str) -> Iterator[str]:
+def _warnings(text: AnswerText, *, result: Generated, stopped: str, rule: Rule | None) -> Iterator[str]:
     if text.thinking:
         yield (
             f"The model was still thinking after {len(result.token_ids)} tokens, so there is no answer: "
             "allow more tokens."
+        )
+    elif stopped == "max_tokens" and rule is not None and not rule.whole:
+        yield (
+            f"The answer was cut off after {len(result.token_ids)} tokens, so it does not fulfill its {rule.kind}: "
+            "allow more tokens, or bound its texts and lists."
         )
     elif stopped == "max_tokens":
         yield f"The answer was cut off after {len(result.token_ids)} tokens: allow more tokens."
