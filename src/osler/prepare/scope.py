@@ -32,7 +32,9 @@ _SEEN_IN: dict[str, tuple[str, frozenset[str]]] = {
     "the head": (r"head|brain|skull|cranial|cerebr\w*|intracranial|hippocamp\w*|ventricles", frozenset({"head"})),
     "the neck": (r"neck|thyroid|larynx|cervical", frozenset({"neck", "head", "chest", "spine"})),
     "the chest": (r"chest|thora\w*|mediastin\w*|cxrs?", frozenset({"chest"})),
-    "the lungs": (r"lungs?|pulmonary|pneumothora\w+|pneumonia|pleura\w*|hil(?:um|ar|a)", frozenset({"chest", "abdomen"})),
+    "the lungs": (
+        r"lungs?|pulmonary|pneumothora\w+|pneumonia|pleura\w*|hil(?:um|ar|a)", frozenset({"chest", "abdomen"})
+    ),
     "the heart": (r"heart|cardiac|cardiomegaly|pericardi\w*", frozenset({"chest", "abdomen"})),
     "the breast": (r"breasts?|mammogra\w+", frozenset({"breast", "chest"})),
     "the abdomen": (r"abdom\w*|belly|bowel|colon|appendi\w+", frozenset({"abdomen", "pelvis"})),
@@ -46,7 +48,8 @@ _SEEN_IN: dict[str, tuple[str, frozenset[str]]] = {
     ),
     "the knee": (r"knees?|menisc\w+|patella\w*|cruciate", frozenset({"knee", "limb"})),
     "a limb": (
-        r"hands?|wrists?|elbows?|shoulders?|feet|foot|ankles?|femurs?|tibias?|limbs?", frozenset({"limb", "knee", "chest"})
+        r"hands?|wrists?|elbows?|shoulders?|feet|foot|ankles?|femurs?|tibias?|limbs?",
+        frozenset({"limb", "knee", "chest"}),
     ),
 }  # fmt: skip
 _NAMED = {part: re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for part, (words, _) in _SEEN_IN.items()}
@@ -93,6 +96,11 @@ def regions_in(text: str) -> frozenset[str]:
 def regions_of(series: Series) -> frozenset[str]:
     """Returns the body regions that a series says it shows; empty where it says nothing."""
     return regions_in(series.body_part) or regions_in(series.description)
+
+
+def part_is_shown(part: str, *, regions: Iterable[str]) -> bool:
+    """Whether a part of `named_parts` may be seen in one of the regions."""
+    return bool(_SEEN_IN[part][1] & frozenset(regions))
 
 
 def region_warning(question: str, *, regions: Iterable[str], source: str = "the data") -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from osler.errors import CapacityError, RequestError
-from osler.prepare import PreparedImages, prepare_images
+from osler.prepare import PreparedImages, ShownImage, prepare_images
 from osler.study import Answer, Box2D, Evidence, FoundBox, Study, Volume
 from osler.tasks.box_text import (
     BOX_SCHEMA,
@@ -318,7 +318,7 @@ def _volume_boxes(
     return boxes, evidence
 
 
-def _slice_evidence(label: str, box: Box2D, *, image) -> Evidence:  # noqa: ANN001
+def _slice_evidence(label: str, box: Box2D, *, image: ShownImage) -> Evidence:
     pixel, patient = from_square(box, image=image)
     return Evidence(
         kind="box",

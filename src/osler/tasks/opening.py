@@ -123,7 +123,11 @@ def untrained(
     """Builds the answer of a task that the weights were not trained for: nothing is made up in its place."""
     blank = session.blank(study)
     return dataclasses.replace(
-        blank, task=task, text=text, untrained=(skill,), warnings=(*warnings, *blank.warnings, text)
+        blank,
+        task=task,
+        text=text,
+        untrained=(skill,),
+        warnings=merged((*warnings, *blank.warnings, f"{session.checkpoint.name} is not trained for: {skill}.")),
     )
 
 
