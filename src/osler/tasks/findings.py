@@ -18,7 +18,7 @@ from osler.prepare.scope import regions_of
 from osler.study import Answer, Finding, Study
 from osler.tasks.finding_names import FindingName, findings_for, named_findings
 from osler.tasks.heads import FindingsHead, head_for
-from osler.tasks.opening import Done, OnProgress, as_study, merged, noticed, open_and_load, untrained
+from osler.tasks.opening import Done, OnProgress, as_study, flat, merged, noticed, open_and_load, untrained
 
 if TYPE_CHECKING:
     from osler.engine.session import Progress, Session
@@ -100,15 +100,42 @@ def findings(
     _check_source(source)
     opened = as_study(study)
     wanted = named_findings(names) or _fitting(opened)
-    said = noticed(session, opened, ", ".join(finding.name for finding in wanted)) if names else ()
+    unseen = _unseen(session, opened, wanted) if names else {}
+    said = flat(unseen)
+    wanted_here = [finding for finding in wanted if finding.name not in unseen]
     head: FindingsHead | None = head_for(session, "findings")
     if head is not None:
-        return _by_head(session, opened, head, wanted=wanted, said=said)
-    if source == "answers" and session.trained & {"answers", "reports"} and any(opened.series()):
-        return _by_answers(session, opened, wanted=wanted, said=said, on_progress=on_progress)
+        answer = _by_head(session, opened, head, wanted=wanted_here, said=said)
+        return _completed(answer, wanted=wanted)
+    if source == "answers" and session.trained & {"answers", "reports"} and wanted_here and any(opened.series()):
+        answer = _by_answers(session, opened, wanted=wanted_here, said=said, on_progress=on_progress)
+        return _completed(answer, wanted=wanted)
     text = f"{session.checkpoint.name} was not trained to give probabilities of findings: cannot tell."
     answer = untrained(session, opened, task="findings", skill="findings", text=text, warnings=said)
     return dataclasses.replace(answer, findings=tuple(_entry(finding, None) for finding in wanted))
+
+
+def _unseen(session: Session, study: Study, wanted: Sequence[FindingName]) -> dict[str, tuple[str, ...]]:
+    """What cannot be told from this study, by name of the finding, and why."""
+    said = noticed(session, study, [finding.name for finding in wanted])
+    modalities = [series.modality for series in study.series()]
+    if all(modalities):
+        seen = findings_for(modalities=modalities, regions=())
+        for finding in wanted:
+            if finding not in seen:
+                kinds = " and ".join(sorted(set(modalities)))
+                said[finding.name] = (
+                    *said.get(finding.name, ()),
+                    f"{finding.name} is not read from {kinds}: cannot tell.",
+                )
+    return said
+
+
+def _completed(answer: Answer, *, wanted: Sequence[FindingName]) -> Answer:
+    """Puts "cannot tell" for what was not asked about."""
+    told = {entry.name: entry for entry in answer.findings}
+    entries = tuple(told.get(finding.name, _entry(finding, None)) for finding in wanted)
+    return dataclasses.replace(answer, findings=entries)
 
 
 def _fitting(study: Study) -> tuple[FindingName, ...]:

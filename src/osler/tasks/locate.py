@@ -30,7 +30,7 @@ from osler.tasks.box_text import (
 )
 from osler.tasks.heads import BoxHead, HeadBox, head_for
 from osler.tasks.join_boxes import SliceBox, join_boxes
-from osler.tasks.opening import Done, OnProgress, as_study, merged, noticed, one_by_one, open_and_load, untrained
+from osler.tasks.opening import Done, OnProgress, as_study, flat, merged, noticed, one_by_one, open_and_load, untrained
 
 if TYPE_CHECKING:
     from osler.engine.session import Progress, Session
@@ -106,7 +106,7 @@ def locate(
     wanted = check_labels(labels)
     _check_slices(slices)
     opened = as_study(study)
-    said = noticed(session, opened, ", ".join(wanted))
+    said = flat(noticed(session, opened, wanted))
     head: BoxHead | None = head_for(session, "boxes")
     if head is not None:
         return _by_head(session, opened, head, labels=wanted, warnings=said)

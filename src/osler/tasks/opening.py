@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,27 +94,40 @@ def as_study(study: Study | str | Path) -> Study:
     return open_study(study) if isinstance(study, str | Path) else study
 
 
-def noticed(session: Session, study: Study, request: str) -> tuple[str, ...]:
-    """Says where a request and a study do not fit, before anything is answered.
+def noticed(session: Session, study: Study, requests: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Says where requests and a study do not fit, before anything is answered.
 
-    Where the request names a part of the body and the files do not say which
-    they show, the model is asked, and the sentence says that it was.
+    Where a request names a part of the body and the files do not say which
+    they show, the model is asked once, and the sentence says that it was.
 
     Args:
         session: Asked for the region only if its weights answer questions.
         study: The study.
-        request: A question, or names of structures.
+        requests: Questions, or names of structures.
+
+    Returns:
+        What to say of each request that does not fit; the others are absent.
     """
     shown = tuple(study.series())
-    said = list(scope_warnings(request, study=study, modalities=[series.modality for series in shown]))
-    if shown and named_parts(request) and not all(map(regions_of, shown)) and "answers" in session.trained:
-        seen = session.ask(study, REGION_QUESTION, max_tokens=_REGION_TOKENS).text
-        said.append(
-            region_warning(
-                request, regions=regions_in(seen), source=f"the image, as {session.checkpoint.name} sees it,"
-            )
-        )
-    return tuple(text for text in said if text)
+    modalities = [series.modality for series in shown]
+    unknown = bool(shown) and not all(map(regions_of, shown)) and "answers" in session.trained
+    asked: frozenset[str] | None = None
+    said: dict[str, tuple[str, ...]] = {}
+    for request in requests:
+        texts = list(scope_warnings(request, study=study, modalities=modalities))
+        if unknown and named_parts(request):
+            if asked is None:
+                asked = regions_in(session.ask(study, REGION_QUESTION, max_tokens=_REGION_TOKENS).text)
+            source = f"the image, as {session.checkpoint.name} sees it,"
+            texts.append(region_warning(request, regions=asked, source=source))
+        if kept := tuple(text for text in texts if text):
+            said[request] = kept
+    return said
+
+
+def flat(said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """All that `noticed` says, in order."""
+    return merged([text for texts in said.values() for text in texts])
 
 
 def untrained(

@@ -18,7 +18,7 @@ from osler.errors import RequestError
 from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
 from osler.tasks.evidence_links import link
-from osler.tasks.opening import REGION_QUESTION, Done, OnProgress, as_study, merged, noticed, open_and_load
+from osler.tasks.opening import REGION_QUESTION, Done, OnProgress, as_study, flat, merged, noticed, open_and_load
 from osler.tasks.sentences import split_report
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def report(
     opened = as_study(study)
     if not any(opened.series()):
         raise RequestError("A report needs images, and there are none.", next_step="Give a scan.")
-    said = noticed(session, opened, indication) if indication else ()
+    said = flat(noticed(session, opened, [indication])) if indication else ()
     if "reports" in session.trained:
         return _written(
             session,
