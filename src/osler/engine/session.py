@@ -231,11 +231,9 @@ class Session:
         words = Words(question=question, system=system, record=record, history=tuple(history))
         waiting = self._wait(study, words, decoding=decoding, stop=(), on_progress=on_progress)
         logprobs = score_continuations(self.runner, waiting.prompt, token_ids, decoding=decoding, prefix=self._prefix)
-        scored = (
-            Scored(text=text, token_ids=tuple(ids), logprobs=found)
-            for text, ids, found in zip(continuations, token_ids, logprobs, strict=True)
-        )
-        return Scoring(scored=tuple(scored), answer=waiting.answer)
+        rows = zip(continuations, token_ids, logprobs, strict=True)
+        scored = tuple(Scored(text=text, token_ids=tuple(ids), logprobs=found) for text, ids, found in rows)
+        return Scoring(scored=scored, answer=waiting.answer)
 
     def blank(self, study: Study, *, on_progress: Progress | None = None) -> Answer:
         """Returns an answer without text: which weights, and what they would see of a study."""

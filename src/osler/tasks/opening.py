@@ -117,12 +117,19 @@ def noticed(session: Session, study: Study, requests: Sequence[str]) -> dict[str
         texts = list(scope_warnings(request, study=study, modalities=modalities))
         if unknown and named_parts(request):
             if asked is None:
-                asked = regions_in(session.ask(study, REGION_QUESTION, max_tokens=_REGION_TOKENS).text)
+                asked = seen_regions(session, study)
             source = f"the image, as {session.checkpoint.name} sees it,"
             texts.append(region_warning(request, regions=asked, source=source))
         if kept := tuple(text for text in texts if text):
             said[request] = kept
     return said
+
+
+def seen_regions(session: Session, study: Study) -> frozenset[str]:
+    """Returns the regions that the model sees; empty where it was not trained to answer, or says none."""
+    if "answers" not in session.trained:
+        return frozenset()
+    return regions_in(session.ask(study, REGION_QUESTION, max_tokens=_REGION_TOKENS).text)
 
 
 def flat(said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
