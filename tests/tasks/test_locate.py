@@ -42,7 +42,7 @@ def looking(session: Session, study: Study, question: str) -> str:
     return write_box_text([TextBox(label=_LABEL, box=box)])
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.tuples(st.booleans(), st.booleans(), st.booleans()), st.booleans())
 def test_a_volume_gives_the_box_in_the_patient_however_it_is_stored(
     checkpoint: Checkpoint, flips: tuple[bool, bool, bool], swapped: bool

@@ -57,7 +57,7 @@ _PROMPT = (
     "Where is the {label}? Don't give a final answer without reasoning. Output the final answer in the format "
     '"Final Answer: X" where X is a JSON list of objects. The object needs a "box_2d" and "label" key. Answer:'
 )
-_LIST = re.compile(r"\[\s*(?=[\[{\]])")
+_LIST = re.compile(r"\[\s*(?=[{\]])")
 _FLOAT = re.compile(r"\d*\.\d+")
 
 
