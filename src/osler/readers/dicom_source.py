@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from pydicom import dcmread
@@ -11,6 +12,12 @@ from osler.errors import FileFormatError, UnsupportedError
 from osler.readers.blob import Blob, ZipHandle, blob_at
 from osler.readers.dicom_errors import PARSE_ERRORS, brief
 from osler.study import Image, SliceOrigin, Volume
+
+# Type 2 of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, or there and empty.
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 
 
 def instance_headers(series: Volume | Image, *, origins: Iterable[SliceOrigin] | None = None) -> dict[str, Dataset]:
@@ -57,7 +64,27 @@ def _header(origin: SliceOrigin, *, archives: dict[str, ZipHandle]) -> Dataset:
             f"{origin.file} is another image than the one that was opened.",
             next_step="Leave the files as they are while a question runs, and ask again.",
         )
+    if not header.get("StudyInstanceUID") or not header.get("SeriesInstanceUID"):
+        raise UnsupportedError(
+            f"{origin.file} names no study or no series, so no DICOM object can belong to it.",
+            allowed="Images with a Study Instance UID and a Series Instance UID.",
+            next_step="Export them again, or write JSON or Markdown instead.",
+        )
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in header:
+            setattr(header, keyword, None)
+    _drop_damaged(header)
     return header
+
+
+def _drop_damaged(header: Dataset) -> None:
+    """Removes what would make every object that copies it invalid: the damage of an export is not carried on."""
+    if "PatientAge" in header and not re.fullmatch(r"\d{3}[DWMY]", str(header.PatientAge)):
+        del header.PatientAge
+    for keyword in ("ReferencedStudySequence", "ReferencedPatientSequence"):
+        items = header.get(keyword) or ()
+        if keyword in header and not all(item.get("ReferencedSOPClassUID") for item in items):
+            delattr(header, keyword)
 
 
 def _blob(name: str, *, archives: dict[str, ZipHandle]) -> Blob:

@@ -159,9 +159,8 @@ def used_headers(answer: Answer, *, study: Study, placed: Iterable[PlacedBox] = 
         wanted.setdefault(series.series, (series, []))[1].append(origin)
 
     for entry in placed:
-        origins = entry.series.origins
-        if origins:
-            want(entry.series, entry.origin or origins[len(origins) // 2])
+        for origin in _origins_of(entry):
+            want(entry.series, origin)
     every = (*answer.evidence, *(evidence for one in answer.statements for evidence in one.evidence))
     for evidence in every:
         if evidence.series:
@@ -190,6 +189,44 @@ def used_headers(answer: Answer, *, study: Study, placed: Iterable[PlacedBox] = 
     return dict(
         sorted(headers.items(), key=lambda pair: pair[1].StudyInstanceUID != latest.StudyInstanceUID)
     )
+
+
+def _origins_of(entry: PlacedBox) -> list[SliceOrigin]:
+    if entry.origin is not None:
+        return [entry.origin]
+    if entry.patient is None or entry.series.frame_of_reference:
+        return list(entry.series.origins[len(entry.series.origins) // 2 :][:1])
+    return [origin for origin, _outline in outlines_on_slices(entry.patient, series=entry.series)]
+
+
+def outlines_on_slices(box: Box3D, *, series: Volume | Image) -> list[tuple[SliceOrigin, Box2D]]:
+    """Returns the part of a box in mm on each slice whose center plane it covers, in the pixels of the file.
+
+    Args:
+        box: LPS mm.
+        series: With a geometry.
+
+    Raises:
+        GeometryError: If the series has no geometry.
+    """
+    if series.affine is None:
+        raise GeometryError(
+            f"A box in mm on {series.series!r}, which has no geometry.",
+            allowed="Boxes on an image without geometry are in its pixels.",
+        )
+    voxel = box.to_voxel(series.affine)
+    width, height = _size(series)
+    first, last = math.ceil(voxel.low[2] - 0.5), math.ceil(voxel.high[2] - 0.5)
+    if last <= first:  # thinner than a slice
+        first = math.floor((voxel.low[2] + voxel.high[2]) / 2)
+        last = first + 1
+    found = []
+    for index in range(max(first, 0), min(last, len(series.origins))):
+        column, row = series.origins[index].shift
+        x0, x1 = (min(max(x + column, 0.0), float(width)) for x in (voxel.low[0], voxel.high[0]))
+        y0, y1 = (min(max(y + row, 0.0), float(height)) for y in (voxel.low[1], voxel.high[1]))
+        found.append((series.origins[index], Box2D(x0=x0, y0=y0, x1=x1, y1=y1)))
+    return found
 
 
 def origin_of(series: Volume | Image, index: int | None) -> SliceOrigin | None:

@@ -8,11 +8,12 @@ and sentences follow; what an answer lacks is left out.
 
 from __future__ import annotations
 
+from typing import Any
 
 import numpy as np
+from pydicom.sr.codedict import codes
 
 from osler import __version__
-from osler.errors import GeometryError
 from osler.extras import import_extra
 from osler.study import Answer, Box2D, Box3D, Finding, Progression, Statement, Study
 from osler.writers.dicom_about import (
@@ -25,6 +26,7 @@ from osler.writers.dicom_about import (
     identification,
     model_parameters,
     origin_of,
+    outlines_on_slices,
     place_box,
     require_valid,
     series_of,
@@ -70,11 +72,10 @@ def write_sr(answer: Answer, *, study: Study) -> bytes:
         observation_context=report.context(),
         procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
         imaging_measurements=groups or None,
-        title=hd.sr.codes.DCM.ImagingMeasurementReport,
+        title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
         ),
-        referenced_images=list(headers.values()),
     )
     content[0].ContentSequence.append(report.evaluations())
     document = hd.sr.Comprehensive3DSR(
@@ -98,7 +99,7 @@ class _Report:
     def __init__(self, answer: Answer, *, study: Study, headers: dict[str, Any]) -> None:
         self.answer, self.study, self.headers = answer, study, headers
         self.hd = import_extra("highdicom", extra="dicom")
-        self.sr, self.codes = self.hd.sr, self.hd.sr.codes
+        self.sr = self.hd.sr
         self.algorithm = self.sr.AlgorithmIdentification(
             name=short_text(f"Osler {answer.model.name}"),
             version=__version__,
@@ -116,14 +117,14 @@ class _Report:
         )
         return self.sr.ObservationContext(
             observer_device_context=self.sr.ObserverContext(
-                observer_type=self.codes.DCM.Device, observer_identifying_attributes=device
+                observer_type=codes.DCM.Device, observer_identifying_attributes=device
             )
         )
 
     def certainty(self, value: float) -> list[Any]:
         """A probability in percent."""
-        name = self.codes.DCM.CertaintyOfFinding
-        return [self.sr.Measurement(name=name, value=round(100 * value, 6), unit=self.codes.UCUM.Percent)]
+        name = codes.DCM.CertaintyOfFinding
+        return [self.sr.Measurement(name=name, value=round(100 * value, 6), unit=codes.UCUM.Percent)]
 
     def box_groups(self, entry: PlacedBox) -> list[Any]:
         """The measurement groups of one box: on its slice, in the patient, or both with one tracking identifier."""
@@ -142,15 +143,10 @@ class _Report:
                 source_image=self.sr.SourceImageForRegion(*self._reference(entry)),
             )
             groups.append(self.sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **common))
-        if entry.patient is not None:
-            if entry.series.frame_of_reference:
-                groups.append(self._volume_group(entry, box=entry.patient, common=common))
-            elif not groups:
-                raise GeometryError(
-                    f"The box {short_text(box.label)!r} is in mm, and its series {box.series} has no frame of reference.",
-                    allowed="Boxes in mm need one Frame of Reference UID for all slices.",
-                    next_step="Write JSON or Markdown instead.",
-                )
+        if entry.patient is not None and entry.series.frame_of_reference:
+            groups.append(self._surface_group(entry, box=entry.patient, common=common))
+        elif entry.patient is not None and not groups:
+            groups.append(self._regions_group(entry, box=entry.patient, common=common))
         return groups
 
     def _reference(self, entry: PlacedBox) -> tuple[str, str, list[int] | None]:
@@ -158,7 +154,7 @@ class _Report:
         header = self.headers[entry.origin.sop_uid]
         return header.SOPClassUID, header.SOPInstanceUID, frames_of(entry.origin)
 
-    def _volume_group(self, entry: PlacedBox, *, box: Box3D, common: dict[str, Any]) -> Any:
+    def _surface_group(self, entry: PlacedBox, *, box: Box3D, common: dict[str, Any]) -> Any:
         origin = entry.series.origins[len(entry.series.origins) // 2] if entry.origin is None else entry.origin
         surface = self.sr.VolumeSurface(
             graphic_type="POLYGON",
@@ -168,10 +164,21 @@ class _Report:
         )
         return self.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_volume_surface=surface, **common)
 
+    def _regions_group(self, entry: PlacedBox, *, box: Box3D, common: dict[str, Any]) -> Any:
+        """A box in mm whose series names no frame of reference: its outline on each slice that it covers."""
+        regions = []
+        for origin, outline in outlines_on_slices(box, series=entry.series):
+            header = self.headers[origin.sop_uid]
+            source = self.sr.SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID, frames_of(origin))
+            regions.append(
+                self.sr.ImageRegion(graphic_type="POLYLINE", graphic_data=_outline(outline), source_image=source)
+            )
+        return self.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **common)
+
     def finding_group(self, finding: Finding) -> Any:
         """A finding of the whole study: its probability, or that it cannot be told."""
         unknown = self.sr.QualitativeEvaluation(
-            name=self.codes.DCM.PresenceOfProperty, value=self.codes.DCM.PresenceUndetermined
+            name=codes.DCM.PresenceOfProperty, value=codes.DCM.PresenceUndetermined
         )
         known = finding.probability is not None
         return self.sr.MeasurementsAndQualitativeEvaluations(
@@ -198,7 +205,7 @@ class _Report:
         if entry.probability is not None:
             measurements += self.certainty(entry.probability)
         change = self.sr.QualitativeEvaluation(
-            name=self.codes.DCM.Trend, value=private_code(_CHANGE_NAMES.get(entry.change, entry.change))
+            name=codes.DCM.Trend, value=private_code(_CHANGE_NAMES.get(entry.change, entry.change))
         )
         return self.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self.sr.TrackingIdentifier(uid=self.hd.UID(), identifier=_unlimited(entry.finding)),
@@ -219,8 +226,8 @@ class _Report:
         )
         items = [self._statement(statement) for statement in self.answer.statements]
         if not items and self.answer.text.strip():
-            items.append(self._text(self.codes.DCM.NarrativeSummary, self.answer.text))
-        comment = self.codes.DCM.Comment
+            items.append(self._text(codes.DCM.NarrativeSummary, self.answer.text))
+        comment = codes.DCM.Comment
         items += [self._text(comment, f"Not trained: {name}. Nothing was made up.") for name in self.answer.untrained]
         items += [self._text(comment, f"Warning: {text}") for text in self.answer.warnings]
         items.append(self._text(comment, f"{RESEARCH_NOTE}. Unverified output of an algorithm."))
@@ -231,7 +238,7 @@ class _Report:
         return self.sr.TextContentItem(name=name, value=_unlimited(text), relationship_type="CONTAINS")
 
     def _statement(self, statement: Statement) -> Any:
-        names = {"findings": self.codes.DCM.Finding, "impression": self.codes.DCM.Impression}
+        names = {"findings": codes.DCM.Finding, "impression": codes.DCM.Impression}
         text = statement.text if statement.evidence else f"{statement.text} [no evidence]"
         item = self._text(names.get(statement.section.casefold(), private_code(statement.section)), text)
         images: list[Any] = []
@@ -244,7 +251,7 @@ class _Report:
             header = self.headers[origin.sop_uid]
             images.append(
                 self.sr.ImageContentItem(
-                    name=self.codes.DCM.SourceOfMeasurement,
+                    name=codes.DCM.SourceOfMeasurement,
                     referenced_sop_class_uid=header.SOPClassUID,
                     referenced_sop_instance_uid=header.SOPInstanceUID,
                     referenced_frame_numbers=frames_of(origin),
