@@ -59,15 +59,34 @@ def write_gsps(answer: Answer, *, study: Study) -> tuple[bytes, ...]:
             allowed="A presentation state holds boxes on slices or images.",
             next_step="Leave --gsps out, or write --sr, which holds boxes in mm.",
         )
-    groups: dict[tuple[str, bool], list[tuple[PlacedBox, Any]]] = {}
+    groups: dict[tuple[str, bool, tuple[str, ...]], list[tuple[PlacedBox, Any]]] = {}
     for entry in drawn:
         (header,) = instance_headers(entry.series, origins=[entry.origin] if entry.origin else ()).values()
-        key = (str(header.StudyInstanceUID), int(header.get("SamplesPerPixel", 1)) > 1)
+        key = (str(header.StudyInstanceUID), int(header.get("SamplesPerPixel", 1)) > 1, _frame_rescale(entry, header))
         groups.setdefault(key, []).append((entry, header))
-    return tuple(_presentation(group, answer=answer, color=color) for (_study, color), group in groups.items())
+    return tuple(
+        _presentation(group, answer=answer, color=color, rescale=rescale)
+        for (_study, color, rescale), group in groups.items()
+    )
 
 
-def _presentation(group: Sequence[tuple[PlacedBox, Any]], *, answer: Answer, color: bool) -> bytes:
+def _frame_rescale(entry: PlacedBox, header: Any) -> tuple[str, ...]:
+    """Slope, intercept and type of a frame of a multi-frame file: one presentation state has one of them."""
+    if entry.origin is None or entry.origin.frames < 2:
+        return ()
+    frames = header.get("PerFrameFunctionalGroupsSequence") or ()
+    own = frames[entry.origin.frame] if entry.origin.frame < len(frames) else None
+    for groups in (own, *(header.get("SharedFunctionalGroupsSequence") or ())[:1]):
+        found = groups.get("PixelValueTransformationSequence") if groups is not None else None
+        if found:
+            first = found[0]
+            return str(first.RescaleSlope), str(first.RescaleIntercept), str(first.get("RescaleType") or "US")
+    return ()
+
+
+def _presentation(
+    group: Sequence[tuple[PlacedBox, Any]], *, answer: Answer, color: bool, rescale: tuple[str, ...]
+) -> bytes:
     hd = import_extra("highdicom", extra="dicom")
     layer = hd.pr.GraphicLayer(layer_name="OSLER", order=1, description=short_text(RESEARCH_NOTE))
     by_image: dict[tuple[str, int], list[tuple[PlacedBox, Any]]] = {}
@@ -77,6 +96,12 @@ def _presentation(group: Sequence[tuple[PlacedBox, Any]], *, answer: Answer, col
     annotations = [_annotation(entries, layer=layer) for entries in by_image.values()]
     headers = {str(header.SOPInstanceUID): header for _entry, header in group}
     kind = hd.pr.ColorSoftcopyPresentationState if color else hd.pr.GrayscaleSoftcopyPresentationState
+    given = {}
+    if rescale and not color:
+        slope, intercept, unit = rescale
+        given["modality_lut_transformation"] = hd.ModalityLUTTransformation(
+            rescale_slope=float(slope), rescale_intercept=float(intercept), rescale_type=unit
+        )
     state = kind(
         referenced_images=list(headers.values()),
         content_label="OSLER",
@@ -86,6 +111,7 @@ def _presentation(group: Sequence[tuple[PlacedBox, Any]], *, answer: Answer, col
         content_creator_name="Osler^",
         **identification(answer, kind="PR"),
         **equipment(answer),
+        **given,
     )
     if "Laterality" not in state:
         state.Laterality = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,9 @@ def _write(masks: Sequence[Mask], *, series: Volume | Image, answer: Answer) -> 
     origins = [series.origins[index] for index in slices] if series.origins else list(series.origins)
     headers = instance_headers(series, origins=origins)
     sources = _with_one_frame_of_reference(series, sources=list(headers.values()))
+    geometry = _geometry(series, slices=slices)
+    if origins[0].frames > 1 and geometry:
+        sources = [_with_shared_geometry(source, geometry=geometry) for source in sources]
     rows, columns = grids[0].shape[1:]
     if len(slices) * rows * columns * len(grids) > _MOST_BYTES:
         raise CapacityError(
@@ -96,7 +99,7 @@ def _write(masks: Sequence[Mask], *, series: Volume | Image, answer: Answer) -> 
         content_creator_name="Osler^",
         **identification(answer, kind="SEG"),
         **equipment(answer),
-        **_geometry(series, slices=slices),
+        **geometry,
     )
     return finish(segmentation, description=f"Osler {answer.task} (research)")
 
@@ -154,6 +157,17 @@ def _geometry(series: Volume | Image, *, slices: np.ndarray) -> dict[str, Any]:
             for index in slices
         ],
     }
+
+
+def _with_shared_geometry(source: Any, *, geometry: dict[str, Any]) -> Any:
+    """A multi-frame header that says spacing and orientation once for all frames, as the library wants to read them."""
+    if "SharedFunctionalGroupsSequence" not in source:
+        return source
+    copied, shared = copy(source), deepcopy(source.SharedFunctionalGroupsSequence[0])
+    shared.PixelMeasuresSequence = geometry["pixel_measures"]
+    shared.PlaneOrientationSequence = geometry["plane_orientation"]
+    copied.SharedFunctionalGroupsSequence = [shared]
+    return copied
 
 
 def _descriptions(masks: Sequence[Mask], *, answer: Answer) -> list[Any]:
