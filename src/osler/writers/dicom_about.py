@@ -279,7 +279,7 @@ def identification(answer: Answer, *, kind: str) -> dict[str, Any]:
 def equipment(answer: Answer) -> dict[str, Any]:
     """Keyword arguments about the software, for the objects that take them."""
     return {
-        "manufacturer_model_name": short_text(f"Osler {answer.model.name}"),
+        "manufacturer_model_name": short_text(answer.model.name),
         "software_versions": __version__,
         "device_serial_number": SERIAL_NUMBER,
     }

@@ -191,7 +191,7 @@ def write_capture(answer: Answer, *, study: Study, picture: bytes) -> bytes:
     if "Laterality" not in capture:
         capture.Laterality = None
     capture.PatientOrientation = None  # a sheet of many views has no one orientation
-    capture.ManufacturerModelName = short_text(f"Osler {answer.model.name}")
+    capture.ManufacturerModelName = short_text(answer.model.name)
     capture.SoftwareVersions = __version__
     capture.BurnedInAnnotation = "YES"
     capture.ImageComments = short_text(RESEARCH_NOTE)

@@ -81,7 +81,7 @@ def write_sr(answer: Answer, *, study: Study) -> bytes:
     document = hd.sr.Comprehensive3DSR(
         evidence=list(headers.values()), content=content[0], **identification(answer, kind="SR")
     )
-    document.ManufacturerModelName = short_text(f"Osler {answer.model.name}")
+    document.ManufacturerModelName = short_text(answer.model.name)
     document.SoftwareVersions = __version__
     document.DeviceSerialNumber = SERIAL_NUMBER
     return finish(document, description=f"Osler {answer.task} (research)")
