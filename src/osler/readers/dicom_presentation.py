@@ -35,9 +35,14 @@ def read_presentation(
             for item in annotation.get("TextObjectSequence") or ()
         ]
         texts += [("text", text) for _uid, text in written]
-        references = list(annotation.get("ReferencedImageSequence") or ()) or [
-            item for one in dataset.get("ReferencedSeriesSequence") or () for item in one.get("ReferencedImageSequence") or ()
-        ][:1]
+        references = (
+            list(annotation.get("ReferencedImageSequence") or ())
+            or [
+                item
+                for one in dataset.get("ReferencedSeriesSequence") or ()
+                for item in one.get("ReferencedImageSequence") or ()
+            ][:1]
+        )
         for item in annotation.get("GraphicObjectSequence") or ():
             box = _pixel_box(item)
             if box is None or not references:

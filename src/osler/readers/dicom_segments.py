@@ -142,7 +142,7 @@ def _affine(group: Dataset, *, shared: Dataset) -> Affine | None:
 
 
 def _place(plane: _Plane, *, places: Places, study: Study | None) -> tuple[_Plane, Place] | None:
-    """The slice of the study that a plane lies on: by its position, which a straightened stack needs, else its source."""
+    """The slice that a plane lies on: by its position (a straightened stack needs it), else by its source."""
     by_source = places.find(plane.sop_uid, frame=plane.frame)
     if plane.affine is not None and study is not None:
         named = [by_source.series] if by_source is not None else list(study.volumes())
@@ -154,7 +154,11 @@ def _place(plane: _Plane, *, places: Places, study: Study | None) -> tuple[_Plan
                     return plane, Place(series=series, slice=round(index))
     if by_source is None:
         return None
-    same = by_source.series.pixels.shape[1:3] if isinstance(by_source.series, Volume) else by_source.series.pixels.shape[:2]
+    same = (
+        by_source.series.pixels.shape[1:3]
+        if isinstance(by_source.series, Volume)
+        else by_source.series.pixels.shape[:2]
+    )
     return (plane, by_source) if same == plane.pixels.shape else None
 
 
@@ -196,9 +200,7 @@ def _box(
 
 def _pixel_box(plane: _Plane) -> Box2D:
     rows, columns = np.nonzero(plane.pixels)
-    return Box2D(
-        x0=float(columns.min()), y0=float(rows.min()), x1=float(columns.max() + 1), y1=float(rows.max() + 1)
-    )
+    return Box2D(x0=float(columns.min()), y0=float(rows.min()), x1=float(columns.max() + 1), y1=float(rows.max() + 1))
 
 
 def _patient_box(planes: list[_Plane], *, found: list[tuple[_Plane, Place]]) -> Box3D | None:

@@ -186,9 +186,7 @@ def used_headers(answer: Answer, *, study: Study, placed: Iterable[PlacedBox] = 
             )
         headers.update(instance_headers(first, origins=first.origins[:1]))
     latest = max(headers.values(), key=lambda header: str(header.get("StudyDate", "") or ""))
-    return dict(
-        sorted(headers.items(), key=lambda pair: pair[1].StudyInstanceUID != latest.StudyInstanceUID)
-    )
+    return dict(sorted(headers.items(), key=lambda pair: pair[1].StudyInstanceUID != latest.StudyInstanceUID))
 
 
 def _origins_of(entry: PlacedBox) -> list[SliceOrigin]:

@@ -12,6 +12,7 @@ from PIL import Image as Pictures
 from osler import __version__
 from osler.errors import RequestError
 from osler.extras import import_extra
+from osler.readers.dicom_source import instance_headers
 from osler.study import Answer, Box2D, Study
 from osler.writers.dicom_about import (
     RESEARCH_NOTE,
@@ -24,7 +25,6 @@ from osler.writers.dicom_about import (
     require_valid,
     used_headers,
 )
-from osler.readers.dicom_source import instance_headers
 from osler.writers.dicom_codes import short_text
 from osler.writers.text import printable
 
@@ -124,7 +124,10 @@ def _annotation(entries: Sequence[tuple[PlacedBox, Any]], *, layer: Any) -> Any:
     graphics, texts = [], []
     for entry, header in entries:
         assert entry.pixel is not None
-        tracking = {"tracking_id": short_text(entry.box.label, limit=_SHORT_TEXT) or "unnamed", "tracking_uid": hd.UID()}
+        tracking = {
+            "tracking_id": short_text(entry.box.label, limit=_SHORT_TEXT) or "unnamed",
+            "tracking_uid": hd.UID(),
+        }
         outline = _outline(entry.pixel, columns=int(header.Columns), rows=int(header.Rows))
         graphics.append(hd.pr.GraphicObject(graphic_type="POLYLINE", graphic_data=outline, units="PIXEL", **tracking))
         label = f"{printable(entry.box.label)} {entry.box.score:.0%}"

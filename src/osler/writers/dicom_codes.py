@@ -1,4 +1,4 @@
-"""Codes for what an answer names: from DICOM's own dictionaries where they hold the words, else Osler's private ones."""
+"""Codes for what an answer names: from DICOM's dictionaries where they hold the words, else Osler's private ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPACES = re.compile(r"\s+")
 
 
 def short_text(text: str, *, limit: int = _LONG_STRING) -> str:
-    """Fits a text into a DICOM string element: one line, no backslash (it parts values), at most ``limit`` characters."""
+    """Fits a text into a DICOM string: one line, no backslash (it parts values), at most ``limit`` characters."""
     line = _SPACES.sub(" ", printable(text).replace("\\", "/")).strip()
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 

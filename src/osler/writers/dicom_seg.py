@@ -13,7 +13,7 @@ from osler import __version__
 from osler.errors import CapacityError, RequestError
 from osler.extras import import_extra
 from osler.readers.dicom_source import instance_headers
-from osler.study import Answer, Image, Mask, SliceOrigin, Study, Volume
+from osler.study import Answer, Image, Mask, Study, Volume
 from osler.writers.dicom_about import (
     RESEARCH_NOTE,
     equipment,
@@ -56,9 +56,7 @@ def write_segs(answer: Answer, *, study: Study, masks: Sequence[Mask] = ()) -> t
     by_series: dict[str, list[Mask]] = {}
     for mask in every:
         by_series.setdefault(mask.series, []).append(mask)
-    return tuple(
-        _write(group, series=series_of(study, name), answer=answer) for name, group in by_series.items()
-    )
+    return tuple(_write(group, series=series_of(study, name), answer=answer) for name, group in by_series.items())
 
 
 def require_some(masks: Sequence[Mask]) -> None:

@@ -177,9 +177,7 @@ class _Report:
 
     def finding_group(self, finding: Finding) -> Any:
         """A finding of the whole study: its probability, or that it cannot be told."""
-        unknown = self.sr.QualitativeEvaluation(
-            name=codes.DCM.PresenceOfProperty, value=codes.DCM.PresenceUndetermined
-        )
+        unknown = self.sr.QualitativeEvaluation(name=codes.DCM.PresenceOfProperty, value=codes.DCM.PresenceUndetermined)
         known = finding.probability is not None
         return self.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self.sr.TrackingIdentifier(uid=self.hd.UID(), identifier=_unlimited(finding.name)),
@@ -276,7 +274,5 @@ def _outline(box: Box2D) -> np.ndarray:
 
 
 def _faces(box: Box3D) -> list[np.ndarray]:
-    corners = [
-        tuple((box.high if number >> axis & 1 else box.low)[axis] for axis in range(3)) for number in range(8)
-    ]
+    corners = [tuple((box.high if number >> axis & 1 else box.low)[axis] for axis in range(3)) for number in range(8)]
     return [np.array([*(corners[index] for index in face), corners[face[0]]], dtype=np.float64) for face in _FACES]

@@ -10,9 +10,9 @@ import numpy as np
 
 from osler.errors import RequestError
 from osler.study import Answer, Image, Mask, Study, Volume
+from osler.writers.dicom_about import series_of
 from osler.writers.dicom_codes import short_text
 from osler.writers.dicom_seg import answer_masks, require_some
-from osler.writers.dicom_about import series_of
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 

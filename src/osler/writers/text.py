@@ -65,9 +65,7 @@ def format_evidence(answer: Answer) -> str:
     model = answer.model
     rows: list[tuple[str, str]] = []
     rows += [("Boxes", _box(box)) for box in answer.boxes]
-    rows += [
-        ("Finding", f"{f.name}{':' if f.probability is None else ''} {finding_text(f)}") for f in answer.findings
-    ]
+    rows += [("Finding", f"{f.name}{':' if f.probability is None else ''} {finding_text(f)}") for f in answer.findings]
     rows += [("Course", f"{p.finding}: {change_text(p)}") for p in answer.progression]
     rows += record_rows(answer)
     rows += [("Used", _used(series)) for series in answer.used]
