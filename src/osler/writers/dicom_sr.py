@@ -71,13 +71,16 @@ def write_sr(answer: Answer, *, study: Study) -> bytes:
     content = hd.sr.MeasurementReport(
         observation_context=report.context(),
         procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=groups or None,
+        imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
         ),
     )
-    content[0].ContentSequence.append(report.evaluations())
+    items = content[0].ContentSequence
+    if not groups:
+        del items[-1]  # the container of measurements: an empty one says nothing
+    items.append(report.evaluations())
     document = hd.sr.Comprehensive3DSR(
         evidence=list(headers.values()), content=content[0], **identification(answer, kind="SR")
     )

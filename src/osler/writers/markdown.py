@@ -21,10 +21,14 @@ from osler.writers.wording import (
     patient_text,
     pixel_text,
     range_text,
+    step_text,
     value_text,
 )
 
-_ACTIVE = re.compile(r"([\\`*_{}\[\]()#+\-.!|~^=>$:/@\"'])")
+# What may act anywhere in a line, what only at its start, and what turns a bare address into a link.
+_ACTIVE = re.compile(r"([\\`*_{}\[\]#!|~^$@])")
+_LEADING = re.compile(r"^(\d*)([-+=:.)])")
+_ADDRESS = re.compile(r"(?<=www)(\.)|(:)(?=//)", re.IGNORECASE)
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _TITLES = {
     "ask": "Answer",
@@ -45,11 +49,11 @@ def escaped(text: str) -> str:
 
     Example:
         >>> escaped("<b>a_b</b> [x](y)")
-        '&lt;b&gt;a\\_b&lt;\\/b&gt; \\[x\\]\\(y\\)'
+        '&lt;b&gt;a\\_b&lt;/b&gt; \\[x\\](y)'
     """
-    line = " ".join(printable(text).split())
-    # Escape first what is one character in Markdown; entities bring their own & and ;.
-    return _ACTIVE.sub(r"\\\1", line.replace(">", "\0")).replace("\0", ">").translate(_HTML)
+    line = _ACTIVE.sub(r"\\\1", " ".join(printable(text).split()))
+    line = _LEADING.sub(r"\1\\\2", line)
+    return _ADDRESS.sub(r"\\\g<0>", line).translate(_HTML)
 
 
 def format_markdown(answer: Answer, *, question: str = "", picture: str = "") -> str:
@@ -71,7 +75,7 @@ def format_markdown(answer: Answer, *, question: str = "", picture: str = "") ->
     parts += numbered.section()
     parts += _list("Not trained", [f"{name}: nothing was made up in its place." for name in answer.untrained])
     parts += _list("Warnings", answer.warnings)
-    parts += _list("Steps", [f"{step.tool} {step.arguments}: {step.result}" for step in answer.steps])
+    parts += _list("Steps", [step_text(step) for step in answer.steps])
     parts += _list("Images used", [_used(entry) for entry in answer.used])
     parts += _list("Left out", [f"{entry.what} ({entry.count}): {entry.why}" for entry in answer.left_out])
     parts.append(_stamp(answer))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from osler.study import Answer, ClinicalEvent, Match, Step
-from osler.writers.wording import flag_of, range_text, statement_marks, value_text
+from osler.study import Answer, ClinicalEvent, Match
+from osler.writers.wording import flag_of, range_text, statement_marks, step_text, value_text
 
 Rows = list[tuple[str, str]]
 
@@ -17,7 +17,7 @@ def record_rows(answer: Answer) -> Rows:
         for one in answer.statements
     ]
     rows += [("Lab", line) for line in observation_lines(answer.observations)]
-    rows += [("Step", _step(step)) for step in answer.steps]
+    rows += [("Step", step_text(step)) for step in answer.steps]
     rows += [("Match", _match(match)) for match in answer.matches]
     rows += [("Untrained", f"{name}: not trained in these weights, nothing was made up") for name in answer.untrained]
     return rows
@@ -38,11 +38,6 @@ def observation_lines(events: Sequence[ClinicalEvent]) -> list[str]:
     ]
     widths = [max((len(row[column]) for row in cells), default=0) for column in range(6)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _step(step: Step) -> str:
-    arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items())
-    return f"{step.tool}({arguments}): {step.result}"
 
 
 def _match(match: Match) -> str:

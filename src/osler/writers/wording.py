@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from osler.study import ClinicalEvent, Evidence, Finding, FoundBox, Progression, Statement
+from osler.study import ClinicalEvent, Evidence, Finding, FoundBox, Progression, Statement, Step
 
 NO_EVIDENCE = "no evidence"
 CANNOT_TELL = "cannot tell"
@@ -82,6 +82,12 @@ def evidence_text(evidence: Evidence) -> str:
 def statement_marks(statement: Statement) -> str:
     """Words the evidence of a sentence; one without any says so."""
     return "; ".join(evidence_text(entry) for entry in statement.evidence) or NO_EVIDENCE
+
+
+def step_text(step: Step) -> str:
+    """Words a look into the record: ``"search_events(code=1988-5): 1 event"``."""
+    arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items())
+    return f"{step.tool}({arguments}): {step.result}"
 
 
 def pixel_text(box: FoundBox) -> str:
