@@ -60,7 +60,11 @@ class Asked:
 
 
 def ask(
-    request: AskRequest, *, on_text: Callable[[str], None] | None = None, on_progress: OnProgress | None = None
+    request: AskRequest,
+    *,
+    on_text: Callable[[str], None] | None = None,
+    on_progress: OnProgress | None = None,
+    on_study: Callable[[Study], None] | None = None,
 ) -> Asked:
     """Opens the study, loads the model and asks; cheap checks come first.
 
@@ -68,6 +72,7 @@ def ask(
         request: What to ask.
         on_text: Called with each piece of the answer as it comes.
         on_progress: Called as reading, encoding and answering go on.
+        on_study: Called with the opened study before the model is loaded; may refuse it by an error.
 
     Raises:
         OslerError: If the question, the files or the model are at fault.
@@ -79,6 +84,8 @@ def ask(
     started = time.perf_counter()
     report("read", 0, 0)
     study = Study(timepoints=()) if request.path is None else open_study(request.path)
+    if on_study is not None and request.path is not None:
+        on_study(study)
     opened = time.perf_counter()
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
