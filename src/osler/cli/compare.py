@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from osler.cli.failure import guarded
-from osler.cli.patient_options import RecordOption
-from osler.cli.task_options import (
-    DeviceOption,
+from osler.cli.outputs import (
+    CaptureOption,
+    FhirOption,
     ForceOption,
-    JsonOption,
-    ModelOption,
+    GspsOption,
+    MarkdownOption,
+    Outputs,
     PictureOption,
-    QuietOption,
-    picture_target,
-    run_task,
+    SegOption,
+    SrOption,
 )
+from osler.cli.patient_options import RecordOption
+from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
 
 
 @guarded
@@ -39,6 +42,12 @@ def compare(
     model: ModelOption = "osler-mini",
     as_json: JsonOption = False,
     picture: PictureOption = None,
+    markdown: MarkdownOption = None,
+    fhir: FhirOption = None,
+    sr: SrOption = None,
+    seg: SegOption = None,
+    gsps: GspsOption = None,
+    capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -61,10 +70,13 @@ def compare(
         model=model,
         device=device,
     )
+    outputs = Outputs.checked(
+        force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture
+    )
     run_task(
-        lambda progress: run_compare(request, on_progress=progress),
+        functools.partial(run_compare, request),
         title="What changed?",
-        target=picture_target(picture, force=force),
+        outputs=outputs,
         as_json=as_json,
         quiet=quiet,
     )

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.outputs import (
+    CaptureOption,
+    FhirOption,
+    ForceOption,
+    MarkdownOption,
+    Outputs,
+    PictureOption,
+    SrOption,
+)
 from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
 from osler.errors import RequestError
 
@@ -27,6 +37,12 @@ def findings(
     list_names: Annotated[bool, typer.Option("--list", help="Print the names that are known, and stop.")] = False,
     model: ModelOption = "osler-mini",
     as_json: JsonOption = False,
+    picture: PictureOption = None,
+    markdown: MarkdownOption = None,
+    fhir: FhirOption = None,
+    sr: SrOption = None,
+    capture: CaptureOption = None,
+    force: ForceOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
@@ -50,10 +66,11 @@ def findings(
         model=model,
         device=device,
     )
+    outputs = Outputs.checked(force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, capture=capture)
     run_task(
-        lambda progress: run_findings(request, on_progress=progress),
+        functools.partial(run_findings, request),
         title="Findings",
-        target=None,
+        outputs=outputs,
         as_json=as_json,
         quiet=quiet,
     )

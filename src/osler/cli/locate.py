@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
 from typing import Annotated
 
 import typer
 
 from osler.cli.failure import guarded
-from osler.cli.task_options import (
-    DeviceOption,
+from osler.cli.outputs import (
+    CaptureOption,
+    FhirOption,
     ForceOption,
-    JsonOption,
-    ModelOption,
-    PathArgument,
-    QuietOption,
-    picture_target,
-    run_task,
+    GspsOption,
+    MarkdownOption,
+    Outputs,
+    PictureOption,
+    SegOption,
+    SrOption,
 )
+from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, PathArgument, QuietOption, run_task
 
 
 @guarded
@@ -27,7 +29,13 @@ def locate(
     slices: Annotated[int, typer.Option(min=1, help="Slices of a volume that are asked about, evenly spread.")] = 24,
     model: ModelOption = "osler-mini",
     as_json: JsonOption = False,
-    picture: Annotated[Path | None, typer.Option(help="PNG to write: what was seen, with the boxes.")] = None,
+    picture: PictureOption = None,
+    markdown: MarkdownOption = None,
+    fhir: FhirOption = None,
+    sr: SrOption = None,
+    seg: SegOption = None,
+    gsps: GspsOption = None,
+    capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -42,10 +50,13 @@ def locate(
     from osler.tasks.locate import LocateRequest, run_locate
 
     request = LocateRequest(path=path, labels=check_labels(labels), model=model, device=device, slices=slices)
+    outputs = Outputs.checked(
+        force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture
+    )
     run_task(
-        lambda progress: run_locate(request, on_progress=progress),
+        functools.partial(run_locate, request),
         title=f"Where is {', '.join(request.labels)}?",
-        target=picture_target(picture, force=force),
+        outputs=outputs,
         as_json=as_json,
         quiet=quiet,
     )

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import typer
 
 from osler.cli.failure import guarded
-from osler.cli.patient_options import PriorOption, RecordOption
-from osler.cli.task_options import (
-    DeviceOption,
+from osler.cli.outputs import (
+    CaptureOption,
+    FhirOption,
     ForceOption,
-    JsonOption,
-    ModelOption,
-    PathArgument,
+    GspsOption,
+    MarkdownOption,
+    Outputs,
     PictureOption,
-    QuietOption,
-    picture_target,
-    run_task,
+    SegOption,
+    SrOption,
 )
+from osler.cli.patient_options import PriorOption, RecordOption
+from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, PathArgument, QuietOption, run_task
 
 
 @guarded
@@ -31,6 +33,12 @@ def report(
     model: ModelOption = "osler-mini",
     as_json: JsonOption = False,
     picture: PictureOption = None,
+    markdown: MarkdownOption = None,
+    fhir: FhirOption = None,
+    sr: SrOption = None,
+    seg: SegOption = None,
+    gsps: GspsOption = None,
+    capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -52,10 +60,13 @@ def report(
         priors=tuple(prior or ()),
         records=tuple(record or ()),
     )
+    outputs = Outputs.checked(
+        force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture
+    )
     run_task(
-        lambda progress: run_report(request, on_progress=progress),
+        functools.partial(run_report, request),
         title="Report",
-        target=picture_target(picture, force=force),
+        outputs=outputs,
         as_json=as_json,
         quiet=quiet,
     )

@@ -23,7 +23,7 @@ from osler.tasks.compare_pairs import Pair, progression, statement
 from osler.tasks.evidence_links import event_evidence
 from osler.tasks.finding_names import named_findings
 from osler.tasks.measurements import read_drawn
-from osler.tasks.opening import Done, OnProgress, Opened, merged, open_and_load, seen_regions
+from osler.tasks.opening import Done, OnProgress, OnStudy, Opened, merged, open_and_load, seen_regions
 
 if TYPE_CHECKING:
     from osler.engine.session import Progress, Session
@@ -58,8 +58,15 @@ class CompareRequest:
     device: str = "auto"
 
 
-def run_compare(request: CompareRequest, *, on_progress: OnProgress | None = None) -> Done:
+def run_compare(
+    request: CompareRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
+) -> Done:
     """Opens the studies, loads the model and compares; cheap checks come first.
+
+    Args:
+        request: What to do.
+        on_progress: Called as reading, loading and answering go on.
+        on_study: Called with the study before the model is loaded; may refuse it.
 
     Raises:
         OslerError: If the request, the files or the model are at fault.
@@ -68,7 +75,9 @@ def run_compare(request: CompareRequest, *, on_progress: OnProgress | None = Non
     studies = open_all(request.now, request.priors, dates=request.dates)
     check_fit(studies, drawn=request.drawn)
     events = _record(request.now, request.priors, records=request.records)
-    first = open_and_load(request.now, model=request.model, device=request.device, on_progress=on_progress)
+    first = open_and_load(
+        request.now, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+    )
     answer = compare(
         first.session,
         dataclasses.replace(studies[0], events=(*studies[0].events, *events)),

@@ -18,7 +18,7 @@ from osler.prepare.scope import regions_of
 from osler.study import Answer, Finding, Study
 from osler.tasks.finding_names import FindingName, findings_for, named_findings
 from osler.tasks.heads import FindingsHead, head_for
-from osler.tasks.opening import Done, OnProgress, as_study, flat, merged, noticed, open_and_load, untrained
+from osler.tasks.opening import Done, OnProgress, OnStudy, as_study, flat, merged, noticed, open_and_load, untrained
 
 if TYPE_CHECKING:
     from osler.engine.session import Progress, Session
@@ -54,15 +54,24 @@ class FindingsRequest:
     device: str = "auto"
 
 
-def run_findings(request: FindingsRequest, *, on_progress: OnProgress | None = None) -> Done:
+def run_findings(
+    request: FindingsRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
+) -> Done:
     """Opens the study, loads the model and gives probabilities; cheap checks come first.
+
+    Args:
+        request: What to do.
+        on_progress: Called as reading, loading and answering go on.
+        on_study: Called with the study before the model is loaded; may refuse it.
 
     Raises:
         OslerError: If a name, the files or the model are at fault.
     """
     named_findings(request.findings)
     _check_source(request.source)
-    opened = open_and_load(request.path, model=request.model, device=request.device, on_progress=on_progress)
+    opened = open_and_load(
+        request.path, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+    )
     answer = findings(
         opened.session, opened.study, names=request.findings, source=request.source, on_progress=on_progress
     )

@@ -30,7 +30,18 @@ from osler.tasks.box_text import (
 )
 from osler.tasks.heads import BoxHead, HeadBox, head_for
 from osler.tasks.join_boxes import SliceBox, join_boxes
-from osler.tasks.opening import Done, OnProgress, as_study, flat, merged, noticed, one_by_one, open_and_load, untrained
+from osler.tasks.opening import (
+    Done,
+    OnProgress,
+    OnStudy,
+    as_study,
+    flat,
+    merged,
+    noticed,
+    one_by_one,
+    open_and_load,
+    untrained,
+)
 
 if TYPE_CHECKING:
     from osler.engine.session import Progress, Session
@@ -61,15 +72,24 @@ class LocateRequest:
     slices: int = DEFAULT_SLICES
 
 
-def run_locate(request: LocateRequest, *, on_progress: OnProgress | None = None) -> Done:
+def run_locate(
+    request: LocateRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
+) -> Done:
     """Opens the study, loads the model and locates; cheap checks come first.
+
+    Args:
+        request: What to do.
+        on_progress: Called as reading, loading and answering go on.
+        on_study: Called with the study before the model is loaded; may refuse it.
 
     Raises:
         OslerError: If the labels, the files or the model are at fault.
     """
     labels = check_labels(request.labels)
     _check_slices(request.slices)
-    opened = open_and_load(request.path, model=request.model, device=request.device, on_progress=on_progress)
+    opened = open_and_load(
+        request.path, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+    )
     return opened.done(locate(opened.session, opened.study, labels, slices=request.slices, on_progress=on_progress))
 
 

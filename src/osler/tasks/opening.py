@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage, steps done and steps in all (0: unknown)."""
+OnStudy = Callable[[Study], None]
+"""Takes the study before the weights are loaded; may refuse it."""
 
 REGION_QUESTION = "What part of the body is shown?"
 _REGION_TOKENS = 24
@@ -60,6 +62,7 @@ def open_and_load(
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
     on_progress: OnProgress | None = None,
+    on_study: OnStudy | None = None,
 ) -> Opened:
     """Opens the files of one patient and loads the weights; cheap checks come first.
 
@@ -71,6 +74,8 @@ def open_and_load(
     started = time.perf_counter()
     report("read", 0, 0)
     study = open_together(path, priors=priors, records=records)
+    if on_study is not None:
+        on_study(study)
     opened = time.perf_counter()
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before

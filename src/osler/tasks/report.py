@@ -18,7 +18,17 @@ from osler.errors import RequestError
 from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
 from osler.tasks.evidence_links import link
-from osler.tasks.opening import REGION_QUESTION, Done, OnProgress, as_study, flat, merged, noticed, open_and_load
+from osler.tasks.opening import (
+    REGION_QUESTION,
+    Done,
+    OnProgress,
+    OnStudy,
+    as_study,
+    flat,
+    merged,
+    noticed,
+    open_and_load,
+)
 from osler.tasks.sentences import split_report
 
 if TYPE_CHECKING:
@@ -60,8 +70,15 @@ class ReportRequest:
     records: tuple[str | Path, ...] = ()
 
 
-def run_report(request: ReportRequest, *, on_progress: OnProgress | None = None) -> Done:
+def run_report(
+    request: ReportRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
+) -> Done:
     """Opens the study, loads the model and reports; cheap checks come first.
+
+    Args:
+        request: What to do.
+        on_progress: Called as reading, loading and answering go on.
+        on_study: Called with the study before the model is loaded; may refuse it.
 
     Raises:
         OslerError: If the indication, the files or the model are at fault.
@@ -74,6 +91,7 @@ def run_report(request: ReportRequest, *, on_progress: OnProgress | None = None)
         priors=request.priors,
         records=request.records,
         on_progress=on_progress,
+        on_study=on_study,
     )
     answer = report(
         opened.session,
