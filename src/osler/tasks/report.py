@@ -261,7 +261,7 @@ def _disagreements(text: str, *, study: Study, question: str) -> Iterator[str]:
     if question == REGION_QUESTION:
         seen, told = regions_in(text), frozenset().union(*map(regions_of, series))
         if seen and told and not seen & told:
-            yield f"The model sees the {' and '.join(sorted(seen))}, the files say {' and '.join(sorted(told))}."
+            yield f"The model sees the {' and '.join(sorted(seen))}, the files say the {' and '.join(sorted(told))}."
     if question == _TECHNIQUE_QUESTIONS[2]:
         planes = {volume.plane for volume in study.volumes()}
         seen = {plane for plane in ("axial", "coronal", "sagittal") if plane in text.lower()}
