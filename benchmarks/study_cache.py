@@ -88,6 +88,7 @@ def report(turns: list[dict], *, machine: Machine) -> str:
     first = [turn["both"]["rows"][0]["wait"] for turn in turns]
     second = [turn["both"]["rows"][1]["wait"] for turn in turns]
     later = [turn["later"]["rows"][0]["wait"] for turn in turns]
+    pixels = [sum(turn["later"]["rows"][0]["timings"][stage] for stage in ("read", "prepare")) for turn in turns]
     same = all(
         turn["plain"]["rows"][0]["text"] == row["text"]
         for turn in turns
@@ -111,8 +112,7 @@ def report(turns: list[dict], *, machine: Machine) -> str:
         f"| second question, another process (model loaded) | {_median(later):.2f} | {_ratio(first, later)} |",
         "",
         f"Same text as without any cache: {'yes' if same else 'NO'}.",
-        f"Of the last line, reading and preparing the pixels again, by which the study is known, take "
-        f"{_median([sum(turn['later']['rows'][0]['timings'][s] for s in ('read', 'prepare')) for turn in turns]):.2f} s.",
+        f"Of the last line, reading and preparing the pixels, by which the study is known: {_median(pixels):.2f} s.",
         "",
     ]
     return "\n".join(lines)

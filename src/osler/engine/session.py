@@ -32,6 +32,8 @@ from osler.readers.limits import available_memory
 from osler.study import Answer, ModelStamp, Study
 
 if TYPE_CHECKING:
+    import torch
+
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
 
@@ -82,6 +84,26 @@ class Session:
     def trained(self) -> frozenset[Skill]:
         """What the weights were trained to do."""
         return self.checkpoint.trained
+
+    def stamp(self, *, seed: int | None = None) -> ModelStamp:
+        """Says which weights answer, and how."""
+        return ModelStamp(
+            name=self.checkpoint.name,
+            weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
+            bits=8 * self.runner.dtype.itemsize,
+            backend="torch",
+            device=self.runner.device.type,
+            seed=seed,
+        )
+
+    def encode(self, prepared: PreparedImages, *, on_progress: Progress | None = None) -> torch.Tensor | None:
+        """Returns the features of prepared images, (N, T, D), or ``None`` where there are none.
+
+        Args:
+            prepared: From `prepare`.
+            on_progress: Called with the stage ``"encode"``.
+        """
+        return self._features.encode(prepared.pixels, on_progress=_staged(on_progress, "encode"))
 
     def prepare(self, study: Study, *, on_progress: Progress | None = None) -> PreparedImages:
         """Prepares the images of a study; the last study's are kept, so asking again is free.
@@ -196,10 +218,8 @@ class Session:
         )
         ready = read_ahead(requests, preprocess=self.checkpoint.preprocess)
         words = Words(question="", system=system)
-        rows = self._pending(
-            ready, words, failures=failures, decoding=decoding, stop=check_stop(stop), on_progress=on_progress
-        )
-        return self._in_batches(rows, batch=batch, decoding=decoding, on_progress=on_progress)
+        rows = self._pending(ready, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
+        return self._in_batches(rows, batch=batch, failures=failures, decoding=decoding, on_progress=on_progress)
 
     def forget(self) -> None:
         """Frees what is remembered of the last study."""
@@ -247,7 +267,7 @@ class Session:
             features_NTD = self._features.encode(inputs.pixels, on_progress=_staged(on_progress, "encode"))
         answer = Answer(
             text="",
-            model=self._stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
+            model=self.stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
             preprocess=inputs.preprocess_hash,
             evidence=tuple(evidence_of(image) for image in inputs.images),
             used=inputs.used,
@@ -277,12 +297,11 @@ class Session:
         requests: Iterator[Ready | OslerError],
         words: Words,
         *,
-        failures: Literal["raise", "yield"],
         decoding: Decoding,
         stop: tuple[str, ...],
         on_progress: Progress | None,
     ) -> Iterator[Waiting | OslerError]:
-        """Does everything that comes before the first token, request by request."""
+        """Does everything that comes before the first token, or says what went wrong, request by request."""
         for ready in requests:
             try:
                 if isinstance(ready, OslerError):
@@ -293,23 +312,32 @@ class Session:
                 waiting = self._wait(ready.study, asked, decoding=decoding, stop=stop, on_progress=on_progress)
                 yield waiting.after(ready.seconds)
             except OslerError as error:
-                if failures == "raise":
-                    raise
                 yield error
 
     def _in_batches(
-        self, rows: Iterator[Waiting | OslerError], *, batch: int, decoding: Decoding, on_progress: Progress | None
+        self,
+        rows: Iterator[Waiting | OslerError],
+        *,
+        batch: int,
+        failures: Literal["raise", "yield"],
+        decoding: Decoding,
+        on_progress: Progress | None,
     ) -> Iterator[Answer | OslerError]:
         waiting: list[Waiting] = []
         for row in rows:
-            full = len(waiting) == batch or isinstance(row, OslerError)
-            if waiting and (full or not self._fit([*waiting, row], decoding=decoding)):
+            failed = isinstance(row, OslerError)
+            if waiting and (failed or not self._fit([*waiting, row], decoding=decoding)):
                 yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
                 waiting = []
-            if isinstance(row, OslerError):
-                yield row
-            else:
+            if not failed:
                 waiting.append(row)
+            elif failures == "raise":
+                raise row
+            else:
+                yield row
+            if len(waiting) == batch:
+                yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
+                waiting = []
         if waiting:
             yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
 
@@ -360,16 +388,6 @@ class Session:
         self._prefix.persist()
         notes = self._disk.take_notes() if self._disk is not None else ()
         return [row.answered(result, notes=notes) for row, result in zip(waiting, results, strict=True)]
-
-    def _stamp(self, *, seed: int | None) -> ModelStamp:
-        return ModelStamp(
-            name=self.checkpoint.name,
-            weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
-            bits=8 * self.runner.dtype.itemsize,
-            backend="torch",
-            device=self.runner.device.type,
-            seed=seed,
-        )
 
 
 _NO_STUDY = Study(timepoints=())
