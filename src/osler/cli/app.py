@@ -14,6 +14,7 @@ import typer
 
 import osler
 from osler.cli.ask import ask
+from osler.cli.cache import cache
 from osler.cli.chat import chat
 from osler.cli.compare import compare
 from osler.cli.demo import demo
@@ -54,7 +55,9 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, chat, report, locate, findings, compare, inspect, models, doctor, demo, train, schema):
+for command in (
+    ask, chat, report, locate, findings, compare, inspect, models, cache, doctor, demo, train, schema,
+):  # fmt: skip
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)
