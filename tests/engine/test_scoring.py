@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from osler.engine.scoring import Scored, Scoring, score_continuations
 from osler.engine.session import Session
 from osler.errors import CapacityError, RequestError
 from osler.model.osler import Osler, image_blocks
+from osler.prepare import PixelBatches
 from osler.study import Answer, ModelStamp, Study
 from osler.weights import Checkpoint
 
@@ -91,10 +93,6 @@ def test_a_session_that_shows_one_image_answers_about_that_image(checkpoint: Che
     session = Session(checkpoint)
     whole = session.blank(ct_study)
     prepared = session.prepare(ct_study)
-    import dataclasses
-
-    from osler.prepare import PixelBatches
-
     one = dataclasses.replace(
         prepared,
         pixels=PixelBatches(rgb=prepared.pixels.rgb[2:3], preprocess=prepared.pixels.preprocess),

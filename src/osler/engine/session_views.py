@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from osler.weights import Checkpoint
 
 Progress = Callable[[str, int, int], None]
+"""Takes a stage, what is done of it and what there is in all (0: unknown)."""
 
 
 class SessionViews:
@@ -40,7 +41,7 @@ class SessionViews:
 
         def _wait(self, study: Any, words: Words, **options: Any) -> Waiting: ...
 
-        def _stamp(self, *, seed: int | None) -> ModelStamp: ...
+        def stamp(self, *, seed: int | None = None) -> ModelStamp: ...
 
     def score(
         self,
@@ -81,7 +82,7 @@ class SessionViews:
         prepared = self.prepare(study, on_progress=on_progress)
         return Answer(
             text="",
-            model=self._stamp(seed=None),
+            model=self.stamp(),
             preprocess=prepared.pixels.preprocess.hash,
             evidence=tuple(evidence_of(image) for image in prepared.images),
             used=prepared.used,
