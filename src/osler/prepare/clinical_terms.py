@@ -81,6 +81,15 @@ def named_observations(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
         >>> named_observations("Has the HbA1c fallen?")[0][0]
         'hba1c'
     """
+    return _cut_names(text)[0]
+
+
+def without_names(text: str) -> str:
+    """A plain text without the observations that it names."""
+    return _cut_names(text)[1]
+
+
+def _cut_names(text: str) -> tuple[tuple[tuple[str, frozenset[str]], ...], str]:
     rest = f" {plain(text)} "
     found = []
     for phrase, codes in _by_length():
@@ -88,7 +97,7 @@ def named_observations(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
             if f" {written} " in rest:
                 rest = rest.replace(f" {written} ", " ")
                 found.append((phrase, codes))
-    return tuple(found)
+    return tuple(found), rest.strip()
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from osler.prepare.clinical_terms import content_words, plain, usual
+from osler.prepare.clinical_terms import content_words, named_observations, plain, usual, without_names
 from osler.readers.ucum import known_unit
 from osler.study import EventKind
 
@@ -116,14 +116,14 @@ _ABNORMAL = re.compile(
 )
 _EVER = re.compile(r"\b(?:ever|previously|in the past|history|had|did|was|were|been|received|any time)\b")
 _KINDS: tuple[tuple[EventKind, str], ...] = (
-    ("medication", r"medications?|medicines?|drugs?|taking|takes?|prescri\w+|treated with|is (?:the )?(?:patient|he|she) on"),
+    ("medication", r"medications?|medicines?|drugs?|taking|takes?|taken|took|prescri\w+|treated with|is (?:the )?(?:patient|he|she) on"),
     ("condition", r"conditions?|diagnos\w+|diseases?|problems?|suffer\w*|illness(?:es)?"),
     ("immunization", r"immuni[sz]\w+|vaccin\w+|shots?|jabs?"),
     ("procedure", r"procedures?|surger(?:y|ies)|operations?|operated|interventions?"),
     ("encounter", r"encounters?|visits?|visited|admissions?|admitted|hospitali[sz]ed|appointments?|seen by"),
     ("allergy", r"allerg\w+|intoleran\w+"),
     ("imaging", r"imaging|scans?|scanned|x-?rays?|ultrasounds?|radiographs?|imaged"),
-    ("observation", r"values?|results?|levels?|lab|labs|laborator\w+|tests?|tested|measured|measurements?|readings?|vitals?"),
+    ("observation", r"values?|results?|levels?|lab|labs|laborator\w+|tests?|tested|checked|measured|measurements?|readings?|vitals?"),
 )  # fmt: skip
 _ASKING = re.compile(
     r"\b(?:what|which|when|how|many|much|often|high|tall|heavy|times?|number|count|trends?|over time|chang\w+|increas\w+"
@@ -131,7 +131,7 @@ _ASKING = re.compile(
     r"|date|day|dates|days|list|name|last|latest|most recent\w*|recent\w*|newest|current\w*|now|first|earliest|initial\w*"
     r"|oldest|diagnosed|onset|start\w*|began|begun|highest|maximum|max|peak|largest|lowest|minimum|min|nadir|smallest"
     r"|abnormal|out of range|flagged|ever|previously|in the past|received?|receiving|get|got|given|undergo\w*|undergone|undergoes"
-    r"|performed|done|recorded|documented|there|value|take|using|use[sd]?|active|all|most|total|entry|entries|it|since"
+    r"|performed|done|recorded|documented|checked?|taken|took|against|patient's|there|value|take|using|use[sd]?|active|all|most|total|entry|entries|it|since"
     r"|before|after|until|above|below|say|says|see|seen|known|listed|exist\w*|about|patients?|during|record|records|who|whom|any|he|she)\b"
 )  # fmt: skip
 
@@ -144,7 +144,7 @@ def plan_question(question: str) -> Query:
         >>> query.intent, query.pick, query.topic, query.unit, str(query.since)
         ('value', 'last', 'hba1c', 'mmol/mol', '2014-01-01')
     """
-    text = " ".join(question.lower().replace("’", "'").split())
+    text = " ".join(question.lower().replace("’", "'").replace("what's", "what is").split())
     query = Query(intent="open")
     text, query = _take_dates(text, query)
     text, query = _take_thresholds(text, query)
@@ -158,10 +158,12 @@ def plan_question(question: str) -> Query:
         abnormal=bool(_ABNORMAL.search(text)),
         now=not _EVER.search(text) or bool(re.search(r"\b(?:current\w*|now|active)\b", text)),
     )
-    topic = _ABNORMAL.sub(" ", text)
+    # Names such as "platelet count" hold words that otherwise ask.
+    names = [name for name, _codes in named_observations(text)]
+    topic = _ABNORMAL.sub(" ", without_names(text))
     for _kind, words in _KINDS:
         topic = re.sub(rf"\b(?:{words})\b", " ", topic)
-    topic = " ".join(sorted_words(_ASKING.sub(" ", topic)))
+    topic = " ".join([*names, *sorted_words(_ASKING.sub(" ", topic))])
     if query.intent == "list" and topic:
         query = replace(query, intent="value")
     if query.intent == "value" and not topic and query.kinds and query.pick == "all":
