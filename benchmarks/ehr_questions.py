@@ -61,6 +61,13 @@ ABSENT_TOO = (
     "Since when has the patient had gout?", "Did the procalcitonin go up or down?", "What is the father's blood pressure?",
     "Is she pregnant with twins?",
 )  # fmt: skip
+ABSENT_LAST = (
+    "Latest vitamin D value and its date",
+    "Has heparin been given?",
+    "Does she suffer from psoriasis?",
+    "Which was the smallest ammonia so far?",
+    "Tell me how many bronchoscopy results exist",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,9 @@ def lab_questions(found: dict[str, list[dict[str, Any]]], *, choose: random.Rand
         series = values(found, loinc)
         if not series:
             yield Asked(f"What was the last {name}?", "unanswerable", False, starts("The record does not say"))
-            yield Asked(f"What was the {other} on 2012-02-30?", "unanswerable", False, lambda t: not re.search(r": \d", t))
+            yield Asked(
+                f"What was the {other} on 2012-02-30?", "unanswerable", False, lambda t: not re.search(r": \d", t)
+            )
             continue
         days = [time[:10] for time, _value in series]
         (first, low), (last, high) = series[0], series[-1]
@@ -125,24 +134,36 @@ def lab_questions(found: dict[str, list[dict[str, Any]]], *, choose: random.Rand
         yield Asked(f"On which date was {other} first checked?", "date", False, has(first[:10]))
         yield Asked(f"How many times was the {name} measured?", "count", False, has(str(len(series))))
         yield Asked(f"Number of {other} measurements?", "count", False, has(str(len(series))))
-        yield Asked(f"Can you tell me the newest {name} reading?", "value", True, has(f"{high:.6g}", last[:10]))
-        yield Asked(f"Date of the last {name}", "date", True, has(last[:10]))
-        yield Asked(f"How often has {other} been determined?", "count", True, has(str(len(series))))
-        yield Asked(f"Peak {other}?", "extreme", True, has(f"{top:.6g}"))
-        day, value = choose.choice([(time[:10], value) for time, value in series if days.count(time[:10]) == 1] or [("", 0)])
+        yield Asked(f"Latest {other} value and its date", "value", True, has(f"{high:.6g}", last[:10]))
+        yield Asked(f"Which was the smallest {name} so far?", "extreme", True, has(f"{bottom:.6g}"))
+        yield Asked(f"Tell me how many {other} results exist", "count", True, has(str(len(series))))
+        yield Asked(f"What date was the newest {name} obtained?", "date", True, has(last[:10]))
+        yield Asked(f"Can you tell me the newest {name} reading?", "value", False, has(f"{high:.6g}", last[:10]))
+        yield Asked(f"Date of the last {name}", "date", False, has(last[:10]))
+        yield Asked(f"How often has {other} been determined?", "count", False, has(str(len(series))))
+        yield Asked(f"Peak {other}?", "extreme", False, has(f"{top:.6g}"))
+        day, value = choose.choice(
+            [(time[:10], value) for time, value in series if days.count(time[:10]) == 1] or [("", 0)]
+        )
         if day:
             yield Asked(f"What was the {name} on {day}?", "on a date", False, has(f"{value:.6g}", day))
-            yield Asked(f"{name} on {day}?", "on a date", True, has(f"{value:.6g}", day))
+            yield Asked(f"{name} on {day}?", "on a date", False, has(f"{value:.6g}", day))
             year = day[:4]
+            if sum(one.startswith(year) for one in days) == 1:
+                text = f"I'd like to know the patient's {name} in {year}"
+                yield Asked(text, "on a date", True, has(f"{value:.6g}", day))
             in_year = sum(one.startswith(year) for one in days)
             yield Asked(f"How many {name} values are there in {year}?", "count", False, has(str(in_year)))
             yield Asked(f"What was the last {other} in {year}?", "on a date", False,
                         has(f"{[v for t, v in series if t.startswith(year)][-1]:.6g}"))  # fmt: skip
         if len(series) > 1:
             word = "up" if high > low else "down" if high < low else "unchanged"
-            yield Asked(f"How has the {name} changed over time?", "trend", False, has(word, f"{low:.6g}", f"{high:.6g}"))
+            yield Asked(
+                f"How has the {name} changed over time?", "trend", False, has(word, f"{low:.6g}", f"{high:.6g}")
+            )
             yield Asked(f"Trend of {other}", "trend", False, has(word, f"{low:.6g}", f"{high:.6g}"))
-            yield Asked(f"Did the {other} go up or down?", "trend", True, has(word, f"{low:.6g}", f"{high:.6g}"))
+            yield Asked(f"Did the {other} go up or down?", "trend", False, has(word, f"{low:.6g}", f"{high:.6g}"))
+            yield Asked(f"Development of {other} over the years", "trend", True, has(word, f"{low:.6g}", f"{high:.6g}"))
             cut = (top + bottom) / 2
             yield Asked(f"Was the {name} ever above {cut:.3f}?", "threshold", False,
                         starts("Yes") if top > float(f"{cut:.3f}") else starts("No"))  # fmt: skip
@@ -159,10 +180,19 @@ def entry_questions(found: dict[str, list[dict[str, Any]]]) -> Iterator[Asked]:
         # "sinusitis" alone is several conditions of a record: skip names that other names hold
         if any(set(name.split()) < set(other.split()) for other in conditions):
             continue
-        yield Asked(f"Does the patient have {name}?", "has condition", False, starts("Yes") if active else starts("Not any more"))
+        yield Asked(
+            f"Does the patient have {name}?",
+            "has condition",
+            False,
+            starts("Yes") if active else starts("Not any more"),
+        )
         yield Asked(f"Has the patient ever been diagnosed with {name}?", "has condition", False, starts("Yes"))
-        yield Asked(f"Is there any record of {name}?", "has condition", True, starts("Yes", "Recorded", "Not any more"))
-        yield Asked(f"Since when has the patient had {name}?", "date", True, has(onset))
+        yield Asked(f"Does she suffer from {name}?", "has condition", True,
+                    starts("Yes") if active else starts("Not any more"))  # fmt: skip
+        yield Asked(
+            f"Is there any record of {name}?", "has condition", False, starts("Yes", "Recorded", "Not any more")
+        )
+        yield Asked(f"Since when has the patient had {name}?", "date", False, has(onset))
         yield Asked(f"When was {name} first diagnosed?", "date", False, has(onset))
         yield Asked(f"How many times has the patient had {name}?", "count", False, has(str(len(ones))))
     for one in found["MedicationRequest"]:
@@ -171,11 +201,16 @@ def entry_questions(found: dict[str, list[dict[str, Any]]]) -> Iterator[Asked]:
         same = [o for o in found["MedicationRequest"] if drug.lower() in o["medicationCodeableConcept"]["text"].lower()]
         active = any(o["status"] == "active" for o in same)
         first = min(o["authoredOn"] for o in same)[:10]
-        yield Asked(f"Is the patient on {drug.lower()}?", "on drug", False, starts("Yes") if active else starts("Not any more"))
+        yield Asked(
+            f"Is the patient on {drug.lower()}?", "on drug", False, starts("Yes") if active else starts("Not any more")
+        )
         yield Asked(f"Has the patient ever taken {drug.lower()}?", "on drug", False, starts("Yes"))
-        yield Asked(f"Was {drug} prescribed?", "on drug", True, starts("Yes"))
+        yield Asked(f"Has {drug} been given?", "on drug", True, starts("Yes"))
+        yield Asked(f"Was {drug} prescribed?", "on drug", False, starts("Yes"))
         yield Asked(f"When was {drug} first prescribed?", "date", False, has(first))
-    flu = sorted(one["occurrenceDateTime"][:10] for one in found["Immunization"] if "Influenza" in one["vaccineCode"]["text"])
+    flu = sorted(
+        one["occurrenceDateTime"][:10] for one in found["Immunization"] if "Influenza" in one["vaccineCode"]["text"]
+    )
     if flu:
         yield Asked("When was the last influenza vaccination?", "date", False, has(flu[-1]))
         yield Asked("How many flu shots has the patient received?", "count", False, has(str(len(flu))))
@@ -202,7 +237,8 @@ def questions(path: Path) -> list[Asked]:
     """All questions about one patient."""
     found = resources(path)
     asked = [*lab_questions(found, choose=random.Random(path.name)), *entry_questions(found)]
-    asked += [Asked(text, "unanswerable", True, starts("The record does not say")) for text in ABSENT_TOO]
+    asked += [Asked(text, "unanswerable", False, starts("The record does not say")) for text in ABSENT_TOO]
+    asked += [Asked(text, "unanswerable", True, starts("The record does not say")) for text in ABSENT_LAST]
     return asked + [Asked(text, "unanswerable", False, starts("The record does not say")) for text in ABSENT]
 
 

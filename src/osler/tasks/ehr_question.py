@@ -66,6 +66,7 @@ _BOUND = re.compile(
 _SPAN = re.compile(
     r"\b(?:in|within|over|during) the (?:last|past) (?:(\d+|one|two|three|five|ten) )?(day|week|month|year)s?\b"
 )
+_SHORT = 8
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "five": 5, "ten": 10}
 _DAYS = {"day": 1, "week": 7, "month": 30.44, "year": 365.25}
 _ABOVE = re.compile(
@@ -91,6 +92,10 @@ _BARE_UNITS = {
 }
 _NAMED_UNITS = {"pounds": "lb", "inches": "in", "celsius": "Cel", "fahrenheit": "[degF]", "kilograms": "kg"}
 
+_POLITE = re.compile(
+    r"^(?:please,? )?(?:(?:can|could|would) you (?:please )?)?(?:(?:tell|give|show) (?:me|us) )?"
+    r"(?:i(?:'d| would) like to know |i (?:want|need) to know |do you know )?"
+)
 _OPEN = re.compile(
     r"\b(?:why|explain|summar\w*|recommend\w*|should|could|would|might|likely|risk|interpret\w*|describe|suggest\w*|think"
     r"|advice|advise|prognosis|because|cause[sd]?|related|relat\w+|correlat\w*|compare|differential|plan)\b"
@@ -99,9 +104,9 @@ _OPEN = re.compile(
 _COUNT = re.compile(r"\bhow (?:many|often)\b|\bnumber of\b|\bcount of\b")
 _TREND = re.compile(
     r"\btrends?\b|\bover time\b|\bchang(?:e|ed|es|ing)\b|\b(?:increas|decreas)\w*|\b(?:risen|rising|fallen|falling|rise|fall)\b"
-    r"|\b(?:gone|going|went) (?:up|down)\b|\bevol\w+|\bprogress(?:ed|ion)?\b"
+    r"|\b(?:gone|going|goes|go|went) (?:up|down)\b|\bup or down\b|\b(?:better|higher) or (?:worse|lower)\b|\bcourse of\b|\bevol\w+|\bprogress(?:ed|ion)?\b"
 )
-_DATE = re.compile(r"^when\b|\b(?:what|which) (?:date|day)\b|\bdates? of\b|\bsince when\b")
+_DATE = re.compile(r"^when\b|^date\b|\b(?:what|which) (?:date|day)\b|\bdates? of\b|\bsince when\b")
 _YES_NO = re.compile(r"^(?:is|does|has|did|was|were|do|are|had|have|any)\b")
 _LIST = re.compile(r"^(?:which|what|list|name|show)\b")
 _VALUE = re.compile(
@@ -127,11 +132,11 @@ _KINDS: tuple[tuple[EventKind, str], ...] = (
 )  # fmt: skip
 _ASKING = re.compile(
     r"\b(?:what|which|when|how|many|much|often|high|tall|heavy|times?|number|count|trends?|over time|chang\w+|increas\w+"
-    r"|decreas\w+|risen|rising|fallen|falling|rise|fall|gone up|gone down|going up|going down|went up|went down|progress\w*"
-    r"|date|day|dates|days|list|name|last|latest|most recent\w*|recent\w*|newest|current\w*|now|first|earliest|initial\w*"
+    r"|decreas\w+|risen|rising|fallen|falling|rise|fall|gone up|gone down|going up|going down|went up|went down|go|up|down|higher|lower|better|worse|or|course|progress\w*"
+    r"|date|day|dates|days|list|name|last|latest|most recent\w*|recent\w*|newest|current\w*|now|so far|to date|first|earliest|initial\w*"
     r"|oldest|diagnosed|onset|start\w*|began|begun|highest|maximum|max|peak|largest|lowest|minimum|min|nadir|smallest"
     r"|abnormal|out of range|flagged|ever|previously|in the past|received?|receiving|get|got|given|undergo\w*|undergone|undergoes"
-    r"|performed|done|recorded|documented|checked?|taken|took|against|patient's|there|value|take|using|use[sd]?|active|all|most|total|entry|entries|it|since"
+    r"|performed|done|determined|obtained|drawn|sampled|assessed|noted|charted?|file|recorded|documented|checked?|taken|took|against|patient's|there|value|take|using|use[sd]?|active|all|most|total|entry|entries|it|since"
     r"|before|after|until|above|below|say|says|see|seen|known|listed|exist\w*|about|patients?|during|record|records|who|whom|any|he|she)\b"
 )  # fmt: skip
 
@@ -145,6 +150,7 @@ def plan_question(question: str) -> Query:
         ('value', 'last', 'hba1c', 'mmol/mol', '2014-01-01')
     """
     text = " ".join(question.lower().replace("’", "'").replace("what's", "what is").split())
+    text = _POLITE.sub("", text)
     query = Query(intent="open")
     text, query = _take_dates(text, query)
     text, query = _take_thresholds(text, query)
@@ -192,7 +198,9 @@ def _intent(text: str) -> Intent:
         return "list"
     if _LIST.search(text) and plural and re.search(r"\b(?:current\w*|active|now)\b", text):
         return "list"
-    return "value" if _VALUE.search(text) else "open"
+    if _VALUE.search(text) or (named_observations(text) and len(text.split()) <= _SHORT):
+        return "value"  # "HbA1c in 2014?" names what is wanted, and that is all
+    return "open"
 
 
 def _pick(text: str) -> Pick:
