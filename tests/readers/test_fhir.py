@@ -72,7 +72,15 @@ def test_dates_in_part_in_the_future_and_before_birth_are_noticed(tmp_path: Path
         observation(date="last week"),
     )  # fmt: skip
     record = record_of(path)
-    assert [event.when for event in record.events] == ["1950-01-01", "2020", "2020-05", "2020-05-03", "2030-01-01", "", ""]
+    assert [event.when for event in record.events] == [
+        "1950-01-01",
+        "2020",
+        "2020-05",
+        "2020-05-03",
+        "2030-01-01",
+        "",
+        "",
+    ]
     assert record.events[1].date == dt.date(2020, 1, 1)
     assert set(record.problems) == {
         "1 Observation entry: dated by year alone: placed on the first day of it.",
@@ -236,7 +244,8 @@ WHOLE = [
     resource("MedicationRequest", medicationCodeableConcept=coded("Aspirin"), dosageInstruction=[{"text": "daily"}]),
     resource("Encounter", type=[coded("Visit")], period={"start": "2020-01-01"}, reasonCode=[coded("Cough")]),
     resource("ImagingStudy", description="CT", started="2020-01-01", series=[{"modality": {"code": "CT"}}]),
-    resource("DiagnosticReport", code=coded("CT"), conclusion="Normal.", presentedForm=[{"contentType": "text/plain", "data": "QQ=="}]),
+    resource("DiagnosticReport", code=coded("CT"), conclusion="Normal.",
+             presentedForm=[{"contentType": "text/plain", "data": "QQ=="}]),
     resource("Immunization", vaccineCode=coded("Flu"), occurrenceDateTime="2020-01-01"),
     resource("AllergyIntolerance", code=coded("Nuts"), reaction=[{"manifestation": [coded("Rash")]}]),
     resource("Procedure", code=coded("Suture"), performedPeriod={"start": "2020-01-01", "end": "2020-01-02"}),

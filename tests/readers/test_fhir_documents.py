@@ -18,7 +18,8 @@ def form(text: str, kind: str = "text/plain; charset=utf-8") -> dict[str, str]:
 
 def test_a_report_with_text_and_conclusion() -> None:
     one = resource("DiagnosticReport", code=coded("CT chest"), effectiveDateTime="2020-01-02",
-                   presentedForm=[form("Nodule of 8 mm.\r\nNo effusion.\x1b[2J")], conclusion="Follow-up in 6 months.")  # fmt: skip
+                   presentedForm=[form("Nodule of 8 mm.\r\nNo effusion.\x1b[2J")],
+                   conclusion="Follow-up in 6 months.")  # fmt: skip
     document = document_of(one, source="f#r").document
     assert document is not None
     assert (document.name, document.date, document.source) == ("CT chest", dt.date(2020, 1, 2), "f#r")

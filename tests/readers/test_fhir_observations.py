@@ -15,7 +15,8 @@ from tests.readers.make_fhir import coded, observation
     ("field", "value", "expected"),
     [
         ("valueQuantity", {"value": 5, "unit": "mg/dl"}, (5.0, "mg/dL")),
-        ("valueQuantity", {"value": 5, "unit": "x", "code": "mg/dL", "system": "http://unitsofmeasure.org"}, (5.0, "mg/dL")),
+        ("valueQuantity", {"value": 5, "unit": "x", "code": "mg/dL", "system": "http://unitsofmeasure.org"},
+         (5.0, "mg/dL")),
         ("valueQuantity", {"value": 5, "unit": "mg/L", "comparator": "<"}, ("<5", "mg/L")),
         ("valueQuantity", {"value": 0.1 + 0.2, "unit": "g"}, (0.1 + 0.2, "g")),
         ("valueCodeableConcept", coded("Never smoker"), ("Never smoker", "")),

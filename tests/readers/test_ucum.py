@@ -60,7 +60,9 @@ def test_conversion(value: float, unit: str, to: str, code: str, expected: float
     assert found is None if expected is None else found == pytest.approx(expected, rel=2e-3)
 
 
-@given(st.floats(0.01, 1e4), st.sampled_from([("mg/dL", "umol/L", "2160-0"), ("Cel", "[degF]", ""), ("g/L", "mg/dL", "")]))
+@given(
+    st.floats(0.01, 1e4), st.sampled_from([("mg/dL", "umol/L", "2160-0"), ("Cel", "[degF]", ""), ("g/L", "mg/dL", "")])
+)
 def test_there_and_back(value: float, units: tuple[str, str, str]) -> None:
     unit, to, code = units
     there = convert(value, unit=unit, to=to, code=code)

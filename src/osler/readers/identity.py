@@ -57,9 +57,7 @@ def birth_key(text: str) -> str:
 
 def dicom_identity(key: str, *, birth: str = "") -> Identity:
     """The identity that a DICOM header gives."""
-    return Identity(
-        numbers={"dicom": frozenset({key} - {""})} if key else {}, dicom=frozenset({key} - {""}), birth=birth
-    )
+    return Identity(numbers={_DICOM: frozenset({key})} if key else {}, dicom=frozenset({key} - {""}), birth=birth)
 
 
 def fhir_identity(patient: Mapping[str, Any]) -> Identity:

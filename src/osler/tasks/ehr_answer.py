@@ -284,16 +284,20 @@ def _list(found: list[ClinicalEvent], query: Query) -> Fact:
 
 
 def _threshold(found: list[ClinicalEvent], query: Query) -> Fact:
-    numbers = [event for event in found if isinstance(event.value, float | int)]
+    # A bound without a unit is meant in that of the newest value.
+    groups = groups_of([event for event in found if isinstance(event.value, float | int)])
+    numbers = [event for group in groups for event in _same_unit(group)]
     if not numbers:
         return Fact(text=f"{NOT_SAID}: none of the {_entries(len(found))} has a number.")
+    units = {unit_text(event.unit) for event in numbers}
+    unit = f" {min(units)}".rstrip() if len(units) == 1 else ""
     passing = [
         event
         for event in numbers
         if (query.above is None or event.value > query.above) and (query.below is None or event.value < query.below)  # type: ignore[operator]
     ]
-    bounds = [f"above {query.above:g}"] if query.above is not None else []
-    bounds += [f"below {query.below:g}"] if query.below is not None else []
+    bounds = [f"above {query.above:g}{unit}"] if query.above is not None else []
+    bounds += [f"below {query.below:g}{unit}"] if query.below is not None else []
     what = " and ".join(bounds)
     step = Step(tool="threshold", arguments={"bound": what}, result=f"{len(passing)} of {len(numbers)}")
     if not passing:
