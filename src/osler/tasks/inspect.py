@@ -6,7 +6,8 @@ their headers cost. Names and numbers of patients are never part of the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from osler.study import ANSWER_SCHEMA_VERSION, FoundBox, LeftOut, Series, Study, TimePoint, Volume
@@ -66,11 +67,18 @@ class Inspection:
         source: The path as the user named it.
         events: Entries of the patient's record.
         annotations: What a structured report, segmentation or presentation state holds.
+        record: Their number by kind.
+        first_event: Day of the oldest dated one. last_event: Of the newest.
+        documents: Letters and reports.
     """
 
     source: str
     timepoints: tuple[InspectedTimePoint, ...]
     events: int = 0
+    record: dict[str, int] = field(default_factory=dict)
+    first_event: str = ""
+    last_event: str = ""
+    documents: int = 0
     left_out: tuple[LeftOut, ...] = ()
     problems: tuple[str, ...] = ()
     annotations: tuple[Annotations, ...] = ()
@@ -82,6 +90,7 @@ class Inspection:
             "source": self.source,
             "patients": 1,
             "events": self.events,
+            **self._record(),
             "timepoints": [
                 {**_known(point, but=("series",)), "series": [_known(series) for series in point.series]}
                 for point in self.timepoints
@@ -93,13 +102,28 @@ class Inspection:
             record["annotations"] = [_annotations(entry) for entry in self.annotations]
         return record
 
+    def _record(self) -> dict[str, Any]:
+        """The record as far as there is one."""
+        known = {
+            "record": self.record,
+            "first_event": self.first_event,
+            "last_event": self.last_event,
+            "documents": self.documents,
+        }
+        return {name: value for name, value in known.items() if value}
+
 
 def inspect_study(study: Study) -> Inspection:
     """Describes a study from its headers."""
+    dated = [event for event in study.events if event.date is not None]
     return Inspection(
         source=study.source,
         timepoints=tuple(_timepoint(point) for point in study.timepoints),
         events=len(study.events),
+        record=dict(sorted(Counter(event.kind for event in study.events).items())),
+        first_event=dated[0].when if dated else "",
+        last_event=dated[-1].when if dated else "",
+        documents=len(study.documents),
         left_out=study.left_out,
         problems=study.problems,
     )
