@@ -157,11 +157,16 @@ def run_ask(request: AskRequest, *, outputs: Outputs, as_json: bool, quiet: bool
             sys.stdout.write(printable(text))
             sys.stdout.flush()
 
+        def notice(text: str) -> None:
+            progress.clear()
+            typer.echo(f"Note: {printable(text)}", err=True)
+
         asked = ask_task(
             request,
             on_text=None if as_json else show,
             on_progress=progress.update,
             on_study=outputs.refuse_unfit,
+            on_notice=notice,
         )
         progress.update("write", 0, 0)
         written = outputs.write(asked.answer, study=asked.study, question=request.question, prepared=asked.prepared)

@@ -16,6 +16,7 @@ from osler.readers import open_patient
 from osler.readers.identity import Mixing
 from osler.study import Answer, Study
 from osler.tasks.ehr import with_record
+from osler.tasks.opening import flat, merged, noticed
 from osler.weights.catalog import find_model
 
 OnProgress = Callable[[str, int, int], None]
@@ -74,6 +75,7 @@ def ask(
     on_text: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
     on_study: Callable[[Study], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Asked:
     """Opens the study, loads the model and asks; cheap checks come first.
 
@@ -82,6 +84,7 @@ def ask(
         on_text: Called with each piece of the answer as it comes.
         on_progress: Called as reading, encoding and answering go on.
         on_study: Called with the opened study before the model is loaded; may refuse it by an error.
+        on_notice: Called, before the answer, with each sentence on where question and data do not fit.
 
     Raises:
         OslerError: If the question, the files or the model are at fault.
@@ -102,6 +105,9 @@ def ask(
 
     session = load(request.model, device=request.device)
     loaded = time.perf_counter()
+    said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
+    for text in said if on_notice is not None else ():
+        on_notice(text)
     answer = session.ask(
         None if request.path is None and not request.records else study,
         request.question,
@@ -119,7 +125,7 @@ def ask(
     answer = with_record(answer, record)
     timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
     ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
-    answer = dataclasses.replace(answer, timings=ordered)
+    answer = dataclasses.replace(answer, timings=ordered, warnings=merged((*said, *answer.warnings)))
     return Asked(answer=answer, study=study, prepared=session.prepare(study))
 
 
