@@ -69,7 +69,7 @@ def test_frames_of_a_multi_frame_file_are_named(tmp_path: Path) -> None:
 
 def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
     study = ct_study(tmp_path / "ct")
-    with pytest.raises(RequestError, match="no box on an image.*write --sr"):
+    with pytest.raises(RequestError, match=r"no box on an image.*write --sr"):
         write_gsps(answer_about(study, boxes=answer_about(study).boxes[1:]), study=study)
 
 

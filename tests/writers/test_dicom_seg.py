@@ -9,7 +9,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from osler.errors import GeometryError, RequestError, UnsupportedError
@@ -96,7 +96,12 @@ def test_two_series_give_two_files(tmp_path: Path) -> None:
     assert sources == [first.series, second.series]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=10,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(
     angles=st.tuples(*[st.floats(-3, 3)] * 3),
     spacing=st.tuples(st.floats(0.3, 4), st.floats(0.3, 4), st.floats(0.5, 6)),
@@ -127,7 +132,12 @@ def test_any_box_comes_back_within_half_a_voxel(
         require_close(found.patient, patient, mm=np.abs(volume.affine.matrix[:3, :2]).sum(axis=1) / 2 + 0.01)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=10,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(
     spacing=st.tuples(st.floats(0.3, 4), st.floats(0.3, 4), st.floats(0.5, 6)),
     turn=st.sampled_from([(0, 0, 0), (np.pi / 2, 0, 0), (0, np.pi / 2, np.pi), (np.pi, 0, np.pi / 2)]),
@@ -175,7 +185,7 @@ def test_a_mirrored_volume_gives_mirrored_voxels(tmp_path: Path) -> None:
 
 def test_nothing_to_segment_is_refused(tmp_path: Path) -> None:
     study = ct_study(tmp_path / "ct")
-    with pytest.raises(RequestError, match="no boxes or masks.*Leave --seg out"):
+    with pytest.raises(RequestError, match=r"no boxes or masks.*Leave --seg out"):
         write_segs(answer_about(study, boxes=()), study=study)
 
 
@@ -200,5 +210,5 @@ def test_images_that_are_not_dicom_are_refused() -> None:
     pixels = ArrayPixels(np.zeros((6, 16, 20)))
     volume = Volume(series="a.nii", pixels=pixels, affine=Affine.from_parts(), modality="CT")
     study = Study(timepoints=(TimePoint(series=(volume,)),))
-    with pytest.raises(UnsupportedError, match="--seg mask.nii.gz"):
+    with pytest.raises(UnsupportedError, match=r"--seg mask\.nii\.gz"):
         write_segs(answer_about(study, statements=()), study=study)
