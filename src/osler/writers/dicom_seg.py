@@ -117,6 +117,31 @@ def _grid(mask: Mask, *, series: Volume | Image) -> np.ndarray:
     return mask.voxels if mask.voxels.ndim == 3 else mask.voxels[None]
 
 
+def _geometry(series: Volume | Image, *, slices: np.ndarray) -> dict[str, Any]:
+    """Where the planes lie, if not just where the sources say so, one each.
+
+    The geometry is written out where frames of a multi-frame file are picked, and
+    where a reader has straightened a stack, so that slices are not those of the files.
+    """
+    affine = series.affine
+    own = any(origin.frames > 1 or origin.share < 1 or origin.shift != (0.0, 0.0) for origin in series.origins)
+    if affine is None or not own:
+        return {}
+    hd = import_extra("highdicom", extra="dicom")
+    column, row, depth = affine.spacing
+    directions = affine.direction
+    return {
+        "pixel_measures": hd.PixelMeasuresSequence(pixel_spacing=(row, column), slice_thickness=depth),
+        "plane_orientation": hd.PlaneOrientationSequence(
+            "PATIENT", image_orientation=(*directions[:, 0].tolist(), *directions[:, 1].tolist())
+        ),
+        "plane_positions": [
+            hd.PlanePositionSequence("PATIENT", image_position=affine.apply((0, 0, int(index))).tolist())
+            for index in slices
+        ],
+    }
+
+
 def _completed(series: Volume | Image, *, sources: list[Any]) -> list[Any]:
     """The sources with what the library asks of them: a slice thickness, and one frame of reference.
 
