@@ -41,7 +41,7 @@ def test_highdicom_reads_the_voxels_on_the_grid_of_the_source(tmp_path: Path) ->
     description = seg.get_segment_description(1)
     assert description.segment_label == "nodule"
     assert description.segmented_property_type.value == "27925004"
-    assert description.algorithm_identification[0].name == "Osler osler-mini"
+    assert description.algorithm_identification[0].AlgorithmName == "Osler osler-mini"
 
 
 def test_osler_reads_back_masks_and_boxes(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_a_box_in_mm_comes_back_within_half_a_voxel_in_any_plane(
 
 
 def test_a_mirrored_volume_gives_mirrored_voxels(tmp_path: Path) -> None:
-    plain = ct_study(tmp_path / "plain", affine=Affine.from_parts(spacing=(0.5, 0.5, 2.0), origin=(-4.75, 0, 0)))
-    turned = Affine.from_parts(spacing=(0.5, 0.5, 2.0), origin=(4.75, 0, 10.0), direction=np.diag([-1.0, 1.0, -1.0]))
+    plain = ct_study(tmp_path / "plain", affine=Affine.from_parts(spacing=(0.5, 0.5, 2.0), origin=(-4.75, 0.25, 0)))
+    turned = Affine.from_parts(spacing=(0.5, 0.5, 2.0), origin=(4.75, 0.25, 10.0), direction=np.diag([-1.0, 1.0, -1.0]))
     mirrored = ct_study(tmp_path / "mirrored", affine=turned)
     patient = Box3D(low=(1.0, 1.0, 3.0), high=(3.0, 4.0, 7.0))
     found = []

@@ -269,7 +269,7 @@ def model_parameters(answer: Answer) -> list[str]:
     model = answer.model
     parts = [
         f"model={model.name}",
-        f"weights sha256={model.weights}",
+        f"weights={model.weights}",
         f"bits={model.bits}",
         f"backend={model.backend} on {model.device}",
         f"preprocessing sha256={answer.preprocess}",

@@ -235,6 +235,7 @@ class _Report:
         comment = codes.DCM.Comment
         items += [self._text(comment, f"Not trained: {name}. Nothing was made up.") for name in self.answer.untrained]
         items += [self._text(comment, f"Warning: {text}") for text in self.answer.warnings]
+        items.append(self._text(comment, f"Made by Osler {__version__}: {', '.join(model_parameters(self.answer))}"))
         items.append(self._text(comment, f"{RESEARCH_NOTE}. Unverified output of an algorithm."))
         container.ContentSequence = self.sr.ContentSequence(items)
         return container
