@@ -65,6 +65,8 @@ def ask(
     """Ask a question about a scan.
 
     osler ask PATH "question", or without a scan: osler ask --no-image "question"
+
+    As a DICOM report and a page: osler ask PATH "question" --sr answer.sr.dcm --markdown answer.md
     """
     from osler.prepare.inputs import check_question
     from osler.tasks.ask import AskRequest

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from osler import __version__
 from osler.errors import GeometryError, RequestError, UnsupportedError
@@ -14,11 +16,25 @@ from osler.readers.dicom_source import instance_headers
 from osler.study import Answer, Box2D, Box3D, FoundBox, Image, SliceOrigin, Study, Volume
 from osler.writers.dicom_codes import short_text
 
+P, T = ParamSpec("P"), TypeVar("T")
+
 MANUFACTURER = "Osler"
 SERIAL_NUMBER = "0"
 RESEARCH_NOTE = "Research software, not a medical device"
 # Numbers far above those of a scanner's own series (PS3.3 asks for none in particular).
 SERIES_NUMBERS = {"SR": 9101, "SEG": 9102, "PR": 9103, "SC": 9104}
+
+
+def without_warnings(write: Callable[P, T]) -> Callable[P, T]:
+    """Keeps the libraries' warnings from the terminal: they may quote the patient."""
+
+    @functools.wraps(write)
+    def quiet(*arguments: P.args, **named: P.kwargs) -> T:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return write(*arguments, **named)
+
+    return quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +269,7 @@ def model_parameters(answer: Answer) -> list[str]:
     model = answer.model
     parts = [
         f"model={model.name}",
-        f"weights sha256={model.weights}",
+        f"weights={model.weights}",
         f"bits={model.bits}",
         f"backend={model.backend} on {model.device}",
         f"preprocessing sha256={answer.preprocess}",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Pictures
+from PIL import ImageCms
 
 from osler import __version__
 from osler.errors import RequestError
@@ -24,6 +25,7 @@ from osler.writers.dicom_about import (
     place_box,
     require_valid,
     used_headers,
+    without_warnings,
 )
 from osler.writers.dicom_codes import short_text
 from osler.writers.text import printable
@@ -36,6 +38,7 @@ _PATIENT_AND_STUDY = (
 )  # fmt: skip
 
 
+@without_warnings
 def write_gsps(answer: Answer, *, study: Study) -> tuple[bytes, ...]:
     """Returns the bytes of presentation states with the boxes drawn, one for each study and kind of image.
 
@@ -96,7 +99,11 @@ def _presentation(
     annotations = [_annotation(entries, layer=layer) for entries in by_image.values()]
     headers = {str(header.SOPInstanceUID): header for _entry, header in group}
     kind = hd.pr.ColorSoftcopyPresentationState if color else hd.pr.GrayscaleSoftcopyPresentationState
-    given = {}
+    given: dict[str, Any] = {}
+    if color and not any("ICCProfile" in header for header in headers.values()):
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        # A monitor's profile in Pillow; DICOM takes the same color space as an input.
+        given["icc_profile"] = profile[:12] + b"spac" + profile[16:]
     if rescale and not color:
         slope, intercept, unit = rescale
         given["modality_lut_transformation"] = hd.ModalityLUTTransformation(
@@ -162,6 +169,7 @@ def _outline(box: Box2D, *, columns: int, rows: int) -> np.ndarray:
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], dtype=np.float32)
 
 
+@without_warnings
 def write_capture(answer: Answer, *, study: Study, picture: bytes) -> bytes:
     """Returns the answer picture as the bytes of a DICOM secondary capture in the study.
 

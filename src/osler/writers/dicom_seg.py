@@ -23,6 +23,7 @@ from osler.writers.dicom_about import (
     place_box,
     require_valid,
     series_of,
+    without_warnings,
 )
 from osler.writers.dicom_codes import code_for, short_text
 from osler.writers.filled import filled_box
@@ -36,6 +37,7 @@ def answer_masks(answer: Answer, *, study: Study) -> tuple[Mask, ...]:
     return tuple(filled_box(place_box(box, study=study)) for box in answer.boxes)
 
 
+@without_warnings
 def write_segs(answer: Answer, *, study: Study, masks: Sequence[Mask] = ()) -> tuple[bytes, ...]:
     """Returns the bytes of DICOM SEG files, one for each series with boxes or masks.
 
@@ -75,7 +77,7 @@ def _write(masks: Sequence[Mask], *, series: Volume | Image, answer: Answer) -> 
     slices = np.flatnonzero(np.any([grid.any(axis=(1, 2)) for grid in grids], axis=0))
     origins = [series.origins[index] for index in slices] if series.origins else list(series.origins)
     headers = instance_headers(series, origins=origins)
-    sources = _with_one_frame_of_reference(series, sources=list(headers.values()))
+    sources = _completed(series, sources=list(headers.values()))
     geometry = _geometry(series, slices=slices)
     if origins[0].frames > 1 and geometry:
         sources = [_with_shared_geometry(source, geometry=geometry) for source in sources]
@@ -99,6 +101,8 @@ def _write(masks: Sequence[Mask], *, series: Volume | Image, answer: Answer) -> 
         **equipment(answer),
         **geometry,
     )
+    if series.affine is None and "PatientOrientation" not in segmentation:
+        segmentation.PatientOrientation = sources[0].get("PatientOrientation")
     return finish(segmentation, description=f"Osler {answer.task} (research)")
 
 
@@ -111,25 +115,6 @@ def _grid(mask: Mask, *, series: Volume | Image) -> np.ndarray:
             next_step="Resample it to the grid of the series.",
         )
     return mask.voxels if mask.voxels.ndim == 3 else mask.voxels[None]
-
-
-def _with_one_frame_of_reference(series: Volume | Image, *, sources: list[Any]) -> list[Any]:
-    """The sources as they are, or with a new frame of reference where they name none or several.
-
-    A segmentation has one. The UID is new, so nothing claims to lie in a frame that some slices do not share;
-    the references to the source images hold.
-    """
-    if series.frame_of_reference or series.affine is None:
-        return sources
-    hd = import_extra("highdicom", extra="dicom")
-    new = hd.UID()
-    copies = []
-    for source in sources:
-        copied = copy(source)
-        copied.FrameOfReferenceUID = new
-        copied.PositionReferenceIndicator = None
-        copies.append(copied)
-    return copies
 
 
 def _geometry(series: Volume | Image, *, slices: np.ndarray) -> dict[str, Any]:
@@ -155,6 +140,27 @@ def _geometry(series: Volume | Image, *, slices: np.ndarray) -> dict[str, Any]:
             for index in slices
         ],
     }
+
+
+def _completed(series: Volume | Image, *, sources: list[Any]) -> list[Any]:
+    """The sources with what the library asks of them: a slice thickness, and one frame of reference.
+
+    Where they name none or several, the UID is new: nothing then claims to lie in a
+    frame that some slices do not share, and the references to the source images hold.
+    """
+    if series.affine is None:
+        return sources
+    hd = import_extra("highdicom", extra="dicom")
+    new, depth = hd.UID(), round(series.affine.spacing[2], 6)
+    copies = []
+    for source in sources:
+        copied = copy(source)
+        if not series.frame_of_reference:
+            copied.FrameOfReferenceUID, copied.PositionReferenceIndicator = new, None
+        if not copied.get("SliceThickness"):
+            copied.SliceThickness = depth
+        copies.append(copied)
+    return copies
 
 
 def _with_shared_geometry(source: Any, *, geometry: dict[str, Any]) -> Any:

@@ -31,6 +31,7 @@ from osler.writers.dicom_about import (
     require_valid,
     series_of,
     used_headers,
+    without_warnings,
 )
 from osler.writers.dicom_codes import code_for, private_code, short_text
 from osler.writers.text import printable
@@ -47,6 +48,7 @@ _CHANGE_NAMES = {
 }
 
 
+@without_warnings
 def write_sr(answer: Answer, *, study: Study) -> bytes:
     """Returns an answer as the bytes of a DICOM SR file.
 
@@ -68,10 +70,12 @@ def write_sr(answer: Answer, *, study: Study) -> bytes:
     groups = [group for entry in placed for group in report.box_groups(entry)]
     groups += [report.finding_group(finding) for finding in answer.findings]
     groups += [report.change_group(entry) for entry in answer.progression]
+    # The library wants a group; one that stands in for none is taken out again.
+    stand_in = [] if groups else [report.finding_group(Finding(name="none", probability=None))]
     content = hd.sr.MeasurementReport(
         observation_context=report.context(),
         procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=groups,
+        imaging_measurements=groups or stand_in,
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
@@ -231,6 +235,7 @@ class _Report:
         comment = codes.DCM.Comment
         items += [self._text(comment, f"Not trained: {name}. Nothing was made up.") for name in self.answer.untrained]
         items += [self._text(comment, f"Warning: {text}") for text in self.answer.warnings]
+        items.append(self._text(comment, f"Made by Osler {__version__}: {', '.join(model_parameters(self.answer))}"))
         items.append(self._text(comment, f"{RESEARCH_NOTE}. Unverified output of an algorithm."))
         container.ContentSequence = self.sr.ContentSequence(items)
         return container
