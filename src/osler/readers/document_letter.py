@@ -24,7 +24,7 @@ _HEADINGS: dict[str, Section] = {
         "drugs",
     ),
 }  # fmt: skip
-_ICD = re.compile(r"\(?\b([A-TV-Z]\d{2}(?:\.[0-9A-Z]{1,2})?)\b\)?")
+_ICD = re.compile(r"\(?\b([A-TV-Z]\d{2}(?:\.[0-9A-Z]{1,4})?)\b\)?")
 _BULLET = re.compile(r"^[-–•·*]\s+|^\d{1,2}[.)]\s+")
 _SINCE = re.compile(r"(?i),?\s*(?:since|seit)\s+(.+)$")
 _MONTHS = {

@@ -10,8 +10,8 @@ Comparator = Literal["", "<", "<=", ">", ">="]
 Comma = Literal["decimal", "thousands", "unknown"]
 
 _DASH = "-\u2010\u2011\u2012\u2013\u2014\u2212"
-_NUMBER = r"\d{1,3}(?:[ ’'.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?"
-_VALUE = re.compile(rf"^(<=|>=|=<|=>|≤|≥|⩽|⩾|<|>)?\s*([+{_DASH}]?(?:{_NUMBER}))$")
+_NUMBER = r"\d{1,3}(?:[’'.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?"
+_VALUE = re.compile(rf"^(<=|>=|=<|=>|≤|≥|⩽|⩾|<|>)?\s*([{_DASH}+]?(?:{_NUMBER}))$")
 _COMPARATORS: dict[str, Comparator] = {
     "≤": "<=", "⩽": "<=", "=<": "<=", "<=": "<=", "≥": ">=", "⩾": ">=", "=>": ">=", ">=": ">=", "<": "<", ">": ">",
 }  # fmt: skip
@@ -116,7 +116,7 @@ def comma_of(text: str) -> Comma:
 
 def _plain(digits: str, *, comma: Comma) -> str | None:
     """Digits with a decimal point only; ``None`` where the signs are ambiguous."""
-    digits = re.sub(r"[ ’']", "", digits)
+    digits = re.sub(r"[’']", "", digits)
     if "," in digits and "." in digits:
         decimal = max(",.", key=digits.rfind)
         other = "." if decimal == "," else ","
