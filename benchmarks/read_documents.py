@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 
 from osler.readers.blob import DiskBlob
 from osler.readers.document import ReadDocument, read_document
@@ -223,5 +222,4 @@ def _print(kind: str, score: Score, *, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    np.seterr(all="raise")
     main()

@@ -13,9 +13,7 @@ PriorOption = Annotated[
 ]
 RecordOption = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--record", help="The patient's record: FHIR file, folder or NDJSON; repeatable.", show_default=False
-    ),
+    typer.Option("--record", help="The patient's record: FHIR file, folder or NDJSON; repeatable.", show_default=False),
 ]
 MixedPatientsOption = Annotated[
     bool,

@@ -28,6 +28,7 @@ _QUALITIES = {
 _LOINC = re.compile(r"^\d{3,5}-\d$")
 _LEADER = re.compile(r"^[.…_·]{2,}$")
 _GLUED = re.compile(r"^([<>=≤≥]{0,2}\d[\d.,]*)([a-zA-Zµμ%‰/(\[].*)$")
+_JOINED = re.compile(r"^(\d[\d.,]*?)(10[\^*]?\d{1,2}/.+)$")
 _FLAGGED = re.compile(r"^(?:([↑↓▲▼*!+]|[HL](?=\d))\s*)?([<>=≤≥]{0,2}\d[\d.,]*?)\s*([↑↓▲▼*!+]{1,2}|HH?|LL?|-)?$")
 
 
@@ -80,8 +81,10 @@ def name_at(words: Sequence[Word], *, start: int, reading: Reading) -> tuple[int
         How many words it has, and the test.
     """
     for count in range(min(8, len(words) - start), 0, -1):
-        phrase = " ".join(_trimmed(word.text) for word in words[start : start + count])
-        test = known_test(phrase, reading=reading)
+        part = [_trimmed(word.text) for word in words[start : start + count]]
+        # A misread name is only looked for among words: "protein 3.0" is one letter from "protein" too.
+        exact = count > 1 and any(read_number(text) for text in part)
+        test = known_test(" ".join(part), reading="text layer" if exact else reading)
         if test is not None:
             # The name must be a phrase of its own: "mg" of a unit is no magnesium.
             return count, test
@@ -193,8 +196,12 @@ def _cuts(text: str, *, style: Style) -> list[str]:
     if match := _FLAGGED.match(text):
         pieces = [piece for piece in match.groups() if piece]
         return pieces if len(pieces) > 1 else []
-    if (match := _GLUED.match(text)) and ucum_of(match[2]):
-        return [match[1], match[2]]
+    for pattern in (_GLUED, _JOINED):
+        if (match := pattern.match(text)) and ucum_of(match[2]):
+            return [match[1], match[2]]
+    unit, opening, rest = text.partition("(")
+    if opening and rest and ucum_of(unit):
+        return [unit, opening + rest]
     return []
 
 

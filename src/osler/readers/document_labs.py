@@ -368,10 +368,20 @@ def _by_heading(
     if ends:
         low, high = ends.get("low"), ends.get("high")
         limits = PrintedRange(low=low and low.value, high=high and high.value)
-    elif len(placed.get("range", [])) == 1:
-        limits = placed["range"][0].limits
+    else:
+        limits = _placed_range(placed.get("range", []))
     value = placed["value"][0]
     return value, limits, header.nearest(value, roles=("value",))
+
+
+def _placed_range(items: Sequence[Item]) -> PrintedRange | None:
+    """The range of its column: one with a comparator, or two numbers whose dash was not recognized."""
+    if len(items) == 1:
+        return items[0].limits
+    ends = [item.number for item in items if item.limits is None and item.number is not None]
+    if len(items) != 2 or len(ends) != 2 or ends[0].value >= ends[1].value:
+        return None
+    return PrintedRange(low=ends[0].value, high=ends[1].value, decimals=max(end.decimals for end in ends))
 
 
 def _unit_in_name(name: str) -> str:

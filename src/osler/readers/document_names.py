@@ -81,10 +81,12 @@ def nearest_test(squeezed_name: str) -> LabTest | None:
     if len(squeezed_name) < 7:
         return None
     most = 2 if len(squeezed_name) >= 14 else 1
+    digits = [char for char in squeezed_name if char.isdigit()]
     near = {
         test
         for name, test in lab_tests().items()
         if len(name) >= 7
+        and digits == [char for char in name if char.isdigit()]
         and abs(len(name) - len(squeezed_name)) <= most
         and _distance(name, squeezed_name, most=most) <= most
     }

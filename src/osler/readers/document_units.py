@@ -21,6 +21,7 @@ _WHOLE = {
     "fl": "fL", "pg": "pg", "fmol": "fmol", "mm/h": "mm/h", "mm/1h": "mm/h", "mm/hr": "mm/h", "mmhg": "mm[Hg]",
     "kpa": "kPa", "s": "s", "sec": "s", "sek": "s", "sek.": "s", "sec.": "s", "ng/mlfeu": "ng/mL{FEU}", "mg/lfeu": "mg/L{FEU}",
     "ug/mlfeu": "ug/mL{FEU}", "ml/min": "mL/min", "ml/min/1.73m2": "mL/min/{1.73_m2}", "ml/min/1.73qm": "mL/min/{1.73_m2}",
+    "mlu/l": "m[IU]/L", "ulu/ml": "u[IU]/mL",  # as recognition reads them
     "ratio": "{ratio}", "index": "{index}",
     "g/l/l": "g/L", "l/l": "L/L", "mmol": "mmol",
 }  # fmt: skip
@@ -53,7 +54,8 @@ def ucum_of(printed: str, *, cells: bool = False) -> str | None:
     text = unicodedata.normalize("NFKC", text).replace("\u03bc", "u").replace("\u00b5", "u").replace("²", "2")
     text = re.sub(r"\s", "", text).replace(",", ".").strip("[]()").replace("²", "2").replace("³", "3").lower()
     if match := _POWER.match(text):
-        return f"10*{match[1]}/{_VOLUMES[match[2]]}"
+        volume = "uL" if match[1] == "3" and match[2] == "pl" else _VOLUMES[match[2]]  # a misread micro sign
+        return f"10*{match[1]}/{volume}"
     if cells and text in _POWERS:
         return _POWERS[text]
     return _WHOLE.get(text) or _POWERS.get(text)
