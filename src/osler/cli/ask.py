@@ -11,6 +11,7 @@ import typer
 
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
+from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
 from osler.errors import RequestError
 
@@ -24,6 +25,9 @@ def ask(
         str | None, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")
     ] = None,
     question: Annotated[str | None, typer.Argument(help="The question, in quotes.")] = None,
+    prior: PriorOption = None,
+    record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     no_image: Annotated[
         bool, typer.Option("--no-image", help="Ask without images: give the question alone, without PATH.")
     ] = False,
@@ -50,6 +54,8 @@ def ask(
     from osler.writers import check_writable, is_own_picture
 
     path, question = path_and_question(path, question, no_image=no_image)
+    if path is None and prior:
+        raise RequestError("--prior without a study.", allowed='osler ask PATH "question" --prior EARLIER.')
     check_question(question)
     target = None
     if picture is not None:
@@ -57,6 +63,9 @@ def ask(
     request = AskRequest(
         question=question,
         path=path,
+        priors=tuple(prior or ()),
+        records=tuple(record or ()),
+        mixing=mixing_of(allow_mixed_patients),
         model=model,
         device=device,
         max_tokens=max_tokens,

@@ -9,6 +9,7 @@ import typer
 
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
+from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
 from osler.errors import OslerError
 
@@ -25,6 +26,9 @@ _PIPED_WIDTH = 140
 @guarded
 def inspect(
     path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")],
+    prior: PriorOption = None,
+    record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     picture: Annotated[
         Path | None,
         typer.Option(help=f"PNG of what the model would see.  [default: {_DEFAULT_PICTURE} in this folder]"),
@@ -40,17 +44,19 @@ def inspect(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Show what a file or folder holds: dates, series, geometry, units, problems."""
-    from osler.readers import open_study
+    from osler.readers import open_patient
     from osler.tasks.inspect import inspect_study
 
     target = None if no_picture else _picture_target(picture, force=force)
     with StageProgress(quiet=quiet) as progress:
         progress.update("read", 0, 0)
-        study = open_study(path)
+        study = open_patient(path, priors=prior or (), records=record or (), mixing=mixing_of(allow_mixed_patients))
         inspection = inspect_study(study)
         if not as_json:
             progress.clear()
             _print_inspection(inspection)
+        if not study.timepoints:
+            target = None  # a record alone has nothing to draw
         if target is not None:
             _draw(study, target=target, model=model, progress=progress)
     if as_json:
@@ -107,9 +113,10 @@ def _print_inspection(inspection: Inspection) -> None:
 
     series = [entry for point in inspection.timepoints for entry in point.series]
     dates = [point.date or "no date" for point in inspection.timepoints]
-    say(
-        f"{inspection.source}: 1 patient, {_count(len(dates), 'time point')} ({', '.join(dates)}), {len(series)} series"
-    )
+    shown = f" ({', '.join(dates)})" if dates else ""
+    say(f"{inspection.source}: 1 patient, {_count(len(dates), 'time point')}{shown}, {len(series)} series")
+    if inspection.events or inspection.documents:
+        say(_record_line(inspection))
     if series:
         console.print(_table(inspection))
     for entry in series:
@@ -120,6 +127,14 @@ def _print_inspection(inspection: Inspection) -> None:
     for left in inspection.left_out:
         times = f" (x{left.count})" if left.count > 1 else ""
         say(f"Left out: {left.what}{times}: {left.why}")
+
+
+def _record_line(inspection: Inspection) -> str:
+    """The record in one line: entries by kind, their time, documents."""
+    parts = [_count(count, kind) for kind, count in inspection.record.items()]
+    span = f", {inspection.first_event} to {inspection.last_event}" if inspection.first_event else ""
+    documents = f"; {_count(inspection.documents, 'document')}" if inspection.documents else ""
+    return f"Record: {_count(inspection.events, 'event')} ({', '.join(parts)}){span}{documents}"
 
 
 def _table(inspection: Inspection) -> Table:
@@ -171,4 +186,5 @@ def _name(entry: InspectedSeries) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else noun if noun.endswith("ing") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"

@@ -1,4 +1,4 @@
-"""From files to a `Study`: DICOM, NIfTI, MGH and pictures, by one entry."""
+"""From files to a `Study`: DICOM, NIfTI, MGH and pictures and FHIR, by one entry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from osler.readers.limits import LIMITS, Limits
     from osler.readers.open import open_study
+    from osler.readers.patient import open_patient
 
-_HOMES = {"LIMITS": "osler.readers.limits", "Limits": "osler.readers.limits", "open_study": "osler.readers.open"}
+_HOMES = {
+    "LIMITS": "osler.readers.limits",
+    "Limits": "osler.readers.limits",
+    "open_patient": "osler.readers.patient",
+    "open_study": "osler.readers.open",
+}
 
-__all__ = ["LIMITS", "Limits", "open_study"]
+__all__ = ["LIMITS", "Limits", "open_patient", "open_study"]
 
 
 def __getattr__(name: str) -> Any:

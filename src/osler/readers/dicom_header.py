@@ -19,6 +19,7 @@ class FileHeader:
     Args:
         blob: The file.
         patient: Hash that tells patients apart; empty if the file names none.
+        birth: Hash of the date of birth; empty if the file gives none.
         study_uid: Study Instance UID.
         study_date: Day of the study.
         study_description: Study Description.
@@ -53,6 +54,7 @@ class FileHeader:
 
     blob: Blob
     patient: str
+    birth: str
     study_uid: str
     study_date: dt.date | None
     study_description: str

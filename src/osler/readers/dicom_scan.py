@@ -7,7 +7,6 @@ reads. Frames of enhanced (multi-frame) objects come out like single files.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import re
 import struct
 from dataclasses import replace
@@ -27,6 +26,7 @@ from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_frames import read_frames
 from osler.readers.dicom_header import FileHeader, FrameHeader
 from osler.readers.dicom_values import as_int, as_number, as_numbers, as_text
+from osler.readers.identity import birth_key, hashed
 from osler.readers.limits import LIMITS, Limits, check_length, check_shape
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -241,6 +241,7 @@ def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: i
     return FileHeader(
         blob=blob,
         patient=_patient_key(dataset),
+        birth=birth_key(as_text(dataset.get("PatientBirthDate"))),
         study_uid=text("StudyInstanceUID"),
         study_date=_date(dataset),
         study_description=text("StudyDescription"),
@@ -309,7 +310,7 @@ def _patient_key(dataset: Dataset) -> str:
         parts = [as_text(dataset.get(keyword)) for keyword in ("PatientName", "PatientBirthDate")]
     if not parts[0].strip("^ "):
         return ""
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
+    return hashed(*parts)
 
 
 def _date(dataset: Dataset) -> dt.date | None:

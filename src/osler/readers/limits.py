@@ -33,6 +33,9 @@ class Limits:
             more than `archive_ratio_from` bytes.
         archive_ratio_from: See `archive_ratio`.
         picture_pixels: Most pixels in one picture.
+        record_bytes: Largest FHIR file, unpacked.
+        record_line: Longest line of NDJSON.
+        record_entries: Most resources in one FHIR file.
     """
 
     files: int = 500_000
@@ -42,6 +45,9 @@ class Limits:
     archive_ratio: int = 100
     archive_ratio_from: int = 256 * 2**20
     picture_pixels: int = 150_000_000
+    record_bytes: int = 2**30
+    record_line: int = 64 * 2**20
+    record_entries: int = 5_000_000
 
 
 LIMITS = Limits()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osler.errors import DataError, FileFormatError, PatientMixError, UnsupportedError
+from osler.errors import DataError, FileFormatError, UnsupportedError
 from osler.readers.archive import find_members
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS
@@ -19,7 +19,9 @@ from osler.readers.dicom_header import FrameHeader
 from osler.readers.dicom_scan import scan_file
 from osler.readers.dicom_series import build_series
 from osler.readers.dicomdir import referenced_files
+from osler.readers.fhir import FhirFile, Record, build_record, read_fhir
 from osler.readers.folder import find_files
+from osler.readers.identity import Identity, Mixing, dicom_identity, require_one_patient
 from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
@@ -27,7 +29,7 @@ from osler.readers.picture import read_picture
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
 from osler.study import LeftOut, Series, Study, TimePoint
 
-_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG and TIFF"
+_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF and FHIR (JSON, NDJSON)"
 
 
 @dataclass(slots=True)
@@ -36,11 +38,24 @@ class _Found:
 
     frames: list[FrameHeader] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
+    fhir: list[FhirFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     errors: list[DataError] = field(default_factory=list)
 
 
-def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A study, and the hashes by which its patient is told from others.
+
+    Args:
+        identities: One for each patient that is told apart.
+    """
+
+    study: Study
+    identities: tuple[Identity, ...]
+
+
+def open_study(path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse") -> Study:
     """Opens what is known of one patient.
 
     Reads headers; pixels are decoded when a series is read. Files are told
@@ -48,13 +63,14 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
     or of no use are listed in ``left_out`` and do not stop the rest.
 
     Args:
-        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF), or a folder of
-            such files, nested as may be.
+        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, FHIR JSON or NDJSON), or a
+            folder of such files, nested as may be.
         limits: Bounds on sizes and numbers.
+        mixing: ``"allow"`` takes files of several patients and says so in ``problems``.
 
     Raises:
         FileFormatError: If the path does not exist, or nothing at it can be read.
-        UnsupportedError: If it holds no images that Osler reads.
+        UnsupportedError: If it holds nothing that Osler reads.
         PatientMixError: If the files belong to several patients.
 
     Example:
@@ -62,33 +78,60 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
         >>> study.volumes()[0].read(slices=[10]).shape  # doctest: +SKIP
         (1, 512, 512)
     """
+    return open_identified(path, limits=limits, mixing=mixing).study
+
+
+def open_identified(path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse") -> Opened:
+    """Opens a study as `open_study` does, and keeps what tells its patient apart."""
     if not str(path):
         raise FileFormatError("The path is empty.", allowed=f"Osler reads {_READ}.", next_step="Name a file or folder.")
     with warnings.catch_warnings():
         # The libraries' warnings may quote the patient. What matters is said in problems.
         warnings.simplefilter("ignore")
-        return _open(Path(path), limits=limits)
+        return _open(Path(path), limits=limits, mixing=mixing)
 
 
-def _open(place: Path, *, limits: Limits) -> Study:
+def _open(place: Path, *, limits: Limits, mixing: Mixing) -> Opened:
     blobs, left_out = _blobs(place, limits=limits)
     alone = len(blobs) == 1 and not left_out and not place.is_dir()
     found = _read_all(blobs, limits=limits)
     found.left_out[:0] = left_out
     found.series, label_maps = without_label_maps(found.series, beside=len(found.frames))
     found.left_out.extend(label_maps)
-    _require_one_patient(found.frames)
+    record = build_record(found.fhir)
+    shown = _identities(found.frames)
+    mixed = require_one_patient(shown, record.identities, mixing=mixing)
     timepoints, problems = _timepoints(found)
-    if not timepoints:
-        raise _nothing(place, found=found, alone=alone)
-    keys = {frame.file.patient for frame in found.frames} - {""}
-    return Study(
+    if not timepoints and not record.events and not record.documents:
+        raise _nothing(place, found=found, record=record, alone=alone)
+    identities = (*shown, *record.identities)
+    study = Study(
         timepoints=timepoints,
-        patient=next(iter(keys), ""),
+        events=record.events,
+        documents=record.documents,
+        patient=_patient(shown, record.identities),
         source=str(place),
-        left_out=tuple(_merged(found.left_out)),
-        problems=problems,
+        left_out=(*_merged(found.left_out), *record.left_out),
+        problems=(*mixed, *problems, *record.problems),
     )
+    return Opened(study=study, identities=identities)
+
+
+def _identities(frames: Sequence[FrameHeader]) -> dict[Identity, int]:
+    """Whose images these are, and how many files each has."""
+    files = {id(frame.file): frame.file for frame in frames if frame.file.patient}
+    births: dict[str, str] = {}
+    counts = Counter(file.patient for file in files.values())
+    for file in files.values():
+        births[file.patient] = births.get(file.patient) or file.birth
+    return {dicom_identity(key, birth=births[key]): count for key, count in counts.items()}
+
+
+def _patient(shown: dict[Identity, int], recorded: Sequence[Identity]) -> str:
+    """The opaque key: that of the images where there are any."""
+    if shown:
+        return next(key for key in next(iter(shown)).dicom)
+    return recorded[0].key if recorded else ""
 
 
 def _blobs(place: Path, *, limits: Limits) -> tuple[Sequence[Blob], list[LeftOut]]:
@@ -145,6 +188,7 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits) -> _Found:
         for part in parts:
             found.frames.extend(part.frames)
             found.series.extend(part.series)
+            found.fhir.extend(part.fhir)
             found.left_out.extend(part.left_out)
             found.errors.extend(part.errors)
     return found
@@ -165,6 +209,8 @@ def _read_one(blob: Blob, *, part: _Found, limits: Limits) -> None:
     }
     if kind == "dicom":
         part.frames.extend(scan_file(blob, limits=limits))
+    elif kind == "json":
+        part.fhir.append(read_fhir(blob, limits=limits))
     elif kind in readers:
         series, left_out = readers[kind]()
         part.series.append(series)
@@ -175,20 +221,6 @@ def _read_one(blob: Blob, *, part: _Found, limits: Limits) -> None:
         error = FileFormatError if damaged else UnsupportedError
         raise error(
             f"{blob.name}: {reason}.", allowed=f"Osler reads {_READ}.", next_step="Check that this is the right file."
-        )
-
-
-def _require_one_patient(frames: Sequence[FrameHeader]) -> None:
-    counts: dict[str, set[int]] = {}
-    for frame in frames:
-        if frame.file.patient:
-            counts.setdefault(frame.file.patient, set()).add(id(frame.file))
-    if len(counts) > 1:
-        numbers = ", ".join(str(len(files)) for files in counts.values())
-        raise PatientMixError(
-            f"The files belong to {len(counts)} patients ({numbers} files).",
-            allowed="One patient at a time.",
-            next_step="Open the folder of one patient.",
         )
 
 
@@ -216,7 +248,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
         if series
     ]
     timepoints.sort(key=lambda point: (point.date or dt.date.max, point.study_uid))
-    timepoints, problems = _distinct(timepoints)
+    timepoints, problems = distinct_series(timepoints)
     if found.series:
         timepoints.append(TimePoint(series=tuple(found.series)))
     if len(found.series) > 1 or (found.series and found.frames):
@@ -224,7 +256,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
     return tuple(timepoints), tuple(problems)
 
 
-def _distinct(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[str]]:
+def distinct_series(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[str]]:
     """Gives series that several studies name alike identifiers of their own, and says so."""
     counts = Counter(series.series for point in timepoints for series in point.series)
     twice = {name for name, count in counts.items() if count > 1}
@@ -245,13 +277,14 @@ def _distinct(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[str]]:
     ]
 
 
-def _nothing(place: Path, *, found: _Found, alone: bool) -> DataError:
+def _nothing(place: Path, *, found: _Found, record: Record, alone: bool) -> DataError:
     """The error for a path at which nothing can be used."""
     if alone and found.errors:
         return found.errors[0]
+    found.left_out.extend(record.left_out)
     if not found.left_out:
         return FileFormatError(
-            f"{place} holds no files." if place.is_dir() else f"{place} holds no images.",
+            f"{place} holds no files." if place.is_dir() else f"{place} holds no images and no record.",
             allowed=f"Osler reads {_READ}.",
             next_step="Check that this is the right path.",
         )

@@ -32,7 +32,6 @@ NOT_READ: dict[Kind, str] = {
     "empty": "the file is empty",
     "gzip": "gzip-compressed, and not a NIfTI or MGH volume; unpack it first",
     "pdf": "a PDF document, which this version does not read",
-    "json": "a JSON document, which this version does not read",
     "nrrd": "an NRRD volume; convert it to NIfTI",
     "analyze": "an Analyze 7.5 or NIfTI pair header; convert it to a single .nii file, which keeps left and right",
     "slide": "a whole-slide image, which this version does not read",
@@ -59,7 +58,7 @@ def kind_of(head: bytes) -> Kind:
         return "zip"
     if head.startswith(b"\x1f\x8b"):
         inner = _inflate(head)
-        return _volume_kind(inner) or "gzip"
+        return _volume_kind(inner) or ("json" if _looks_like_json(inner) else "gzip")
     return _volume_kind(head) or _other_kind(head)
 
 
@@ -92,10 +91,16 @@ def _other_kind(head: bytes) -> Kind:
         return "pdf"
     if head.startswith(b"NRRD0"):
         return "nrrd"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text[:1] in (b"{", b"[") and b"\x00" not in head:
+    if _looks_like_json(head):
         return "json"
     return "text" if _is_text(head) else "other"
+
+
+def _looks_like_json(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # JSON of another encoding than its standard wants
+        head = head[2:].replace(b"\x00", b"")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return text[:1] in (b"{", b"[") and b"\x00" not in head
 
 
 def _is_text(head: bytes) -> bool:

@@ -11,8 +11,11 @@ from pathlib import Path
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
-from osler.readers import open_study
+from osler.prepare.record_text import record_text
+from osler.readers import open_patient
+from osler.readers.identity import Mixing
 from osler.study import Answer, Study
+from osler.tasks.ehr import with_record
 from osler.weights.catalog import find_model
 
 OnProgress = Callable[[str, int, int], None]
@@ -26,6 +29,9 @@ class AskRequest:
     Args:
         question: In words.
         path: The scan, or ``None`` for a question without images.
+        priors: Earlier studies of the same patient.
+        records: FHIR files and folders of the patient's record.
+        mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         max_tokens: Longest answer.
@@ -39,6 +45,9 @@ class AskRequest:
 
     question: str
     path: str | Path | None
+    priors: tuple[str | Path, ...] = ()
+    records: tuple[str | Path, ...] = ()
+    mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
     max_tokens: int = 256
@@ -78,7 +87,8 @@ def ask(
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
-    study = Study(timepoints=()) if request.path is None else open_study(request.path)
+    study = _opened(request)
+    record = record_text(study, question=request.question)
     opened = time.perf_counter()
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
@@ -86,8 +96,9 @@ def ask(
     session = load(request.model, device=request.device)
     loaded = time.perf_counter()
     answer = session.ask(
-        None if request.path is None else study,
+        None if request.path is None and not request.records else study,
         request.question,
+        record=record.text,
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         top_k=request.top_k,
@@ -98,9 +109,18 @@ def ask(
         on_text=on_text,
         on_progress=on_progress,
     )
+    answer = with_record(answer, record)
     timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
     ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
-    return Asked(answer=dataclasses.replace(answer, timings=ordered), study=study, prepared=session.prepare(study))
+    answer = dataclasses.replace(answer, timings=ordered)
+    return Asked(answer=answer, study=study, prepared=session.prepare(study))
+
+
+def _opened(request: AskRequest) -> Study:
+    """The study with its priors and record; an empty one for a question without any."""
+    if request.path is None and not request.records:
+        return Study(timepoints=())
+    return open_patient(request.path, priors=request.priors, records=request.records, mixing=request.mixing)
 
 
 def _check_options(request: AskRequest) -> None:

@@ -6,7 +6,8 @@ their headers cost. Names and numbers of patients are never part of the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 from osler.study import ANSWER_SCHEMA_VERSION, LeftOut, Series, Study, TimePoint, Volume
@@ -62,11 +63,18 @@ class Inspection:
     Args:
         source: The path as the user named it.
         events: Entries of the patient's record.
+        record: Their number by kind.
+        first_event: Day of the oldest dated one. last_event: Of the newest.
+        documents: Letters and reports.
     """
 
     source: str
     timepoints: tuple[InspectedTimePoint, ...]
     events: int = 0
+    record: dict[str, int] = field(default_factory=dict)
+    first_event: str = ""
+    last_event: str = ""
+    documents: int = 0
     left_out: tuple[LeftOut, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -77,6 +85,7 @@ class Inspection:
             "source": self.source,
             "patients": 1,
             "events": self.events,
+            **self._record(),
             "timepoints": [
                 {**_known(point, but=("series",)), "series": [_known(series) for series in point.series]}
                 for point in self.timepoints
@@ -85,13 +94,28 @@ class Inspection:
             "problems": list(self.problems),
         }
 
+    def _record(self) -> dict[str, Any]:
+        """The record as far as there is one."""
+        known = {
+            "record": self.record,
+            "first_event": self.first_event,
+            "last_event": self.last_event,
+            "documents": self.documents,
+        }
+        return {name: value for name, value in known.items() if value}
+
 
 def inspect_study(study: Study) -> Inspection:
     """Describes a study from its headers."""
+    dated = [event for event in study.events if event.date is not None]
     return Inspection(
         source=study.source,
         timepoints=tuple(_timepoint(point) for point in study.timepoints),
         events=len(study.events),
+        record=dict(sorted(Counter(event.kind for event in study.events).items())),
+        first_event=dated[0].when if dated else "",
+        last_event=dated[-1].when if dated else "",
+        documents=len(study.documents),
         left_out=study.left_out,
         problems=study.problems,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from osler.study import Answer, FoundBox, LeftOut, UsedSeries
+from osler.study import NO_MODEL, Answer, FoundBox, LeftOut, UsedSeries
 
 SAFETY_NOTE = "Research software, not a medical device: check every statement against the images."
 
@@ -71,8 +71,12 @@ def format_evidence(answer: Answer) -> str:
     rows += [("Used", _used(series)) for series in answer.used]
     rows += [("Left out", _left_out(entry)) for entry in answer.left_out]
     rows += [("Warning", text) for text in answer.warnings]
-    rows.append(("Model", f"{model.name} ({model.bits} bits, {model.backend} on {model.device})"))
-    rows.append(("Views", f"preprocessing {answer.preprocess[:16]}"))
+    if model == NO_MODEL:
+        rows.append(("Model", "none: the answer is taken from the files"))
+    else:
+        rows.append(("Model", f"{model.name} ({model.bits} bits, {model.backend} on {model.device})"))
+    if answer.preprocess:
+        rows.append(("Views", f"preprocessing {answer.preprocess[:16]}"))
     if answer.stopped in _STOPPED:
         rows.append(("Stopped", _STOPPED[answer.stopped]))
     if answer.timings:
