@@ -18,8 +18,8 @@ _ROLES: dict[Role, str] = {
     "value": "result results value ergebnis wert messwert resultat befund ergebnisse",
     "flag": "flag abn bewertung kennz kennzeichen hinweis status",
     "unit": "unit units einheit einheiten dimension",
-    "range": "reference range normal normalwert normalbereich normbereich referenzbereich referenz norm ref referenzwerte "
-    "interval intervals limits normwert normwerte sollwert",
+    "range": "reference range normal normalwert normalbereich normbereich referenzbereich referenz norm ref "
+    "referenzwerte interval intervals limits normwert normwerte sollwert",
     "low": "untere lower min von",
     "high": "obere upper max",
     "code": "loinc code",

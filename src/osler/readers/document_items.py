@@ -17,13 +17,15 @@ from osler.readers.document_words import Reading, Word
 ItemKind = Literal["number", "range", "unit", "flag", "missing", "code", "date", "quality", "word"]
 
 _FLAGS = {
-    "h": "H", "hh": "HH", "l": "L", "ll": "LL", "high": "H", "low": "L", "hoch": "H", "erhöht": "H", "niedrig": "L", "tief": "L",
+    "h": "H", "hh": "HH", "l": "L", "ll": "LL", "high": "H", "low": "L", "hoch": "H", "erhöht": "H",
+    "niedrig": "L", "tief": "L",
     "erniedrigt": "L", "↑": "H", "↓": "L", "↑↑": "HH", "↓↓": "LL", "▲": "H", "▼": "L", "+": "H", "-": "L", "++": "HH",
     "*": "A", "!": "A", "**": "A", "(h)": "H", "(l)": "L", "(+)": "H", "(-)": "L", "[h]": "H", "[l]": "L",
 }  # fmt: skip
 _MISSING = {"--", "---", "-", "–", "—", "n/a", "n.a.", "n.b.", "k.a.", "folgt", "pending", "entfällt", "s.u."}
 _QUALITIES = {
-    "positive", "negative", "positiv", "negativ", "detected", "reactive", "reaktiv", "nachweisbar", "trace", "nonreactive",
+    "positive", "negative", "positiv", "negativ", "detected", "reactive", "reaktiv", "nachweisbar", "trace",
+    "nonreactive",
 }  # fmt: skip
 _LOINC = re.compile(r"^\d{3,5}-\d$")
 _LEADER = re.compile(r"^[.…_·]{2,}$")

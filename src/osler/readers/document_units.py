@@ -9,25 +9,33 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from osler.readers.ucum import known_unit, spell_unit
+
 _WHOLE = {
     "%": "%", "‰": "[ppth]", "g/l": "g/L", "g/dl": "g/dL", "mg/l": "mg/L", "mg/dl": "mg/dL", "mg%": "mg/dL",
-    "ug/l": "ug/L", "ug/dl": "ug/dL", "ug/ml": "ug/mL", "mcg/l": "ug/L", "mcg/dl": "ug/dL", "ng/l": "ng/L", "ng/ml": "ng/mL",
+    "ug/l": "ug/L", "ug/dl": "ug/dL", "ug/ml": "ug/mL", "mcg/l": "ug/L", "mcg/dl": "ug/dL", "ng/l": "ng/L",
+    "ng/ml": "ng/mL",
     "ng/dl": "ng/dL", "pg/ml": "pg/mL", "pg/l": "pg/L", "pg/dl": "pg/dL", "mg/ml": "mg/mL", "mg/g": "mg/g",
     "mol/l": "mol/L", "mmol/l": "mmol/L", "umol/l": "umol/L", "nmol/l": "nmol/L", "pmol/l": "pmol/L",
     "mmol/mol": "mmol/mol", "mval/l": "meq/L", "meq/l": "meq/L", "mosm/kg": "mosm/kg", "mosmol/kg": "mosm/kg",
-    "mg/mmol": "mg/mmol", "mmol/kg": "mmol/kg", "u/ml": "U/mL", "u/l": "U/L", "iu/l": "[IU]/L", "ie/l": "[IU]/L", "e/l": "U/L",
+    "mg/mmol": "mg/mmol", "mmol/kg": "mmol/kg", "u/ml": "U/mL", "u/l": "U/L", "iu/l": "[IU]/L", "ie/l": "[IU]/L",
+    "e/l": "U/L",
     "ku/l": "kU/L", "mu/l": "mU/L", "miu/l": "m[IU]/L", "uu/ml": "uU/mL", "uiu/ml": "u[IU]/mL", "mie/l": "m[IU]/L",
-    "iu/ml": "[IU]/mL", "kiu/l": "k[IU]/L", "miu/ml": "m[IU]/mL", "mu/ml": "mU/mL", "ukat/l": "ukat/L", "nkat/l": "nkat/L",
+    "iu/ml": "[IU]/mL", "kiu/l": "k[IU]/L", "miu/ml": "m[IU]/mL", "mu/ml": "mU/mL", "ukat/l": "ukat/L",
+    "nkat/l": "nkat/L",
     "fl": "fL", "pg": "pg", "fmol": "fmol", "mm/h": "mm/h", "mm/1h": "mm/h", "mm/hr": "mm/h", "mmhg": "mm[Hg]",
-    "kpa": "kPa", "s": "s", "sec": "s", "sek": "s", "sek.": "s", "sec.": "s", "ng/mlfeu": "ng/mL{FEU}", "mg/lfeu": "mg/L{FEU}",
-    "ug/mlfeu": "ug/mL{FEU}", "ml/min": "mL/min", "ml/min/1.73m2": "mL/min/{1.73_m2}", "ml/min/1.73qm": "mL/min/{1.73_m2}",
+    "kpa": "kPa", "s": "s", "sec": "s", "sek": "s", "sek.": "s", "sec.": "s", "ng/mlfeu": "ng/mL{FEU}",
+    "mg/lfeu": "mg/L{FEU}",
+    "ug/mlfeu": "ug/mL{FEU}", "ml/min": "mL/min", "ml/min/1.73m2": "mL/min/{1.73_m2}",
+    "ml/min/1.73qm": "mL/min/{1.73_m2}",
     "mlu/l": "m[IU]/L", "ulu/ml": "u[IU]/mL",  # as recognition reads them
     "ratio": "{ratio}", "index": "{index}",
     "g/l/l": "g/L", "l/l": "L/L", "mmol": "mmol",
 }  # fmt: skip
 _POWERS = {
     "g/l": "10*9/L", "gpt/l": "10*9/L", "giga/l": "10*9/L", "/nl": "10*3/uL", "tsd/ul": "10*3/uL", "tsd./ul": "10*3/uL",
-    "k/ul": "10*3/uL", "k/mm3": "10*3/uL", "thou/ul": "10*3/uL", "t/l": "10*12/L", "tpt/l": "10*12/L", "tera/l": "10*12/L",
+    "k/ul": "10*3/uL", "k/mm3": "10*3/uL", "thou/ul": "10*3/uL", "t/l": "10*12/L", "tpt/l": "10*12/L",
+    "tera/l": "10*12/L",
     "/pl": "10*6/uL", "mio/ul": "10*6/uL", "mio./ul": "10*6/uL", "m/ul": "10*6/uL", "mill/ul": "10*6/uL",
     "/ul": "/uL", "/mm3": "/uL", "cells/ul": "/uL",
 }  # fmt: skip
@@ -58,4 +66,7 @@ def ucum_of(printed: str, *, cells: bool = False) -> str | None:
         return f"10*{match[1]}/{volume}"
     if cells and text in _POWERS:
         return _POWERS[text]
-    return _WHOLE.get(text) or _POWERS.get(text)
+    known = _WHOLE.get(text) or _POWERS.get(text)
+    if known is None and "/" in printed and known_unit(printed):
+        return spell_unit(printed)
+    return known
