@@ -66,8 +66,9 @@ def open_study(
     """Opens what is known of one patient.
 
     Reads headers; pixels are decoded when a series is read. Documents (PDFs, and pictures of
-    paper) are read to text, and their results to events. Files are told apart by
-    their content. In a folder or an archive, files that are damaged or of no use are listed in ``left_out`` and do not stop the rest.
+    paper) are read to text, and their results to events. Files are told apart by their
+    content. In a folder or an archive, files that are damaged or of no use are listed in
+    ``left_out`` and do not stop the rest.
 
     Args:
         path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, PDF, FHIR JSON or NDJSON), or a
