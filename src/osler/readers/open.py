@@ -8,10 +8,11 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osler.errors import DataError, FileFormatError, UnsupportedError
+from osler.errors import CapacityError, DataError, FileFormatError, UnsupportedError
 from osler.readers.archive import find_members
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS
@@ -19,6 +20,9 @@ from osler.readers.dicom_header import FrameHeader
 from osler.readers.dicom_scan import scan_file
 from osler.readers.dicom_series import build_series
 from osler.readers.dicomdir import referenced_files
+from osler.readers.document import ReadDocument, read_document
+from osler.readers.document_kind import Pictures, is_document
+from osler.readers.document_process import DocumentProcess, missing_packages
 from osler.readers.fhir import FhirFile, Record, build_record, read_fhir
 from osler.readers.folder import find_files
 from osler.readers.identity import Identity, Mixing, dicom_identity, require_one_patient
@@ -27,9 +31,9 @@ from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
-from osler.study import LeftOut, Series, Study, TimePoint
+from osler.study import ClinicalEvent, Document, LeftOut, Series, Study, TimePoint
 
-_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF and FHIR (JSON, NDJSON)"
+_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF, PDF and FHIR (JSON, NDJSON)"
 
 
 @dataclass(slots=True)
@@ -39,8 +43,9 @@ class _Found:
     frames: list[FrameHeader] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     fhir: list[FhirFile] = field(default_factory=list)
+    documents: list[ReadDocument] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    errors: list[DataError] = field(default_factory=list)
+    errors: list[DataError | CapacityError] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +60,22 @@ class Opened:
     identities: tuple[Identity, ...]
 
 
-def open_study(path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse") -> Study:
+def open_study(
+    path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse", pictures: Pictures = "judge"
+) -> Study:
     """Opens what is known of one patient.
 
-    Reads headers; pixels are decoded when a series is read. Files are told
-    apart by their content. In a folder or an archive, files that are damaged
-    or of no use are listed in ``left_out`` and do not stop the rest.
+    Reads headers; pixels are decoded when a series is read. Documents (PDFs, and pictures of
+    paper) are read to text, and their results to events. Files are told apart by their
+    content. In a folder or an archive, files that are damaged or of no use are listed in
+    ``left_out`` and do not stop the rest.
 
     Args:
-        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, FHIR JSON or NDJSON), or a
+        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, PDF, FHIR JSON or NDJSON), or a
             folder of such files, nested as may be.
         limits: Bounds on sizes and numbers.
         mixing: ``"allow"`` takes files of several patients and says so in ``problems``.
+        pictures: What PNG, JPEG and TIFF files are taken for: judged one by one, or all the same.
 
     Raises:
         FileFormatError: If the path does not exist, or nothing at it can be read.
@@ -78,23 +87,25 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "r
         >>> study.volumes()[0].read(slices=[10]).shape  # doctest: +SKIP
         (1, 512, 512)
     """
-    return open_identified(path, limits=limits, mixing=mixing).study
+    return open_identified(path, limits=limits, mixing=mixing, pictures=pictures).study
 
 
-def open_identified(path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse") -> Opened:
+def open_identified(
+    path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse", pictures: Pictures = "judge"
+) -> Opened:
     """Opens a study as `open_study` does, and keeps what tells its patient apart."""
     if not str(path):
         raise FileFormatError("The path is empty.", allowed=f"Osler reads {_READ}.", next_step="Name a file or folder.")
     with warnings.catch_warnings():
         # The libraries' warnings may quote the patient. What matters is said in problems.
         warnings.simplefilter("ignore")
-        return _open(Path(path), limits=limits, mixing=mixing)
+        return _open(Path(path), limits=limits, mixing=mixing, pictures=pictures)
 
 
-def _open(place: Path, *, limits: Limits, mixing: Mixing) -> Opened:
+def _open(place: Path, *, limits: Limits, mixing: Mixing, pictures: Pictures) -> Opened:
     blobs, left_out = _blobs(place, limits=limits)
     alone = len(blobs) == 1 and not left_out and not place.is_dir()
-    found = _read_all(blobs, limits=limits)
+    found = _read_all(blobs, limits=limits, pictures=pictures)
     found.left_out[:0] = left_out
     found.series, label_maps = without_label_maps(found.series, beside=len(found.frames))
     found.left_out.extend(label_maps)
@@ -102,19 +113,32 @@ def _open(place: Path, *, limits: Limits, mixing: Mixing) -> Opened:
     shown = _identities(found.frames)
     mixed = require_one_patient(shown, record.identities, mixing=mixing)
     timepoints, problems = _timepoints(found)
-    if not timepoints and not record.events and not record.documents:
+    documents = tuple(one.document for one in found.documents)
+    if not timepoints and not record.events and not record.documents and not documents:
         raise _nothing(place, found=found, record=record, alone=alone)
     identities = (*shown, *record.identities)
     study = Study(
         timepoints=timepoints,
-        events=record.events,
-        documents=record.documents,
+        events=_by_date((*record.events, *(event for one in found.documents for event in one.events))),
+        documents=(*record.documents, *documents),
         patient=_patient(shown, record.identities),
         source=str(place),
         left_out=(*_merged(found.left_out), *record.left_out),
-        problems=(*mixed, *problems, *record.problems),
+        problems=(*mixed, *problems, *record.problems, *_document_problems(documents, alone=alone)),
     )
     return Opened(study=study, identities=identities)
+
+
+def _by_date(events: Sequence[ClinicalEvent]) -> tuple[ClinicalEvent, ...]:
+    """Events, oldest first; undated ones last."""
+    return tuple(sorted(events, key=lambda event: event.date or dt.date.max))
+
+
+def _document_problems(documents: Sequence[Document], *, alone: bool) -> list[str]:
+    problems = [f"{document.name}: {problem}" for document in documents for problem in document.problems]
+    if documents and not alone:
+        problems.append("Whose documents these are is not checked: they are taken to be of this patient.")
+    return problems
 
 
 def _identities(frames: Sequence[FrameHeader]) -> dict[Identity, int]:
@@ -170,38 +194,45 @@ def _sniff(blob: Blob) -> Kind:
         ) from error
 
 
-def _read_all(blobs: Sequence[Blob], *, limits: Limits) -> _Found:
+def _read_all(blobs: Sequence[Blob], *, limits: Limits, pictures: Pictures) -> _Found:
     """Reads the headers of all files. Threads wait for slow disks together."""
     found = _Found()
+    documents = DocumentProcess()
 
     def read(blob: Blob) -> _Found:
         part = _Found()
         try:
-            _read_one(blob, part=part, limits=limits)
-        except DataError as error:
+            _read_one(blob, part=part, limits=limits, pictures=pictures, documents=documents)
+        except (DataError, CapacityError) as error:
             part.errors.append(error)
             part.left_out.append(LeftOut(what=blob.name, why=_why(error, blob=blob)))
         return part
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ExitStack() as stack:
+        stack.enter_context(documents)
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
         parts: Iterable[_Found] = pool.map(read, blobs) if len(blobs) > 8 else map(read, blobs)
         for part in parts:
             found.frames.extend(part.frames)
             found.series.extend(part.series)
             found.fhir.extend(part.fhir)
+            found.documents.extend(part.documents)
             found.left_out.extend(part.left_out)
             found.errors.extend(part.errors)
     return found
 
 
-def _why(error: DataError, *, blob: Blob) -> str:
+def _why(error: DataError | CapacityError, *, blob: Blob) -> str:
     """The reason without the file's name, which stands beside it."""
     text = error.problem.removeprefix(blob.name).lstrip(": ").removeprefix("is ")
     return text.replace(blob.name, "the file")
 
 
-def _read_one(blob: Blob, *, part: _Found, limits: Limits) -> None:
+def _read_one(blob: Blob, *, part: _Found, limits: Limits, pictures: Pictures, documents: DocumentProcess) -> None:
     kind = _sniff(blob)
+    if kind == "pdf" or (kind == "picture" and _is_paper(blob, pictures=pictures)):
+        part.documents.append(read_document(blob, kind="pdf" if kind == "pdf" else "picture", process=documents))
+        return
     readers: dict[Kind, Callable[[], tuple[Series, tuple[LeftOut, ...]]]] = {
         "nifti": lambda: read_volume(blob, limits=limits),
         "mgh": lambda: read_volume(blob, limits=limits),
@@ -222,6 +253,13 @@ def _read_one(blob: Blob, *, part: _Found, limits: Limits) -> None:
         raise error(
             f"{blob.name}: {reason}.", allowed=f"Osler reads {_READ}.", next_step="Check that this is the right file."
         )
+
+
+def _is_paper(blob: Blob, *, pictures: Pictures) -> bool:
+    """Whether a picture is to be read as a document; without the packages for it, only where that is asked for."""
+    if pictures != "judge":
+        return pictures == "document"
+    return not missing_packages("picture") and is_document(blob)
 
 
 def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
@@ -277,7 +315,7 @@ def distinct_series(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[
     ]
 
 
-def _nothing(place: Path, *, found: _Found, record: Record, alone: bool) -> DataError:
+def _nothing(place: Path, *, found: _Found, record: Record, alone: bool) -> DataError | CapacityError:
     """The error for a path at which nothing can be used."""
     if alone and found.errors:
         return found.errors[0]

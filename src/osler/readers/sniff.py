@@ -31,12 +31,11 @@ _BIG_TIFF = (b"II+\x00", b"MM\x00+")
 NOT_READ: dict[Kind, str] = {
     "empty": "the file is empty",
     "gzip": "gzip-compressed, and not a NIfTI or MGH volume; unpack it first",
-    "pdf": "a PDF document, which this version does not read",
     "nrrd": "an NRRD volume; convert it to NIfTI",
     "analyze": "an Analyze 7.5 or NIfTI pair header; convert it to a single .nii file, which keeps left and right",
     "slide": "a whole-slide image, which this version does not read",
     "text": "a text file, not an image",
-    "other": "not DICOM, NIfTI, MGH, ZIP, PNG, JPEG or TIFF (judged by its content)",
+    "other": "not DICOM, NIfTI, MGH, ZIP, PNG, JPEG, TIFF or PDF (judged by its content)",
 }
 
 
