@@ -80,6 +80,7 @@ def test_a_prior_needs_a_study(tmp_path: Path) -> None:
 
 
 @needs_mini
+@pytest.mark.slow
 def test_ask_shows_the_record_to_the_model(record: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scan"
     write_series(scan, volume=ramp(3), PatientID="P-1", StudyDate="20240101")

@@ -270,3 +270,47 @@ def test_any_field_may_hold_anything(data: st.DataObject, tmp_path: Path) -> Non
         assert event.name
         event.name.encode()
         assert "\n" not in event.name
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_synthetic_patient_reads_back_to_the_facts_it_was_made_from(number: int, tmp_path: Path) -> None:
+    """Every laboratory value, range and flag, every condition and drug, from the folder as `osler synth` writes it."""
+    from osler.synth import draw_patient
+    from osler.synth.ontology import load_ontology
+    from osler.synth.patient_folder import FolderPlan, write_patient_folder
+    from osler.synth.timeline import calendar_date
+
+    facts = draw_patient(seed=7, number=number)
+    plan = FolderPlan(images="none", documents="none")
+    study = open_study(write_patient_folder(facts, out=tmp_path, plan=plan))
+    assert not study.timepoints
+    codes = {entry.key: entry.loinc for entry in load_ontology().labs}
+    flags = {"low": "L", "normal": "N", "high": "H"}
+    wanted = {
+        (
+            codes[lab.key],
+            calendar_date(lab.day),
+            lab.value,
+            lab.unit,
+            lab.reference.low,
+            lab.reference.high,
+            flags[lab.flag],
+        )
+        for lab in facts.labs
+    }
+    found = {
+        (event.code, event.date, event.value, event.unit, event.reference.low, event.reference.high, event.flag)
+        for event in study.events
+        if event.kind == "observation" and event.reference is not None
+    }
+    assert found == wanted
+    assert sum(event.kind == "condition" for event in study.events) == len(facts.conditions)
+    drugs = [event for event in study.events if event.kind == "medication"]
+    assert {(event.date, event.end) for event in drugs} == {
+        (calendar_date(drug.start), None if drug.stop is None else calendar_date(drug.stop))
+        for drug in facts.medications
+    }
+    assert sum(event.kind == "imaging" for event in study.events) == len(facts.exams)
+    assert len(study.documents) == len(facts.exams)
+    left = {(item.what, item.why) for item in study.left_out if "FHIR" not in item.why and "text file" not in item.why}
+    assert {what for what, _why in left} <= {"DiagnosticReport", "DocumentReference"}
