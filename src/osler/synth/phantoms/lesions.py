@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import around, ellipsoid
 from osler.synth.phantoms.state import GRADES
@@ -236,7 +236,7 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
             over=over,
             edge=2.5,
         )
-    mark(canvas, bare, center=center, half=half, number=fact.lesion, over=over)
+    mark(canvas, bare, center=center, half=half, fact=fact, over=over)
 
 
 def _bulge(
@@ -282,23 +282,39 @@ def mark(
     *,
     center: tuple[float, float, float],
     half: tuple[float, float, float],
-    number: int,
+    fact: FindingFact,
     over: tuple[str, ...] = (),
 ) -> None:
-    """Marks the voxels of an ellipsoid in the lesion map; at least the nearest one if it lies in the volume."""
+    """Marks the voxels of an ellipsoid; at least the nearest one if it lies in the volume.
+
+    The mark is the lesion's own. In the lesion map a voxel has one number: of lesions that overlap, the smaller's.
+    """
     found = False
     for p in canvas.patches(around(center, half)):
-        inside = np.broadcast_to(depth(p) >= 0, p.label.shape)
+        if canvas.rays == "none":
+            cover = np.broadcast_to(depth(p) >= 0, p.label.shape)
+        else:
+            cover = canvas.touched(depth, p)
         if over:
-            inside = inside & np.isin(p.label, [ORGAN_CODES[name] for name in over])
-        np.copyto(canvas.lesion[p.box], np.uint16(number), where=inside)
+            cover = cover * np.isin(p.label, [ORGAN_CODES[name] for name in over])
+        inside = cover >= 0.5
+        canvas.mark(fact, cover, box=p.box)
+        np.copyto(canvas.lesion[p.box], np.uint16(fact.lesion), where=inside)
         found = found or bool(inside.any())
     if not found:
-        index = []
-        for axis, value in zip((canvas.axes.z, canvas.axes.y, canvas.axes.x), reversed(center), strict=True):
-            step = float(axis[1] - axis[0]) if len(axis) > 1 else 1.0
-            nearest = int(np.abs(axis - value).argmin())
-            if abs(float(axis[nearest]) - value) > step:
-                return
-            index.append(nearest)
-        canvas.lesion[tuple(index)] = number
+        box = _nearest(canvas, center)
+        if box is not None:
+            canvas.mark(fact, np.ones((1, 1, 1), dtype=bool), box=box)
+            canvas.lesion[box] = fact.lesion
+
+
+def _nearest(canvas: Canvas, center: tuple[float, float, float]) -> Box | None:
+    """The voxel at a place (mm), if it is in the volume."""
+    found = []
+    for axis, value in zip((canvas.axes.z, canvas.axes.y, canvas.axes.x), reversed(center), strict=True):
+        step = float(axis[1] - axis[0]) if len(axis) > 1 else 1.0
+        nearest = int(np.abs(axis - value).argmin())
+        if abs(float(axis[nearest]) - value) > step:
+            return None
+        found.append(slice(nearest, nearest + 1))
+    return found[0], found[1], found[2]
