@@ -196,7 +196,9 @@ def _united(
     ray: np.ndarray, start: np.ndarray, end: np.ndarray, share: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Unites ways on the same ray that touch; the greatest share counts."""
-    order = np.lexsort((start, ray))
+    if not len(ray):
+        return ray, start, end, share
+    order = np.argsort(ray * _APART + start)
     ray, start, end, share = ray[order], start[order].astype(np.float64), end[order].astype(np.float64), share[order]
     reached = np.maximum.accumulate(end + ray * _APART) - ray * _APART
     new = np.ones(len(ray), dtype=bool)
