@@ -14,7 +14,7 @@ from osler.synth.draw import draw_facts
 from osler.synth.facts import FindingFact
 from osler.synth.mirror import mirror
 from osler.synth.xrays import Radiograph, render_xray
-from osler.synth.xrays.thorax import thorax_of
+from osler.synth.phantoms.thorax import thorax_of
 from tests.synth.xrays.patients import body, exam, finding, nodule, patient
 
 SIZE = 160

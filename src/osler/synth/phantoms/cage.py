@@ -58,7 +58,7 @@ def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bo
     for (side, number), (line, reached) in lines.items():
         bony = reached < (0.84 if number < 11 else 1.1)
         bones.append(
-            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.9 * size,
+            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.3 * size,
                  squash=(1, 1, 0.78))
         )  # fmt: skip
         gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.4 * size, wall=0.0))
@@ -107,16 +107,14 @@ def _blade(torso: Torso, *, side: float) -> list[Bone]:
     socket = np.array([side * 0.84 * w, 0.22 * d, 0.235 * t]) + 0.3 * out
     rows = [
         np.array([upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * np.sin(np.pi * s), 0]])
-        for s in np.linspace(0, 0.97, 26)
+        for s in np.linspace(0, 0.97, 44)
     ]
-    plate = np.concatenate([even_steps(row, step=3)[0] for row in rows])
-    borders = np.concatenate([
-        even_steps(np.array([row[number] for row in rows]), step=2)[0] for number in (0, 1)
-    ])  # fmt: skip
+    plate = np.concatenate([even_steps(row, step=2.6)[0] for row in rows])
+    borders = [even_steps(np.array([row[number] for row in rows]), step=2)[0] for number in (0, 1)]
     crest = even_steps(np.array([upper * 0.7 + lower * 0.3, socket + np.array([0, 16, 14])]), step=2.5)[0] + [0, 9, 0]
     return [
-        Bone(organ="scapulae", line=plate, radius=1.4, wall=0.0),
-        Bone(organ="scapulae", line=borders, radius=2.6, wall=0.0),
+        Bone(organ="scapulae", line=plate, radius=1.8, wall=0.0),
+        *(Bone(organ="scapulae", line=border, radius=2.8, wall=0.0) for border in borders),
         Bone(organ="scapulae", line=crest, radius=4.2, wall=1.6),
         Bone(organ="scapulae", line=socket[None], radius=10.0, wall=2.0),
     ]

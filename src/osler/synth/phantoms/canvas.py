@@ -106,6 +106,7 @@ class Patch:
 
 Box = tuple[slice, slice, slice]
 Depth = Callable[[Patch], np.ndarray]
+Shell = tuple[float | Depth, str, str]
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 EVERYWHERE: Bounds = ((-1e4, 1e4), (-1e4, 1e4), (-1e4, 1e4))
 
@@ -235,6 +236,24 @@ class Canvas:
             change *= alpha
             target += change
 
+    def paint_shells(self, depth: Depth, *, shells: tuple[Shell, ...], bounds: Bounds = EVERYWHERE) -> None:
+        """Paints the shells of one shape, the outermost first: its depth is found once.
+
+        Args:
+            depth: mm inside the shape. shells: How deep each begins, its tissue of the palette, and its organ.
+            bounds: That enclose the shape.
+        """
+        for patch in self.patches(bounds):
+            deep, width = self._deep(depth, patch, width=self.edge)
+            for begins, tissue, organ in shells:
+                alpha = (deep - (begins(patch) if callable(begins) else np.float32(begins))) / width
+                alpha += np.float32(0.5)
+                np.clip(alpha, 0, 1, out=alpha)
+                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+                alpha *= np.float32(self.palette[tissue]) - patch.value
+                target = patch.value
+                target += alpha
+
     def share(self, depth: Depth, patch: Patch, *, width: float) -> np.ndarray:
         """Share of each voxel (0 to 1) that a shape with an edge of some width (mm) fills.
 
@@ -244,17 +263,23 @@ class Canvas:
             alpha = np.broadcast_to(depth(patch), patch.label.shape) * np.float32(1 / width)
             alpha += np.float32(0.5)
             return np.clip(alpha, 0, 1, out=alpha)
-        axis = _RAY_AXIS[self.rays]
         patch = patch.cut()
-        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32)
-        if deep.shape[axis] > 1:
-            slope = np.abs(np.gradient(deep, axis=axis))
-            deep /= np.maximum(slope, np.float32(width), out=slope)
-        else:
-            deep /= np.float32(width)
+        deep, wide = self._deep(depth, patch, width=width)
+        deep /= wide
         deep += np.float32(0.5)
         np.clip(deep, 0, 1, out=deep)
+        axis = _RAY_AXIS[self.rays]
         return deep if patch.parts == 1 else _grouped(deep, parts=patch.parts, axis=axis).mean(axis=axis + 1)
+
+    def _deep(self, depth: Depth, patch: Patch, *, width: float) -> tuple[np.ndarray, np.ndarray | np.float32]:
+        """Depth in a patch, and the width of its edge: along rays, how much the depth changes in a voxel."""
+        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32)
+        axis = _RAY_AXIS[self.rays]
+        if self.rays == "none" or deep.shape[axis] < 2:
+            return deep, np.float32(width)
+        slope = np.gradient(deep, axis=axis)
+        np.abs(slope, out=slope)
+        return deep, np.maximum(slope, np.float32(width), out=slope)
 
     def touched(self, depth: Depth, patch: Patch) -> np.ndarray:
         """How surely (0 to 1, a half at its outline) a shape touches each voxel of a canvas with rays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.draws import Draws
 from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.tubes import tubes
@@ -13,6 +14,7 @@ from osler.synth.phantoms.lung_tree import vessel_tree
 from osler.synth.phantoms.lines import airways, vessels
 
 LUNGS = ("right-lung", "left-lung")
+_TWIGS_HU = 10.0
 
 
 def lung_wall(torso: Torso, side: float) -> Depth:
@@ -52,7 +54,8 @@ def lung_bounds(torso: Torso, side: float) -> Bounds:
 def paint_lungs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints both lungs: parenchyma with a gradient to the back, vessels, bronchi."""
     trapped = state.grade("hyperinflation") * -12
-    base = np.float32(canvas.palette["lung"] + trapped)
+    # A canvas with rays holds the smallest vessels as density: they are far finer than its voxels.
+    base = np.float32(canvas.palette["lung"] + trapped + (0.0 if canvas.rays == "none" else _TWIGS_HU))
     range_ = np.float32(60 if canvas.palette["lung"] < -100 else 0)
     slope = np.float32(1 / max(torso.thorax.lung_b, 1))
 
@@ -96,6 +99,8 @@ def tree_points(torso: Torso, *, congested: float, step: float = 1.0) -> tuple[n
     owner = np.repeat(np.arange(len(count)), count)
     share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
     points = starts[owner] + share[:, None] * (ends - starts)[owner]
+    bend = Draws(seed=torso.thorax.shape, patients=np.arange(len(count))).uniform("vessel-bend")[owner] - 0.5
+    points[:, 2] += 0.3 * np.sin(np.pi * share) * bend * mm[owner]
     radius = 1.15 * radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
     return points, radius, ages[owner], ((ends - starts) / mm[:, None])[owner]
 
@@ -113,7 +118,7 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
             tube = tubes(canvas)
             tube.add(points[chosen], np.maximum(radius[chosen], pixel))
             tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
-    _twigs(canvas, torso)
+        _twigs(canvas, torso)
     big = (ages < 4) & (ages > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
     wall, lumen = tubes(canvas), tubes(canvas)
@@ -146,14 +151,14 @@ def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     chest = ((-0.6 * w, 0.6 * w), (-0.85 * d, 0.9 * d), (-0.12 * t, 0.36 * t))
 
     grade = state.grade("mediastinal-widening")
-    wide = np.float32(34 + (6 + 6 * grade if grade else 0))
+    wide = np.float32(27 + (7 + 6 * grade if grade else 0))
 
     def fat(p: Patch) -> np.ndarray:
         plate = np.float32(13) - np.abs(p.x) + 3 * p.wave(40, key="plate")
         plate = np.minimum(plate, np.float32(0.76 * d) + p.y)
         spine = torso.spine_half(p.z) + 7 - np.hypot(p.x - torso.spine_x(p.z), (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
-        upper = (1 - np.sqrt((p.x / wide) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * 34
-        upper = np.minimum(upper + 2 * p.wave(25, key="upper"), p.z - 0.17 * t)
+        upper = (1 - np.sqrt((p.x / wide) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * wide
+        upper = np.minimum(upper + 2 * p.wave(25, key="upper"), np.float32(0.5) * (p.z - np.float32(0.14 * t)))
         out = np.maximum(np.maximum(plate, spine), upper)
         return np.minimum(out, torso.wall(p) + 1)
 
@@ -254,9 +259,9 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             out = shapes[0](p)
             for shape in shapes[1:]:
                 other = shape(p)
-                gap = np.clip(np.float32(14) - np.abs(out - other), 0, None)
+                gap = np.clip(np.float32(26) - np.abs(out - other), 0, None)
                 np.maximum(out, other, out=out)
-                out += gap * gap * np.float32(1 / 56)
+                out += gap * gap * np.float32(1 / 104)
             return np.minimum(out, torso.wall(p) - 2)
 
         return depth

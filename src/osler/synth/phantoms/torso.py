@@ -163,23 +163,21 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
             arch = p.z - (0.175 * t + np.clip(w + 10 - np.abs(p.x), 0, 60) * 0.8)
             out = np.maximum(out, np.minimum(np.minimum(wings * 58, top), arch))
         if torso.pose.arms == "down":
-            out = np.maximum(out, _arms(p, torso))
+            _add_arms(out, p, torso)
         return out + np.float32(2.0) * p.wave(90)
 
     fat = torso.fat
 
-    def muscle(p: Patch) -> np.ndarray:
+    def under_fat(p: Patch) -> np.ndarray:
         # fat is thickest in front of the belly and on the flanks, thin over the chest and along the back
         low = np.clip((-p.z / np.float32(t) - 0.0) / 0.15, 0, 1)
         thick = fat * (0.55 + 0.45 * low) + 2
         back = np.clip(p.y / np.float32(d), -0.2, 1)
-        return body(p) - (thick * (1 - 0.35 * np.clip(back, 0, 1))).astype(np.float32)
+        return (thick * (1 - 0.35 * np.clip(back, 0, 1))).astype(np.float32)
 
-    canvas.paint(body, tissue="skin", organ="skin")
-    canvas.paint(lambda p: body(p) - np.float32(2.2), tissue="fat", organ="fat")
+    canvas.paint_shells(body, shells=((0.0, "skin", "skin"), (2.2, "fat", "fat"), (under_fat, "muscle", "muscle")))
     if torso.female:
         _breasts(canvas, torso)
-    canvas.paint(muscle, tissue="muscle", organ="muscle")
 
     # planes of fat between the muscles
     def planes(p: Patch) -> np.ndarray:
@@ -188,13 +186,20 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
     canvas.paint(planes, tissue="fat", over=("muscle",), strength=0.75)
 
 
-def _arms(p: Patch, torso: Torso) -> np.ndarray:
-    """Depth (mm) in the upper arms beside the trunk."""
+def _add_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
+    """Raises a depth (mm) to that in the upper arms beside the trunk, in place."""
     w, d, t = torso.w, torso.d, torso.t
     top = np.float32(0.235 * t)
     share = np.clip((top - p.z) / np.float32(0.4 * t), -0.1, 1)
-    away = np.hypot(np.abs(p.x) - np.float32(w + 16) - np.float32(82) * share, p.y - np.float32(0.08 * d))
-    return np.minimum(np.float32(45) - away, top + 30 - p.z)
+    beside = np.abs(p.x.reshape(-1)) > w - 40
+    for half in (p.x.reshape(-1) < 0, p.x.reshape(-1) > 0):
+        columns = np.flatnonzero(beside & half)
+        if not len(columns):
+            continue
+        part = slice(int(columns[0]), int(columns[-1]) + 1)
+        away = np.hypot(np.abs(p.x[..., part]) - np.float32(w + 16) - np.float32(82) * share, p.y - np.float32(0.08 * d))
+        arm = np.minimum(np.float32(45) - away, top + 30 - p.z)
+        np.maximum(out[..., part], arm, out=out[..., part])
 
 
 def _breasts(canvas: Canvas, torso: Torso) -> None:
@@ -204,8 +209,9 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
         half = (0.86 * size, 0.30 * torso.d + 8, size)
         outer = ellipsoid(center, half)
         bounds = around(center, half, margin=3)
-        canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds)
-        canvas.paint(lambda p, f=outer: f(p) - np.float32(2), tissue="fat", organ="breast", bounds=bounds)
+        over = ("outside", "skin", "fat", "breast")
+        canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds, over=over)
+        canvas.paint(lambda p, f=outer: f(p) - np.float32(2), tissue="fat", organ="breast", bounds=bounds, over=over)
         gland = ellipsoid((center[0], center[1] - 4, center[2]), (0.5 * half[0], 0.62 * half[1], 0.5 * half[2]))
         share = np.float32(0.25 - 0.005 * (torso.age - 50))
         canvas.paint(
@@ -213,6 +219,7 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
             tissue="breast",
             organ="breast",
             bounds=bounds,
+            over=over,
         )
 
 

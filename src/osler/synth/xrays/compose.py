@@ -21,7 +21,7 @@ from osler.synth.xrays.detail import bone_edges, device_shadow, vessels
 from osler.synth.xrays.matter import attenuation, film_palette
 from osler.synth.xrays.project import Projector
 
-VOXEL_MM, SLAB_MM = 2.0, 6.0
+VOXEL_MM, SLAB_MM = 2.0, 8.0
 _OUTSIDE_MM = 12.0
 _LUNG_MM, _HEART_MM = 14.0, 12.0
 _SEEN_MM = {

@@ -26,6 +26,7 @@ _BESIDE_HU = -250.0
 _DEVICE_STEP_MM = 0.7
 _LAYERS = 6
 _LEAST_SINE = 0.4
+_LONGEST_ROD = 400
 
 
 def bone_edges(torso: Torso, canvas: Canvas, *, beam: Beam, broken: list[np.ndarray], kvp: float) -> np.ndarray:
@@ -33,7 +34,9 @@ def bone_edges(torso: Torso, canvas: Canvas, *, beam: Beam, broken: list[np.ndar
     gaussian_filter = import_extra("scipy.ndimage", extra="synth").gaussian_filter
 
     rods, _ = ribs(torso, broken=broken)
-    bones = rods + [bone for bone in girdle(torso) if bone.organ != "sternum" or beam.view == "lateral"]
+    # A plate is no rod: its shadow has no fine edge but that of its borders.
+    flat = ("sternum",) if beam.view != "lateral" else ()
+    bones = rods + [bone for bone in girdle(torso) if bone.organ not in flat and len(bone.line) < _LONGEST_ROD]
     cortex, marrow, beside = (
         float(attenuation(np.float32(hu), kvp=kvp))
         for hu in (canvas.palette["rib-cortex"], canvas.palette["marrow"], _BESIDE_HU)
