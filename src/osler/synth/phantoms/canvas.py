@@ -220,13 +220,12 @@ class Canvas:
         width = max(edge or self.edge, self.edge)
         value = self.palette[tissue] if isinstance(tissue, str) else tissue
         allowed = [ORGAN_CODES[name] for name in over]
+        table = np.zeros(256, dtype=bool)
+        table[allowed] = True
         for patch in self.patches(bounds):
             alpha = self.share(depth, patch, width=width)
             if allowed:
-                keep = patch.label == allowed[0]
-                for code in allowed[1:]:
-                    keep |= patch.label == code
-                alpha *= keep
+                alpha *= table[patch.label]
             if organ is not None:
                 np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
             if strength != 1.0:

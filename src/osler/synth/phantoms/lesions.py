@@ -7,9 +7,11 @@ go beyond. A lesion that is smaller than a voxel marks the nearest one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from osler.synth.anatomy import sites
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
@@ -176,7 +178,36 @@ LUNG_ONLY = frozenset(
     )
 )
 _LUNGS = ("right-lung", "left-lung")
-_GIVING_WAY = (*_LUNGS, "peritoneum", "fat", "pleural-space", "stomach", "colon", "small-bowel")
+_RIGID = frozenset(
+    (
+        "outside", "table", "skin", "airways", "heart", "aorta", "pulmonary-artery", "veins", "portal-vein", "ribs",
+        "spine", "sternum", "clavicles", "scapulae", "humeri", "spinal-canal", "pelvis", "femora", "devices", "skull",
+        "femur", "tibia", "fibula", "patella", "brainstem",
+    )
+)  # fmt: skip
+"""What a growing lesion does not push aside."""
+_HOSTS: dict[str, tuple[str, str]] = {
+    "mediastinum": ("mediastinum", "fat"),
+    "thyroid": ("thyroid", "gland"),
+    "liver": ("liver", "liver"),
+    "gallbladder": ("gallbladder", "bile"),
+    "bile-ducts": ("bile-ducts", "bile"),
+    "spleen": ("spleen", "spleen"),
+    "pancreas": ("pancreas", "pancreas"),
+    "adrenals": ("adrenals", "adrenal"),
+    "right-kidney": ("right-kidney", "kidney-cortex"),
+    "left-kidney": ("left-kidney", "kidney-cortex"),
+    "ureters": ("ureters", "urine"),
+    "colon": ("colon", "bowel-wall"),
+    "uterus": ("uterus", "uterus"),
+    "ovaries": ("ovaries", "soft"),
+    "pelvis": ("pelvis", "marrow"),
+    "spine": ("spine", "marrow"),
+}
+"""Organ of the site table: what is painted of it around a lesion that is too large for it."""
+_ENOUGH_VOXELS = 20
+_BESIDE_ORGANS = frozenset(("abdominal-abscess", "diverticulitis"))
+"""Findings beside an organ, not in it: the organ does not grow around them."""
 
 
 def axes_of(fact: FindingFact, *, look: Look) -> tuple[float, float, float]:
@@ -239,25 +270,30 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
     mark(canvas, bare, center=center, half=half, fact=fact, over=over)
 
 
+@cache
+def _organ_of(site: str) -> str:
+    return next((known.organ for known in sites() if known.key == site), "")
+
+
 def _bulge(
     canvas: Canvas, fact: FindingFact, *, center: tuple[float, float, float], half: tuple[float, float, float]
 ) -> None:
-    """Lets a solid organ grow around a lesion that is too large for it: what gives way is lung and fat."""
-    organ = next((name for name in ("liver", "spleen", "kidney") if name in fact.site), "")
-    if not organ or max(half) < 12:
-        return
-    if organ == "kidney":
+    """Lets an organ grow around a lesion that is too large for it: soft neighbors give way."""
+    organ, tissue = _HOSTS.get(_organ_of(fact.site), ("", ""))
+    if organ.endswith("-kidney"):
         organ = "right-kidney" if center[0] < 0 else "left-kidney"
-    wide = tuple(h + 3 for h in half)
+    if not organ or fact.key in _BESIDE_ORGANS:
+        return
+    rim = min(3.0, 0.5 + 0.25 * max(half))
+    wide = tuple(h + rim for h in half)
     bounds = around(center, wide)
     box = canvas.box(bounds)
     if box is None:
         return
     own = canvas.value[box][canvas.label[box] == ORGAN_CODES[organ]]
-    if own.size:
-        canvas.paint(
-            ellipsoid(center, wide), tissue=float(np.median(own)), organ=organ, bounds=bounds, over=_GIVING_WAY
-        )
+    level = float(np.median(own)) if own.size > _ENOUGH_VOXELS else canvas.palette[tissue]
+    yielding = tuple(name for name in ORGAN_CODES if name not in _RIGID and name != organ)
+    canvas.paint(ellipsoid(center, wide), tissue=level, organ=organ, bounds=bounds, over=yielding)
 
 
 def _step(mm: float) -> float:
