@@ -119,7 +119,7 @@ def test_a_small_lesion_in_a_large_one_leaves_it_its_mask() -> None:
     site = next(known for known in sites() if known.key == "left-upper-lobe")
     center = np.array(site.center) * unit_mm("chest", anatomy=patient.anatomy)
     large = lesion("lung-mass", site=site.key, size=40, center=center, number=1)
-    small = lesion("calcified-granuloma", site=site.key, size=12, center=center + [4, 0, 8], number=2)
+    small = lesion("calcified-granuloma", site=site.key, size=12, center=center + np.array([4, 0, 8]), number=2)
     alone = cube(patient, exam, large, spacing=2.0)
     both = cube(patient, exam, large, small, spacing=2.0)
     assert np.array_equal(both.mask(1), alone.mask(1))

@@ -48,7 +48,8 @@ def attenuation_of(ct: Phantom, *, kvp: float) -> np.ndarray:
 
 def summed(voxels: np.ndarray, *, ct: Phantom, beam: Beam, every: int) -> np.ndarray:
     """The sum of value times mm along the rays of each ``every``-th pixel: steps of a voxel, linear between voxels."""
-    source, points = beam.rays(rows=slice(0, beam.rows), columns=slice(0, beam.columns))
+    source = np.array([float(line.flat[0]) for line in beam.plane(beam.source_mm, step=1)])
+    points = np.stack(np.broadcast_arrays(*beam.plane(beam.detector_mm, step=1)), axis=-1).astype(np.float64)
     way = points[every // 2 :: every, every // 2 :: every] - source
     length = np.linalg.norm(way, axis=-1)
     spacing = ct.affine.matrix[0, 0]

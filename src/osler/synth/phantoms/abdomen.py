@@ -6,9 +6,9 @@ import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.tubes import tubes
 
 SOFT = ("peritoneum", "fat", "muscle")
 

@@ -8,9 +8,9 @@ from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag, tag_tube, wall_chips
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import Torso
+from osler.synth.phantoms.tubes import tubes
 
 
 def _abdominal_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import around, even_steps, polyline, tilted
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
+from osler.synth.phantoms.tubes import tubes
 
 
 def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 
 from osler.synth.draws import Draws
 from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
+from osler.synth.phantoms.lines import airways, vessels
+from osler.synth.phantoms.lung_tree import vessel_tree
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
-from osler.synth.phantoms.lung_tree import vessel_tree
-from osler.synth.phantoms.lines import airways, vessels
+from osler.synth.phantoms.tubes import tubes
 
 LUNGS = ("right-lung", "left-lung")
 _TWIGS_HU = 10.0
@@ -156,7 +156,11 @@ def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     def fat(p: Patch) -> np.ndarray:
         plate = np.float32(13) - np.abs(p.x) + 3 * p.wave(40, key="plate")
         plate = np.minimum(plate, np.float32(0.76 * d) + p.y)
-        spine = torso.spine_half(p.z) + 7 - np.hypot(p.x - torso.spine_x(p.z), (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
+        spine = (
+            torso.spine_half(p.z)
+            + 7
+            - np.hypot(p.x - torso.spine_x(p.z), (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
+        )
         upper = (1 - np.sqrt((p.x / wide) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * wide
         upper = np.minimum(upper + 2 * p.wave(25, key="upper"), np.float32(0.5) * (p.z - np.float32(0.14 * t)))
         out = np.maximum(np.maximum(plate, spine), upper)

@@ -10,13 +10,13 @@ from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.chest import heart_axes, lung_bounds, lung_depth, lung_wall
 from osler.synth.phantoms.devices import DEVICES, device_pieces
+from osler.synth.phantoms.lines import vessels
+from osler.synth.phantoms.lung_tree import vessel_tree
 from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag_tube, wall_chips
 from osler.synth.phantoms.shapes import even_steps, polyline
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import Torso
-from osler.synth.phantoms.lung_tree import vessel_tree
-from osler.synth.phantoms.lines import vessels
+from osler.synth.phantoms.tubes import tubes
 
 
 def _lungs(
@@ -275,5 +275,5 @@ CHEST: dict[str, Draw] = {
     "aortic-calcification": _aortic_calcium,
     "coronary-artery-calcification": _coronary_calcium,
     "aortic-dissection": _dissection,
-    **{key: _device for key in DEVICES},
+    **dict.fromkeys(DEVICES, _device),
 }

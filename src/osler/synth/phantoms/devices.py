@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
 from osler.synth.phantoms.shapes import polyline
+from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
 
 Piece = tuple[np.ndarray, float, float]
 """Points (N, 3), radius in mm, and attenuation at its middle."""

@@ -13,8 +13,8 @@ from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.tubes import tubes
 
 PAIR = (-1.0, 1.0)
 BRAIN = ("gray-matter", "white-matter", "deep-gray", "thalamus", "hippocampus", "cerebellum", "brainstem")

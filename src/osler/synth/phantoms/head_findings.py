@@ -11,8 +11,8 @@ from osler.synth.phantoms.head import Head, vault
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.overlays import ORGAN_CHANGES, overlay, tag, tag_organs, tag_tube
 from osler.synth.phantoms.shapes import around, ellipsoid
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import GRADES, Shown
+from osler.synth.phantoms.tubes import tubes
 
 
 def paint_head_findings(canvas: Canvas, head: Head, *, state: Shown) -> dict[int, str]:

@@ -14,8 +14,8 @@ from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.findings import paint_lesions
 from osler.synth.phantoms.overlays import overlay
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
-from osler.synth.phantoms.tubes import tubes
 from osler.synth.phantoms.state import GRADES, Shown
+from osler.synth.phantoms.tubes import tubes
 
 PAIR = (-1.0, 1.0)
 

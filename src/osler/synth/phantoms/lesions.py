@@ -327,10 +327,7 @@ def mark(
     """
     found = False
     for p in canvas.patches(around(center, half)):
-        if canvas.rays == "none":
-            cover = np.broadcast_to(depth(p) >= 0, p.label.shape)
-        else:
-            cover = canvas.touched(depth, p)
+        cover = np.broadcast_to(depth(p) >= 0, p.label.shape) if canvas.rays == "none" else canvas.touched(depth, p)
         if over:
             cover = cover * np.isin(p.label, [ORGAN_CODES[name] for name in over])
         inside = cover >= 0.5

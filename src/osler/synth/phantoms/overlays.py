@@ -9,9 +9,9 @@ import numpy as np
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Bounds, Box, Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.tubes import Tubes, tubes
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.tubes import Tubes, tubes
 
 Draw = Callable[[Canvas, Torso, FindingFact], None]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.phantoms.cage import paint_bone
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
-from osler.synth.phantoms.tubes import tubes
-from osler.synth.phantoms.cage import paint_bone
 from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.tubes import tubes
 
 
 def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) -> None:

@@ -12,11 +12,10 @@ import numpy as np
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
 from osler.synth.phantoms.pose import CT_POSE, Pose
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
-from osler.synth.phantoms.tubes import tubes
-from osler.synth.phantoms.lines import rib_line
+from osler.synth.phantoms.shapes import around, ellipsoid, polyline
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.thorax import Thorax, thorax_of
+from osler.synth.phantoms.tubes import tubes
 
 SIDES = (("right", -1.0), ("left", 1.0))
 # Vertebrae T1 to L5 and S1: height / trunk length, depth / half depth of the body's center.
@@ -139,9 +138,7 @@ def torso_of(patient: PatientFacts, *, pose: Pose = CT_POSE, state: Shown | None
         lifted += [28.0 * (state.grade("elevated-hemidiaphragm", side=name) > 0) - 20 * flat for name, _ in SIDES]
     dome = (float(thorax.dome[0] + lifted[0]), float(thorax.dome[1] + lifted[1]))
     moved = replace(thorax, dome=dome, sulcus=thorax.sulcus * (1 - 0.5 * flat), heart=thorax.heart * pose.heart)
-    return Torso(
-        thorax=moved, fat=fat, female=patient.sex == "female", age=float(patient.age), pose=pose, bend_mm=bend
-    )
+    return Torso(thorax=moved, fat=fat, female=patient.sex == "female", age=float(patient.age), pose=pose, bend_mm=bend)
 
 
 def paint_wall(canvas: Canvas, torso: Torso) -> None:
@@ -197,7 +194,9 @@ def _add_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
         if not len(columns):
             continue
         part = slice(int(columns[0]), int(columns[-1]) + 1)
-        away = np.hypot(np.abs(p.x[..., part]) - np.float32(w + 16) - np.float32(82) * share, p.y - np.float32(0.08 * d))
+        away = np.hypot(
+            np.abs(p.x[..., part]) - np.float32(w + 16) - np.float32(82) * share, p.y - np.float32(0.08 * d)
+        )
         arm = np.minimum(np.float32(45) - away, top + 30 - p.z)
         np.maximum(out[..., part], arm, out=out[..., part])
 

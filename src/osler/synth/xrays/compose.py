@@ -71,7 +71,7 @@ def compose(patient: PatientFacts, *, exam: Exam, pose: Pose, beam: Beam) -> Lay
     broken = [np.array(fact.center_mm) for fact in state.of("rib-fracture") if fact.center_mm is not None]
     total += bone_edges(torso, canvas, beam=beam, broken=broken, kvp=kvp)
     total += vessels(torso, canvas, beam=beam, congested=congestion(state), kvp=kvp)
-    masks = _masks(canvas, projector=projector)
+    masks = _masks(canvas, projector=projector, beam=beam)
     for fact in state.of(*DEVICES):
         shadow = device_shadow(fact, torso=torso, beam=beam)
         total += shadow
@@ -121,14 +121,17 @@ def _lungs(canvas: Canvas, *, projector: Projector, heart: np.ndarray) -> tuple[
     return found[0], found[1]
 
 
-def _masks(canvas: Canvas, *, projector: Projector) -> list[Mask]:
+def _masks(canvas: Canvas, *, projector: Projector, beam: Beam) -> list[Mask]:
     found: list[Mask] = []
     for fact, marks in canvas.marks.items():
         cover, low = union(marks)
         box = tuple(slice(start, start + count) for start, count in zip(low, cover.shape, strict=True))
         if fact.key in LOOKS:
             side = "none" if fact.center_mm is None else "left" if fact.center_mm[0] > 0 else "right"
-            found.append((fact, side, projector.lengths(cover, box=box, mode="greatest") >= 0.5))
+            mask = projector.lengths(cover, box=box, mode="greatest") >= 0.5
+            if not mask.any():
+                _mark_center(mask, fact, beam=beam)
+            found.append((fact, side, mask))
         elif fact.key in _SIDED:
             x = canvas.axes.x[box[2]]
             for name, half in (("right", x < 0), ("left", x > 0)):
@@ -138,3 +141,10 @@ def _masks(canvas: Canvas, *, projector: Projector) -> list[Mask]:
         elif fact.key in _SEEN_MM:
             found.append((fact, "none", projector.lengths(cover, box=box) > _SEEN_MM[fact.key]))
     return found
+
+
+def _mark_center(mask: np.ndarray, fact: FindingFact, *, beam: Beam) -> None:
+    """Marks the pixel of a lesion that is smaller than a pixel, if the film shows it."""
+    column, row, _ = beam.project(np.array([fact.center_mm]))
+    if 0 <= row[0] < beam.rows and 0 <= column[0] < beam.columns:
+        mask[int(row[0]), int(column[0])] = True

@@ -154,7 +154,8 @@ def _exposure(exam: Exam, *, chance: np.ndarray, seed: int, pixel_mm: float) -> 
         scatter=0.10 + 0.05 * chance[6] if not portable else 0.16 + 0.12 * chance[6],
         equalize=0.22 + 0.2 * chance[7] + (0.25 if exam.acquisition.view == "lateral" else 0.0),
         contrast=(0.70 if portable else 0.85) + 0.36 * chance[8],
-        brightness=0.26 * (chance[9] - (0.74 if portable else 0.54)) - (0.06 if exam.acquisition.view == "lateral" else 0.0),
+        brightness=0.26 * (chance[9] - (0.74 if portable else 0.26))
+        - (0.14 if exam.acquisition.view == "lateral" else 0.0),
         grid=0.004 * (chance[10] < 0.15),
         seed=seed,
     )
