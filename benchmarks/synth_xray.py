@@ -80,7 +80,8 @@ def report(rates: dict[int, dict[str, float]], *, load: float) -> str:
     lines = [
         "# Synthetic X-rays",
         "",
-        f"512 px, PA, AP and lateral, with the findings of drawn patients, painting of the body included; aim: {AIM:.0f} per second on two processes. "
+        f"512 px, PA, AP and lateral, with the findings of drawn patients, painting of the body included; "
+        f"aim: {AIM:.0f} per second on two processes. "
         f"Load before: {load:.1f}; commit {commit()}; {os.cpu_count()} cores.",
         "",
         "| processes | images per second | CPU ms per image |",

@@ -58,7 +58,7 @@ def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bo
     for (side, number), (line, reached) in lines.items():
         bony = reached < (0.84 if number < 11 else 1.1)
         bones.append(
-            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.3 * size,
+            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.6 * size,
                  squash=(1, 1, 0.78))
         )  # fmt: skip
         gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.4 * size, wall=0.0))
