@@ -2,8 +2,9 @@
 
     python -m benchmarks.synth_xray --out benchmarks/synth_xray
 
-X-rays of 512 px of drawn patients, with the findings they have, in single-threaded processes; drawing the
-facts and the first picture of a process lie outside the clock.
+X-rays of 512 px of drawn patients, with the findings they have, in single-threaded processes. Each image paints the
+patient's body on voxels of its own and sums them along the rays: all of that is within the clock. Drawing the facts
+and the first picture of a process lie outside it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def report(rates: dict[int, dict[str, float]], *, load: float) -> str:
     lines = [
         "# Synthetic X-rays",
         "",
-        f"512 px, PA, AP and lateral, with the findings of drawn patients; aim: {AIM:.0f} per second on two processes. "
+        f"512 px, PA, AP and lateral, with the findings of drawn patients, painting of the body included; "
+        f"aim: {AIM:.0f} per second on two processes. "
         f"Load before: {load:.1f}; commit {commit()}; {os.cpu_count()} cores.",
         "",
         "| processes | images per second | CPU ms per image |",

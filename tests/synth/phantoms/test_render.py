@@ -75,8 +75,9 @@ def test_boxes_enclose_their_masks_and_are_tight(number: int) -> None:
         return
     phantom = render_volume(patient, exam=exam, shape=SMALL)
     for lesion in phantom.lesions:
-        mask = phantom.lesions_map == lesion.lesion
+        mask = phantom.mask(lesion.lesion)
         assert int(mask.sum()) == lesion.voxels > 0
+        assert not ((phantom.lesions_map == lesion.lesion) & ~mask).any()
         box = lesion.box.to_voxel(phantom.affine)
         where = np.argwhere(mask)[:, ::-1]
         assert np.allclose(box.low, where.min(axis=0), atol=1e-4)

@@ -13,8 +13,8 @@ from osler.errors import RequestError
 from osler.synth.draw import draw_facts
 from osler.synth.facts import FindingFact
 from osler.synth.mirror import mirror
+from osler.synth.phantoms.thorax import thorax_of
 from osler.synth.xrays import Radiograph, render_xray
-from osler.synth.xrays.thorax import thorax_of
 from tests.synth.xrays.patients import body, exam, finding, nodule, patient
 
 SIZE = 160
@@ -30,10 +30,14 @@ def findings(draw: st.DrawFn) -> tuple[FindingFact, ...]:
     more = {
         "pleural-effusion": finding("pleural-effusion", side=side, severity=severity),
         "pneumothorax": finding("pneumothorax", side=side, severity=severity),
-        "pneumonia": finding("pneumonia", side=side, site=f"{side}-lower-lobe", severity=severity),
-        "rib-fracture": finding("rib-fracture", side=side, site=f"{side}-upper-ribs"),
+        "pneumonia": finding(
+            "pneumonia", side=side, site=f"{side}-lower-lobe", severity=severity, center_mm=(1.1 * x, 30, 50)
+        ),
+        "rib-fracture": finding("rib-fracture", side=side, site=f"{side}-upper-ribs", center_mm=(1.4 * x, 15, 115)),
         "cardiac-pacemaker": finding("cardiac-pacemaker", side=side),
-        "atelectasis": finding("atelectasis", side=side, site=f"{side}-lower-lobe", severity=severity),
+        "atelectasis": finding(
+            "atelectasis", side=side, site=f"{side}-lower-lobe", severity=severity, center_mm=(1.1 * x, 30, 45)
+        ),
         "cardiomegaly": finding("cardiomegaly", severity=severity),
     }
     keys = draw(st.lists(st.sampled_from(sorted(more)), max_size=3, unique=True))
@@ -121,7 +125,7 @@ def test_an_irregular_mass_stays_in_the_projection_of_its_box() -> None:
     ("one", "brighter"),
     [
         (nodule((70, 0, 100), mm=40, key="lung-mass"), 8),
-        (finding("pneumonia", side="left", site="left-lower-lobe", severity="severe"), 8),
+        (finding("pneumonia", side="left", site="left-lower-lobe", severity="severe", center_mm=(76, 38, 60)), 8),
         (finding("pleural-effusion", side="left", severity="moderate"), 15),
         (finding("cardiac-pacemaker", side="left"), 15),
         (finding("pneumothorax", side="left", severity="severe"), -3),

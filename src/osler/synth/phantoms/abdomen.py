@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.tubes import tubes
 
 SOFT = ("peritoneum", "fat", "muscle")
 
@@ -46,7 +47,7 @@ def paint_cavity(canvas: Canvas, torso: Torso) -> None:
             ),
             step=5,
         )
-        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube = tubes(canvas)
         tube.add(psoas, np.interp(np.linspace(0, 1, len(psoas)), [0, 0.5, 1], [9, 21, 17]))
         tube.paint(canvas, tissue="muscle", organ="muscle")
         back = (side * 38.0, float(torso.spine_y(np.array([-0.25 * t]))[0]) + 48, -0.25 * t)
@@ -111,7 +112,7 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         bounds=box,
     )
     wide = 1 + 0.15 * state.grade("biliary-dilatation")
-    portal, veins, duct = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    portal, veins, duct = (tubes(canvas) for _ in range(3))
     hilum = np.array(torso.at(-0.14, -0.02, -0.105))
     stems = [
         (-0.30, -0.05, -0.085),
@@ -183,7 +184,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
         organ="spleen",
         bounds=around(center, half, margin=25),
     )
-    gland = Tubes(canvas.axes, edge=canvas.edge)
+    gland = tubes(canvas)
     line, s = even_steps(
         polyline(
             [
@@ -206,7 +207,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
     canvas.paint(
         lambda p: np.float32(0.7) - np.abs(p.wave(7, key="lobes")) * 6, tissue="fat", over=("pancreas",), strength=0.5
     )
-    vein = Tubes(canvas.axes, edge=canvas.edge)
+    vein = tubes(canvas)
     vein.add(
         even_steps(
             polyline([torso.at(0.02, -0.10, -0.15), torso.at(0.18, -0.02, -0.12), torso.at(0.45, 0.25, -0.08)]), step=2
@@ -214,7 +215,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
         3.8,
     )
     vein.paint(canvas, tissue="venous-blood", organ="portal-vein", over=("peritoneum", "pancreas"))
-    limbs = Tubes(canvas.axes, edge=canvas.edge)
+    limbs = tubes(canvas)
     for _, side in SIDES:
         top = np.array(torso.at(side * 0.23, 0.26, -0.105))
         for turn in (0.25, 0.75):
@@ -311,7 +312,7 @@ def _kidney_ducts(
         ),
         step=2,
     )
-    tube, artery, vein = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    tube, artery, vein = (tubes(canvas) for _ in range(3))
     tube.add(ureter, 1.8 + 1.1 * swollen), tube.add(np.array([pelvis]), 4.5 + 3.2 * swollen)
     tube.paint(canvas, tissue="urine", organ="ureters", over=("peritoneum", "muscle"))
     root = torso.at(0.05, 0.16, -0.19)
@@ -353,7 +354,7 @@ def paint_great_vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         step=2.5,
     )
     radius = np.full(len(line), r - 2.5)
-    aorta, wall, cava = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
+    aorta, wall, cava = (tubes(canvas) for _ in range(3))
     aorta.add(line, radius), wall.add(line, radius + 1.4)
     soft = ("peritoneum", "muscle", "liver", "pancreas", "mediastinum", "stomach")
     vein, s = even_steps(
@@ -390,7 +391,7 @@ def paint_great_vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         aorta.paint(canvas, tissue="blood", organ="aorta", over=(*soft, "aorta", "fat")),
     )
     if wide and at:
-        sac, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+        sac, lumen = tubes(canvas), tubes(canvas)
         near = line[np.abs(line[:, 2] - at[0][2]) < 2.2 * wide] + [0, min(0.0, 6 - wide), 0]
         taper = np.sqrt(np.clip(1 - ((near[:, 2] - at[0][2]) / (2.3 * wide)) ** 2, 0.05, 1))
         sac.add(near, wide * taper), lumen.add(near, np.maximum(r - 2.5, 0.6 * wide * taper))

@@ -7,9 +7,10 @@ import numpy as np
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag, tag_tube, wall_chips
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import Torso
+from osler.synth.phantoms.tubes import tubes
 
 
 def _abdominal_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
@@ -62,7 +63,7 @@ def _diverticula(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     count = round(8 * GRADES[fact.severity])
     way = rng.standard_normal((count, 3))
     spots = line[rng.integers(0, len(line), count)] + 15 * way / np.linalg.norm(way, axis=1, keepdims=True)
-    wall, bore = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    wall, bore = tubes(canvas), tubes(canvas)
     wall.add(spots, 4.2), bore.add(spots, 2.8)
     wall.paint(canvas, tissue="bowel-wall", organ="colon"), bore.paint(canvas, tissue="gas", organ="colon")
     tag_tube(canvas, wall, fact=fact)
@@ -118,7 +119,7 @@ def _varices(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
         )
         * 6
     )
-    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube = tubes(canvas)
     tube.add(line + wiggle, 1.6 + 0.7 * GRADES[fact.severity])
     tube.paint(canvas, tissue="venous-blood", organ="veins")
     tag_tube(canvas, tube, fact=fact)

@@ -6,9 +6,10 @@ import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import Tubes, around, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import around, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
+from osler.synth.phantoms.tubes import tubes
 
 
 def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -59,16 +60,16 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     line, s = even_steps(polyline([torso.at(*p) for p in points], count=300), step=3)
     pouch = 1 + 0.13 * np.sin(np.arange(len(line)) * 3 / 4.6)
     radius = np.interp(s, [0, 0.1, 0.3, 0.55, 0.8, 0.88, 1], [25, 23, 19, 16, 12, 15, 18]) * pouch
-    wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    wall, lumen = tubes(canvas), tubes(canvas)
     wall.add(line, radius), lumen.add(line, radius - 2.2)
     over = ("peritoneum", "small-bowel", "stomach")
     wall.paint(canvas, tissue="bowel-wall", organ="colon", over=over)
     lumen.paint(canvas, tissue="feces", organ="colon", over=("colon",))
-    inner = Tubes(canvas.axes, edge=canvas.edge)
+    inner = tubes(canvas)
     inner.add(line, np.maximum(radius - 4.5, 2))
-    index, depth = inner.gathered()
+    index, alpha = inner.cover()
     flat = canvas.wave(16, key="gas").reshape(-1)[index]
-    alpha = np.clip(np.minimum(depth, flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1)
+    alpha = np.minimum(alpha, np.clip((flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1))
     keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
     value = canvas.value.reshape(-1)
     value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
@@ -111,7 +112,7 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         bounds=box,
         over=("small-bowel",),
     )
-    vessels = Tubes(canvas.axes, edge=canvas.edge)
+    vessels = tubes(canvas)
     root = np.array(torso.at(0.0, -0.02, -0.20))
     stem, _ = even_steps(polyline([root, torso.at(-0.02, -0.08, -0.30), torso.at(-0.15, -0.10, -0.40)]), step=2.5)
     vessels.add(stem, 3.6), vessels.add(stem + np.array([9, 0, 0]), 2.8)

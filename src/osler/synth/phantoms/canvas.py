@@ -8,13 +8,19 @@ cache. Coordinates are body mm; the canvas is always in increasing x, y, z.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from osler.synth.draws import Draws
+from osler.synth.facts import FindingFact
 from osler.synth.phantoms.organs import ORGAN_CODES
 
+Rays = Literal["none", "y", "x"]
+_RAY_AXIS: dict[Rays, int] = {"none": -1, "y": 1, "x": 2}
+_FINER_BELOW_MM = 90.0
+_FINE_SLAB_MM = 2.0
 _PATCH_VOXELS = 200_000
 _LATTICE_HALF = 12
 _KEPT_MM = 60.0
@@ -48,19 +54,44 @@ class Axes:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Patch:
-    """A box of the canvas: coordinates that broadcast to (Z, Y, X), and the smooth fields there."""
+    """A box of the canvas: coordinates that broadcast to (Z, Y, X), and the smooth fields there.
+
+    ``parts`` is above 1 where each voxel is cut into that many along the rays.
+    """
 
     canvas: Canvas
-    box: tuple[slice, slice, slice]
+    box: Box
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
+    parts: int = 1
 
     def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
         """A smooth random field, about -1 to 1, that varies over ``mm``."""
         if mm >= _KEPT_MM:
-            return self.canvas.wave(mm, key=key)[self.box]
-        return self.canvas.wave_part(mm, key=key, box=self.box)
+            field_ = self.canvas.wave(mm, key=key)[self.box]
+        else:
+            field_ = self.canvas.wave_part(mm, key=key, box=self.box)
+        return field_ if self.parts == 1 else np.repeat(field_, self.parts, axis=_RAY_AXIS[self.canvas.rays])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X) of the patch, parts counted."""
+        return np.broadcast_shapes(self.x.shape, self.y.shape, self.z.shape)
+
+    def cut(self) -> Patch:
+        """The same patch with voxels cut along the rays, if it is short there: small things need it."""
+        axis = _RAY_AXIS[self.canvas.rays]
+        line = (self.z, self.y, self.x)[axis]
+        step = self.canvas.ray_step
+        parts = max(1, round(step / _FINE_SLAB_MM))
+        if parts == 1 or line.size * step > _FINER_BELOW_MM:
+            return self
+        shifts = ((np.arange(parts) + 0.5) / parts - 0.5) * step
+        shape = [1, 1, 1]
+        shape[axis] = line.size * parts
+        finer = (line.reshape(-1, 1) + shifts).astype(np.float32).reshape(shape)
+        return replace(self, parts=parts, **{self.canvas.rays: finer})
 
     @property
     def value(self) -> np.ndarray:
@@ -73,9 +104,23 @@ class Patch:
         return self.canvas.label[self.box]
 
 
+Box = tuple[slice, slice, slice]
 Depth = Callable[[Patch], np.ndarray]
+Shell = tuple[float | Depth, str, str]
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 EVERYWHERE: Bounds = ((-1e4, 1e4), (-1e4, 1e4), (-1e4, 1e4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mark:
+    """A part of a canvas that a finding covers.
+
+    Args:
+        box: Indices (z, y, x). cover: (Z, Y, X) bool, or share (0 to 1) on a canvas with rays.
+    """
+
+    box: Box
+    cover: np.ndarray
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -86,12 +131,16 @@ class Canvas:
         axes: Of the voxels.
         palette: Value (HU, or MR signal) of each tissue.
         shape: Seeds the smooth fields, the same for all grids of one body.
+        rays: Along which axis the canvas will be summed: its voxels are long there, and shapes fill them by share.
         value: (Z, Y, X) float32. label: (Z, Y, X) uint8. lesion: (Z, Y, X) uint16.
+        marks: Where each finding lies, in parts; findings may overlap.
     """
 
     axes: Axes
     palette: Mapping[str, float]
     shape: int
+    rays: Rays = "none"
+    marks: dict[FindingFact, list[Mark]] = field(init=False, default_factory=dict)
     value: np.ndarray = field(init=False)
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
@@ -105,14 +154,23 @@ class Canvas:
 
     @property
     def edge(self) -> float:
-        """Width (mm) of a soft edge: a voxel."""
+        """Width (mm) of a soft edge: a voxel; across the rays where there are some."""
+        if self.rays != "none":
+            return self.axes.spacing[2]
         return float(np.prod(self.axes.spacing)) ** (1 / 3)
 
-    def box(self, bounds: Bounds) -> tuple[slice, slice, slice] | None:
+    @property
+    def ray_step(self) -> float:
+        """Length (mm) of a voxel along the rays."""
+        return self.axes.spacing[1 if self.rays == "y" else 0]
+
+    def box(self, bounds: Bounds) -> Box | None:
         """Indices (z, y, x) of the voxels within bounds (mm), or nothing."""
-        margin = self.edge
         parts = []
-        for (low, high), axis in zip(reversed(bounds), (self.axes.z, self.axes.y, self.axes.x), strict=True):
+        for number, ((low, high), axis) in enumerate(
+            zip(reversed(bounds), (self.axes.z, self.axes.y, self.axes.x), strict=True)
+        ):
+            margin = self.ray_step if number == _RAY_AXIS[self.rays] else self.edge
             start = int(np.searchsorted(axis, low - margin))
             stop = int(np.searchsorted(axis, high + margin, side="right"))
             if start >= stop:
@@ -159,18 +217,15 @@ class Canvas:
             edge: Width of the soft edge, a voxel if not given.
             strength: Opacity, 0 to 1.
         """
-        slope = np.float32(1 / max(edge or self.edge, self.edge))
+        width = max(edge or self.edge, self.edge)
         value = self.palette[tissue] if isinstance(tissue, str) else tissue
         allowed = [ORGAN_CODES[name] for name in over]
+        table = np.zeros(256, dtype=bool)
+        table[allowed] = True
         for patch in self.patches(bounds):
-            alpha = np.broadcast_to(depth(patch), patch.label.shape) * slope
-            alpha += np.float32(0.5)
-            np.clip(alpha, 0, 1, out=alpha)
+            alpha = self.share(depth, patch, width=width)
             if allowed:
-                keep = patch.label == allowed[0]
-                for code in allowed[1:]:
-                    keep |= patch.label == code
-                alpha *= keep
+                alpha *= table[patch.label]
             if organ is not None:
                 np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
             if strength != 1.0:
@@ -180,6 +235,63 @@ class Canvas:
             change *= alpha
             target += change
 
+    def paint_shells(self, depth: Depth, *, shells: tuple[Shell, ...], bounds: Bounds = EVERYWHERE) -> None:
+        """Paints the shells of one shape, the outermost first: its depth is found once.
+
+        Args:
+            depth: mm inside the shape. shells: How deep each begins, its tissue of the palette, and its organ.
+            bounds: That enclose the shape.
+        """
+        for patch in self.patches(bounds):
+            deep, width = self._deep(depth, patch, width=self.edge)
+            for begins, tissue, organ in shells:
+                alpha = (deep - (begins(patch) if callable(begins) else np.float32(begins))) / width
+                alpha += np.float32(0.5)
+                np.clip(alpha, 0, 1, out=alpha)
+                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+                alpha *= np.float32(self.palette[tissue]) - patch.value
+                target = patch.value
+                target += alpha
+
+    def share(self, depth: Depth, patch: Patch, *, width: float) -> np.ndarray:
+        """Share of each voxel (0 to 1) that a shape with an edge of some width (mm) fills.
+
+        Along rays the share is the mean over the voxel's length: a surface across them fills it by degrees.
+        """
+        if self.rays == "none":
+            alpha = np.broadcast_to(depth(patch), patch.label.shape) * np.float32(1 / width)
+            alpha += np.float32(0.5)
+            return np.clip(alpha, 0, 1, out=alpha)
+        patch = patch.cut()
+        deep, wide = self._deep(depth, patch, width=width)
+        deep /= wide
+        deep += np.float32(0.5)
+        np.clip(deep, 0, 1, out=deep)
+        axis = _RAY_AXIS[self.rays]
+        return deep if patch.parts == 1 else _grouped(deep, parts=patch.parts, axis=axis).mean(axis=axis + 1)
+
+    def _deep(self, depth: Depth, patch: Patch, *, width: float) -> tuple[np.ndarray, np.ndarray | np.float32]:
+        """Depth in a patch, and the width of its edge: along rays, how much the depth changes in a voxel."""
+        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32)
+        axis = _RAY_AXIS[self.rays]
+        if self.rays == "none" or deep.shape[axis] < 2:
+            return deep, np.float32(width)
+        slope = np.gradient(deep, axis=axis)
+        np.abs(slope, out=slope)
+        return deep, np.maximum(slope, np.float32(width), out=slope)
+
+    def touched(self, depth: Depth, patch: Patch) -> np.ndarray:
+        """How surely (0 to 1, a half at its outline) a shape touches each voxel of a canvas with rays."""
+        axis = _RAY_AXIS[self.rays]
+        patch = patch.cut()
+        deep = np.clip(np.broadcast_to(depth(patch), patch.shape) * np.float32(1 / self.edge) + np.float32(0.5), 0, 1)
+        return deep if patch.parts == 1 else _grouped(deep, parts=patch.parts, axis=axis).max(axis=axis + 1)
+
+    def mark(self, fact: FindingFact, cover: np.ndarray, *, box: Box) -> None:
+        """Notes where a finding lies: a part of the canvas, and how much of each voxel there."""
+        if cover.any():
+            self.marks.setdefault(fact, []).append(Mark(box=box, cover=cover))
+
     def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
         """A smooth random field over the whole canvas, about -1 to 1: cubic B-splines on a lattice of ``mm``."""
         known = self._waves.get((key, mm))
@@ -188,7 +300,7 @@ class Canvas:
             known = self._waves[(key, mm)] = self.wave_part(mm, key=key, box=whole)
         return known
 
-    def wave_part(self, mm: float, *, key: str, box: tuple[slice, slice, slice]) -> np.ndarray:
+    def wave_part(self, mm: float, *, key: str, box: Box) -> np.ndarray:
         """The same field in a box (z, y, x) only."""
         known = self._planes.get((key, mm))
         if known is None:
@@ -199,6 +311,22 @@ class Canvas:
         part = np.ascontiguousarray(planes[used, box[1], box[2]])
         out = np.ascontiguousarray(weights[:, used]) @ part.reshape(len(used), -1)
         return out.reshape(len(weights), *part.shape[1:])
+
+
+def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
+    """What some marks cover together: the greatest cover in the box about them, and that box's first indices."""
+    low = [min(mark.box[k].start for mark in marks) for k in range(3)]
+    high = [max(mark.box[k].stop for mark in marks) for k in range(3)]
+    whole = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=np.result_type(*(m.cover for m in marks)))
+    for mark in marks:
+        part = whole[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mark.box, low, strict=True))]
+        np.maximum(part, mark.cover, out=part)
+    return whole, low
+
+
+def _grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:
+    shape = array.shape
+    return array.reshape(*shape[:axis], shape[axis] // parts, parts, *shape[axis + 1 :])
 
 
 def _planes(axes: Axes, *, mm: float, key: str, shape: int) -> tuple[np.ndarray, np.ndarray]:

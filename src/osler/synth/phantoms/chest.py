@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.draws import Draws
 from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.lines import airways, vessels
+from osler.synth.phantoms.lung_tree import vessel_tree
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
-from osler.synth.xrays.bronchovascular import vessel_tree
-from osler.synth.xrays.organs import airways, vessels
+from osler.synth.phantoms.tubes import tubes
 
 LUNGS = ("right-lung", "left-lung")
+_TWIGS_HU = 10.0
 
 
-def lung_depth(torso: Torso, side: float) -> Depth:
-    """Depth in the lung of a side (-1 right), the diaphragm included."""
+def lung_wall(torso: Torso, side: float) -> Depth:
+    """Depth under the chest wall of a side (-1 right)."""
     thorax = torso.thorax
 
     def depth(p: Patch) -> np.ndarray:
@@ -26,8 +29,18 @@ def lung_depth(torso: Torso, side: float) -> Depth:
         np.sqrt(out, out=out)
         np.subtract(np.float32(1), out, out=out)
         out *= a
+        return out
+
+    return depth
+
+
+def lung_depth(torso: Torso, side: float) -> Depth:
+    """Depth in the lung of a side (-1 right), the diaphragm included."""
+    thorax, wall = torso.thorax, lung_wall(torso, side)
+
+    def depth(p: Patch) -> np.ndarray:
         dome = thorax.dome_height(p.x, p.y, side=side).astype(np.float32)
-        return np.minimum(out, p.z - dome)
+        return np.minimum(wall(p), p.z - dome)
 
     return depth
 
@@ -41,7 +54,8 @@ def lung_bounds(torso: Torso, side: float) -> Bounds:
 def paint_lungs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints both lungs: parenchyma with a gradient to the back, vessels, bronchi."""
     trapped = state.grade("hyperinflation") * -12
-    base = np.float32(canvas.palette["lung"] + trapped)
+    # A canvas with rays holds the smallest vessels as density: they are far finer than its voxels.
+    base = np.float32(canvas.palette["lung"] + trapped + (0.0 if canvas.rays == "none" else _TWIGS_HU))
     range_ = np.float32(60 if canvas.palette["lung"] < -100 else 0)
     slope = np.float32(1 / max(torso.thorax.lung_b, 1))
 
@@ -53,7 +67,7 @@ def paint_lungs(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         depth = lung_depth(torso, side)
         canvas.paint(depth, tissue=parenchyma, organ=organ, bounds=lung_bounds(torso, side))
         _fissure(canvas, torso, side=side, organ=organ)
-    paint_trees(canvas, torso, congested=state.grade("pulmonary-edema", "vascular-congestion"))
+    paint_trees(canvas, torso, congested=congestion(state))
 
 
 def _fissure(canvas: Canvas, torso: Torso, *, side: float, organ: str) -> None:
@@ -66,27 +80,48 @@ def _fissure(canvas: Canvas, torso: Torso, *, side: float, organ: str) -> None:
     canvas.paint(oblique, tissue=-300.0, bounds=lung_bounds(torso, side), over=(organ,), strength=0.45)
 
 
-def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None:
-    """Paints the vessels of the lungs, and bronchi beside the larger of them."""
+def congestion(state: Shown) -> float:
+    """How swollen the vessels of the lungs are, 0 to 3."""
+    return state.grade("pulmonary-edema", "vascular-congestion")
+
+
+def tree_points(torso: Torso, *, congested: float, step: float = 1.0) -> tuple[np.ndarray, ...]:
+    """The lungs' vessels as chains of spheres: centers (N, 3), radii (mm), generation, and way (N, 3).
+
+    Args:
+        step: Factor on the distance of the spheres.
+    """
     starts, ends, radii, ages = vessel_tree(torso.thorax)
     wanted = radii > 0.25
     starts, ends, radii, ages = starts[wanted], ends[wanted], radii[wanted], ages[wanted]
     mm = np.linalg.norm(ends - starts, axis=1)
-    count = np.maximum(2, np.ceil(mm / np.clip(radii, 1.0, 2.6)).astype(int))
+    count = np.maximum(2, np.ceil(mm / np.clip(radii, 1.0, 2.6) / step).astype(int))
     owner = np.repeat(np.arange(len(count)), count)
     share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
     points = starts[owner] + share[:, None] * (ends - starts)[owner]
+    bend = Draws(seed=torso.thorax.shape, patients=np.arange(len(count))).uniform("vessel-bend")[owner] - 0.5
+    points[:, 2] += 0.3 * np.sin(np.pi * share) * bend * mm[owner]
     radius = 1.15 * radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
-    pixel = 0.55 * canvas.edge
-    thin = radius < pixel
-    for chosen, level in ((thin, 0.7), (~thin, 1.0)):
-        tube = Tubes(canvas.axes, edge=canvas.edge)
-        tube.add(points[chosen], np.maximum(radius[chosen], pixel))
-        tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
-    _twigs(canvas, torso)
-    big = (ages[owner] < 4) & (ages[owner] > 0) & (radius > max(1.2, 0.6 * canvas.edge))
+    return points, radius, ages[owner], ((ends - starts) / mm[:, None])[owner]
+
+
+def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None:
+    """Paints the vessels of the lungs, and bronchi beside the larger of them.
+
+    A canvas with rays leaves the vessels out: they are finer than its voxels, and the film adds them line by line.
+    """
+    points, radius, ages, _ = tree_points(torso, congested=congested)
+    if canvas.rays == "none":
+        pixel = 0.55 * canvas.edge
+        thin = radius < pixel
+        for chosen, level in ((thin, 0.7), (~thin, 1.0)):
+            tube = tubes(canvas)
+            tube.add(points[chosen], np.maximum(radius[chosen], pixel))
+            tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
+        _twigs(canvas, torso)
+    big = (ages < 4) & (ages > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
-    wall, lumen = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    wall, lumen = tubes(canvas), tubes(canvas)
     wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
     wall.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7)
     lumen.paint(canvas, tissue="gas", organ=None, over=LUNGS)
@@ -115,23 +150,30 @@ def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     w, d, t = torso.w, torso.d, torso.t
     chest = ((-0.6 * w, 0.6 * w), (-0.85 * d, 0.9 * d), (-0.12 * t, 0.36 * t))
 
+    grade = state.grade("mediastinal-widening")
+    wide = np.float32(27 + (7 + 6 * grade if grade else 0))
+
     def fat(p: Patch) -> np.ndarray:
         plate = np.float32(13) - np.abs(p.x) + 3 * p.wave(40, key="plate")
         plate = np.minimum(plate, np.float32(0.76 * d) + p.y)
-        spine = torso.spine_half(p.z) + 7 - np.hypot(p.x, (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
-        upper = (1 - np.sqrt((p.x / 34) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * 34
-        upper = np.minimum(upper + 2 * p.wave(25, key="upper"), p.z - 0.17 * t)
+        spine = (
+            torso.spine_half(p.z)
+            + 7
+            - np.hypot(p.x - torso.spine_x(p.z), (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
+        )
+        upper = (1 - np.sqrt((p.x / wide) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * wide
+        upper = np.minimum(upper + 2 * p.wave(25, key="upper"), np.float32(0.5) * (p.z - np.float32(0.14 * t)))
         out = np.maximum(np.maximum(plate, spine), upper)
         return np.minimum(out, torso.wall(p) + 1)
 
-    canvas.paint(fat, tissue="fat", organ="mediastinum", bounds=chest)
+    canvas.paint(fat, tissue="soft" if grade else "fat", organ="mediastinum", bounds=chest)
     _heart(canvas, torso, state=state)
     _vessels(canvas, torso, state=state)
-    pipe, bore = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    pipe, bore = tubes(canvas), tubes(canvas)
     for start, end, radius in airways(torso.thorax):
         line, _ = even_steps(np.array([start, end]), step=2.5)
         pipe.add(line, radius + 1.2), bore.add(line, radius)
-    pipe.paint(canvas, tissue="soft", organ="airways"), bore.paint(canvas, tissue="gas", organ="airways")
+    pipe.paint(canvas, tissue="soft", organ="airways"), bore.paint(canvas, tissue="gas", organ="airways", inside="soft")
     gullet = polyline(
         [
             (3, 0.08 * d, 0.35 * t),
@@ -142,7 +184,7 @@ def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         ],
         count=120,
     )
-    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube = tubes(canvas)
     tube.add(gullet, 7.5, squash=(0.85, 1.2, 0.6))
     (
         tube.paint(canvas, tissue="bowel-wall", organ="esophagus"),
@@ -160,7 +202,7 @@ def _vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Great vessels; numbers 2 to 6 of the list are the aorta, 7 to 10 the pulmonary arteries."""
     wide = {f.site: f.size_mm / 2 for f in state.of("thoracic-aortic-aneurysm") if f.size_mm}
     trunk = max((f.size_mm / 2 for f in state.of("pulmonary-artery-enlargement") if f.size_mm), default=0.0)
-    wall, groups = Tubes(canvas.axes, edge=canvas.edge), {}
+    wall, groups = tubes(canvas), {}
     for number, (start, end, radius) in enumerate(vessels(torso.thorax)):
         organ, tissue = ("veins", "venous-blood")
         if 2 <= number <= 6:
@@ -179,7 +221,7 @@ def _vessels(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             organ, tissue = "pulmonary-artery", "pulmonary-blood"
             radius = max(radius, trunk) if number == 7 else radius
         line, _ = even_steps(np.array([start, end]), step=max(2.0, 0.3 * radius))
-        tube = groups.setdefault((organ, tissue), Tubes(canvas.axes, edge=canvas.edge))
+        tube = groups.setdefault((organ, tissue), tubes(canvas))
         tube.add(line, radius), wall.add(line, radius + 1.3)
     wall.paint(canvas, tissue="soft", organ=None, over=("mediastinum", "right-lung", "left-lung"))
     # A wide aorta pushes its neighbors aside: it is painted last.
@@ -221,9 +263,9 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             out = shapes[0](p)
             for shape in shapes[1:]:
                 other = shape(p)
-                gap = np.clip(np.float32(14) - np.abs(out - other), 0, None)
+                gap = np.clip(np.float32(26) - np.abs(out - other), 0, None)
                 np.maximum(out, other, out=out)
-                out += gap * gap * np.float32(1 / 56)
+                out += gap * gap * np.float32(1 / 104)
             return np.minimum(out, torso.wall(p) - 2)
 
         return depth
@@ -278,7 +320,7 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
 
 def _coronary_grooves(canvas: Canvas, *, middle: np.ndarray, axes: np.ndarray, size: float) -> None:
     """The fat of the grooves on both sides of the heart, and the artery in the left one."""
-    groove = Tubes(canvas.axes, edge=canvas.edge)
+    groove = tubes(canvas)
     for side in (-1.0, 1.0):
         line = polyline(
             [
@@ -289,6 +331,6 @@ def _coronary_grooves(canvas: Canvas, *, middle: np.ndarray, axes: np.ndarray, s
         )
         groove.add(line, 3.6)
     groove.paint(canvas, tissue="fat", organ="heart", over=("heart",))
-    artery = Tubes(canvas.axes, edge=canvas.edge)
+    artery = tubes(canvas)
     artery.add(line, 1.7)
     artery.paint(canvas, tissue="blood", organ="heart", over=("heart", "pericardium"))

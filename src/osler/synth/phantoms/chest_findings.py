@@ -7,14 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Canvas, Patch
-from osler.synth.phantoms.chest import heart_axes, lung_bounds, lung_depth
-from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag, tag_tube, wall_chips
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.chest import heart_axes, lung_bounds, lung_depth, lung_wall
+from osler.synth.phantoms.devices import DEVICES, device_pieces
+from osler.synth.phantoms.lines import vessels
+from osler.synth.phantoms.lung_tree import vessel_tree
+from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag_tube, wall_chips
+from osler.synth.phantoms.shapes import even_steps, polyline
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import Torso
-from osler.synth.xrays.bronchovascular import vessel_tree
-from osler.synth.xrays.organs import vessels
+from osler.synth.phantoms.tubes import tubes
 
 
 def _lungs(
@@ -22,7 +24,7 @@ def _lungs(
     torso: Torso,
     fact: FindingFact,
     *,
-    depth: Callable[[Patch, Callable], np.ndarray],
+    depth: Callable[[Patch, Depth, float], np.ndarray],
     tissue: str | float,
     strength: float = 1.0,
     organ: str | None = None,
@@ -33,7 +35,7 @@ def _lungs(
         overlay(
             canvas,
             fact,
-            lambda p, f=lung: depth(p, f),
+            lambda p, f=lung, s=side: depth(p, f, s),
             tissue=tissue,
             bounds=lung_bounds(torso, side),
             over=(f"{name}-lung",),
@@ -44,37 +46,58 @@ def _lungs(
 
 
 def _effusion(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    amount = (0.18, 0.42, 0.85)[round(GRADES[fact.severity]) - 1]
-    b, _d, t = torso.thorax.lung_b, torso.d, torso.t
+    grade = round(GRADES[fact.severity]) - 1
+    amount = (0.18, 0.42, 0.85)[grade]
+    thorax, b, t = torso.thorax, torso.thorax.lung_b, torso.t
     tissue = "pus" if fact.key == "empyema" else "effusion"
 
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
+    def layered(p: Patch, lung: Depth, side: float) -> np.ndarray:
         # the patient lies on the back: fluid layers behind, deepest at the base
         level = (
-            torso.thorax.lung_y
+            thorax.lung_y
             + b * (0.90 - 0.95 * amount)
             + np.clip(p.z - 0.02 * t, -40, 400) * np.float32(0.55 * (1.15 - amount))
         )
         return np.minimum(p.y - level.astype(np.float32) + 2 * p.wave(40, key="fluid"), lung(p) + 3)
 
-    def collapsed(p: Patch, lung: Callable) -> np.ndarray:
-        return depth(p, lung) + np.float32(6 + 16 * amount)
+    def standing(p: Patch, lung: Depth, side: float) -> np.ndarray:
+        # the meniscus climbs along the wall of the chest
+        filled = (0.07, 0.30, 0.60)[grade]
+        base = thorax.dome[0 if side < 0 else 1] - thorax.sulcus
+        level = base + 18 + filled * (thorax.apex - base) * 0.92
+        climb = 30 * (1 - filled) * np.exp(-np.maximum(lung_wall(torso, side)(p), 0) / 9)
+        return np.minimum((level + climb).astype(np.float32) - p.z, lung(p) + 3)
+
+    depth = layered if torso.pose.position == "supine" else standing
+
+    def collapsed(p: Patch, lung: Depth, side: float) -> np.ndarray:
+        return depth(p, lung, side) + np.float32(6 + 16 * amount if depth is layered else 4)
 
     _lungs(canvas, torso, fact, depth=collapsed, tissue="soft", strength=0.85)
     _lungs(canvas, torso, fact, depth=depth, tissue=tissue, organ="pleural-space")
 
 
 def _pneumothorax(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    thick = (9.0, 22.0, 44.0)[round(GRADES[fact.severity]) - 1]
-    d = torso.d
+    grade = round(GRADES[fact.severity]) - 1
+    thick = (9.0, 22.0, 44.0)[grade]
+    d, t, thorax = torso.d, torso.t, torso.thorax
 
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
-        front = np.clip(0.55 - (p.y / np.float32(d)), 0, 1.2) * np.float32(0.8 * thick)
-        return np.minimum(front - lung(p), lung(p) + 2)
+    def gap(p: Patch, lung: Depth, side: float) -> tuple[np.ndarray, np.ndarray]:
+        """How far the lung has come off, and how deep a place lies under the wall."""
+        if torso.pose.position == "supine":  # air rises to the front
+            return np.clip(0.55 - (p.y / np.float32(d)), 0, 1.2) * np.float32(0.8 * thick), lung(p)
+        higher = np.clip((p.z - np.float32(0.03 * t)) / np.float32(0.25 * t), 0, 1)
+        outward = (np.float32(side) * p.x - thorax.lung_middle(p.z)) / (thorax.lung_a * thorax.taper(p.z))
+        off = np.float32((17.0, 33.0, 58.0)[grade]) * (0.06 + 0.94 * higher) * np.clip((outward + 0.2) / 0.6, 0, 1)
+        return off.astype(np.float32), lung_wall(torso, side)(p)
 
-    def pleura(p: Patch, lung: Callable) -> np.ndarray:
-        front = np.clip(0.55 - (p.y / np.float32(d)), 0, 1.2) * np.float32(0.8 * thick)
-        return np.minimum(np.float32(0.7) - np.abs(front - lung(p)), front - 1)
+    def depth(p: Patch, lung: Depth, side: float) -> np.ndarray:
+        off, wall = gap(p, lung, side)
+        return np.minimum(off - wall, lung(p) + 2)
+
+    def pleura(p: Patch, lung: Depth, side: float) -> np.ndarray:
+        off, wall = gap(p, lung, side)
+        return np.minimum(np.float32(0.7) - np.abs(off - wall), off - 1)
 
     _lungs(canvas, torso, fact, depth=pleura, tissue="soft", strength=0.7)
     _lungs(canvas, torso, fact, depth=depth, tissue=-998.0, organ="pleural-space")
@@ -84,7 +107,7 @@ def _emphysema(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     share = (0.62, 0.38, 0.1)[round(GRADES[fact.severity]) - 1]
     t = torso.t
 
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
+    def depth(p: Patch, lung: Depth, side: float) -> np.ndarray:
         up = np.clip(p.z / np.float32(t) * 3, -0.3, 0.7)
         return np.minimum(
             lung(p) - 2,
@@ -97,7 +120,7 @@ def _emphysema(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 def _ground_glass(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     grade = GRADES[fact.severity]
 
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
+    def depth(p: Patch, lung: Depth, side: float) -> np.ndarray:
         return np.minimum(
             lung(p) - 2,
             (p.wave(22, key="ground-glass") + 0.5 * p.wave(9, key="ground-glass") - np.float32(0.75 - 0.28 * grade))
@@ -108,9 +131,9 @@ def _ground_glass(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
 
 def _edema(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    grade, w = GRADES[fact.severity], torso.w
+    grade = GRADES[fact.severity]
 
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
+    def depth(p: Patch, lung: Depth, side: float) -> np.ndarray:
         return (
             lung(p)
             - np.float32(42 - 11 * grade)
@@ -120,11 +143,10 @@ def _edema(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
     _lungs(canvas, torso, fact, depth=depth, tissue=-150.0, strength=0.16 + 0.14 * grade, edge=22.0)
     _septa(canvas, torso, fact)
-    del w
 
 
 def _septa(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
+    def depth(p: Patch, lung: Depth, side: float) -> np.ndarray:
         net = np.float32(0.45) - np.minimum(np.abs(p.wave(14, key="septa")), np.abs(p.wave(14, key="septa-b"))) * 11
         return np.minimum(np.minimum(lung(p), 26 - lung(p)), net)
 
@@ -134,7 +156,7 @@ def _septa(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 def _fibrosis(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     grade, t, d = GRADES[fact.severity], torso.t, torso.d
 
-    def zone(p: Patch, lung: Callable) -> np.ndarray:
+    def zone(p: Patch, lung: Depth, side: float) -> np.ndarray:
         low = (
             np.clip(0.12 - p.z / np.float32(t), -0.1, 0.2) * np.float32(60) + np.clip(p.y / np.float32(d), -0.5, 1) * 8
         )
@@ -144,13 +166,13 @@ def _fibrosis(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
         return np.float32(0.5 + 0.15 * grade) - np.abs(p.wave(9, key="fibrosis")) * 6
 
     _lungs(canvas, torso, fact, depth=zone, tissue=-450.0, strength=0.5, edge=8.0)
-    _lungs(canvas, torso, fact, depth=lambda p, f: np.minimum(zone(p, f), net(p)), tissue="soft", strength=0.65)
+    _lungs(canvas, torso, fact, depth=lambda p, f, s: np.minimum(zone(p, f, s), net(p)), tissue="soft", strength=0.65)
     if fact.key == "honeycombing":
         _lungs(
             canvas,
             torso,
             fact,
-            depth=lambda p, f: np.minimum(zone(p, f) - 1, -net(p) * 1.2),
+            depth=lambda p, f, s: np.minimum(zone(p, f, s) - 1, -net(p) * 1.2),
             tissue=-950.0,
             strength=0.8,
         )
@@ -161,7 +183,7 @@ def _mosaic(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
         canvas,
         torso,
         fact,
-        depth=lambda p, f: np.minimum(f(p), p.wave(22, key="mosaic") * 14),
+        depth=lambda p, f, s: np.minimum(f(p), p.wave(22, key="mosaic") * 14),
         tissue=-700.0,
         strength=0.3 + 0.1 * GRADES[fact.severity],
         edge=3.0,
@@ -181,7 +203,7 @@ def _bronchial_walls(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
         )
         if not len(points):
             continue
-        tube, bore = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+        tube, bore = tubes(canvas), tubes(canvas)
         tube.add(points, 2.2 + 0.7 * GRADES[fact.severity]), bore.add(points, 1.8)
         tube.paint(canvas, tissue="soft", organ=None, over=("right-lung", "left-lung"), strength=0.8)
         bore.paint(canvas, tissue="gas", organ=None, over=("right-lung", "left-lung"))
@@ -192,7 +214,7 @@ def _pleura(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     thick = 2.0 + 1.6 * GRADES[fact.severity]
     plaque = fact.key == "pleural-plaque"
 
-    def depth(p: Patch, lung: Callable) -> np.ndarray:
+    def depth(p: Patch, lung: Depth, side: float) -> np.ndarray:
         out = np.minimum(np.float32(thick) - lung(p), lung(p) + 2)
         patchy = (p.wave(22, key="plaque") - (0.35 if plaque else -0.1)) * 8
         outside = np.abs(p.x) - np.float32(0.42 * torso.w)
@@ -224,41 +246,15 @@ def _dissection(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     )
 
 
-def _catheter(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
-    w, d, t = torso.w, torso.d, torso.t
-    for _, side in of_sides(fact)[:1]:
-        if fact.key == "sternotomy-wires":
-            line = np.concatenate(
-                [
-                    even_steps(polyline([(-10, -0.80 * d, z), (0, -0.90 * d, z), (10, -0.80 * d, z)]), step=1)[0]
-                    for z in np.linspace(0.05, 0.22, 6) * t
-                ]
-            )
-            radius = 0.7
-        else:
-            line = even_steps(
-                polyline(
-                    [
-                        (side * 0.55 * w, -0.75 * d, 0.24 * t),
-                        (side * 0.35 * w, -0.5 * d, 0.275 * t),
-                        (-20, -0.2 * d, 0.25 * t),
-                        (-22, -0.15 * d, 0.17 * t),
-                        (-22, -0.18 * d, 0.11 * t),
-                    ]
-                ),
-                step=1,
-            )[0]
-            radius = 1.2
-        tube = Tubes(canvas.axes, edge=canvas.edge)
-        tube.add(line, radius)
-        tube.paint(
-            canvas, tissue="metal", organ="devices", strength=1.0 if fact.key != "central-venous-catheter" else 0.35
-        )
-        if fact.key == "cardiac-pacemaker":
-            can = (side * 0.58 * w, -0.80 * d, 0.235 * t)
-            canvas.paint(ellipsoid(can, (24, 5, 22)), tissue="metal", organ="devices", bounds=around(can, (24, 5, 22)))
-            for p in canvas.patches(around(can, (24, 5, 22))):
-                tag(canvas, ellipsoid(can, (24, 5, 22))(p) >= 0, p.box, fact=fact)
+def _device(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
+    """A tube, line or wire; a canvas with rays leaves it out: the film adds it line by line."""
+    if canvas.rays != "none":
+        return
+    for points, radius, dense in device_pieces(fact, thorax=torso.thorax):
+        tube = tubes(canvas)
+        line = even_steps(points, step=1.0)[0] if len(points) > 1 else points
+        tube.add(line, radius, squash=(1.0, max(1.0, radius / 5), 1.0))
+        tube.paint(canvas, tissue="metal", organ="devices", strength=1.0 if dense > 0.3 else 0.35)
         tag_tube(canvas, tube, fact=fact)
 
 
@@ -279,7 +275,5 @@ CHEST: dict[str, Draw] = {
     "aortic-calcification": _aortic_calcium,
     "coronary-artery-calcification": _coronary_calcium,
     "aortic-dissection": _dissection,
-    "central-venous-catheter": _catheter,
-    "cardiac-pacemaker": _catheter,
-    "sternotomy-wires": _catheter,
+    **dict.fromkeys(DEVICES, _device),
 }

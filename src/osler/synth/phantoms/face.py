@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.tubes import tubes
 
 Place = Callable[[float, float, float], tuple[float, float, float]]
 
@@ -42,7 +43,7 @@ def paint_face(canvas: Canvas, *, half: tuple[float, float, float]) -> None:
 def _rock_bone(canvas: Canvas, at: Place, *, side: float) -> None:
     """The petrous bone with its air cells."""
     line, _ = even_steps(np.array([at(side * 0.88, 0.36, -0.62), at(side * 0.22, 0.02, -0.56)]), step=3)
-    wedge = Tubes(canvas.axes, edge=canvas.edge)
+    wedge = tubes(canvas)
     wedge.add(line, np.linspace(15, 6, len(line)))
     wedge.paint(canvas, tissue="cortex", organ="skull")
     cells = at(side * 0.80, 0.30, -0.60)
@@ -87,7 +88,7 @@ def _orbit(canvas: Canvas, at: Place, *, side: float) -> None:
         tissue=90.0 if canvas.palette["fat"] < 0 else "cartilage",
         bounds=around(lens, (5, 3, 5)),
     )
-    muscles = Tubes(canvas.axes, edge=canvas.edge)
+    muscles = tubes(canvas)
     apex = at(side * 0.24, -0.50, -0.44)
     for dx, dz in ((-11, 0), (11, 0), (0, 10), (0, -10)):
         muscles.add(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.errors import RequestError
-from osler.study import Affine
+from osler.study import Affine, Box3D
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.phantoms.canvas import Axes
 
@@ -51,6 +51,16 @@ class Grid:
         array = array.transpose(order)
         flips = tuple(slice(None, None, _WORDS[word][1]) for word in reversed(self.axes))
         return np.ascontiguousarray(array[flips])
+
+    def voxel_box(self, low: np.ndarray, high: np.ndarray, *, mirrored: bool) -> Box3D:
+        """The box (voxel frame) of first and last plus one indices (z, y, x) in the order of `body_axes`."""
+        ends = []
+        for k, word in enumerate(self.axes):
+            axis, sign = _WORDS[word]
+            start, stop, count = float(low[2 - axis]), float(high[2 - axis]), self.shape[2 - k]
+            backward = (sign < 0) != (mirrored and axis == 0)
+            ends.append((count - stop, count - start) if backward else (start, stop))
+        return Box3D(low=tuple(e[0] for e in ends), high=tuple(e[1] for e in ends), frame="voxel")
 
 
 def check_axes(axes: str) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.tubes import tubes
 
 PAIR = (-1.0, 1.0)
 BRAIN = ("gray-matter", "white-matter", "deep-gray", "thalamus", "hippocampus", "cerebellum", "brainstem")
@@ -188,7 +189,7 @@ def _once(depth: Depth) -> Depth:
 
 
 def _nuclei(canvas: Canvas, head: Head) -> None:
-    tubes = {name: Tubes(canvas.axes, edge=canvas.edge) for name in ("caudate", "hippocampus")}
+    chains = {name: tubes(canvas) for name in ("caudate", "hippocampus")}
     inner = ("white-matter", "gray-matter", "csf")
     for number, side in enumerate(PAIR):
         putamen, pallidum, thalamus = (
@@ -225,7 +226,7 @@ def _nuclei(canvas: Canvas, head: Head) -> None:
             ]
         )
         line, s = even_steps(curve, step=1.5)
-        tubes["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
+        chains["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
         line, s = even_steps(
             polyline(
                 [
@@ -237,13 +238,13 @@ def _nuclei(canvas: Canvas, head: Head) -> None:
             ),
             step=1.2,
         )
-        tubes["hippocampus"].add(line, head.small[number] * np.interp(s, [0, 0.3, 1], [6.2, 5.4, 3.2]))
-    tubes["caudate"].paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
-    tubes["hippocampus"].paint(canvas, tissue="hippocampus", organ="hippocampus", over=(*inner, "brainstem"))
+        chains["hippocampus"].add(line, head.small[number] * np.interp(s, [0, 0.3, 1], [6.2, 5.4, 3.2]))
+    chains["caudate"].paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
+    chains["hippocampus"].paint(canvas, tissue="hippocampus", organ="hippocampus", over=(*inner, "brainstem"))
 
 
 def _ventricles(canvas: Canvas, head: Head) -> None:
-    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube = tubes(canvas)
     r = head.wide
     for side in PAIR:
         horn, s = even_steps(
@@ -305,7 +306,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
         return np.minimum(lobe(p) - 9 + 3.2 * p.wave(9, key="arbor"), 30)
 
     canvas.paint(tree, tissue="white", bounds=box, over=("cerebellum",))
-    stem = Tubes(canvas.axes, edge=canvas.edge)
+    stem = tubes(canvas)
     line, s = even_steps(
         polyline(
             [
@@ -328,7 +329,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
     )
     for side in PAIR:
         arm, _ = even_steps(np.array([head.at(side * 0.10, 0.24, -0.50), head.at(side * 0.27, 0.40, -0.52)]), step=2)
-        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube = tubes(canvas)
         tube.add(arm, 7.5)
         tube.paint(canvas, tissue="brainstem", organ="brainstem", over=("csf", "cerebellum"))
     gland = head.at(0, -0.25, -0.43)
@@ -336,7 +337,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
 
 
 def _arteries(canvas: Canvas, head: Head) -> None:
-    tube, sinus = Tubes(canvas.axes, edge=canvas.edge), Tubes(canvas.axes, edge=canvas.edge)
+    tube, sinus = tubes(canvas), tubes(canvas)
     for side in PAIR:
         for points, radius in (
             ([(0.16, -0.22, -0.50), (0.14, -0.24, -0.30), (0.38, -0.18, -0.20), (0.58, -0.12, -0.14)], 1.6),

@@ -9,9 +9,10 @@ from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.findings import paint_lesions
 from osler.synth.phantoms.head import Head, vault
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.overlays import ORGAN_CHANGES, overlay, tag, tag_organs
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid
+from osler.synth.phantoms.overlays import ORGAN_CHANGES, overlay, tag, tag_organs, tag_tube
+from osler.synth.phantoms.shapes import around, ellipsoid
 from osler.synth.phantoms.state import GRADES, Shown
+from osler.synth.phantoms.tubes import tubes
 
 
 def paint_head_findings(canvas: Canvas, head: Head, *, state: Shown) -> dict[int, str]:
@@ -171,7 +172,7 @@ def _sinus(canvas: Canvas, head: Head, fact: FindingFact) -> None:
 
 
 def _calcium(canvas: Canvas, head: Head, fact: FindingFact) -> None:
-    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube = tubes(canvas)
     tube.add(
         np.array(
             [
@@ -185,8 +186,7 @@ def _calcium(canvas: Canvas, head: Head, fact: FindingFact) -> None:
         np.array([3.0, 2.2, 2.2, 2.6, 2.6]),
     )
     tube.paint(canvas, tissue="calcium", organ=None, strength=0.5)
-    index, depth = tube.gathered()
-    canvas.lesion.reshape(-1)[index[depth >= 0]] = fact.lesion
+    tag_tube(canvas, tube, fact=fact)
 
 
 def _craniotomy(canvas: Canvas, head: Head, fact: FindingFact) -> None:

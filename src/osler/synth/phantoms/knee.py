@@ -13,8 +13,9 @@ from osler.synth.facts import FindingFact, PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.findings import paint_lesions
 from osler.synth.phantoms.overlays import overlay
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import GRADES, Shown
+from osler.synth.phantoms.tubes import tubes
 
 PAIR = (-1.0, 1.0)
 
@@ -90,7 +91,7 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
         (0.05, 0.56, 0.055, "venous-blood"),
         (-0.10, 0.60, 0.04, "soft"),
     ):
-        tube = Tubes(canvas.axes, edge=canvas.edge)
+        tube = tubes(canvas)
         tube.add(
             knee.line((x + 0.08, y - 0.1, 1.2), (x, y, 0.3), (x, y - 0.04, -0.3), (x - 0.02, y - 0.06, -1.3)),
             radius * u,
@@ -214,7 +215,7 @@ def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> Non
         bounds=around(at(0, -0.585, 0.25), at(0.27, 0.13, 0.27), margin=4),
         over=soft,
     )
-    fibula = Tubes(canvas.axes, edge=canvas.edge)
+    fibula = tubes(canvas)
     shaft = knee.line((-0.42, 0.27, -0.27), (-0.43, 0.28, -0.42), (-0.41, 0.26, -0.7), (-0.38, 0.25, -2.0))
     fibula.add(shaft, np.interp(np.linspace(0, 1, len(shaft)), [0, 0.1, 0.25, 1], [0.10, 0.115, 0.075, 0.07]) * u)
     for shape, organ, bounds in (
@@ -239,7 +240,7 @@ def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> Non
         fibula.paint(canvas, tissue="marrow", organ="fibula", shift=-1.6),
     )
     if spurs:
-        lips = Tubes(canvas.axes, edge=canvas.edge)
+        lips = tubes(canvas)
         lips.add(
             np.array([at(side * 0.51, y, z) for side in PAIR for y in (-0.12, 0.1, 0.25) for z in (0.09, -0.085)]),
             (0.022 + 0.014 * spurs) * u,
@@ -250,7 +251,7 @@ def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> Non
 def _menisci(canvas: Canvas, knee: Knee) -> None:
     u = knee.unit
     soft = ("joint-space", "fat", "fat-pad", "cartilage", "muscle")
-    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube = tubes(canvas)
     for side, gap in ((1.0, 0.75), (-1.0, 0.45)):
         angle = np.linspace(gap, 2 * np.pi - gap, 90)
         ring = (
@@ -276,7 +277,7 @@ def _ligaments(canvas: Canvas, knee: Knee) -> None:
         (((0.0, -0.57, 0.46), (0.0, -0.47, 0.60), (0.0, -0.36, 0.95)), 0.14, (1.0, 3.0, 1.0)),
         (((-0.34, 0.42, 0.6), (-0.42, 0.40, 0.1), (-0.43, 0.28, -0.25)), 0.04, (1.0, 1.0, 1.0)),
     )
-    tube = Tubes(canvas.axes, edge=canvas.edge)
+    tube = tubes(canvas)
     for points, radius, squash in parts:
         tube.add(knee.line(*points), radius * u, squash=squash)
     tube.paint(canvas, tissue="ligament", organ="ligaments", over=soft)

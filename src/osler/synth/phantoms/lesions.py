@@ -7,11 +7,13 @@ go beyond. A lesion that is smaller than a voxel marks the nearest one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from osler.synth.anatomy import sites
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import around, ellipsoid
 from osler.synth.phantoms.state import GRADES
@@ -176,7 +178,36 @@ LUNG_ONLY = frozenset(
     )
 )
 _LUNGS = ("right-lung", "left-lung")
-_GIVING_WAY = (*_LUNGS, "peritoneum", "fat", "pleural-space", "stomach", "colon", "small-bowel")
+_RIGID = frozenset(
+    (
+        "outside", "table", "skin", "airways", "heart", "aorta", "pulmonary-artery", "veins", "portal-vein", "ribs",
+        "spine", "sternum", "clavicles", "scapulae", "humeri", "spinal-canal", "pelvis", "femora", "devices", "skull",
+        "femur", "tibia", "fibula", "patella", "brainstem",
+    )
+)  # fmt: skip
+"""What a growing lesion does not push aside."""
+_HOSTS: dict[str, tuple[str, str]] = {
+    "mediastinum": ("mediastinum", "fat"),
+    "thyroid": ("thyroid", "gland"),
+    "liver": ("liver", "liver"),
+    "gallbladder": ("gallbladder", "bile"),
+    "bile-ducts": ("bile-ducts", "bile"),
+    "spleen": ("spleen", "spleen"),
+    "pancreas": ("pancreas", "pancreas"),
+    "adrenals": ("adrenals", "adrenal"),
+    "right-kidney": ("right-kidney", "kidney-cortex"),
+    "left-kidney": ("left-kidney", "kidney-cortex"),
+    "ureters": ("ureters", "urine"),
+    "colon": ("colon", "bowel-wall"),
+    "uterus": ("uterus", "uterus"),
+    "ovaries": ("ovaries", "soft"),
+    "pelvis": ("pelvis", "marrow"),
+    "spine": ("spine", "marrow"),
+}
+"""Organ of the site table: what is painted of it around a lesion that is too large for it."""
+_ENOUGH_VOXELS = 20
+_BESIDE_ORGANS = frozenset(("abdominal-abscess", "diverticulitis"))
+"""Findings beside an organ, not in it: the organ does not grow around them."""
 
 
 def axes_of(fact: FindingFact, *, look: Look) -> tuple[float, float, float]:
@@ -236,28 +267,33 @@ def paint_lesion(canvas: Canvas, fact: FindingFact, *, center: tuple[float, floa
             over=over,
             edge=2.5,
         )
-    mark(canvas, bare, center=center, half=half, number=fact.lesion, over=over)
+    mark(canvas, bare, center=center, half=half, fact=fact, over=over)
+
+
+@cache
+def _organ_of(site: str) -> str:
+    return next((known.organ for known in sites() if known.key == site), "")
 
 
 def _bulge(
     canvas: Canvas, fact: FindingFact, *, center: tuple[float, float, float], half: tuple[float, float, float]
 ) -> None:
-    """Lets a solid organ grow around a lesion that is too large for it: what gives way is lung and fat."""
-    organ = next((name for name in ("liver", "spleen", "kidney") if name in fact.site), "")
-    if not organ or max(half) < 12:
-        return
-    if organ == "kidney":
+    """Lets an organ grow around a lesion that is too large for it: soft neighbors give way."""
+    organ, tissue = _HOSTS.get(_organ_of(fact.site), ("", ""))
+    if organ.endswith("-kidney"):
         organ = "right-kidney" if center[0] < 0 else "left-kidney"
-    wide = tuple(h + 3 for h in half)
+    if not organ or fact.key in _BESIDE_ORGANS:
+        return
+    rim = min(3.0, 0.5 + 0.25 * max(half))
+    wide = tuple(h + rim for h in half)
     bounds = around(center, wide)
     box = canvas.box(bounds)
     if box is None:
         return
     own = canvas.value[box][canvas.label[box] == ORGAN_CODES[organ]]
-    if own.size:
-        canvas.paint(
-            ellipsoid(center, wide), tissue=float(np.median(own)), organ=organ, bounds=bounds, over=_GIVING_WAY
-        )
+    level = float(np.median(own)) if own.size > _ENOUGH_VOXELS else canvas.palette[tissue]
+    yielding = tuple(name for name in ORGAN_CODES if name not in _RIGID and name != organ)
+    canvas.paint(ellipsoid(center, wide), tissue=level, organ=organ, bounds=bounds, over=yielding)
 
 
 def _step(mm: float) -> float:
@@ -282,23 +318,36 @@ def mark(
     *,
     center: tuple[float, float, float],
     half: tuple[float, float, float],
-    number: int,
+    fact: FindingFact,
     over: tuple[str, ...] = (),
 ) -> None:
-    """Marks the voxels of an ellipsoid in the lesion map; at least the nearest one if it lies in the volume."""
+    """Marks the voxels of an ellipsoid; at least the nearest one if it lies in the volume.
+
+    The mark is the lesion's own. In the lesion map a voxel has one number: of lesions that overlap, the smaller's.
+    """
     found = False
     for p in canvas.patches(around(center, half)):
-        inside = np.broadcast_to(depth(p) >= 0, p.label.shape)
+        cover = np.broadcast_to(depth(p) >= 0, p.label.shape) if canvas.rays == "none" else canvas.touched(depth, p)
         if over:
-            inside = inside & np.isin(p.label, [ORGAN_CODES[name] for name in over])
-        np.copyto(canvas.lesion[p.box], np.uint16(number), where=inside)
+            cover = cover * np.isin(p.label, [ORGAN_CODES[name] for name in over])
+        inside = cover >= 0.5
+        canvas.mark(fact, cover, box=p.box)
+        np.copyto(canvas.lesion[p.box], np.uint16(fact.lesion), where=inside)
         found = found or bool(inside.any())
     if not found:
-        index = []
-        for axis, value in zip((canvas.axes.z, canvas.axes.y, canvas.axes.x), reversed(center), strict=True):
-            step = float(axis[1] - axis[0]) if len(axis) > 1 else 1.0
-            nearest = int(np.abs(axis - value).argmin())
-            if abs(float(axis[nearest]) - value) > step:
-                return
-            index.append(nearest)
-        canvas.lesion[tuple(index)] = number
+        box = _nearest(canvas, center)
+        if box is not None:
+            canvas.mark(fact, np.ones((1, 1, 1), dtype=bool), box=box)
+            canvas.lesion[box] = fact.lesion
+
+
+def _nearest(canvas: Canvas, center: tuple[float, float, float]) -> Box | None:
+    """The voxel at a place (mm), if it is in the volume."""
+    found = []
+    for axis, value in zip((canvas.axes.z, canvas.axes.y, canvas.axes.x), reversed(center), strict=True):
+        step = float(axis[1] - axis[0]) if len(axis) > 1 else 1.0
+        nearest = int(np.abs(axis - value).argmin())
+        if abs(float(axis[nearest]) - value) > step:
+            return None
+        found.append(slice(nearest, nearest + 1))
+    return found[0], found[1], found[2]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
+from osler.synth.phantoms.canvas import Bounds, Box, Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import Tubes
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.tubes import Tubes, tubes
 
 Draw = Callable[[Canvas, Torso, FindingFact], None]
 
@@ -50,10 +50,27 @@ def of_sides(fact: FindingFact) -> list[tuple[str, float]]:
     return [(name, side) for name, side in SIDES if fact.side in (name, "both", "none", "midline")]
 
 
-def tag(canvas: Canvas, where: np.ndarray, box: tuple[slice, slice, slice] | None, *, fact: FindingFact) -> None:
-    """Marks voxels of a finding in the lesion map where no other lies."""
-    target = canvas.lesion if box is None else canvas.lesion[box]
-    target[where & (target == 0)] = fact.lesion
+def tag(canvas: Canvas, cover: np.ndarray, box: Box | None, *, fact: FindingFact) -> None:
+    """Marks what a finding covers (bool, or share); in the lesion map, where no other lies."""
+    if box is None:
+        box = tight_box(cover)
+        if box is None:
+            return
+        cover = cover[box]
+    canvas.mark(fact, cover, box=box)
+    target = canvas.lesion[box]
+    target[(cover >= 0.5) & (target == 0)] = fact.lesion
+
+
+def tight_box(where: np.ndarray) -> Box | None:
+    """Indices (z, y, x) about what is not zero; nothing if all is."""
+    found = []
+    for axis in range(3):
+        used = np.flatnonzero(where.any(axis=tuple(k for k in range(3) if k != axis)))
+        if not len(used):
+            return None
+        found.append(slice(int(used[0]), int(used[-1]) + 1))
+    return found[0], found[1], found[2]
 
 
 def overlay(
@@ -71,18 +88,28 @@ def overlay(
     """Paints a change of an organ and marks it."""
     codes = [ORGAN_CODES[name] for name in over]
     for p in canvas.patches(bounds):
-        inside = (depth(p) >= 0) & np.isin(p.label, codes)
-        tag(canvas, inside, p.box, fact=fact)
+        inside = canvas.share(depth, p, width=canvas.edge) if canvas.rays != "none" else depth(p) >= 0
+        tag(canvas, inside * np.isin(p.label, codes), p.box, fact=fact)
     canvas.paint(depth, tissue=tissue, bounds=bounds, over=over, strength=strength, organ=organ, edge=edge)
 
 
 def tag_tube(canvas: Canvas, tube: Tubes, *, fact: FindingFact, over: tuple[str, ...] = ()) -> None:
-    index, depth = tube.gathered()
-    index = index[depth >= 0]
+    """Marks the voxels of tubes."""
+    index, share = tube.cover()
     if over:
-        index = index[np.isin(canvas.label.reshape(-1)[index], [ORGAN_CODES[name] for name in over])]
-    flat = canvas.lesion.reshape(-1)
-    flat[index[flat[index] == 0]] = fact.lesion
+        keep = np.isin(canvas.label.reshape(-1)[index], [ORGAN_CODES[name] for name in over])
+        index, share = index[keep], share[keep]
+    if not len(index):
+        return
+    places = np.unravel_index(index, canvas.label.shape)
+    low = [int(place.min()) for place in places]
+    shape = [int(place.max()) + 1 - start for place, start in zip(places, low, strict=True)]
+    cover = np.zeros(shape, dtype=np.float32 if canvas.rays != "none" else bool)
+    cover[tuple(place - start for place, start in zip(places, low, strict=True))] = (
+        share if canvas.rays != "none" else share >= 0.5
+    )
+    box = tuple(slice(start, start + count) for start, count in zip(low, shape, strict=True))
+    tag(canvas, cover, box, fact=fact)
 
 
 def wall_chips(canvas: Canvas, line: np.ndarray, *, radius: float, fact: FindingFact, key: str) -> None:
@@ -93,7 +120,7 @@ def wall_chips(canvas: Canvas, line: np.ndarray, *, radius: float, fact: Finding
     spots = line[rng.integers(0, len(line), count)]
     angle = rng.uniform(0, 2 * np.pi, count)
     spots = spots + radius * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
-    chips = Tubes(canvas.axes, edge=canvas.edge)
+    chips = tubes(canvas)
     chips.add(spots, rng.uniform(1.0, 1.8 + 0.4 * grade, count))
     chips.paint(canvas, tissue="calcium", organ=None)
     tag_tube(canvas, chips, fact=fact)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.phantoms.cage import paint_bone
 from osler.synth.phantoms.canvas import Canvas
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
-from osler.synth.phantoms.torso import SIDES, Torso, paint_bone
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.tubes import tubes
 
 
 def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) -> None:
@@ -30,7 +32,7 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
         paint_bone(canvas, plate, radius=6.5, organ="pelvis", wall=1.9)
         cup = np.array([side * 0.53 * w, 0.02 * d, -0.648 * t])
         paint_bone(canvas, cup[None] + [side * -6, 0, 8], radius=31.0, organ="pelvis", wall=2.4)
-        ball = Tubes(canvas.axes, edge=canvas.edge)
+        ball = tubes(canvas)
         ball.add(cup[None], 26.0)
         ball.paint(canvas, tissue="cartilage", organ="femora")
         neck = even_steps(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.phantoms import abdomen, bowel, chest, head, head_findings, knee, pelvis, torso
+from osler.synth.phantoms import abdomen, bowel, cage, chest, head, head_findings, knee, pelvis, torso
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.findings import paint_trunk_findings
+from osler.synth.phantoms.pose import CT_POSE, Pose
 from osler.synth.phantoms.state import Shown
 
 
-def paint_region(canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Shown) -> dict[int, str]:
+def paint_region(
+    canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Shown, pose: Pose = CT_POSE
+) -> dict[int, str]:
     """Paints a region with its lesions; returns the lesions drawn (number to key)."""
     if exam.region == "head":
         skull = head.head_of(patient, state=state)
@@ -21,7 +26,7 @@ def paint_region(canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Sh
         knee.paint_leg(canvas, joint)
         knee.paint_joint(canvas, joint, state=state)
         return knee.paint_knee_findings(canvas, joint, state=state)
-    body = torso.torso_of(patient)
+    body = torso.torso_of(patient, pose=pose, state=state)
     low, high = float(canvas.axes.z[0]) / body.t, float(canvas.axes.z[-1]) / body.t
     bone = 1 - 0.006 * max(0.0, patient.age - 45) - 0.12 * state.grade("osteopenia")
     torso.paint_wall(canvas, body)
@@ -37,8 +42,9 @@ def paint_region(canvas: Canvas, patient: PatientFacts, *, exam: Exam, state: Sh
         for f in state.of("vertebral-compression-fracture")
     }
     torso.paint_spine(canvas, body, crushed=crushed, worn=state.grade("degenerative-spine-disease"), bone=bone)
+    broken = [np.array(f.center_mm) for f in state.of("rib-fracture") if f.center_mm is not None]
     if high > -0.2:
-        torso.paint_cage(canvas, body, broken=[], bone=bone)
+        cage.paint_cage(canvas, body, broken=broken, bone=bone)
     if low < -0.38:
         pelvis.paint_pelvis(canvas, body, broken=tuple(f.side for f in state.of("hip-fracture")))
     return paint_trunk_findings(canvas, body, state=state)

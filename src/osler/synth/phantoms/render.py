@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,10 +10,12 @@ from osler.errors import RequestError
 from osler.study import Affine, ArrayPixels, Box3D, Volume
 from osler.synth.facts import Exam, PatientFacts, Region
 from osler.synth.phantoms import acquire
-from osler.synth.phantoms.canvas import Canvas
+from osler.synth.phantoms.canvas import Canvas, union
 from osler.synth.phantoms.findings import in_body
 from osler.synth.phantoms.grid import Grid, grid_of
 from osler.synth.phantoms.organs import ORGAN_CODES, ORGANS
+from osler.synth.phantoms.overlays import tight_box
+from osler.synth.phantoms.pose import CT_POSE, Pose
 from osler.synth.phantoms.regions import paint_region
 from osler.synth.phantoms.state import Shown, shown
 from osler.synth.phantoms.tissues import palette_of
@@ -25,13 +27,16 @@ class Lesion:
 
     Args:
         key: Finding. lesion: Number in the facts and in the lesion map.
-        box: Encloses it (LPS mm). voxels: How many it has in the lesion map.
+        box: Encloses its own mask (LPS mm). voxels: How many that has.
+        mask: (slice, row, column) bool, the part of the volume about it. start: First slice, row, column of that part.
     """
 
     key: str
     lesion: int
     box: Box3D
     voxels: int
+    mask: np.ndarray = field(repr=False, compare=False)
+    start: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,6 +61,15 @@ class Phantom:
     modality: str
     series_uid: str = ""
     study_uid: str = ""
+
+    def mask(self, lesion: int) -> np.ndarray:
+        """A lesion's own mask, (slice, row, column) bool, whatever smaller ones lie in it."""
+        whole = np.zeros(self.array.shape, dtype=bool)
+        for shown_ in self.lesions:
+            if shown_.lesion == lesion:
+                parts = zip(shown_.start, shown_.mask.shape, strict=True)
+                whole[tuple(slice(start, start + count) for start, count in parts)] |= shown_.mask
+        return whole
 
     @property
     def boxes(self) -> dict[int, Box3D]:
@@ -140,14 +154,14 @@ def mirrored_body(patient: PatientFacts, *, exam: Exam) -> bool:
     return exam.side == "left" if exam.region == "knee" else patient.anatomy.shape < 0
 
 
-def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
-    """Renders an exam on a given grid."""
+def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid, pose: Pose = CT_POSE) -> Phantom:
+    """Renders an exam on a given grid, in a given pose."""
     mirrored = mirrored_body(patient, exam=exam)
     axes = grid.body_axes(mirrored=mirrored)
     palette = palette_of(exam.acquisition, modality=exam.modality)
     canvas = Canvas(axes=axes, palette=palette, shape=abs(patient.anatomy.shape))
     state = Shown(findings=tuple(in_body(fact, mirrored=mirrored) for fact in shown(exam).findings))
-    drawn = paint_region(canvas, patient, exam=exam, state=state)
+    drawn = paint_region(canvas, patient, exam=exam, state=state, pose=pose)
     _acquire(canvas, patient, exam=exam)
     top = 3071 if exam.modality == "CT" else 4095
     value = canvas.value
@@ -155,7 +169,7 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
     np.rint(value, out=value)
     voxels = grid.arrange(value.astype(np.int16), mirrored=mirrored)
     lesions_map = grid.arrange(canvas.lesion, mirrored=mirrored)
-    lesions = _lesions(drawn, lesions_map=lesions_map, affine=grid.affine)
+    lesions = _lesions(canvas, drawn, grid=grid, mirrored=mirrored)
     known = {lesion.lesion for lesion in lesions}
     return Phantom(
         array=voxels,
@@ -170,25 +184,28 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid) -> Phantom:
     )
 
 
-def _lesions(drawn: dict[int, str], *, lesions_map: np.ndarray, affine: Affine) -> tuple[Lesion, ...]:
-    """Boxes of all lesions in one pass: which slices, rows and columns hold each number."""
-    size = max(drawn, default=0) + 1
-    flat = lesions_map.reshape(-1)
-    index = np.flatnonzero(flat)
-    numbers = flat[index]
-    counts = np.bincount(numbers, minlength=size)
-    edges = []
-    for places, length in zip(np.unravel_index(index, lesions_map.shape), lesions_map.shape, strict=True):
-        holds = np.zeros((len(counts), length), dtype=bool)
-        holds[numbers, places] = True
-        edges.append((holds.argmax(axis=1), length - holds[:, ::-1].argmax(axis=1)))
+def _lesions(canvas: Canvas, drawn: dict[int, str], *, grid: Grid, mirrored: bool) -> tuple[Lesion, ...]:
+    """The box and the size of each lesion's own mask."""
     found = []
-    for number, key in sorted(drawn.items()):
-        if counts[number]:
-            low, high = (tuple(float(edge[end][number]) for edge in reversed(edges)) for end in (0, 1))
-            box = Box3D(low=low, high=high, frame="voxel").to_patient(affine)
-            found.append(Lesion(key=key, lesion=number, box=box, voxels=int(counts[number])))
-    return tuple(found)
+    for fact, marks in canvas.marks.items():
+        mask, low = union(marks)
+        inner = tight_box(mask)
+        if fact.lesion not in drawn or inner is None:
+            continue
+        mask = mask[inner]
+        first = np.array(low) + [part.start for part in inner]
+        box = grid.voxel_box(first, first + mask.shape, mirrored=mirrored)
+        found.append(
+            Lesion(
+                key=drawn[fact.lesion],
+                lesion=fact.lesion,
+                box=box.to_patient(grid.affine),
+                voxels=int(np.count_nonzero(mask)),
+                mask=grid.arrange(mask, mirrored=mirrored),
+                start=tuple(int(edge) for edge in reversed(box.low)),
+            )
+        )
+    return tuple(sorted(found, key=lambda lesion: lesion.lesion))
 
 
 def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:

@@ -1,19 +1,21 @@
 """The trunk's wall and bones: skin, fat, muscle, spine, ribs, shoulder girdle, pelvis.
 
-Lengths are those of `xrays.thorax`, so that a radiograph and a CT show one body.
+Lengths are those of `thorax`; a radiograph projects what is painted here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
-from osler.synth.phantoms.shapes import Tubes, around, ellipsoid, even_steps, polyline
-from osler.synth.xrays.skeleton import rib_line
-from osler.synth.xrays.thorax import Thorax, thorax_of
+from osler.synth.phantoms.pose import CT_POSE, Pose
+from osler.synth.phantoms.shapes import around, ellipsoid, polyline
+from osler.synth.phantoms.state import Shown
+from osler.synth.phantoms.thorax import Thorax, thorax_of
+from osler.synth.phantoms.tubes import tubes
 
 SIDES = (("right", -1.0), ("left", 1.0))
 # Vertebrae T1 to L5 and S1: height / trunk length, depth / half depth of the body's center.
@@ -48,13 +50,16 @@ class Torso:
 
     Args:
         thorax: Of the chest. fat: Thickness of the fat under the skin.
-        female: Whether breasts and a female pelvis are drawn. chance: Numbers in [0, 1) for details.
+        female: Whether breasts and a female pelvis are drawn. age: In years.
+        pose: Of the exam. bend_mm: How far the spine bends to the side.
     """
 
     thorax: Thorax
     fat: float
     female: bool
     age: float
+    pose: Pose = CT_POSE
+    bend_mm: float = 0.0
 
     @property
     def w(self) -> float:
@@ -78,6 +83,11 @@ class Torso:
     def spine_y(self, z: np.ndarray) -> np.ndarray:
         """Depth (y, mm) of the vertebral bodies' centers at a height."""
         return np.interp(-z, -_LEVELS[:, 0] * self.t, _LEVELS[:, 1] * self.d).astype(np.float32)
+
+    def spine_x(self, z: np.ndarray) -> np.ndarray:
+        """Distance (x, mm) of the vertebral bodies' centers from the midline at a height."""
+        share = np.clip((z / self.t + 0.30) / 0.62, 0, 1)
+        return (self.bend_mm * np.sin(np.pi * share)).astype(np.float32)
 
     def spine_half(self, z: np.ndarray) -> np.ndarray:
         """Half width (mm) of the vertebral bodies."""
@@ -112,13 +122,23 @@ class Torso:
         return np.maximum(domes, middle).astype(np.float32)
 
 
-def torso_of(patient: PatientFacts) -> Torso:
-    """Derives the trunk from the patient's anatomy (the same on all exams)."""
+def torso_of(patient: PatientFacts, *, pose: Pose = CT_POSE, state: Shown | None = None) -> Torso:
+    """Derives the trunk from the patient's anatomy, its pose, and the findings that move organs."""
     anatomy = patient.anatomy
     thorax = thorax_of(anatomy, sex=patient.sex, age=float(patient.age))
     index = anatomy.weight_kg / (anatomy.height_cm / 100) ** 2
     fat = float(np.clip(1.5 * (index - 18) + (5 if patient.sex == "female" else 2), 4, 42))
-    return Torso(thorax=thorax, fat=fat, female=patient.sex == "female", age=float(patient.age))
+    bend = 0.0
+    lifted = np.array([pose.breath_mm, pose.breath_mm])
+    flat = 0.0
+    if state is not None:
+        grade = state.grade("scoliosis")
+        bend = (3 + 7 * grade) * (1 if thorax.chance[40] > 0.3 else -1) if grade else 0.0
+        flat = state.grade("hyperinflation", "emphysema") / 3
+        lifted += [28.0 * (state.grade("elevated-hemidiaphragm", side=name) > 0) - 20 * flat for name, _ in SIDES]
+    dome = (float(thorax.dome[0] + lifted[0]), float(thorax.dome[1] + lifted[1]))
+    moved = replace(thorax, dome=dome, sulcus=thorax.sulcus * (1 - 0.5 * flat), heart=thorax.heart * pose.heart)
+    return Torso(thorax=moved, fat=fat, female=patient.sex == "female", age=float(patient.age), pose=pose, bend_mm=bend)
 
 
 def paint_wall(canvas: Canvas, torso: Torso) -> None:
@@ -139,28 +159,46 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
             top = (0.325 * t - np.clip(np.abs(p.x) - 55, 0, None) * 0.30) - p.z
             arch = p.z - (0.175 * t + np.clip(w + 10 - np.abs(p.x), 0, 60) * 0.8)
             out = np.maximum(out, np.minimum(np.minimum(wings * 58, top), arch))
+        if torso.pose.arms == "down":
+            _add_arms(out, p, torso)
         return out + np.float32(2.0) * p.wave(90)
 
     fat = torso.fat
 
-    def muscle(p: Patch) -> np.ndarray:
+    def under_fat(p: Patch) -> np.ndarray:
         # fat is thickest in front of the belly and on the flanks, thin over the chest and along the back
         low = np.clip((-p.z / np.float32(t) - 0.0) / 0.15, 0, 1)
         thick = fat * (0.55 + 0.45 * low) + 2
         back = np.clip(p.y / np.float32(d), -0.2, 1)
-        return body(p) - (thick * (1 - 0.35 * np.clip(back, 0, 1))).astype(np.float32)
+        return (thick * (1 - 0.35 * np.clip(back, 0, 1))).astype(np.float32)
 
-    canvas.paint(body, tissue="skin", organ="skin")
-    canvas.paint(lambda p: body(p) - np.float32(2.2), tissue="fat", organ="fat")
+    canvas.paint_shells(body, shells=((0.0, "skin", "skin"), (2.2, "fat", "fat"), (under_fat, "muscle", "muscle")))
     if torso.female:
         _breasts(canvas, torso)
-    canvas.paint(muscle, tissue="muscle", organ="muscle")
 
     # planes of fat between the muscles
     def planes(p: Patch) -> np.ndarray:
         return np.float32(1.3) - np.abs(p.wave(34, key="planes")) * np.float32(14)
 
     canvas.paint(planes, tissue="fat", over=("muscle",), strength=0.75)
+
+
+def _add_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
+    """Raises a depth (mm) to that in the upper arms beside the trunk, in place."""
+    w, d, t = torso.w, torso.d, torso.t
+    top = np.float32(0.235 * t)
+    share = np.clip((top - p.z) / np.float32(0.4 * t), -0.1, 1)
+    beside = np.abs(p.x.reshape(-1)) > w - 40
+    for half in (p.x.reshape(-1) < 0, p.x.reshape(-1) > 0):
+        columns = np.flatnonzero(beside & half)
+        if not len(columns):
+            continue
+        part = slice(int(columns[0]), int(columns[-1]) + 1)
+        away = np.hypot(
+            np.abs(p.x[..., part]) - np.float32(w + 16) - np.float32(82) * share, p.y - np.float32(0.08 * d)
+        )
+        arm = np.minimum(np.float32(45) - away, top + 30 - p.z)
+        np.maximum(out[..., part], arm, out=out[..., part])
 
 
 def _breasts(canvas: Canvas, torso: Torso) -> None:
@@ -170,8 +208,9 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
         half = (0.86 * size, 0.30 * torso.d + 8, size)
         outer = ellipsoid(center, half)
         bounds = around(center, half, margin=3)
-        canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds)
-        canvas.paint(lambda p, f=outer: f(p) - np.float32(2), tissue="fat", organ="breast", bounds=bounds)
+        over = ("outside", "skin", "fat", "breast")
+        canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds, over=over)
+        canvas.paint(lambda p, f=outer: f(p) - np.float32(2), tissue="fat", organ="breast", bounds=bounds, over=over)
         gland = ellipsoid((center[0], center[1] - 4, center[2]), (0.5 * half[0], 0.62 * half[1], 0.5 * half[2]))
         share = np.float32(0.25 - 0.005 * (torso.age - 50))
         canvas.paint(
@@ -179,6 +218,7 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
             tissue="breast",
             organ="breast",
             bounds=bounds,
+            over=over,
         )
 
 
@@ -202,7 +242,7 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
         lips = 1 + 0.06 * worn * np.exp(-((_gap(z, between) / 5) ** 2))
         a = (half * waist * lips).astype(np.float32)
         b = (0.78 * a).astype(np.float32)
-        out = (p.x / a) ** 2 + ((p.y - torso.spine_y(z)) / b) ** 2
+        out = ((p.x - torso.spine_x(z)) / a) ** 2 + ((p.y - torso.spine_y(z)) / b) ** 2
         np.sqrt(out, out=out)
         return (np.float32(1) - out) * b
 
@@ -253,12 +293,13 @@ def _signed_gap(z: np.ndarray, between: np.ndarray) -> np.ndarray:
 
 
 def _arches(canvas: Canvas, torso: Torso, *, heights: np.ndarray, bounds: Bounds, reach: float) -> None:
-    shell, inner = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(2))
+    shell, inner = (tubes(canvas) for _ in range(2))
     for z in heights[:-1]:
         y = float(torso.spine_y(np.array([z]))[0])
         half = float(torso.spine_half(np.array([z]))[0])
         back = y + 0.78 * half
-        spike = polyline([(0, back + 15, z), (0, back + 26, z - 6), (0, back + 36, z - 13)], count=12)
+        aside = np.array([float(torso.spine_x(np.array([z]))[0]), 0.0, 0.0])
+        spike = polyline([(0, back + 15, z), (0, back + 26, z - 6), (0, back + 36, z - 13)], count=12) + aside
         shell.add(spike, 3.6, squash=(1.3, 1, 0.6)), inner.add(spike, 1.8, squash=(1.3, 1, 0.6))
         for side in (-1.0, 1.0):
             arch = polyline(
@@ -273,107 +314,17 @@ def _arches(canvas: Canvas, torso: Torso, *, heights: np.ndarray, bounds: Bounds
                 count=14,
             )
             for line, radius in ((arch, 3.6), (wing, 3.4)):
-                shell.add(line, radius, squash=(1, 1, 0.6)), inner.add(line, radius - 1.7, squash=(1, 1, 0.6))
+                shell.add(line + aside, radius, squash=(1, 1, 0.6))
+                inner.add(line + aside, radius - 1.7, squash=(1, 1, 0.6))
     shell.paint(canvas, tissue=0.55 * canvas.palette["cortex"], organ="spine")
-    inner.paint(canvas, tissue="marrow", organ="spine")
+    inner.paint(canvas, tissue="marrow", organ="spine", inside=0.55 * canvas.palette["cortex"])
 
     def canal(p: Patch) -> np.ndarray:
         middle = torso.spine_y(p.z) + np.float32(0.78) * torso.spine_half(p.z) + np.float32(8.5)
-        return np.float32(8.2) - np.sqrt((p.x * np.float32(0.86)) ** 2 + (p.y - middle) ** 2)
+        return np.float32(8.2) - np.hypot((p.x - torso.spine_x(p.z)) * np.float32(0.86), p.y - middle)
 
     canvas.paint(canal, tissue="csf", organ="spinal-canal", bounds=bounds)
     canvas.paint(lambda p: canal(p) - np.float32(3.4), tissue="white", organ="spinal-canal", bounds=bounds)
-
-
-def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[tuple[float, float, float]], bone: float = 1.0) -> None:
-    """Paints ribs, sternum, clavicles, shoulder blades and upper arms.
-
-    Args:
-        broken: Centers (mm) of rib fractures.
-    """
-    shell, marrow, gristle = (Tubes(canvas.axes, edge=canvas.edge) for _ in range(3))
-    thorax = torso.thorax
-    size = 0.9 if torso.female else 1.0
-    for _, side in SIDES:
-        for number in range(1, 13):
-            line, reached = even_steps(rib_line(thorax, number=number, side=side), step=2.5)
-            bony = reached < (0.84 if number < 11 else 1.1)
-            keep = bony.copy()
-            for point in broken:
-                away = np.linalg.norm(line - point, axis=1)
-                if away.min() < 16:
-                    keep &= np.abs(np.arange(len(line)) - away.argmin()) > 0
-                    line[away.argmin() :, 2] -= 3.0
-            (
-                shell.add(line[keep], 4.5 * size, squash=(1, 1, 0.78)),
-                marrow.add(line[keep], 2.6 * size, squash=(1, 1, 0.78)),
-            )
-            gristle.add(line[~bony], 4.4 * size)
-    gristle.paint(canvas, tissue="cartilage", organ="ribs")
-    w, d, t = torso.w, torso.d, torso.t
-    (
-        shell.paint(canvas, tissue="rib-cortex", organ="ribs"),
-        marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs"),
-    )
-    board, _ = even_steps(
-        polyline([(0, -0.68 * d, 0.245 * t), (0, -0.80 * d, 0.18 * t), (0, -0.84 * d, 0.03 * t)]), step=2.5
-    )
-    paint_bone(canvas, board, radius=6.0, organ="sternum", squash=(0.36, 1, 1), wall=1.2)
-    for _, side in SIDES:
-        collar = polyline(
-            [
-                (side * 14, -0.62 * d, 0.252 * t),
-                (side * 0.30 * w, -0.64 * d, 0.272 * t),
-                (side * 0.6 * w, -0.40 * d, 0.285 * t),
-                (side * 0.92 * w, -0.05 * d, 0.280 * t),
-            ]
-        )
-        paint_bone(canvas, even_steps(collar, step=2.5)[0], radius=5.6, organ="clavicles")
-        head = (side * 1.0 * w, 0.05 * d, 0.235 * t)
-        paint_bone(
-            canvas,
-            even_steps(np.array([head, (side * (w + 26), 0.0, 0.245 * t)]), step=4)[0],
-            radius=21.0,
-            organ="humeri",
-            wall=1.6,
-        )
-        upper, lower = np.array([side * 0.62 * w, 0.70 * d, 0.27 * t]), np.array([side * 0.74 * w, 0.80 * d, 0.10 * t])
-        socket = np.array([side * 0.84 * w, 0.22 * d, 0.235 * t])
-        blade = np.concatenate(
-            [
-                even_steps(
-                    np.array(
-                        [upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * np.sin(np.pi * s), 0]]
-                    ),
-                    step=3,
-                )[0]
-                for s in np.linspace(0, 0.97, 26)
-            ]
-        )
-        thin = Tubes(canvas.axes, edge=canvas.edge)
-        thin.add(blade, 2.1)
-        thin.add(
-            even_steps(np.array([upper * 0.7 + lower * 0.3, socket + np.array([0, 16, 14])]), step=2.5)[0] + [0, 9, 0],
-            4.2,
-        )
-        thin.add(socket[None], 10.0)
-        thin.paint(canvas, tissue="rib-cortex", organ="scapulae")
-
-
-def paint_bone(
-    canvas: Canvas,
-    line: np.ndarray,
-    *,
-    radius: float,
-    organ: str,
-    squash: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    wall: float = 1.5,
-) -> None:
-    """Paints a bone along a line: a cortex ``wall`` mm thick around marrow."""
-    tube = Tubes(canvas.axes, edge=canvas.edge)
-    tube.add(line, radius, squash=squash)
-    tube.paint(canvas, tissue="rib-cortex", organ=organ)
-    tube.paint(canvas, tissue="marrow", organ=organ, shift=-wall)
 
 
 def paint_table(canvas: Canvas, torso: Torso) -> None:

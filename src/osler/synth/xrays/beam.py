@@ -77,23 +77,6 @@ class Beam:
         row = -(room[..., 2] - self.center_mm[1]) / scale / self.pixel_mm + self.rows / 2
         return column, row, 1 / (scale * self.pixel_mm)
 
-    def rays(self, *, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Focal spot (3,) and detector points (rows, columns, 3) of a part of the image, in the body frame."""
-        u = self.center_mm[0] + (np.arange(columns.start, columns.stop) + 0.5 - self.columns / 2) * self.pixel_mm
-        v = self.center_mm[1] - (np.arange(rows.start, rows.stop) + 0.5 - self.rows / 2) * self.pixel_mm
-        across, z = np.meshgrid(u, v)
-        depth = np.full_like(across, self.detector_mm)
-        source = np.array([self.center_mm[0], self.source_mm, self.center_mm[1]])
-        points = np.stack([across, depth, z], axis=-1)
-        if self.view == "lateral":
-            source, points = source[[1, 0, 2]], points[..., [1, 0, 2]]
-        return self._unturned(source), self._unturned(points)
-
-    def _unturned(self, points: np.ndarray) -> np.ndarray:
-        cosine, sine = np.cos(self.yaw), np.sin(self.yaw)
-        x, y, z = points[..., 0], points[..., 1], points[..., 2]
-        return np.stack([cosine * x + sine * y, -sine * x + cosine * y, z], axis=-1)
-
     def plane(self, depth: float, *, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Body coordinates where the rays meet a plane at right angles to the beam.
 

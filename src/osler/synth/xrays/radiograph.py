@@ -8,6 +8,7 @@ import numpy as np
 
 from osler.study import Box2D
 from osler.synth.facts import FindingFact
+from osler.synth.phantoms.pose import Pose
 from osler.synth.xrays.beam import Beam, View
 
 
@@ -39,6 +40,8 @@ class Radiograph:
         pixel_mm: Pixel size on the detector.
         view: Direction of the beam. supine: Whether the patient lay.
         beam: Where each body point falls; ``beam.project``.
+        pose: How the body stands or lies.
+        attenuation: (rows, columns) float32, what the body takes from each ray: the exponent of Beer and Lambert's law.
         lungs: Masks of the right and the left lung as the picture shows them, (rows, columns) bool.
         heart: Mask of the heart's shadow.
         lesions: What has a place in the picture.
@@ -49,6 +52,8 @@ class Radiograph:
     view: View
     supine: bool
     beam: Beam
+    pose: Pose
+    attenuation: np.ndarray
     lungs: tuple[np.ndarray, np.ndarray]
     heart: np.ndarray
     lesions: tuple[ShownLesion, ...]

@@ -11,19 +11,19 @@ from osler.errors import RequestError
 from osler.synth.draws import Draws
 from osler.synth.facts import Exam, FindingFact, PatientFacts
 from osler.synth.mirror import mirror
+from osler.synth.phantoms.pose import Pose
+from osler.synth.phantoms.thorax import Thorax, thorax_of
 from osler.synth.xrays.beam import VIEWS, Beam, Body, View
 from osler.synth.xrays.compose import Layers, compose
 from osler.synth.xrays.detector import Exposure, develop
-from osler.synth.xrays.findings import scene_of
 from osler.synth.xrays.marks import collimate, letter
 from osler.synth.xrays.radiograph import Radiograph, ShownLesion, mask_box
-from osler.synth.xrays.thorax import Thorax, thorax_of
 
 LEAST_SIZE, GREATEST_SIZE = 64, 2048
 _CHANCES = 16
 
 
-def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512) -> Radiograph:
+def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512, pose: Pose | None = None) -> Radiograph:
     """Renders a chest X-ray.
 
     The same patient has the same chest on every date; findings, breath and position come with the exam.
@@ -34,6 +34,7 @@ def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512) -> Radiog
         patient: Whose exam it is.
         exam: Of a chest X-ray protocol.
         size: Longest side in pixels, 64 to 2048.
+        pose: How the body stands or lies; drawn by the exam if not given.
 
     Raises:
         RequestError: If the exam is no chest X-ray, or the size is out of range.
@@ -50,28 +51,25 @@ def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512) -> Radiog
     body: Body = "mirrored" if patient.anatomy.shape < 0 else "usual"
     if body == "mirrored":
         exam = mirror(replace(patient, exams=(exam,))).exams[0]
-    draws = Draws(seed=patient.seed, patients=np.full(_CHANCES, patient.number))
-    chance = draws.uniform("x-ray", np.arange(_CHANCES) + _CHANCES * exam.number)
-    supine = view == "AP" and bool(chance[0] < 0.55)
-    chest = thorax_of(patient.anatomy, sex=patient.sex, age=patient.age)
-    thorax = _breathing(chest, view=view, supine=supine, chance=chance)
-    scene = scene_of(exam, anatomy=patient.anatomy, thorax=thorax, supine=supine)
+    chance = _chances(patient, exam=exam)
+    supine = _supine(exam, chance=chance)
+    pose = pose or drawn_pose(patient, exam=exam)
+    thorax = thorax_of(patient.anatomy, sex=patient.sex, age=patient.age)
     beam = _beam(thorax, exam=exam, size=size, chance=chance)
     if body == "mirrored" and view == "lateral":
         beam = replace(beam, source_mm=-beam.source_mm, detector_mm=-beam.detector_mm)
-    layers = compose(thorax, beam=beam, scene=scene, kvp=exam.acquisition.kvp or 110)
-    exposure = _exposure(
-        exam, chance=chance, seed=int(draws.bits("x-ray-noise", exam.number)[0]), pixel_mm=beam.pixel_mm
-    )
+    layers = compose(patient, exam=exam, pose=pose, beam=beam)
+    noise = Draws(seed=patient.seed, patients=np.array([patient.number])).bits("x-ray-noise", exam.number)
+    exposure = _exposure(exam, chance=chance, seed=int(noise[0]), pixel_mm=beam.pixel_mm)
     gray = develop(layers.attenuation, exposure=exposure, pixel_mm=beam.pixel_mm)
     gray = _collimated(gray, chance=chance)
-    lungs, heart, lesions = layers.lungs, layers.heart, tuple(_shown(layers))
+    lungs, heart, lesions, exponent = layers.lungs, layers.heart, tuple(_shown(layers)), layers.attenuation
     if body == "mirrored":
         beam = replace(beam, body="mirrored")
         facts = {id(old): new for old, new in zip(exam.findings, asked.findings, strict=True)}
         lesions = tuple(_mirrored(lesion, fact=facts[id(lesion.fact)], view=view) for lesion in lesions)
         flip = slice(None, None, -1 if view != "lateral" else 1)
-        gray, heart = gray[:, flip], heart[:, flip]
+        gray, heart, exponent = gray[:, flip], heart[:, flip], exponent[:, flip]
         lungs = lungs[1][:, flip], lungs[0][:, flip]
     gray = _lettered(gray, view=view, supine=supine, chance=chance)
     return Radiograph(
@@ -80,6 +78,8 @@ def render_xray(patient: PatientFacts, *, exam: Exam, size: int = 512) -> Radiog
         view=view,
         supine=supine,
         beam=beam,
+        pose=pose,
+        attenuation=exponent,
         lungs=lungs,
         heart=heart,
         lesions=lesions,
@@ -101,15 +101,27 @@ def _mirrored(lesion: ShownLesion, *, fact: FindingFact, view: View) -> ShownLes
     )
 
 
-def _breathing(thorax: Thorax, *, view: str, supine: bool, chance: np.ndarray) -> Thorax:
-    """The chest at this exam's breath: higher diaphragm and wider heart in bed."""
-    shallow = 10 * (chance[1] - 0.35) + (16 if supine else 6 if view == "AP" else 0)
-    return replace(
-        thorax,
-        dome=(thorax.dome[0] + shallow, thorax.dome[1] + shallow),
-        density=thorax.density * (1 + 0.012 * shallow),
-        heart=thorax.heart * (1.06 if supine else 1.0),
+def drawn_pose(patient: PatientFacts, *, exam: Exam) -> Pose:
+    """How the patient stands or lies for a film: drawn by the exam, higher diaphragm and wider heart in bed."""
+    chance = _chances(patient, exam=exam)
+    view = exam.acquisition.view
+    supine = _supine(exam, chance=chance)
+    return Pose(
+        position="supine" if supine else "upright",
+        arms="raised" if view == "lateral" else "down",
+        breath_mm=float(10 * (chance[1] - 0.35) + (16 if supine else 6 if view == "AP" else 0)),
+        heart=1.06 if supine else 1.0,
+        blades_mm=0.14 * patient.anatomy.half_width_mm if view == "PA" else 0.0,
     )
+
+
+def _chances(patient: PatientFacts, *, exam: Exam) -> np.ndarray:
+    draws = Draws(seed=patient.seed, patients=np.full(_CHANCES, patient.number))
+    return draws.uniform("x-ray", np.arange(_CHANCES) + _CHANCES * exam.number)
+
+
+def _supine(exam: Exam, *, chance: np.ndarray) -> bool:
+    return exam.acquisition.view == "AP" and bool(chance[0] < 0.55)
 
 
 def _beam(thorax: Thorax, *, exam: Exam, size: int, chance: np.ndarray) -> Beam:
@@ -140,9 +152,10 @@ def _exposure(exam: Exam, *, chance: np.ndarray, seed: int, pixel_mm: float) -> 
     return Exposure(
         photons=(3e4 if portable else 5e4) * (exam.acquisition.mas or 3) / 3 * (pixel_mm / 0.8) ** 2,
         scatter=0.10 + 0.05 * chance[6] if not portable else 0.16 + 0.12 * chance[6],
-        equalize=0.22 + 0.2 * chance[7],
+        equalize=0.22 + 0.2 * chance[7] + (0.25 if exam.acquisition.view == "lateral" else 0.0),
         contrast=(0.70 if portable else 0.85) + 0.36 * chance[8],
-        brightness=0.26 * (chance[9] - (0.74 if portable else 0.54)),
+        brightness=0.26 * (chance[9] - (0.74 if portable else 0.26))
+        - (0.14 if exam.acquisition.view == "lateral" else 0.0),
         grid=0.004 * (chance[10] < 0.15),
         seed=seed,
     )
@@ -171,7 +184,7 @@ def _lettered(gray: np.ndarray, *, view: View, supine: bool, chance: np.ndarray)
 
 
 def _shown(layers: Layers) -> Iterator[ShownLesion]:
-    for fact, side, mask, center in layers.masks:
+    for fact, side, mask in layers.masks:
         box = mask_box(mask)
         if box is not None:
-            yield ShownLesion(fact=fact, side=side, box=box, mask=mask, center_mm=center)
+            yield ShownLesion(fact=fact, side=side, box=box, mask=mask, center_mm=fact.center_mm)

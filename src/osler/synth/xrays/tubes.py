@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-Profile = Literal["solid", "shell", "flat"]
+Profile = Literal["solid", "flat"]
 _GROUP_PX = (1.6, 2.6, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 42.0)
 
 
@@ -37,8 +37,7 @@ def paint_chain(chain: Chain, *, rows: int, columns: int, profile: Profile) -> n
     Args:
         chain: Disks, radii up to 42 px.
         rows: Of the image. columns: The same.
-        profile: "solid" is a round rod (a circle's chord), "shell" a bone with a dense
-            cortex, "flat" even with soft edges.
+        profile: "solid" is a round rod (a circle's chord), "flat" even with soft edges.
     """
     layers = int(chain.layer.max()) + 1 if len(chain.layer) else 1
     canvas = np.zeros(layers * rows * columns, np.float32)
@@ -98,36 +97,4 @@ def _profile(away: np.ndarray, *, size: np.ndarray, profile: Profile) -> np.ndar
     if profile == "flat":
         return edge
     chord = np.sqrt(np.maximum(1 - away * away, 0.02))
-    if profile == "solid":
-        return edge * chord
-    hollow = np.sqrt(np.maximum(1 - (away / 0.78) ** 2, 0))
-    return edge * (chord - 0.72 * hollow) * 1.6
-
-
-def along(points: np.ndarray, *, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points at even steps of a polyline.
-
-    Args:
-        points: (N, 3) mm.
-        step_mm: Distance of the new points.
-
-    Returns:
-        The new points (M, 3), and how far along the line each lies, 0 to 1.
-    """
-    lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    reached = np.concatenate([[0.0], np.cumsum(lengths)])
-    count = max(2, int(np.ceil(reached[-1] / step_mm)) + 1)
-    at = np.linspace(0, reached[-1], count)
-    new = np.stack([np.interp(at, reached, points[:, axis]) for axis in range(3)], axis=1)
-    return new, at / max(reached[-1], 1e-6)
-
-
-def smooth_line(points: list[tuple[float, float, float]], *, count: int = 60) -> np.ndarray:
-    """A smooth curve through a few points (Catmull-Rom), (count, 3)."""
-    p = np.array(points, dtype=np.float64)
-    p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
-    t = np.linspace(0, len(points) - 1 - 1e-9, count)
-    i = t.astype(int)
-    f = (t - i)[:, None]
-    a, b, c, d = p[i], p[i + 1], p[i + 2], p[i + 3]
-    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - a - 3 * c + d) * f**3)
+    return edge * chord

@@ -7,12 +7,9 @@ from functools import lru_cache
 import numpy as np
 
 from osler.synth.draws import Draws
-from osler.synth.xrays.beam import Beam
-from osler.synth.xrays.thorax import LEFT, RIGHT, Thorax
-from osler.synth.xrays.tubes import Chain, paint_chain
+from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
 
 _GENERATIONS = 11
-_LAYERS = 4
 _STEM_MM = 4.7
 
 
@@ -72,30 +69,3 @@ def _fork(
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     radii = np.concatenate([radius * large, radius * np.clip(small, 0.35, 0.8)])
     return np.concatenate([tip, tip]), ways, radii, np.concatenate([number * 2 + 1, number * 2 + 2]) + 7919
-
-
-def paint_vessels(thorax: Thorax, *, beam: Beam, swollen: float = 1.0) -> np.ndarray:
-    """Tissue (mm) of the lungs' vessels.
-
-    Args:
-        swollen: Factor on radii: above 1 where vessels are congested.
-    """
-    starts, ends, radii, ages = vessel_tree(thorax)
-    shown = radii * swollen > 0.22
-    starts, ends, radii, ages = starts[shown], ends[shown], radii[shown], ages[shown]
-    mm = np.linalg.norm(ends - starts, axis=1)
-    count = np.maximum(2, np.ceil(mm / (np.clip(radii * 0.8, 0.7, 2.2) * max(1.0, beam.pixel_mm / 0.84))).astype(int))
-    owner = np.repeat(np.arange(len(count)), count)
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    share = step / np.maximum(count[owner] - 1, 1)
-    bend = Draws(seed=thorax.shape, patients=np.arange(len(count))).uniform("vessel-bend")[owner] - 0.5
-    bow = np.sin(np.pi * share) * bend * mm[owner] * 0.3
-    points = starts[owner] + share[:, None] * (ends - starts)[owner]
-    points[:, 2] += bow
-    column, row, magnified = beam.project(points)
-    radius = radii[owner] * swollen * (1 - 0.1 * share)
-    chain = Chain(
-        column=column, row=row, radius=radius * magnified, amount=2 * radius * np.where(ages[owner] < 1, 0.7, 1.0),
-        layer=ages[owner] % _LAYERS,
-    )  # fmt: skip
-    return paint_chain(chain, rows=beam.rows, columns=beam.columns, profile="solid")

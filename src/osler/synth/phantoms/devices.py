@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.xrays.beam import Beam
-from osler.synth.xrays.thorax import LEFT, RIGHT, Thorax
-from osler.synth.xrays.tubes import Chain, along, paint_chain, smooth_line
+from osler.synth.phantoms.shapes import polyline
+from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
 
-_STEP_MM = 0.7
 Piece = tuple[np.ndarray, float, float]
 """Points (N, 3), radius in mm, and attenuation at its middle."""
 
@@ -20,29 +18,16 @@ def device_pieces(fact: FindingFact, *, thorax: Thorax) -> list[Piece]:
     return [] if draw is None else draw(thorax, LEFT if fact.side == "left" else RIGHT)
 
 
-def paint_pieces(pieces: list[Piece], *, beam: Beam) -> np.ndarray:
-    """Attenuation of a device's parts, float32 (rows, columns)."""
-    lines = [along(points, step_mm=_STEP_MM)[0] if len(points) > 1 else points for points, _, _ in pieces]
-    column, row, magnified = beam.project(np.concatenate(lines))
-    counts = [len(line) for line in lines]
-    radius = np.repeat([piece[1] for piece in pieces], counts) * magnified
-    chain = Chain(
-        column=column, row=row, radius=radius, amount=np.repeat([piece[2] for piece in pieces], counts),
-        layer=np.repeat(np.arange(len(pieces)) % 4, counts),
-    )  # fmt: skip
-    return paint_chain(chain, rows=beam.rows, columns=beam.columns, profile="flat")
-
-
 def _tracheal_tube(thorax: Thorax, side: float) -> list[Piece]:
     d, t = thorax.depth, thorax.trunk
-    line = smooth_line([(1, -0.3 * d, 0.46 * t), (1, -0.08 * d, 0.36 * t), (2, 0.04 * d, 0.262 * t)])
+    line = polyline([(1, -0.3 * d, 0.46 * t), (1, -0.08 * d, 0.36 * t), (2, 0.04 * d, 0.262 * t)])
     wall = [line + np.array([shift, 0, 0]) for shift in (-4.5, 4.5)]
     return [(wall[0], 0.7, 0.10), (wall[1], 0.7, 0.10), (line + np.array([1.5, 0, 0]), 0.6, 0.38)]
 
 
 def _feeding_tube(thorax: Thorax, side: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
-    line = smooth_line([
+    line = polyline([
         (6, -0.1 * d, 0.46 * t), (4, 0.2 * d, 0.33 * t), (7, 0.32 * d, 0.20 * t), (4, 0.30 * d, 0.10 * t),
         (12, 0.2 * d, 0.02 * t), (0.2 * w, 0.05 * d, -0.03 * t), (0.42 * w, 0, -0.075 * t),
         (0.3 * w, -0.05 * d, -0.12 * t),
@@ -56,7 +41,7 @@ def _central_line(thorax: Thorax, side: float) -> list[Piece]:
         start = [(0.34 * w, -0.5 * d, 0.33 * t), (0.16 * w, -0.35 * d, 0.265 * t), (-6, -0.3 * d, 0.225 * t)]
     else:
         start = [(-0.30 * w, -0.45 * d, 0.40 * t), (-0.22 * w, -0.3 * d, 0.33 * t), (-0.17 * w, -0.25 * d, 0.26 * t)]
-    line = smooth_line([*start, (-24, -0.14 * d, 0.19 * t), (-23, -0.18 * d, 0.135 * t)], count=90)
+    line = polyline([*start, (-24, -0.14 * d, 0.19 * t), (-23, -0.18 * d, 0.135 * t)], count=90)
     return [(line, 0.95, 0.26)]
 
 
@@ -70,17 +55,17 @@ def _defibrillator(thorax: Thorax, side: float) -> list[Piece]:
 
 def _generator(thorax: Thorax, side: float, *, coil: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
-    case = np.array([side * 0.62 * w, -0.93 * d, 0.215 * t])
+    case = np.array([side * 0.60 * w, -0.84 * d, 0.215 * t])
     angle = np.linspace(0, 2 * np.pi, 40)
     rim = case + np.stack([17 * np.cos(angle), 0 * angle, 14 * np.sin(angle)], axis=1)
     filled = [case + np.array([[x, 0.0, z]]) for x in (-6, 0, 6) for z in (-4, 4)]
     vein = [(side * 0.55 * w, -0.8 * d, 0.25 * t), (side * 0.30 * w, -0.55 * d, 0.265 * t), (-18, -0.3 * d, 0.23 * t)]
     cava = [(-25, -0.14 * d, 0.19 * t), (-24, -0.16 * d, 0.13 * t)]
-    atrium = smooth_line(
+    atrium = polyline(
         [tuple(case + np.array([0, 0, 14])), *vein, *cava, (-34, -0.3 * d, 0.075 * t), (-22, -0.5 * d, 0.10 * t)],
         count=120,
     )
-    chamber = smooth_line([
+    chamber = polyline([
         tuple(case + np.array([3, 0, 14])), *vein, *cava, (-26, -0.25 * d, 0.05 * t), (5, -0.42 * d, 0.008 * t),
         (34 + thorax.heart_x, -0.55 * d, -0.002 * t),
     ], count=140)  # fmt: skip
@@ -98,7 +83,7 @@ def _generator(thorax: Thorax, side: float, *, coil: float) -> list[Piece]:
 
 def _chest_tube(thorax: Thorax, side: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
-    line = smooth_line([
+    line = polyline([
         (side * (w + 30), 0.0, -0.02 * t), (side * 0.93 * w, 0.1 * d, 0.03 * t), (side * 0.80 * w, 0.25 * d, 0.10 * t),
         (side * 0.66 * w, 0.3 * d, 0.20 * t), (side * 0.48 * w, 0.25 * d, 0.265 * t),
     ], count=90)  # fmt: skip
@@ -116,7 +101,7 @@ def _wires(thorax: Thorax, side: float) -> list[Piece]:
     for number, height in enumerate((0.235, 0.20, 0.165, 0.13, 0.095, 0.06)):
         turn = 0.3 * np.sin(number * 2.4)
         ring = np.stack([9.5 * np.cos(angle), 0 * angle, 4.2 * np.sin(angle) + turn * 6 * np.cos(angle)], axis=1)
-        center = np.array([1.5 * np.sin(number * 1.7), -0.93 * d, height * t])
+        center = np.array([1.5 * np.sin(number * 1.7), -0.83 * d, height * t])
         pieces.append((center + ring, 0.55, 0.9))
         twist = center + np.array([[0.0, 0.0, 1.0], [2.5, 0.0, 5.0], [-0.5, 0.0, 7.0]])
         pieces.append((twist, 0.7, 0.9))
@@ -125,10 +110,10 @@ def _wires(thorax: Thorax, side: float) -> list[Piece]:
 
 def _port(thorax: Thorax, side: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
-    chamber = np.array([side * 0.52 * w, -0.95 * d, 0.20 * t])
+    chamber = np.array([side * 0.52 * w, -0.87 * d, 0.20 * t])
     angle = np.linspace(0, 2 * np.pi, 40)
     ring = chamber + np.stack([10 * np.cos(angle), 0 * angle, 10 * np.sin(angle)], axis=1)
-    line = smooth_line([
+    line = polyline([
         tuple(chamber), (side * 0.42 * w, -0.85 * d, 0.27 * t), (side * 0.22 * w, -0.5 * d, 0.285 * t),
         (-22, -0.3 * d, 0.23 * t), (-24, -0.16 * d, 0.14 * t),
     ], count=90)  # fmt: skip
@@ -140,3 +125,4 @@ _DEVICES = {
     "cardiac-pacemaker": _pacemaker, "icd": _defibrillator, "chest-tube": _chest_tube, "sternotomy-wires": _wires,
     "port-catheter": _port,
 }  # fmt: skip
+DEVICES = tuple(_DEVICES)

@@ -1,0 +1,150 @@
+"""Sums of a body's voxels along the rays of a beam: a point source, a flat detector, a turned patient.
+
+The voxels lie in slabs across the rays' main axis. Where each ray crosses a slab's middle plane follows from
+similar triangles; there the slab is interpolated, and the slabs' values add up.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from osler.synth.phantoms.canvas import Axes, Box, Rays
+from osler.synth.xrays.beam import Beam
+
+_GROUP_MM = 13.0
+"""Slabs are added in groups this thick before they are interpolated: within one, shadows shift by under half a mm."""
+Sum = Literal["sum", "greatest"]
+
+
+class Projector:
+    """Rays through one grid of voxels.
+
+    Args:
+        axes: Voxel centers (mm). rays: Their long axis. beam: Of the film.
+        step: Film pixels between rays.
+    """
+
+    def __init__(self, axes: Axes, *, rays: Rays, beam: Beam, step: int) -> None:
+        self._axes, self._rays, self._step = axes, rays, step
+        self._shape = beam.rows, beam.columns
+        source_x, source_y, source_z = (float(c.flat[0]) for c in beam.plane(beam.source_mm, step=step))
+        x, y, z = (c.reshape(-1).astype(np.float64) for c in beam.plane(beam.detector_mm, step=step))
+        self._source = (source_y, source_x) if rays == "y" else (source_x, source_y)
+        self._far = (y, x) if rays == "y" else (x, y)
+        self._source_z, self._far_z = source_z, z
+        along, across = self._far[0] - self._source[0], self._far[1] - self._source[1]
+        length = np.sqrt(along**2 + across**2 + (z[:, None] - source_z) ** 2)
+        self._longer = (length / np.abs(along)).astype(np.float32)
+
+    def lengths(self, voxels: np.ndarray, *, box: Box | None = None, mode: Sum = "sum") -> np.ndarray:
+        """Adds up voxels along each ray.
+
+        Args:
+            voxels: (Z, Y, X), of the whole grid or of a box of it.
+            box: Indices (z, y, x) of the voxels.
+            mode: "sum" gives value times mm of the way, "greatest" the greatest value on the way.
+
+        Returns:
+            (rows, columns) float32 at the film's full size.
+        """
+        z, y, x = box or tuple(slice(0, count) for count in self._axes.shape)
+        along, lines, order = (
+            (self._axes.y[y], (self._axes.z[z], self._axes.x[x]), 1)
+            if self._rays == "y"
+            else (self._axes.x[x], (self._axes.z[z], self._axes.y[y]), 2)
+        )
+        thick = self._axes.spacing[1 if self._rays == "y" else 0]
+        group = max(1, int(_GROUP_MM / thick)) if mode == "sum" else 1
+        rows, columns = self._window(along, lines)
+        total = np.zeros(self._longer.shape, np.float32)
+        part = total[rows, columns]
+        for start in range(0, len(along) if part.size else 0, group):
+            stop = min(start + group, len(along))
+            slab = voxels.take(range(start, stop), axis=order).sum(axis=order, dtype=np.float32)
+            if not slab.any():
+                continue
+            seen = self._seen(slab, float(along[start:stop].mean()), lines, rows=rows, columns=columns)
+            if mode == "sum":
+                part += seen
+            else:
+                np.maximum(part, seen, out=part)
+        if mode == "sum":
+            part *= self._longer[rows, columns] * np.float32(thick)
+        return enlarged(total, step=self._step, shape=self._shape)
+
+    def _window(self, along: np.ndarray, lines: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice]:
+        """Rays that may meet the voxels."""
+        rows, columns = np.zeros(len(self._far_z), bool), np.zeros(len(self._far[0]), bool)
+        for place in (float(along[0]), float(along[-1])):
+            share = (place - self._source[0]) / (self._far[0] - self._source[0])
+            across = self._source[1] + share * (self._far[1] - self._source[1])
+            columns |= _near(across, lines[1])
+            for s in (share.min(), share.max()):
+                rows |= _near(self._source_z + s * (self._far_z - self._source_z), lines[0])
+        return _span(rows), _span(columns)
+
+    def _seen(
+        self,
+        slab: np.ndarray,
+        place: float,
+        lines: tuple[np.ndarray, np.ndarray],
+        *,
+        rows: slice,
+        columns: slice,
+    ) -> np.ndarray:
+        """A slab (Z, across) at a place along the rays as the rays meet it."""
+        far, far_across, far_z = self._far[0][columns], self._far[1][columns], self._far_z[rows]
+        share = (place - self._source[0]) / (far - self._source[0])
+        across = self._source[1] + share * (far_across - self._source[1])
+        z = self._source_z + (far_z - self._source_z)[:, None] * share
+        padded = np.zeros((slab.shape[0] + 2, slab.shape[1] + 2), np.float32)
+        padded[1:-1, 1:-1] = slab
+        i, f = _places(across, lines[1], count=slab.shape[1])
+        sides = padded[:, i] * (1 - f) + padded[:, i + 1] * f
+        j, g = _places(z, lines[0], count=slab.shape[0])
+        flat = j * sides.shape[1] + np.arange(sides.shape[1])
+        low, high = sides.ravel().take(flat), sides.ravel().take(flat + sides.shape[1])
+        high -= low
+        high *= g
+        low += high
+        return low
+
+
+def _near(values: np.ndarray, line: np.ndarray) -> np.ndarray:
+    step = float(line[1] - line[0]) if len(line) > 1 else 8.0
+    return (values > line[0] - 2 * step) & (values < line[-1] + 2 * step)
+
+
+def _span(used: np.ndarray) -> slice:
+    where = np.flatnonzero(used)
+    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+
+
+def _places(values: np.ndarray, line: np.ndarray, *, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First of the two padded voxels about each value, and the weight of the second."""
+    step = float(line[1] - line[0]) if len(line) > 1 else 2.0
+    at = np.clip((values - float(line[0])) / step + 1, 0, count + 0.999)
+    first = at.astype(np.intp)
+    return first, (at - first).astype(np.float32)
+
+
+def enlarged(small: np.ndarray, *, step: int, shape: tuple[int, int]) -> np.ndarray:
+    """Enlarges by cubic interpolation (Catmull-Rom); sample k stands for pixels k step to (k + 1) step."""
+    if step == 1:
+        return small[: shape[0], : shape[1]]
+    for axis, length in enumerate(shape):
+        at = (np.arange(length) + 0.5) / step - 0.5
+        base = np.floor(at).astype(np.intp)
+        f = (at - base).astype(np.float32)
+        weights = (
+            ((2 - f) * f - 1) * f / 2, ((3 * f - 5) * f * f + 2) / 2, ((4 - 3 * f) * f + 1) * f / 2, (f - 1) * f * f / 2
+        )  # fmt: skip
+        column = [-1, 1] if axis == 0 else [1, -1]
+        parts = (
+            small.take(np.clip(base + k - 1, 0, small.shape[axis] - 1), axis=axis) * weight.reshape(column)
+            for k, weight in enumerate(weights)
+        )
+        small = sum(parts)  # type: ignore[assignment]
+    return small
