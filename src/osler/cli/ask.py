@@ -47,13 +47,13 @@ def ask(
     """
     from osler.prepare.inputs import check_question
     from osler.tasks.ask import AskRequest
-    from osler.writers import check_writable, is_own_picture
+    from osler.writers import check_picture
 
     path, question = path_and_question(path, question, no_image=no_image)
     check_question(question)
     target = None
     if picture is not None:
-        target = check_writable(picture, replace="any" if force else "ours", is_ours=is_own_picture)
+        target = check_picture(picture, replace="any" if force else "ours")
     request = AskRequest(
         question=question,
         path=path,

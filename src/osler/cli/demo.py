@@ -43,9 +43,9 @@ def demo(
 ) -> None:
     """Answer a question about a real CT slice that comes with pydicom; needs no download."""
     from osler.tasks.ask import AskRequest
-    from osler.writers import check_writable, is_own_picture
+    from osler.writers import check_picture
 
-    target = check_writable(picture, replace="any" if force else "ours", is_ours=is_own_picture)
+    target = check_picture(picture, replace="any" if force else "ours")
     path = demo_scan()
     command = f"osler ask {shlex.quote(str(path))} {shlex.quote(DEMO_QUESTION)} --picture {shlex.quote(str(picture))}"
     typer.echo(f"A real head CT slice that pydicom brings along. The same by hand:\n\n  {command}\n")
