@@ -2,7 +2,8 @@
 
     python -m benchmarks.measure_intensities ../shared/data --out src/osler/synth/phantoms
 
-Writes ct_ranges.csv (HU) and mr_ranges.csv (signal as a share of the white matter's, or the liver's). Only numbers leave
+Writes ct_ranges.csv (HU) and mr_ranges.csv (signal as a share of the white matter's
+or the liver's). Only numbers leave
 the scans: percentiles of the masks' inner voxels. All sets may be trained on:
 
 - torso-3mm: torso CT without contrast, organ masks made by TotalSegmentator (CC BY 4.0).
