@@ -2,7 +2,8 @@
 
     python -m benchmarks.measure_intensities ../shared/data --out src/osler/synth/phantoms
 
-Writes ct_ranges.csv (HU) and mr_ranges.csv (signal as a share of the white matter's). Only numbers leave
+Writes ct_ranges.csv (HU) and mr_ranges.csv (signal as a share of the white matter's
+or the liver's). Only numbers leave
 the scans: percentiles of the masks' inner voxels. All sets may be trained on:
 
 - torso-3mm: torso CT without contrast, organ masks made by TotalSegmentator (CC BY 4.0).
@@ -11,6 +12,11 @@ the scans: percentiles of the masks' inner voxels. All sets may be trained on:
   are measured with the same function.
 - aseg: brain MR, T1-weighted, with FreeSurfer's regions (BSD-2).
 - ms-lesions: FLAIR with lesions drawn by several raters (CC BY); the median of the brain stands for white matter.
+- hippocampus: 3 T MPRAGE crops with hippocampus masks (CC BY-SA 4.0). White matter and CSF have no masks: they are the
+  brightest and the darkest of three classes of the voxels around the hippocampus (`three_classes`).
+- torso-mr: coarse torso MR with organ masks (CC BY 4.0). Its sequence is not known; fat, marrow and liver are bright,
+  all that has a T1 of 900 ms or more is dark. So only the order counts, not the shares.
+- No set has a knee.
 """
 
 from __future__ import annotations
@@ -53,12 +59,16 @@ BRAIN = {
     "brainstem": (16,),
 }
 WHITE = (2, 41)
+TORSO_MR = {"spleen": (1,), "kidney": (2, 3), "marrow": (19,), "blood": (23, 24), "muscle": (46, 47, 48, 49)}
+TORSO_LIVER = 5
 SETS = {
     "torso-3mm": "CC BY 4.0",
     "lidc-idri-0314": "CC BY 3.0",
     "lung-petct-dx-a0001": "CC BY 4.0",
     "aseg": "BSD-2",
     "ms-lesions": "CC BY",
+    "hippocampus": "CC BY-SA 4.0",
+    "torso-mr": "CC BY 4.0",
 }
 HEAD = "# Percentiles of {what} of inner voxels; see benchmarks/measure_intensities.py for sources and licences.\n"
 
@@ -140,6 +150,50 @@ def lesion_rows(folder: Path) -> Iterator[str]:
     yield row_of("flair-lesion", values[mask > 0] / np.median(values[values > 0]), source="ms-lesions", digits=2)
 
 
+def three_classes(values: np.ndarray) -> np.ndarray:
+    """The class of each value, 0 (dark) to 2 (bright), by k-means in one dimension."""
+    centers = np.percentile(values, [10, 50, 90])
+    for _ in range(100):
+        classes = np.searchsorted((centers[:-1] + centers[1:]) / 2, values)
+        means = np.array([values[classes == number].mean() for number in range(3)])
+        if np.allclose(means, centers, rtol=1e-6):
+            break
+        centers = means
+    return classes
+
+
+def crop_shares(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signal of the hippocampus and of CSF in a crop as a share of the white matter's median."""
+    around = ~mask & (values < np.percentile(values, 99.5))  # without bright vessels
+    classes = np.full(values.shape, -1)
+    classes[around] = three_classes(values[around])
+    white = np.median(values[inner(classes == 2)])
+    return values[inner(mask)] / white, values[inner(classes == 0)] / white
+
+
+def hippocampus_rows(folder: Path) -> Iterator[str]:
+    """T1 signal of the hippocampus and of CSF around it in all crops."""
+    shares: list[tuple[np.ndarray, np.ndarray]] = []
+    for path in sorted((folder / "images").glob("*.nii.gz")):
+        values, codes = (np.asarray(nib.load(p).dataobj, dtype=float) for p in (path, folder / "labels" / path.name))
+        shares.append(crop_shares(values, codes > 0))
+    for number, name in enumerate(("hippocampus", "csf")):
+        sample = np.concatenate([pair[number] for pair in shares])
+        yield row_of(f"t1-3t-{name}", sample, source="hippocampus", digits=2)
+
+
+def torso_mr_rows(folder: Path) -> Iterator[str]:
+    """MR signal of organs as a share of the liver's median."""
+    values, codes = (
+        np.asarray(nib.load(folder / name).dataobj, dtype=float)
+        for name in ("example_mr_sm.nii.gz", "example_seg_mr.nii.gz")
+    )
+    liver = np.median(values[inner(codes == TORSO_LIVER)])
+    for name, numbers in TORSO_MR.items():
+        sample = np.concatenate([values[inner(codes == number)] for number in numbers])
+        yield row_of(f"torso-{name}", sample / liver, source="torso-mr", digits=2)
+
+
 def main() -> None:
     """Writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -155,8 +209,13 @@ def main() -> None:
     ]
     text = HEAD.format(what="HU") + columns + "\n".join(rows) + "\n"
     (options.out / "ct_ranges.csv").write_text(text, encoding="utf-8")
-    rows = [*brain_rows(mr / "aseg"), *lesion_rows(mr / "ms-lesions")]
-    text = HEAD.format(what="MR signal (share of white matter)") + columns + "\n".join(rows) + "\n"
+    rows = [
+        *brain_rows(mr / "aseg"),
+        *lesion_rows(mr / "ms-lesions"),
+        *hippocampus_rows(mr / "hippocampus"),
+        *torso_mr_rows(mr / "torso"),
+    ]
+    text = HEAD.format(what="MR signal (share of white matter; torso: of the liver)") + columns + "\n".join(rows) + "\n"
     (options.out / "mr_ranges.csv").write_text(text, encoding="utf-8")
 
 

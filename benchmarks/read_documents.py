@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 from osler.readers.blob import DiskBlob
 from osler.readers.document import ReadDocument, read_document
 from osler.readers.document_process import DocumentProcess

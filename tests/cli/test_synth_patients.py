@@ -9,6 +9,7 @@ import pytest
 from typer.testing import Result
 
 from osler.readers import open_study
+from osler.study import Slide
 from tests.cli.running import invoke, require_refusal
 
 for package in ("pyarrow", "reportlab", "pypdfium2"):
@@ -29,11 +30,25 @@ def test_patients_are_written_and_can_be_opened(tmp_path: Path) -> None:
         facts = json.loads((folder / "facts.json").read_text())["facts"]
         study = open_study(folder)
         drawn = [exam for exam in facts["exams"] if exam["modality"] != "SM"]
-        assert len(list(study.series())) == len(drawn)
+        assert len([series for series in study.series() if not isinstance(series, Slide)]) == len(drawn)
         assert [point.study_uid for point in study.timepoints] == [exam["acquisition"]["study_uid"] for exam in drawn]
     again = patients(tmp_path / "set", "--json")
     record = json.loads(again.stdout)
     assert (record["written"], record["kept"], record["patients"]) == (0, 2, ["OSLER-7-0", "OSLER-7-1"])
+
+
+def test_lost_images_are_made_again_and_said(tmp_path: Path) -> None:
+    assert patients(tmp_path / "set", "--documents", "none", count="1").exit_code == 0
+    lost = sorted((tmp_path / "set").rglob("*.dcm"))[:12]
+    before = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    again = patients(tmp_path / "set", "--documents", "none", count="1")
+    assert again.exit_code == 0, again.output
+    named = [path.relative_to(tmp_path / "set").as_posix() for path in lost]
+    assert f"Missing or damaged, made again: {named[0]}" in again.stderr
+    assert "0 patients written, 1 there already" in again.stdout
+    assert [path.read_bytes() for path in lost] == before
 
 
 def test_the_record_alone_is_small(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_page_is_drawn_and_other_files_stay(tmp_path: Path) -> None:
     assert page.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["x.txt", "page", "page.jpg"])
+def test_a_picture_with_another_ending_is_refused(tmp_path: Path, name: str) -> None:
+    refused = invoke("synth", "show", "12", "--seed", "7", "--picture", tmp_path / name, "--force")
+    require_refusal(refused)
+    assert "would not end in '.png'" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(("-1",), "-1"), (("1", "--seed", "-2"), "-2"), (("9" * 30,), "Numbers are 0")],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +55,7 @@ def make_mixed() -> PatientFacts:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_patient_folder(make_mixed(), out=tmp_path_factory.mktemp("patients"), render=render)
+    return write_patient_folder(make_mixed(), out=tmp_path_factory.mktemp("patients"), render=render).path
 
 
 def test_open_study_reads_every_image_on_its_day(folder: Path) -> None:
@@ -84,7 +87,14 @@ def test_all_files_are_there_and_nothing_else(folder: Path) -> None:
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".dcm"}
     reports = {f"reports/{exam_name(exam)}.txt" for exam in make_mixed().exams}
     labs = {f"documents/laboratory-{calendar_date(exam.day)}.pdf" for exam in PATIENT.exams}
-    loose = {"README.txt", "facts.json", "boxes.json", "record.fhir.json", "documents/discharge-letter.pdf"}
+    loose = {
+        "README.txt",
+        "facts.json",
+        "boxes.json",
+        "record.fhir.json",
+        "files.json",
+        "documents/discharge-letter.pdf",
+    }
     assert found == loose | labs | reports
     bundle = json.loads((folder / "record.fhir.json").read_text())
     links = [part["url"] for part in _forms(bundle) if "url" in part]
@@ -108,7 +118,7 @@ def test_the_readme_says_synthetic_and_shifted(folder: Path) -> None:
 
 
 def test_the_same_patient_is_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    again = write_patient_folder(make_mixed(), out=tmp_path, render=render)
+    again = write_patient_folder(make_mixed(), out=tmp_path, render=render).path
     for path in folder.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (again / path.relative_to(folder)).read_bytes(), path.name
@@ -116,7 +126,8 @@ def test_the_same_patient_is_the_same_bytes(folder: Path, tmp_path: Path) -> Non
 
 def test_a_folder_that_is_complete_is_left_alone(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert write_patient_folder(make_mixed(), out=folder.parent, render=render) == folder
+    again = write_patient_folder(make_mixed(), out=folder.parent, render=render)
+    assert (again.path, again.state, again.remade) == (folder, "kept", ())
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -125,45 +136,37 @@ def _other_facts(folder: Path) -> PatientFacts:
     return dataclasses.replace(make_mixed(), age=40)
 
 
-def _damaged(folder: Path) -> PatientFacts:
+def _not_ours(folder: Path) -> PatientFacts:
     (folder / "facts.json").write_text("{")
+    (folder / "files.json").write_text("{")
     return make_mixed()
 
 
-def _missing(folder: Path) -> PatientFacts:
+def _emptied(folder: Path) -> PatientFacts:
     (folder / "facts.json").unlink()
+    (folder / "files.json").unlink()
     return make_mixed()
 
 
-def test_a_letter_that_is_gone_is_missed(folder: Path) -> None:
-    letter = folder / "documents" / "discharge-letter.pdf"
-    data = letter.read_bytes()
-    letter.unlink()
-    try:
-        with pytest.raises(RequestError, match=r"is not whole: documents/discharge-letter\.pdf is damaged or missing"):
-            write_patient_folder(make_mixed(), out=folder.parent, render=render)
-        assert not letter.exists()
-    finally:
-        letter.write_bytes(data)
-
-
-def _lost_report(folder: Path) -> PatientFacts:
-    next((folder / "reports").iterdir()).unlink()
+def _other_list(folder: Path) -> PatientFacts:
+    """A list that leads out of the folder is no list."""
+    (folder / "files.json").write_text('{"files": [{"name": "../facts.json", "bytes": 1, "sha256": "0"}]}')
+    (folder / "facts.json").unlink()
     return make_mixed()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_lost_report, r"is not whole: reports/exam-.*is damaged or missing"),
         (_other_facts, "holds another patient or another plan.*facts differ"),
-        (_damaged, "exists and is no patient folder of Osler"),
-        (_missing, "exists and is no patient folder of Osler"),
+        (_not_ours, "exists and is no patient folder of Osler"),
+        (_emptied, "exists and is no patient folder of Osler"),
+        (_other_list, "exists and is no patient folder of Osler"),
     ],
 )
 def test_other_data_in_the_way_stays(tmp_path: Path, change: Callable[[Path], PatientFacts], message: str) -> None:
     plan = FolderPlan(images="none", documents="none")
-    folder = write_patient_folder(make_mixed(), out=tmp_path, plan=plan)
+    folder = write_patient_folder(make_mixed(), out=tmp_path, plan=plan).path
     patient = change(folder)
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(RequestError, match=message):
@@ -196,3 +199,76 @@ def test_leftovers_of_dead_processes_go_and_others_stay(tmp_path: Path) -> None:
         path.mkdir()
     assert remove_leftovers(tmp_path) == 1
     assert set(tmp_path.iterdir()) == {alive, foreign}
+
+
+def _lose_image(folder: Path) -> None:
+    next((folder / "images").rglob("*.dcm")).unlink()
+
+
+def _lose_series(folder: Path) -> None:
+    shutil.rmtree(folder / "images" / "exam-0-ct-chest-plain")
+
+
+def _flip_pixel(folder: Path) -> None:
+    """The size stays: only the checksum tells."""
+    path = next((folder / "images").rglob("*.dcm"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def _cut_letter(folder: Path) -> None:
+    letter = folder / "documents" / "discharge-letter.pdf"
+    letter.write_bytes(letter.read_bytes()[:100])
+
+
+def _lose_report(folder: Path) -> None:
+    next((folder / "reports").iterdir()).unlink()
+
+
+def _spoil_facts(folder: Path) -> None:
+    (folder / "facts.json").write_text("{")
+
+
+def _lose_list(folder: Path) -> None:
+    (folder / "files.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "pattern", "count"),
+    [
+        (_lose_image, r"images/exam-\d-.*\.dcm", 1),
+        (_lose_series, r"images/exam-0-ct-chest-plain/.*\.dcm", 12),
+        (_flip_pixel, r"images/exam-\d-.*\.dcm", 1),
+        (_cut_letter, r"documents/discharge-letter\.pdf", 1),
+        (_lose_report, r"reports/exam-\d-.*\.txt", 1),
+        (_spoil_facts, r"facts\.json", 1),
+        (_lose_list, r"files\.json", 1),
+    ],
+)
+def test_what_a_folder_lost_is_made_again_and_said(
+    folder: Path, tmp_path: Path, harm: Callable[[Path], None], pattern: str, count: int
+) -> None:
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    (copy / "my-notes.txt").write_text("mine")
+    harm(copy)
+    made = write_patient_folder(make_mixed(), out=tmp_path, render=render)
+    assert made.state == "mended"
+    assert len(made.remade) == count
+    assert all(re.fullmatch(pattern, name) for name in made.remade)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (copy / path.relative_to(folder)).read_bytes(), path.name
+    assert (copy / "my-notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert write_patient_folder(make_mixed(), out=tmp_path, render=render).state == "kept"
+
+
+def test_the_list_names_every_file_with_its_size_and_checksum(folder: Path) -> None:
+    rows = json.loads((folder / "files.json").read_text())["files"]
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {row["name"] for row in rows} == there - {"files.json"}
+    for row in rows:
+        data = (folder / row["name"]).read_bytes()
+        assert (row["bytes"], row["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())

@@ -121,14 +121,15 @@ def test_killed_at_a_random_moment_it_goes_on_to_the_same_bytes(whole: Path, tmp
         "--shard-size", str(RUN.shard_patients), "--workers", str(workers), "--out", str(folder),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list(folder.glob("*.parquet")) and process.poll() is None:
         assert time.monotonic() < deadline, "no shard was written in two minutes"
         time.sleep(0.005)
     time.sleep(random.uniform(0, 0.2))
     process.kill()
-    process.wait()
+    _, told = process.communicate(timeout=60)  # ends when the workers and the cleaner of semaphores have ended
+    assert told == b""
     journal = folder / JOURNAL
     assert journal.exists() or (folder / MANIFEST).exists()
     write_reports(RUN, folder=folder, workers=1)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from osler.errors import RequestError
 from osler.study import Affine, Box2D
-from osler.writers.picture import EdgeLetters, Tile, draw_sheet, edge_letters, encode_png, is_own_picture
+from osler.writers.picture import EdgeLetters, Tile, check_picture, draw_sheet, edge_letters, encode_png, is_own_picture
 
 _RED, _GREEN, _BLUE, _WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -98,3 +99,13 @@ def test_only_own_pictures_are_known_as_own(tmp_path: Path) -> None:
     assert not is_own_picture(broken)
     assert not is_own_picture(tmp_path)
     assert Image.open(io.BytesIO(data)).info == {"Software": "Osler"}
+
+
+def test_a_picture_must_be_named_png_and_other_files_stay(tmp_path: Path) -> None:
+    assert check_picture(tmp_path / "Page.PNG") == tmp_path / "Page.PNG"
+    with pytest.raises(RequestError, match=r"'.*x\.txt' would not end in '\.png'.*Name it x\.png"):
+        check_picture(tmp_path / "x.txt", replace="any")
+    (tmp_path / "mine.png").write_text("mine")
+    with pytest.raises(RequestError, match="exists, which Osler did not write"):
+        check_picture(tmp_path / "mine.png")
+    assert check_picture(tmp_path / "mine.png", replace="any") == tmp_path / "mine.png"

@@ -81,13 +81,13 @@ def _picture_target(picture: Path | None, *, force: bool) -> Path | None:
     A file that the user named must be writable. The default one may fail:
     inspecting a scan from a read-only folder is no mistake.
     """
-    from osler.writers import check_writable, is_own_picture
+    from osler.writers import check_picture
 
     replace = "any" if force else "ours"
     if picture is not None:
-        return check_writable(picture, replace=replace, is_ours=is_own_picture)
+        return check_picture(picture, replace=replace)
     try:
-        return check_writable(_DEFAULT_PICTURE, replace=replace, is_ours=is_own_picture)
+        return check_picture(_DEFAULT_PICTURE, replace=replace)
     except OslerError as error:
         typer.echo(f"No picture is drawn: {error.problem} Name a file with --picture.", err=True)
         return None

@@ -70,13 +70,15 @@ class Outputs:
             RequestError: If one cannot be written, two are the same file, or a package is missing.
         """
         from osler.extras import import_extra
-        from osler.writers import check_writable, is_own_picture
+        from osler.writers import check_picture, check_writable
 
         wanted = {name: path for name, path in paths.items() if path is not None}
         checked: dict[str, Path] = {}
         for name, path in wanted.items():
-            ours = "ours" if name == "picture" else "refuse"
-            real = check_writable(path, replace="any" if force else ours, is_ours=is_own_picture)
+            if name == "picture":
+                real = check_picture(path, replace="any" if force else "ours")
+            else:
+                real = check_writable(path, replace="any" if force else "refuse")
             same = next((other for other, place in checked.items() if place == real), None)
             if same is not None:
                 raise RequestError(

@@ -12,6 +12,8 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
 
+_MOST_NAMED = 10
+
 
 @guarded
 def patients(
@@ -19,7 +21,9 @@ def patients(
     out: Annotated[Path, typer.Option(help="Folder for them: new, empty, or of an earlier run, which goes on.")],
     seed: Annotated[int, typer.Option(help="Of the collection: the same seed gives the same patients.")] = 0,
     first: Annotated[int, typer.Option(help="Number of the first patient.")] = 0,
-    images: Annotated[Literal["dicom", "none"], typer.Option(help="DICOM series, or the record alone.")] = "dicom",
+    images: Annotated[
+        Literal["dicom", "none"], typer.Option(help="DICOM series and slides, or the record alone.")
+    ] = "dicom",
     documents: Annotated[
         Literal["all", "text", "none"],
         typer.Option(help="PDFs: all (a share is scanned), text (none is scanned), or none."),
@@ -50,6 +54,10 @@ def patients(
     if as_json:
         echo_json(asdict(made) | {"folder": str(made.folder), "seed": seed})
         return
+    for name in made.remade[:_MOST_NAMED]:
+        typer.echo(f"Missing or damaged, made again: {name}", err=True)
+    if len(made.remade) > _MOST_NAMED:
+        typer.echo(f"... and {len(made.remade) - _MOST_NAMED} more files (--json names all).", err=True)
     there = f", {made.kept} there already" if made.kept else ""
     typer.echo(f"{made.written} patients written{there}: {made.folder}")
     typer.echo(f"Look at one:  osler inspect {made.folder / made.patients[0]}")

@@ -36,11 +36,11 @@ def show(
     require_synth()
     from osler.synth.patient_folder import FolderPlan, facts_record
     from osler.synth.patient_set import draw_with_reports, text_of
-    from osler.writers import check_writable, is_own_picture, write_atomic
+    from osler.writers import check_picture, write_atomic
 
     target = None
     if picture is not None:
-        target = check_writable(picture, replace="any" if force else "ours", is_ours=is_own_picture)
+        target = check_picture(picture, replace="any" if force else "ours")
     patient, texts = draw_with_reports(seed=seed, number=number)
     if target is not None:
         from osler.synth.renderers import renderer

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from osler.extras import import_extra
 from osler.synth.shards import ReportRun, ShardPlan, ShardRecord, write_shard
 
 _AHEAD = 1  # shards that wait for each worker
+_WARNINGS = "PYTHONWARNINGS"
+_NO_LEAKS = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 def run_local(plans: Sequence[ShardPlan], *, run: ReportRun, folder: Path, workers: int) -> Iterator[ShardRecord]:
@@ -30,6 +32,7 @@ def run_local(plans: Sequence[ShardPlan], *, run: ReportRun, folder: Path, worke
     if workers == 1:
         yield from (write_shard(plan, run=run, folder=folder) for plan in plans)
         return
+    _start_tracker()
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     waiting: set[Future[ShardRecord]] = set()
     todo = iter(plans)
@@ -102,6 +105,22 @@ def _write_for_ray(plan: ShardPlan, run: ReportRun, folder: Path) -> ShardRecord
         return write_shard(plan, run=run, folder=folder)
     except OslerError as error:
         return type(error)(error.problem, allowed=error.allowed, next_step=error.next_step)
+
+
+def _start_tracker() -> None:
+    """Starts Python's cleaner of semaphores so that it works in silence.
+
+    After a ``kill -9`` of the parent it removes the pool's semaphores, as it should, but also warns of a leak.
+    """
+    before = os.environ.get(_WARNINGS)
+    os.environ[_WARNINGS] = ",".join(filter(None, (before, _NO_LEAKS)))  # read by the cleaner when it starts
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[_WARNINGS]
+        else:
+            os.environ[_WARNINGS] = before
 
 
 @contextmanager

@@ -8,16 +8,20 @@
       boxes.json                         where each lesion lies, in mm or pixels
       record.fhir.json                   FHIR R4 bundle
       images/exam-0-ct-chest-plain/      one DICOM series an exam
+      images/exam-1-he-colon/            slide.tif (pyramidal) and slide.json: its cells and tumor boxes
       reports/exam-0-ct-chest-plain.txt  the imaging report
       documents/laboratory-2000-01-01.pdf, discharge-letter.pdf
+      files.json                         every other file with its size and checksum
 
 A folder is written under a hidden name and renamed when it is whole, so that what
-stands under the patient's name is complete.
+stands under the patient's name is complete. Files that were lost or damaged later are
+made again by the next run, from the same facts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -40,10 +44,12 @@ from osler.synth.documents.sheet import lab_sheets
 from osler.synth.draws import Draws
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.fhir_bundle import Attachments, fhir_bundle
-from osler.synth.rendered import LesionBox, Render, RenderedField, RenderedImage, RenderedVolume
+from osler.synth.folder_files import FILE_LIST, broken_files, differing_files, list_files, list_to_json, read_list
+from osler.synth.rendered import LesionBox, Render, Rendered, RenderedField, RenderedVolume
+from osler.synth.slide_files import write_slide_files
 from osler.synth.timeline import calendar_date, patient_id
 
-FORMAT = 1
+FORMAT = 2
 _FACTS, _BOXES, _BUNDLE, _README = "facts.json", "boxes.json", "record.fhir.json", "README.txt"
 _PART = ".osler-{pid}-{name}.part"
 _SCANNED_SHARE = 0.35
@@ -54,7 +60,7 @@ class FolderPlan:
     """How patients are written; folders of other plans are not mixed.
 
     Args:
-        images: ``"dicom"``, or ``"none"`` for the record alone.
+        images: ``"dicom"`` (slides as TIFF), or ``"none"`` for the record alone.
         documents: ``"all"`` (a share of the laboratory reports is scanned), ``"text"`` (none is), or ``"none"``.
         grid: What the renderer was asked for, in words.
     """
@@ -64,6 +70,21 @@ class FolderPlan:
     grid: str = "full"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFolder:
+    """A patient's folder after a run.
+
+    Args:
+        path: The folder.
+        state: Whether it was written, was there, or was there with losses that were mended.
+        remade: Names of the files that were lost or damaged and were made again.
+    """
+
+    path: Path
+    state: Literal["written", "kept", "mended"]
+    remade: tuple[str, ...] = ()
+
+
 def write_patient_folder(
     patient: PatientFacts,
     *,
@@ -71,7 +92,7 @@ def write_patient_folder(
     render: Render | None = None,
     report_text: Callable[[Exam], str] = exam_sentence,
     plan: FolderPlan | None = None,
-) -> Path:
+) -> WrittenFolder:
     """Writes a patient's folder below ``out``, whole or not at all.
 
     Args:
@@ -82,7 +103,8 @@ def write_patient_folder(
         plan: What is written; by default everything that ``render`` can draw.
 
     Returns:
-        The folder. If it stands there already with the same facts and plan, it is left as it is.
+        The folder. If it stands there already with the same facts and plan, only files that are missing or
+        damaged are made again.
 
     Raises:
         RequestError: If other data stands there, or the disk is full or read-only.
@@ -91,14 +113,15 @@ def write_patient_folder(
         plan = FolderPlan(images="none" if render is None else "dicom")
     target = out / patient_id(patient)
     facts = facts_record(patient, plan=plan)
-    if target.exists() or target.is_symlink():
-        _require_same(target, facts=facts)
-        _require_whole(target)
-        return target
+    there = target.exists() or target.is_symlink()
+    if there and not _losses(target, facts=facts):
+        return WrittenFolder(path=target, state="kept")
     part = out / _PART.format(pid=os.getpid(), name=target.name)
     try:
         part.mkdir()
         _fill(part, patient=patient, render=render, report_text=report_text, plan=plan, facts=facts)
+        if there:
+            return WrittenFolder(path=target, state="mended", remade=_mend(target, fresh=part))
         part.rename(target)
     except OSError as error:
         raise RequestError(
@@ -108,7 +131,7 @@ def write_patient_folder(
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return target
+    return WrittenFolder(path=target, state="written")
 
 
 def facts_record(patient: PatientFacts, *, plan: FolderPlan) -> dict[str, Any]:
@@ -135,8 +158,30 @@ def remove_leftovers(out: Path) -> int:
     return removed
 
 
+def _losses(target: Path, *, facts: dict[str, Any]) -> tuple[str, ...]:
+    """Files that a folder in the way lacks or has damaged.
+
+    Raises:
+        RequestError: If it is not this very patient: that says the list, or where it is gone, the facts.
+    """
+    records = read_list(target)
+    wanted = hashlib.sha256(_json_bytes(facts)).hexdigest()
+    if records is None or wanted not in {record.sha256 for record in records if record.name == _FACTS}:
+        _require_same(target, facts=facts)
+    return (FILE_LIST,) if records is None else broken_files(target, records=records)
+
+
+def _mend(target: Path, *, fresh: Path) -> tuple[str, ...]:
+    """Takes from a fresh folder what another one of the same patient lacks; returns the names."""
+    names = differing_files(target, fresh=fresh)
+    for name in (*names, FILE_LIST):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (fresh / name).replace(target / name)
+    return names or (FILE_LIST,)
+
+
 def _require_same(target: Path, *, facts: dict[str, Any]) -> None:
-    """Checks that a folder in the way is this very patient, complete."""
+    """Checks that a folder in the way is this very patient."""
     try:
         found = json.loads((target / _FACTS).read_text(encoding="utf-8"))
         differ = [key for key in facts if found.get(key) != facts[key]]
@@ -154,25 +199,6 @@ def _require_same(target: Path, *, facts: dict[str, Any]) -> None:
         )
 
 
-def _require_whole(target: Path) -> None:
-    """Checks that the files which the record names are there: somebody may have removed some."""
-    try:
-        entries = [entry["resource"] for entry in json.loads((target / _BUNDLE).read_text(encoding="utf-8"))["entry"]]
-        named = {_BOXES, _README}
-        for resource in entries:
-            forms = [*resource.get("presentedForm", ()), *(part["attachment"] for part in resource.get("content", ()))]
-            named |= {form["url"] for form in forms if form.get("url")}
-        lost = sorted(name for name in named if not (target / name).is_file())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        lost = [_BUNDLE]
-    if lost:
-        raise RequestError(
-            f"{str(target)!r} is not whole: {', '.join(lost[:3])} is damaged or missing.",
-            allowed="Folders of an earlier run, as it left them.",
-            next_step="Remove this patient's folder and give the same command again.",
-        )
-
-
 def _fill(
     folder: Path,
     *,
@@ -187,9 +213,10 @@ def _fill(
     if render is not None and plan.images == "dicom":
         for exam in patient.exams:
             rendered = render(patient, exam)
-            if rendered is not None and not isinstance(rendered, RenderedField):
-                images[exam.number] = _write_exam(rendered, patient=patient, exam=exam, folder=folder)
-                boxes += [_box(box, exam=exam) for box in rendered.boxes]
+            if rendered is None or (isinstance(rendered, RenderedField) and rendered.spec is None):
+                continue
+            images[exam.number], shown = _write_exam(rendered, patient=patient, exam=exam, folder=folder)
+            boxes += [_box(box, exam=exam) for box in shown]
     reports = _write_reports(folder, patient=patient, report_text=report_text)
     labs, letter = _write_documents(folder, patient=patient, plan=plan)
     files = Attachments(labs=labs, letter=letter, reports=reports, images=images)
@@ -197,6 +224,7 @@ def _fill(
     _write_json(folder / _BOXES, boxes)
     _write_json(folder / _FACTS, facts)
     (folder / _README).write_text(_readme(patient, plan=plan), encoding="utf-8")
+    (folder / FILE_LIST).write_text(list_to_json(list_files(folder)), encoding="utf-8")
 
 
 def exam_name(exam: Exam) -> str:
@@ -204,13 +232,18 @@ def exam_name(exam: Exam) -> str:
     return f"exam-{exam.number}-{exam.protocol}"
 
 
-def _write_exam(rendered: RenderedVolume | RenderedImage, *, patient: PatientFacts, exam: Exam, folder: Path) -> int:
-    """Writes the DICOM files of an exam; returns how many."""
+def _write_exam(
+    rendered: Rendered, *, patient: PatientFacts, exam: Exam, folder: Path
+) -> tuple[int, tuple[LesionBox, ...]]:
+    """Writes the images of an exam; returns how many files, and the boxes in them."""
     place = folder / "images" / exam_name(exam)
     place.mkdir(parents=True)
+    if isinstance(rendered, RenderedField):
+        assert rendered.spec is not None
+        return 1, write_slide_files(rendered.spec, exam=exam, folder=place)
     if isinstance(rendered, RenderedVolume):
-        return len(write_volume(rendered, patient=patient, exam=exam, folder=place))
-    return len(write_image(rendered, patient=patient, exam=exam, folder=place))
+        return len(write_volume(rendered, patient=patient, exam=exam, folder=place)), rendered.boxes
+    return len(write_image(rendered, patient=patient, exam=exam, folder=place)), rendered.boxes
 
 
 def _box(box: LesionBox, *, exam: Exam) -> dict[str, Any]:
@@ -251,7 +284,11 @@ def _write_documents(folder: Path, *, patient: PatientFacts, plan: FolderPlan) -
 
 
 def _write_json(path: Path, record: object) -> None:
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_bytes(_json_bytes(record))
+
+
+def _json_bytes(record: object) -> bytes:
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _readme(patient: PatientFacts, *, plan: FolderPlan) -> str:
@@ -264,11 +301,12 @@ def _readme(patient: PatientFacts, *, plan: FolderPlan) -> str:
         "",
         f"{_FACTS:<18} the facts from which everything else was made",
         f"{_BUNDLE:<18} the record as a FHIR R4 bundle",
-        f"{_BOXES:<18} where the lesions lie (LPS mm; pixels in radiographs)",
+        f"{_BOXES:<18} where the lesions lie (LPS mm; pixels in radiographs and slides)",
+        f"{FILE_LIST:<18} every other file with its size and checksum",
         "reports/           imaging reports as text",
     ]
     if plan.documents != "none":
         lines.append("documents/         laboratory reports and the discharge letter, some of them scanned")
     if plan.images != "none":
-        lines.append(f"images/            DICOM series, one an exam (grid: {plan.grid})")
+        lines.append(f"images/            DICOM series, one an exam (grid: {plan.grid}); slides as TIFF")
     return "\n".join([*lines, "", "Look at it:  osler inspect .", ""])

@@ -2,7 +2,7 @@
 
 The folder holds ``patients.json`` (seed, version and plan) and one folder a patient. A
 run that was interrupted is started again with the same arguments and goes on;
-patients that are there stay as they are.
+patients that are there stay as they are, but files that they lost are made again.
 """
 
 from __future__ import annotations
@@ -73,12 +73,14 @@ class PatientsWritten:
         folder: Where the patients lie.
         patients: Their identifiers, in order.
         written: How many this run wrote. kept: How many were there already.
+        remade: Files of those that were missing or damaged, and were made again.
     """
 
     folder: Path
     patients: tuple[str, ...]
     written: int
     kept: int
+    remade: tuple[str, ...] = ()
 
 
 def draw_with_reports(*, seed: int, number: int) -> tuple[PatientFacts, tuple[str, ...]]:
@@ -120,15 +122,18 @@ def write_patients(
         RequestError: If the folder holds other data, or cannot be written.
     """
     prepare_folder(out, wanted=wanted)
-    written, names = 0, []
+    written, names, remade = 0, [], []
     for done, number in enumerate(wanted.numbers):
         if progress is not None:
             progress(done, wanted.count)
         patient, texts = draw_with_reports(seed=wanted.seed, number=number)
         names.append(patient_id(patient))
-        written += not (out / names[-1]).exists()
-        write_patient_folder(patient, out=out, render=render, report_text=text_of(texts), plan=wanted.plan)
-    return PatientsWritten(folder=out, patients=tuple(names), written=written, kept=wanted.count - written)
+        made = write_patient_folder(patient, out=out, render=render, report_text=text_of(texts), plan=wanted.plan)
+        written += made.state == "written"
+        remade += [f"{names[-1]}/{name}" for name in made.remade]
+    return PatientsWritten(
+        folder=out, patients=tuple(names), written=written, kept=wanted.count - written, remade=tuple(remade)
+    )
 
 
 def prepare_folder(out: Path, *, wanted: PatientSet) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from osler.study import Affine, Box2D, Box3D
 from osler.synth.facts import Exam, PatientFacts
+
+if TYPE_CHECKING:
+    from osler.synth.histology.spec import SlideSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +76,12 @@ class RenderedField:
     Args:
         pixels: uint8, ``(row, column, 3)``.
         pixel_um: Size of a pixel (micrometers).
+        spec: The whole slide that the field is a part of, to be written as a file; ``None`` if there is none.
     """
 
     pixels: np.ndarray
     pixel_um: float
+    spec: SlideSpec | None = None
 
 
 Rendered = RenderedVolume | RenderedImage | RenderedField

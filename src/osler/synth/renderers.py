@@ -9,6 +9,7 @@ from osler.synth.facts import Exam, PatientFacts
 from osler.synth.rendered import LesionBox, Render, Rendered, RenderedField, RenderedImage, RenderedVolume, right_handed
 
 _LEAST, _MOST = 64, 1024
+_SLIDE_MATRICES = 16
 
 
 def grid_name(*, matrix: int) -> str:
@@ -21,7 +22,8 @@ def renderer(*, matrix: int) -> Render:
 
     Args:
         matrix: Most pixels along a row or column of a volume: exams with more are drawn coarser, over the same
-            region. Radiographs and fields of slides have up to twice as many.
+            region. Radiographs and fields of slides have up to twice as many, whole slides up to 16 times: a
+            slide with more shows a smaller area, as its cells need their pixels.
 
     Raises:
         RequestError: If the matrix is out of range.
@@ -36,7 +38,7 @@ def _render(patient: PatientFacts, exam: Exam, *, matrix: int) -> Rendered:
         return _volume(patient, exam, matrix=matrix)
     if exam.modality == "DX":
         return _radiograph(patient, exam, matrix=matrix)
-    return _field(patient, exam, side=2 * matrix)
+    return _field(patient, exam, matrix=matrix)
 
 
 def _volume(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedVolume:
@@ -73,12 +75,15 @@ def _radiograph(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedIm
     )
 
 
-def _field(patient: PatientFacts, exam: Exam, *, side: int) -> RenderedField:
+def _field(patient: PatientFacts, exam: Exam, *, matrix: int) -> RenderedField:
     """A field of the slide around the middle of its tumor, or of the tissue."""
     from osler.synth.histology import render_tile, slide_spec
 
-    spec = slide_spec(patient, exam=exam)
+    side = 2 * matrix
+    full = slide_spec(patient, exam=exam)
+    most_mm = _SLIDE_MATRICES * matrix * full.pixel_mm
+    spec = full if full.width_mm <= most_mm else slide_spec(patient, exam=exam, side_mm=most_mm)
     middle = spec.tumors[0].center_mm if spec.tumors else (spec.width_mm / 2, spec.height_mm / 2)
     column, row = (round(place / spec.pixel_mm) - side // 2 for place in middle)
     tile = render_tile(spec, column=column, row=row, width=side, height=side)
-    return RenderedField(pixels=tile.pixels, pixel_um=spec.pixel_mm * 1000)
+    return RenderedField(pixels=tile.pixels, pixel_um=spec.pixel_mm * 1000, spec=spec)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from osler.writers.atomic import check_writable, write_atomic
     from osler.writers.failure import failure_to_dict
-    from osler.writers.picture import is_own_picture
+    from osler.writers.picture import check_picture, is_own_picture
     from osler.writers.schema import SCHEMA_NAMES, load_schema
     from osler.writers.text import SAFETY_NOTE, format_answer, format_evidence, printable
     from osler.writers.views import draw_answer, draw_view
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "SAFETY_NOTE": "text",
     "SCHEMA_NAMES": "schema",
+    "check_picture": "picture",
     "check_writable": "atomic",
     "draw_answer": "views",
     "draw_view": "views",
@@ -35,6 +36,7 @@ _HOMES = {
 __all__ = [
     "SAFETY_NOTE",
     "SCHEMA_NAMES",
+    "check_picture",
     "check_writable",
     "draw_answer",
     "draw_view",

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
+from osler.errors import RequestError
 from osler.prepare.orientation import AS_STORED, Reorientation
 from osler.study import Affine, Box2D
+from osler.writers.atomic import Replace, check_writable
 from osler.writers.text import printable
 
 _SOFTWARE = "Osler"
@@ -118,6 +120,25 @@ def encode_png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=marks)
     return buffer.getvalue()
+
+
+def check_picture(path: str | Path, *, replace: Replace = "ours") -> Path:
+    """Checks that a picture can be written, before any costly work, and returns its real path.
+
+    Args:
+        path: The file. Its name must end in ``.png``, as PNG is what is written.
+        replace: What may be overwritten: by default only Osler's own pictures.
+
+    Raises:
+        RequestError: If the name has another ending, or the file cannot be written.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise RequestError(
+            f"The picture {str(path)!r} would not end in '.png'.",
+            allowed="Pictures are PNG: a name that ends in .png.",
+            next_step=f"Name it {Path(path).stem or 'picture'}.png.",
+        )
+    return check_writable(path, replace=replace, is_ours=is_own_picture)
 
 
 def is_own_picture(path: Path) -> bool:

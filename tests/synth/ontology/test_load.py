@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
+from pydicom.sr._concepts_dict import concepts
 
 from osler.errors import ModelError
 from osler.synth.ontology import load_ontology, problems
 from osler.synth.ontology.load import _entries, _finding
+from tests.shared_data import SHARED_DATA, needs_shared_data
 
 # Dihedral group tables of the Verhoeff scheme, SNOMED CT Release File Specifications, 5.5 (check digit).
 _TIMES = [
@@ -75,9 +80,61 @@ def test_loinc_codes_carry_their_check_digit():
 def test_other_codes_have_their_form():
     ontology = load_ontology()
     assert all(re.fullmatch(r"(RID\d+)?", finding.radlex) for finding in ontology.findings)
-    assert all(re.fullmatch(r"[A-Z]\d\d(\.\d{1,3})?", condition.icd10) for condition in ontology.conditions)
+    assert all(re.fullmatch(r"[A-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?", condition.icd10) for condition in ontology.conditions)
     assert all(re.fullmatch(r"[A-Z]\d\d[A-Z]{2}\d\d", drug.atc) for drug in ontology.medications)
     assert all(re.fullmatch(r"\d*", drug.rxnorm) for drug in ontology.medications)
+
+
+def every_code() -> set[tuple[str, str, str]]:
+    """System, code and key of all codes."""
+    o = load_ontology()
+    return {
+        *(("icd10cm", condition.icd10, condition.key) for condition in o.conditions),
+        *(("snomed", entry.snomed, entry.key) for entry in (*o.findings, *o.conditions) if entry.snomed),
+        *(("radlex", finding.radlex, finding.key) for finding in o.findings if finding.radlex),
+        *(("loinc", entry.loinc, entry.key) for entry in (*o.labs, *o.protocols) if entry.loinc),
+        *(("rxnorm", drug.rxnorm, drug.key) for drug in o.medications if drug.rxnorm),
+        *(("atc", drug.atc, drug.key) for drug in o.medications),
+    }
+
+
+def checked_codes() -> list[dict[str, str]]:
+    text = (files("osler.synth.ontology") / "codes.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+
+
+def test_every_code_says_what_it_was_checked_against():
+    rows = checked_codes()
+    assert {(row["system"], row["code"], row["used_for"]) for row in rows} == every_code()
+    assert len(rows) == len(every_code())
+    known = {"icd-10-cm-2026", "pydicom", "synthea", "cpic", "labunits", "public-lists", "none"}
+    assert {row["checked_against"] for row in rows} <= known
+    assert all(bool(row["meaning"]) == (row["checked_against"] != "none") for row in rows)
+    unchecked = {row["used_for"] for row in rows if row["checked_against"] == "none"}
+    assert unchecked == {"abdominal-abscess", "synovitis", "lactulose", "alteplase"}
+
+
+def test_snomed_codes_mean_in_pydicom_what_they_are_used_for():
+    meanings: dict[str, set[str]] = {}
+    for codes in concepts["SCT"].values():
+        for code, (meaning, _) in codes.items():
+            meanings.setdefault(code, set()).add(meaning)
+    rows = [row for row in checked_codes() if row["checked_against"] == "pydicom"]
+    assert len(rows) > 20
+    assert [row["code"] for row in rows if row["meaning"] not in meanings[row["code"]]] == []
+
+
+@needs_shared_data
+def test_loinc_codes_of_synthea_records_have_the_same_units():
+    units: dict[str, set[str]] = {}
+    for path in sorted((SHARED_DATA / "fhir").glob("*.json"))[:6]:
+        for entry in json.loads(path.read_text())["entry"]:
+            quantity = entry["resource"].get("valueQuantity")
+            if quantity:
+                units.setdefault(entry["resource"]["code"]["coding"][0]["code"], set()).add(quantity.get("code"))
+    both = [lab for lab in load_ontology().labs if lab.loinc in units]
+    assert len(both) >= 8
+    assert [lab.key for lab in both if units[lab.loinc] != {lab.unit}] == []
 
 
 def test_codes_are_not_given_twice():
@@ -102,6 +159,12 @@ def test_every_prevalence_names_a_paper_or_says_assumed():
             assert entry.source == "assumed" or re.search(r"(19|20)\d\d", entry.source)
             assert len(entry.percent) == 4
             assert all(0 <= value < 100 for value in entry.percent)
+
+
+def test_as_many_prevalences_cite_a_paper_as_the_documentation_says():
+    ontology = load_ontology()
+    sources = [entry.source for finding in ontology.findings for entry in finding.prevalence.values()]
+    assert (sum(source != "assumed" for source in sources), len(sources)) == (75, 325)
 
 
 def test_reference_limits_rise():

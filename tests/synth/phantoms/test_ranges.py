@@ -106,6 +106,45 @@ def test_a_t1_brain_phantom_has_the_real_order_of_brightness() -> None:
         assert np.all(np.diff(medians) > 0)
 
 
+@pytest.mark.parametrize("ti", [860.0, 1000.0])
+def test_the_hippocampus_has_the_contrast_of_real_crops_at_3_tesla(ti: float) -> None:
+    """The crops are MPRAGE with an inversion time of 860 ms (Simpson et al., arXiv:1902.09063); k-space fills later."""
+    real = ranges("mr_ranges.csv")
+    white = inversion_recovery("white", field=3.0, ti=ti, tr=2500.0)
+    low, _, high = real["t1-3t-hippocampus"][0]
+    ratio = inversion_recovery("hippocampus", field=3.0, ti=ti, tr=2500.0) / white
+    assert low - 0.06 <= ratio <= high + 0.06
+    assert inversion_recovery("csf", field=3.0, ti=ti, tr=2500.0) / white <= real["t1-3t-csf"][0][2]
+
+
+def test_the_hippocampus_of_a_t1_phantom_lies_between_csf_and_white_matter_as_in_real_crops() -> None:
+    tables = ranges("mr_ranges.csv")
+    assert tables["t1-3t-csf"][0][1] < tables["t1-3t-hippocampus"][0][1] < 1
+    to_gray = tables["t1-hippocampus"][0][1] / tables["t1-gray-matter"][0][1]  # both in one real brain
+    for patient, exam in exams_of("mr-brain-t1", count=2):
+        plain = with_findings(patient, exam=exam, findings=())
+        phantom = render_volume(plain, exam=exam, shape=(60, 144, 144), axes="LPS")
+        names = ("ventricles", "gray-matter", "hippocampus", "white-matter")
+        csf, gray, hippocampus, white = (np.median(phantom.array[phantom.organs == ORGANS.index(n)]) for n in names)
+        assert csf < hippocampus < white
+        assert hippocampus / gray == pytest.approx(to_gray, abs=0.08)
+
+
+def test_the_shorter_t1_the_brighter_in_a_real_torso() -> None:
+    """The sequence of the torso MR is not known, only that it is T1-weighted: the table's T1 must give its order."""
+    real = {
+        name.removeprefix("torso-"): rows[0][1] for name, rows in ranges("mr_ranges.csv").items() if "torso" in name
+    }
+    t1 = {name: mr_relaxation(name, field_t=1.5)[0] for name in ("spleen", "marrow", "blood", "muscle", "liver")}
+    t1["kidney"] = mr_relaxation("kidney-cortex", field_t=1.5)[0]
+    short = {name for name, ms in t1.items() if ms < 600}
+    assert short == {"marrow", "liver"}
+    shares = {**real, "liver": 1.0}
+    assert set(shares) == set(t1)
+    assert min(shares[name] for name in short) > max(share for name, share in shares.items() if name not in short)
+    assert shares["marrow"] > shares["liver"]
+
+
 def test_a_flair_lesion_is_as_bright_as_real_ones() -> None:
     low, _, high = ranges("mr_ranges.csv")["flair-lesion"][0]
     for patient, exam in exams_of("mr-brain-flair", count=3):

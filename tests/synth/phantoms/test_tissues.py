@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from osler.synth.facts import Acquisition
-from osler.synth.phantoms.tissues import mr_palette
+from osler.synth.phantoms.tissues import mr_palette, mr_relaxation
 
 BASE = {"device": "MR-1", "rows": 256, "columns": 256, "slices": 24, "pixel_mm": 0.9}
 
@@ -31,3 +31,17 @@ def test_fat_suppressed_knees_and_livers_have_dark_fat(field: float) -> None:
 def test_fat_is_bright_where_it_is_not_suppressed() -> None:
     palette = mr_palette(Acquisition(**BASE, field_t=1.5, sequence="T1", te_ms=10.0, tr_ms=500.0))
     assert palette["fat"] > 1.3 * palette["white"]
+
+
+@pytest.mark.parametrize(
+    ("tissue", "t1_ms", "t2_ms"),
+    [
+        ("kidney-cortex", 1142, 76), ("kidney-medulla", 1545, 81), ("liver", 809, 34), ("spleen", 1328, 61),
+        ("pancreas", 725, 43), ("prostate", 1597, 74), ("uterus", 1514, 79),
+    ],
+)  # fmt: skip
+def test_relaxation_at_3_tesla_is_the_published_one(tissue: str, t1_ms: float, t2_ms: float) -> None:
+    """Means of de Bazelaire et al., Radiology 2004;230:652, as its abstract gives them."""
+    t1, t2, _ = mr_relaxation(tissue, field_t=3.0)
+    assert t1 == pytest.approx(t1_ms, rel=0.06)
+    assert t2 == pytest.approx(t2_ms, rel=0.06)

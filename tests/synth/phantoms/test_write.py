@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -78,6 +79,31 @@ def test_a_damaged_record_is_drawn_again(tmp_path: Path, damage: str) -> None:
     record.write_text(damage)
     assert run(tmp_path / "set", form="npz") == first
     assert json.loads(record.read_text()) == first[0]
+
+
+@pytest.mark.parametrize("form", ["nifti", "npz"])
+def test_volumes_are_on_disk_before_their_record(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is flushed to disk under a hidden name before it takes its own; the record comes last."""
+    flushed: list[tuple[str, ...]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        flushed.append(tuple(sorted(path.name for path in (tmp_path / "set").glob("3-*"))))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    record = run(tmp_path / "set", form=form)[0]
+    assert len(flushed) == len(record["files"]) + 2  # and the set's manifest and the record
+    assert not any(f"{record['name']}.json" in names for names in flushed)
+    assert flushed[-1] == tuple(sorted(record["files"]))
+
+
+@pytest.mark.parametrize("form", ["nifti", "npz"])
+def test_the_same_set_is_the_same_bytes(tmp_path: Path, form: str) -> None:
+    record = run(tmp_path / "one", form=form)[0]
+    run(tmp_path / "two", form=form)
+    for name in record["files"]:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_a_lost_volume_is_drawn_again(tmp_path: Path) -> None:

@@ -92,6 +92,12 @@ def slide_spec(patient: PatientFacts, *, exam: Exam, side_mm: float = 2.048) -> 
     return replace(spec, tumors=(_place(*growth, exam=exam, side_mm=side_mm, necrosis=dead, draws=draws),))
 
 
+def slide_lesion(exam: Exam) -> FindingFact | None:
+    """The finding whose border a histology exam's slide shows; ``None`` if it has none."""
+    growth = _growth({finding.key: finding for finding in exam.findings if finding.visible})
+    return None if growth is None else growth[0]
+
+
 def _growth(shown: dict[str, FindingFact]) -> tuple[FindingFact, str] | None:
     """The finding with a border that counts most, and its pattern."""
     for key, name in _GRADED.items():

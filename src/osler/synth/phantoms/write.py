@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from osler.writers.atomic import write_atomic
 Format = Literal["nifti", "npz"]
 MOST_VOLUMES = 100_000_000
 _SET = "volumes.json"
+_GZIP_LEVEL = 1  # noise does not compress: higher levels cost time and gain little
 
 
 def write_volumes(*, count: int, out: Path, seed: int, spacing: float, form: Format) -> Iterator[dict[str, Any]]:
@@ -143,18 +145,15 @@ def _record(phantom: Phantom) -> dict[str, Any]:
 
 def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> list[str]:
     if form == "npz":
-        part = out / f".{name}.{os.getpid()}.npz"
-        try:
-            np.savez_compressed(
-                part,
-                volume=phantom.array,
-                organs=phantom.organs,
-                lesions=phantom.lesions_map,
-                affine_lps=phantom.affine.matrix,
-            )
-            part.replace(out / f"{name}.npz")
-        finally:
-            part.unlink(missing_ok=True)
+        buffer = BytesIO()
+        np.savez_compressed(
+            buffer,
+            volume=phantom.array,
+            organs=phantom.organs,
+            lesions=phantom.lesions_map,
+            affine_lps=phantom.affine.matrix,
+        )
+        write_atomic(out / f"{name}.npz", data=buffer.getvalue())
         return [f"{name}.npz"]
     import nibabel as nib
 
@@ -163,11 +162,7 @@ def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> list[str]:
         # a NIfTI array is (column, row, slice)
         image = nib.Nifti1Image(array.transpose(2, 1, 0), phantom.affine.to_ras())
         image.header.set_xyzt_units("mm")
-        part = out / f".{name}{suffix}.{os.getpid()}.nii.gz"
-        try:
-            nib.save(image, part)
-            part.replace(out / f"{name}{suffix}.nii.gz")
-        finally:
-            part.unlink(missing_ok=True)
+        data = gzip.compress(image.to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)  # no time: the same bytes each run
+        write_atomic(out / f"{name}{suffix}.nii.gz", data=data)
         files.append(f"{name}{suffix}.nii.gz")
     return files
