@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osler.errors import DataError, FileFormatError, PatientMixError, UnsupportedError
+from osler.errors import CapacityError, DataError, FileFormatError, OslerError, PatientMixError, RequestError, UnsupportedError
 from osler.readers.archive import find_members
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS
-from osler.readers.dicom_header import FrameHeader
+from osler.readers.dicom_header import FileHeader, FrameHeader
 from osler.readers.dicom_scan import scan_file
 from osler.readers.dicom_series import build_series
 from osler.readers.dicomdir import referenced_files
@@ -24,10 +24,13 @@ from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
+from osler.readers.slide import read_slide
+from osler.readers.slide_dicom import SlideHeader, build_slides, scan_slide
+from osler.readers.slide_sniff import is_slide, mirax_folder, without_mirax_data
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
 from osler.study import LeftOut, Series, Study, TimePoint
 
-_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG and TIFF"
+_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF and whole slides"
 
 
 @dataclass(slots=True)
@@ -35,9 +38,10 @@ class _Found:
     """What has been collected from files so far."""
 
     frames: list[FrameHeader] = field(default_factory=list)
+    slides: list[SlideHeader] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    errors: list[DataError] = field(default_factory=list)
+    errors: list[OslerError] = field(default_factory=list)
 
 
 def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
@@ -48,8 +52,8 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
     or of no use are listed in ``left_out`` and do not stop the rest.
 
     Args:
-        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF), or a folder of
-            such files, nested as may be.
+        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, or a whole slide: SVS, NDPI,
+            SCN, MRXS, pyramidal TIFF), or a folder of such files, nested as may be.
         limits: Bounds on sizes and numbers.
 
     Raises:
@@ -75,13 +79,13 @@ def _open(place: Path, *, limits: Limits) -> Study:
     alone = len(blobs) == 1 and not left_out and not place.is_dir()
     found = _read_all(blobs, limits=limits)
     found.left_out[:0] = left_out
-    found.series, label_maps = without_label_maps(found.series, beside=len(found.frames))
+    found.series, label_maps = without_label_maps(found.series, beside=len(found.frames) + len(found.slides))
     found.left_out.extend(label_maps)
-    _require_one_patient(found.frames)
+    _require_one_patient(found)
     timepoints, problems = _timepoints(found)
     if not timepoints:
         raise _nothing(place, found=found, alone=alone)
-    keys = {frame.file.patient for frame in found.frames} - {""}
+    keys = {*(frame.file.patient for frame in found.frames), *(slide.patient for slide in found.slides)} - {""}
     return Study(
         timepoints=timepoints,
         patient=next(iter(keys), ""),
@@ -103,7 +107,8 @@ def _blobs(place: Path, *, limits: Limits) -> tuple[Sequence[Blob], list[LeftOut
             next_step="Check the path.",
         ) from error
     if stat.S_ISDIR(status.st_mode):
-        return find_files(place, limits=limits)
+        files, left_out = find_files(place, limits=limits)
+        return without_mirax_data(files), left_out
     if not stat.S_ISREG(status.st_mode):
         raise UnsupportedError(
             f"{place} is a pipe, socket or device.", allowed=f"Osler reads {_READ}.", next_step="Save it to a file."
@@ -127,6 +132,18 @@ def _sniff(blob: Blob) -> Kind:
         ) from error
 
 
+def _kind(blob: Blob) -> Kind:
+    """The format of a file; of one that starts like a picture, whether it is a whole slide."""
+    kind = _sniff(blob)
+    if kind in ("picture", "other") and mirax_folder(blob) is not None:
+        return "slide"
+    if kind not in ("picture", "slide"):
+        return kind
+    with blob.open() as stream:
+        tiff = stream.read(2) in (b"II", b"MM")
+    return "slide" if tiff and is_slide(blob) else "picture"
+
+
 def _read_all(blobs: Sequence[Blob], *, limits: Limits) -> _Found:
     """Reads the headers of all files. Threads wait for slow disks together."""
     found = _Found()
@@ -135,7 +152,7 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits) -> _Found:
         part = _Found()
         try:
             _read_one(blob, part=part, limits=limits)
-        except DataError as error:
+        except (DataError, CapacityError, RequestError) as error:
             part.errors.append(error)
             part.left_out.append(LeftOut(what=blob.name, why=_why(error, blob=blob)))
         return part
@@ -144,26 +161,30 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits) -> _Found:
         parts: Iterable[_Found] = pool.map(read, blobs) if len(blobs) > 8 else map(read, blobs)
         for part in parts:
             found.frames.extend(part.frames)
+            found.slides.extend(part.slides)
             found.series.extend(part.series)
             found.left_out.extend(part.left_out)
             found.errors.extend(part.errors)
     return found
 
 
-def _why(error: DataError, *, blob: Blob) -> str:
+def _why(error: OslerError, *, blob: Blob) -> str:
     """The reason without the file's name, which stands beside it."""
     text = error.problem.removeprefix(blob.name).lstrip(": ").removeprefix("is ")
     return text.replace(blob.name, "the file")
 
 
 def _read_one(blob: Blob, *, part: _Found, limits: Limits) -> None:
-    kind = _sniff(blob)
+    kind = _kind(blob)
     readers: dict[Kind, Callable[[], tuple[Series, tuple[LeftOut, ...]]]] = {
         "nifti": lambda: read_volume(blob, limits=limits),
         "mgh": lambda: read_volume(blob, limits=limits),
         "picture": lambda: read_picture(blob, limits=limits),
+        "slide": lambda: (read_slide(blob), ()),
     }
-    if kind == "dicom":
+    if kind == "dicom-slide":
+        part.slides.append(scan_slide(blob))
+    elif kind == "dicom":
         part.frames.extend(scan_file(blob, limits=limits))
     elif kind in readers:
         series, left_out = readers[kind]()
@@ -178,11 +199,11 @@ def _read_one(blob: Blob, *, part: _Found, limits: Limits) -> None:
         )
 
 
-def _require_one_patient(frames: Sequence[FrameHeader]) -> None:
+def _require_one_patient(found: _Found) -> None:
     counts: dict[str, set[int]] = {}
-    for frame in frames:
-        if frame.file.patient:
-            counts.setdefault(frame.file.patient, set()).add(id(frame.file))
+    for file in (*(frame.file for frame in found.frames), *found.slides):
+        if file.patient:
+            counts.setdefault(file.patient, set()).add(id(file))
     if len(counts) > 1:
         numbers = ", ".join(str(len(files)) for files in counts.values())
         raise PatientMixError(
@@ -199,18 +220,23 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
         file = frame.file
         by_series.setdefault((file.study_uid, file.series_uid), []).append(frame)
     by_study: dict[str, list[Series]] = {}
-    about: dict[str, FrameHeader] = {}
+    about: dict[str, FileHeader | SlideHeader] = {}
     for (study_uid, _series_uid), frames in by_series.items():
         built = build_series(frames)
         found.left_out.extend(built.left_out)
         by_study.setdefault(study_uid, []).extend(built.series)
-        about.setdefault(study_uid, frames[0])
+        about.setdefault(study_uid, frames[0].file)
+    slides, left_out = build_slides(found.slides)
+    found.left_out.extend(left_out)
+    for header, slide in slides:
+        by_study.setdefault(header.study_uid, []).append(slide)
+        about.setdefault(header.study_uid, header)
     timepoints = [
         TimePoint(
             series=tuple(sorted(series, key=lambda one: one.series)),
-            date=about[uid].file.study_date,
+            date=about[uid].study_date,
             study_uid=uid,
-            description=about[uid].file.study_description,
+            description=about[uid].study_description,
         )
         for uid, series in by_study.items()
         if series
@@ -219,7 +245,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
     timepoints, problems = _distinct(timepoints)
     if found.series:
         timepoints.append(TimePoint(series=tuple(found.series)))
-    if len(found.series) > 1 or (found.series and found.frames):
+    if len(found.series) > 1 or (found.series and (found.frames or found.slides)):
         problems.append("Files that name no patient (NIfTI, pictures) are taken to be of one patient, without a date.")
     return tuple(timepoints), tuple(problems)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from osler.readers.blob import Blob, DiskBlob
@@ -67,3 +68,10 @@ def mirax_folder(blob: Blob) -> Path | None:
         return None
     folder = blob.path.with_suffix("")
     return folder if folder != blob.path and (folder / _MIRAX_INDEX).is_file() else None
+
+
+def without_mirax_data(files: Sequence[DiskBlob]) -> list[DiskBlob]:
+    """Takes out the data files of MIRAX slides, which belong to the ``.mrxs`` file beside their folder."""
+    folders = {blob.path.with_suffix("") for blob in files if blob.path.suffix.lower() == ".mrxs"}
+    data = {folder for folder in folders if (folder / _MIRAX_INDEX).is_file()}
+    return [blob for blob in files if blob.path.parent not in data]
