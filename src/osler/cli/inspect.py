@@ -24,7 +24,9 @@ _PIPED_WIDTH = 140
 
 @guarded
 def inspect(
-    path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")],
+    path: Annotated[
+        str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF; a whole slide.")
+    ],
     picture: Annotated[
         Path | None,
         typer.Option(help=f"PNG of what the model would see.  [default: {_DEFAULT_PICTURE} in this folder]"),
@@ -42,12 +44,14 @@ def inspect(
     """Show what a file or folder holds: dates, series, geometry, units, problems."""
     from osler.readers import open_study
     from osler.tasks.inspect import inspect_study
+    from osler.weights.contract import contract_of
 
     target = None if no_picture else _picture_target(picture, force=force)
     with StageProgress(quiet=quiet) as progress:
         progress.update("read", 0, 0)
         study = open_study(path)
-        inspection = inspect_study(study)
+        preprocess = contract_of(model) if study.slides() else None
+        inspection = inspect_study(study, preprocess=preprocess)
         if not as_json:
             progress.clear()
             _print_inspection(inspection)
@@ -113,6 +117,9 @@ def _print_inspection(inspection: Inspection) -> None:
     if series:
         console.print(_table(inspection))
     for entry in series:
+        if entry.levels:
+            say(_slide_line(entry))
+    for entry in series:
         for problem in entry.problems:
             say(f"Problem: {entry.modality} {_name(entry)}: {problem}", style="yellow")
     for problem in inspection.problems:
@@ -152,7 +159,7 @@ def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
     plane = f"{entry.plane} {entry.orientation}".strip()
     if entry.obliquity >= 1:
         plane += f", {entry.obliquity:.0f} deg oblique"
-    slices = str(entry.slices) if entry.kind == "volume" else "image"
+    slices = str(entry.slices) if entry.kind == "volume" else entry.kind
     kind = entry.modality or "unknown"
     return (
         date or "-",
@@ -164,6 +171,16 @@ def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
         plane or "-",
         entry.units,
     )
+
+
+def _slide_line(entry: InspectedSeries) -> str:
+    """Levels, pixel size, tissue and tiles of a slide."""
+    levels = ", ".join(f"{width} x {height}" for width, height in entry.levels)
+    microns = f"{entry.spacing[0] * 1000:.4g} microns a pixel" if entry.spacing else "pixel size unknown"
+    power = f", {entry.magnification:g}x objective" if entry.magnification else ""
+    tissue = f"; tissue in {entry.tissue:.0%} of it" if entry.tissue is not None else ""
+    tiles = f"; a model sees {entry.tiles}" if entry.tiles else ""
+    return f"Slide {_name(entry)}: {microns}{power}; {_count(len(entry.levels), 'level')} ({levels}){tissue}{tiles}"
 
 
 def _name(entry: InspectedSeries) -> str:

@@ -216,11 +216,7 @@ def require_same(found: Preprocess, wanted: Preprocess) -> None:
 
 def _told(contract: Preprocess) -> dict[str, Any]:
     """The fields that are written down: later ones only where they differ from what their absence means."""
-    return {
-        name: value
-        for name, value in asdict(contract).items()
-        if name not in _LATER or value != _LATER[name]
-    }
+    return {name: value for name, value in asdict(contract).items() if name not in _LATER or value != _LATER[name]}
 
 
 def _canonical(value: Any) -> Any:

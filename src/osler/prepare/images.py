@@ -144,7 +144,9 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
     shown = _shown_series(entries)
     return PreparedImages(
         pixels=PixelBatches(rgb=rgb, preprocess=preprocess),
-        images=tuple(_shown_images(entries, numbers=slice_numbers(shown, style=preprocess.prompt), preprocess=preprocess)),
+        images=tuple(
+            _shown_images(entries, numbers=slice_numbers(shown, style=preprocess.prompt), preprocess=preprocess)
+        ),
         series=shown,
         used=tuple(used),
         left_out=(*study.left_out, *left_out),
@@ -180,9 +182,7 @@ def _plan(study: Study, *, preprocess: Preprocess) -> tuple[list[_Entry], list[L
             tiles = plan_tiles(series, sampling=preprocess.tiles, limit=share)
             left_out.extend(tiles_left_out(tiles, name=series_name(series)))
             plan = tile_map(tiles.tiles[0], preprocess=preprocess)
-            entries.append(
-                _Entry(series=series, timepoint=index, date=point.date, picks=(), plan=plan, tiles=tiles)
-            )
+            entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=(), plan=plan, tiles=tiles))
         else:
             count = _slices(series)
             picks = pick_slices(count, limit=share, sampling=preprocess.sampling) if count else ()

@@ -300,7 +300,7 @@ def _block_sums(values: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
 
 
 def _spots(slide: Slide, grid: _Grid) -> np.ndarray:
-    """A small square in the middle of each cell: ``(row, column, spot, spot, 3)``; for a slide without a small level."""
+    """Small squares in the middles of the cells, ``(row, column, spot, spot, 3)``: for a slide without a small level."""
     spot = min(_SPOT, grid.side)
     middle = (grid.side - spot) // 2
     out = np.empty((grid.rows, grid.columns, spot, spot, 3), dtype=np.uint8)

@@ -11,7 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osler.errors import CapacityError, DataError, FileFormatError, OslerError, PatientMixError, RequestError, UnsupportedError
+from osler.errors import (
+    CapacityError,
+    DataError,
+    FileFormatError,
+    OslerError,
+    PatientMixError,
+    RequestError,
+    UnsupportedError,
+)
 from osler.readers.archive import find_members
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS

@@ -11,7 +11,7 @@ from osler.readers.dicom_errors import DECODE_ERRORS
 from osler.readers.slide_openslide import open_by_openslide
 from osler.readers.slide_sniff import mirax_folder
 from osler.readers.slide_tiff import open_tiff_slide
-from osler.study import Slide, SliceOrigin, SlideSource
+from osler.study import SliceOrigin, Slide, SlideSource
 
 _Opened = tuple[SlideSource, tuple[float, float] | None, float | None, tuple[str, ...]]
 _ABSURD_MM = (1e-5, 0.1)
@@ -47,14 +47,13 @@ def read_slide(blob: Blob) -> Slide:
     )
 
 
-def slide_problems(
-    source: SlideSource, *, spacing: tuple[float, float] | None, power: float | None
-) -> tuple[str, ...]:
+def slide_problems(source: SlideSource, *, spacing: tuple[float, float] | None, power: float | None) -> tuple[str, ...]:
     """Says what a slide's header leaves open."""
     problems = []
     if spacing is not None and not _sensible(spacing):
         problems.append(
-            f"The file says pixels of {spacing[0]:g} x {spacing[1]:g} mm, which no scanner has: positions are in px only."
+            f"The file says pixels of {spacing[0]:g} x {spacing[1]:g} mm, which no scanner has: "
+            "positions are in px only."
         )
     elif spacing is None:
         assumed = f"its objective of {power:g}x is taken" if power else "20x is assumed"

@@ -28,7 +28,7 @@ from osler.readers.dicom_values import as_int, as_numbers, as_text
 from osler.readers.limits import check_length
 from osler.readers.slide import slide_problems
 from osler.readers.slide_region import check_levels, quiet, read_inside
-from osler.study import LeftOut, Slide, SlideLevel, SliceOrigin
+from osler.study import LeftOut, SliceOrigin, Slide, SlideLevel
 
 _VOLUME = "VOLUME"
 _TAGS = [

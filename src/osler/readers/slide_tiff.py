@@ -97,7 +97,11 @@ def open_tiff_slide(
     with tiffslide.TiffSlide(str(path)) as slide:
         sizes = slide.level_dimensions
         levels = tuple(
-            SlideLevel(width=int(w), height=int(h), downsample=1.0 if index == 0 else math.sqrt(sizes[0][0] / w * sizes[0][1] / h))
+            SlideLevel(
+                width=int(w),
+                height=int(h),
+                downsample=1.0 if index == 0 else math.sqrt(sizes[0][0] / w * sizes[0][1] / h),
+            )
             for index, (w, h) in enumerate(sizes)
         )
         check_levels(str(path), levels=levels)
