@@ -70,7 +70,10 @@ def write_svs(path: Path, pixels: np.ndarray, *, levels: int = 2, microns: float
 
 
 def write_ndpi(path: Path, pixels: np.ndarray, *, levels: int = 2, microns: float = 0.5) -> list[np.ndarray]:
-    """Writes a Hamamatsu slide with a macro picture, which is magenta."""
+    """Writes a Hamamatsu slide with a macro picture, which is magenta.
+
+    By its tags: offsets are those of classic TIFF, so the name must not end in ``.ndpi``.
+    """
     made = levels_of(pixels, count=levels)
     glass = np.full((64, 160, 3), MAGENTA, dtype=np.uint8)
     with tifffile.TiffWriter(path) as file:

@@ -116,9 +116,9 @@ def test_objects_that_are_not_images(name: str) -> None:
         open_study(ODD / f"dcmqi/{name}.dcm")
 
 
-def test_slides_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="whole-slide image"):
-        open_study(DATA / "slides/cmu-1-small-region.svs")
+def test_slides() -> None:
+    (slide,) = open_study(DATA / "slides/cmu-1-small-region.svs").slides()
+    assert slide.size == (2220, 2967)
     with pytest.raises(FileFormatError, match=r"broken\.svs"):
         open_study(DATA / "slides/broken.svs")
 

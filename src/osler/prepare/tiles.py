@@ -159,7 +159,7 @@ def microns_of(slide: Slide) -> float:
 
 def _published(slide: Slide, overview: Overview | None, *, microns: float, limit: int) -> TilePlan:
     grid = _grid(slide, microns=microns, wanted=PUBLISHED_MICRONS, place="corner")
-    notes = _coarse_note(microns, wanted=PUBLISHED_MICRONS)
+    notes = (*_coarse_note(microns, wanted=PUBLISHED_MICRONS), *_edge_note(slide, grid))
     if grid.columns * grid.rows == 0:
         return _single(slide, grid, notes=notes)
     if overview is not None:
@@ -266,6 +266,15 @@ def _coarse_note(microns: float, *, wanted: float) -> tuple[str, ...]:
     )
 
 
+def _edge_note(slide: Slide, grid: _Grid) -> tuple[str, ...]:
+    """Says where whole patches from the upper left corner leave out more than a tenth of the slide."""
+    level = slide.pixels.levels[grid.level]
+    rest = 1 - grid.columns * grid.rows * grid.side**2 / (level.width * level.height)
+    if rest <= _LEAST_SHARE or grid.columns * grid.rows == 0:
+        return ()
+    return (f"The published grid of whole patches leaves out {rest:.0%} of the slide, at its right and lower edge.",)
+
+
 def _stained(slide: Slide, overview: Overview | None, *, grid: _Grid) -> _Tissue:
     """Judges each cell of a grid by the share of its pixels that are stained."""
     if overview is None:
@@ -300,7 +309,7 @@ def _block_sums(values: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
 
 
 def _spots(slide: Slide, grid: _Grid) -> np.ndarray:
-    """Small squares in the middles of the cells, ``(row, column, spot, spot, 3)``: for a slide without a small level."""
+    """Reads a small square in the middle of each cell: ``(row, column, spot, spot, 3)``."""
     spot = min(_SPOT, grid.side)
     middle = (grid.side - spot) // 2
     out = np.empty((grid.rows, grid.columns, spot, spot, 3), dtype=np.uint8)

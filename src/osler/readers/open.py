@@ -32,7 +32,7 @@ from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
-from osler.readers.slide import read_slide
+from osler.readers.slide import read_slide, reason_of
 from osler.readers.slide_dicom import SlideHeader, build_slides, scan_slide
 from osler.readers.slide_sniff import is_slide, mirax_folder, without_mirax_data
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
@@ -178,7 +178,7 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits) -> _Found:
 
 def _why(error: OslerError, *, blob: Blob) -> str:
     """The reason without the file's name, which stands beside it."""
-    text = error.problem.removeprefix(blob.name).lstrip(": ").removeprefix("is ")
+    text = reason_of(error).removeprefix(blob.name).lstrip(": ").removeprefix("is ")
     return text.replace(blob.name, "the file")
 
 
@@ -234,9 +234,10 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
         found.left_out.extend(built.left_out)
         by_study.setdefault(study_uid, []).extend(built.series)
         about.setdefault(study_uid, frames[0].file)
-    slides, left_out = build_slides(found.slides)
-    found.left_out.extend(left_out)
-    for header, slide in slides:
+    built_slides = build_slides(found.slides)
+    found.left_out.extend(built_slides.left_out)
+    found.errors.extend(built_slides.errors)
+    for header, slide in built_slides.slides:
         by_study.setdefault(header.study_uid, []).append(slide)
         about.setdefault(header.study_uid, header)
     timepoints = [
@@ -279,10 +280,11 @@ def _distinct(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[str]]:
     ]
 
 
-def _nothing(place: Path, *, found: _Found, alone: bool) -> DataError:
+def _nothing(place: Path, *, found: _Found, alone: bool) -> OslerError:
     """The error for a path at which nothing can be used."""
-    if alone and found.errors:
-        return found.errors[0]
+    missing = next((error for error in found.errors if isinstance(error, RequestError)), None)
+    if missing is not None or (alone and found.errors):
+        return missing or found.errors[0]
     if not found.left_out:
         return FileFormatError(
             f"{place} holds no files." if place.is_dir() else f"{place} holds no images.",

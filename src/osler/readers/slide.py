@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from osler.errors import CapacityError, FileFormatError, OslerError, RequestError, UnsupportedError
+from osler.errors import FileFormatError, OslerError, RequestError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS
 from osler.readers.slide_openslide import open_by_openslide
@@ -64,6 +64,11 @@ def slide_problems(source: SlideSource, *, spacing: tuple[float, float] | None, 
     return tuple(problems)
 
 
+def reason_of(error: OslerError) -> str:
+    """What an error says beside a file's name: for a missing package, with the command that brings it."""
+    return f"{error.problem} {error.next_step}" if isinstance(error, RequestError) else error.problem
+
+
 def _sensible(spacing: tuple[float, float]) -> bool:
     low, high = _ABSURD_MM
     return all(low <= value <= high for value in spacing)
@@ -82,12 +87,8 @@ def _open(path: Path) -> _Opened:
         except RequestError as error:
             missing = missing or error
             failures.append(f"{name} is not installed")
-        except (FileFormatError, CapacityError):
-            raise  # another library would not find the missing bytes either
-        except UnsupportedError:
-            raise
-        except OslerError as error:
-            failures.append(f"{name}: {error.problem}")
+        except OslerError:
+            raise  # another library would not find missing bytes, or a third color, either
         except Exception as error:
             if not isinstance(error, DECODE_ERRORS) and not _is_library(error):
                 raise

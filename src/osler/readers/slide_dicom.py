@@ -26,7 +26,7 @@ from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_scan import is_compressed, patient_key, study_day
 from osler.readers.dicom_values import as_int, as_numbers, as_text
 from osler.readers.limits import check_length
-from osler.readers.slide import slide_problems
+from osler.readers.slide import reason_of, slide_problems
 from osler.readers.slide_region import check_levels, quiet, read_inside
 from osler.study import LeftOut, SliceOrigin, Slide, SlideLevel
 
@@ -160,28 +160,39 @@ def scan_slide(blob: Blob) -> SlideHeader:
     return _header(dataset, blob=blob)
 
 
-def build_slides(headers: Sequence[SlideHeader]) -> tuple[list[tuple[SlideHeader, Slide]], list[LeftOut]]:
-    """Builds one slide of each series.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltSlides:
+    """Slides made of the files of many series.
+
+    Args:
+        slides: Each with the header of its finest level.
+        left_out: What was not taken, with the reason.
+        errors: Why a series makes no slide.
+    """
+
+    slides: tuple[tuple[SlideHeader, Slide], ...]
+    left_out: tuple[LeftOut, ...]
+    errors: tuple[OslerError, ...]
+
+
+def build_slides(headers: Sequence[SlideHeader]) -> BuiltSlides:
+    """Builds one slide of each series; one that makes none is left out.
 
     Args:
         headers: From `scan_slide`, of any number of series.
-
-    Returns:
-        Slides, each with the header of its finest level, and what was left out.
-
-    Raises:
-        RequestError: If ``wsidicom`` is not installed.
     """
     by_series: dict[tuple[str, str], list[SlideHeader]] = {}
     for header in headers:
         by_series.setdefault((header.study_uid, header.series_uid), []).append(header)
     slides: list[tuple[SlideHeader, Slide]] = []
     left_out: list[LeftOut] = []
+    errors: list[OslerError] = []
     for group in by_series.values():
         shown = [header for header in group if header.flavor == _VOLUME]
         for header in group:
             if header.flavor != _VOLUME:
-                why = f"a {header.flavor.lower() or 'picture'} of the glass, which may show the patient's name"
+                what = header.flavor.lower() or "picture"
+                why = f"a picture of the glass ({what}), which may show the patient's name"
                 left_out.append(LeftOut(what=header.blob.name, why=why))
         if not shown:
             continue
@@ -189,10 +200,9 @@ def build_slides(headers: Sequence[SlideHeader]) -> tuple[list[tuple[SlideHeader
         try:
             slides.append((shown[0], _build(shown)))
         except OslerError as error:
-            if len(by_series) == 1:
-                raise
-            left_out.append(LeftOut(what=shown[0].blob.name, why=error.problem, count=len(shown)))
-    return slides, left_out
+            errors.append(error)
+            left_out.append(LeftOut(what=shown[0].blob.name, why=reason_of(error), count=len(shown)))
+    return BuiltSlides(slides=tuple(slides), left_out=tuple(left_out), errors=tuple(errors))
 
 
 def _build(shown: Sequence[SlideHeader]) -> Slide:
@@ -204,9 +214,13 @@ def _build(shown: Sequence[SlideHeader]) -> Slide:
         with wsidicom.WsiDicom.open(paths) as slide:
             found = sorted((int(level.size.width), int(level.size.height), int(level.level)) for level in slide.levels)
             pyramids = len(slide.pyramids)
-    except (*DECODE_ERRORS, wsidicom.errors.WsiDicomError) as error:
+    except Exception as error:
+        if not isinstance(error, DECODE_ERRORS) and not type(error).__module__.startswith("wsidicom"):
+            raise
+        lacking = "it does not say how large a pixel is" if first.spacing is None else brief(error)
         raise FileFormatError(
-            f"{first.blob.name} and the {len(shown) - 1} other files of its series make no slide ({brief(error)}).",
+            f"{first.blob.name} makes no slide, with {len(shown) - 1} other files of its series ({lacking}).",
+            allowed="DICOM slides with Pixel Spacing in every level.",
             next_step="Copy or export the series again.",
         ) from error
     found.reverse()

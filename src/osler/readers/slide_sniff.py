@@ -29,7 +29,7 @@ def is_slide(blob: Blob) -> bool:
     """
     try:
         with blob.open() as stream:
-            directories = read_directories(stream)
+            directories, _ = read_directories(stream)
     except (OSError, ValueError, struct.error, EOFError):
         return False  # the picture reader says what is wrong with it
     if not directories:

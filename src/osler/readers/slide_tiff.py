@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from osler.errors import FileFormatError, UnsupportedError
 from osler.extras import import_extra
 from osler.readers.limits import check_length
 from osler.readers.slide_region import check_levels, check_piece, quiet, read_inside
+from osler.readers.tiff_tags import read_directories
 from osler.study import SlideLevel
 
 _MPP_X, _MPP_Y, _OBJECTIVE = "tiffslide.mpp-x", "tiffslide.mpp-y", "tiffslide.objective-power"
@@ -62,7 +64,10 @@ class TiffPyramid:
     def _opened(self) -> Any:
         with self._lock:
             if self._slide is None:
-                self._slide = import_extra("tiffslide", extra="slides").TiffSlide(str(self.path))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what matters of a header was said when it was opened
+                    self._slide = import_extra("tiffslide", extra="slides").TiffSlide(str(self.path))
+                    dict(self._slide.properties)
             return self._slide
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -94,6 +99,7 @@ def open_tiff_slide(
     """
     tiffslide = import_extra("tiffslide", extra="slides")
     quiet("tifffile", "tiffslide", "zarr", "fsspec")
+    _check_chain(path)
     with tiffslide.TiffSlide(str(path)) as slide:
         sizes = slide.level_dimensions
         levels = tuple(
@@ -110,6 +116,15 @@ def open_tiff_slide(
         spacing = _spacing(slide.properties)
         power = _positive(slide.properties.get(_OBJECTIVE))
     return TiffPyramid(path, levels=levels), spacing, power, problems
+
+
+def _check_chain(path: Path) -> None:
+    with path.open("rb") as stream:
+        _, cut = read_directories(stream)
+    if cut:
+        raise FileFormatError(
+            f"{path} is truncated: its list of levels leads beyond its end.", next_step="Copy or export it again."
+        )
 
 
 def _check_series(path: Path, *, series: Any) -> tuple[str, ...]:

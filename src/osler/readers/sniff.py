@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import Literal
@@ -28,7 +29,7 @@ HEAD_BYTES = 4096
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _BIG_TIFF = (b"II+\x00", b"MM\x00+")
-_WHOLE_SLIDE_CLASS = b"1.2.840.10008.5.1.4.1.1.77.1.6\x00"
+_WHOLE_SLIDE_CLASS = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![0-9.])")
 
 NOT_READ: dict[Kind, str] = {
     "empty": "the file is empty",
@@ -53,7 +54,7 @@ def kind_of(head: bytes) -> Kind:
     if not head:
         return "empty"
     if head[128:132] == b"DICM":
-        return "dicom-slide" if _WHOLE_SLIDE_CLASS in head else "dicom"
+        return "dicom-slide" if _WHOLE_SLIDE_CLASS.search(head) else "dicom"
     if head.startswith(_PICTURES):
         return "picture"
     if head.startswith(_BIG_TIFF):

@@ -45,16 +45,27 @@ class TiffDirectory:
         return TILE_WIDTH in self.numbers
 
 
-def read_directories(stream: BinaryIO) -> tuple[TiffDirectory, ...]:
+def read_directories(stream: BinaryIO) -> tuple[tuple[TiffDirectory, ...], bool]:
     """Reads the main directories of a TIFF or BigTIFF file, at most 64; sub-directories are not entered.
 
     Args:
         stream: The file, at any position.
 
+    Returns:
+        The directories, and whether the file ends before their chain does.
+
     Raises:
-        ValueError: If the file has no TIFF header. struct.error: If it ends too early.
+        ValueError: If the file has no TIFF header. struct.error: If it ends before the first directory does.
     """
-    return tuple(_walk(stream))
+    found: list[TiffDirectory] = []
+    try:
+        for directory in _walk(stream):
+            found.append(directory)
+    except (ValueError, struct.error):
+        if not found:
+            raise
+        return tuple(found), True
+    return tuple(found), False
 
 
 def _walk(stream: BinaryIO) -> Iterator[TiffDirectory]:
@@ -66,6 +77,10 @@ def _walk(stream: BinaryIO) -> Iterator[TiffDirectory]:
         raise ValueError("no TIFF header")
     big = version == _BIG
     offset = struct.unpack(f"{order}Q", head[8:16])[0] if big else struct.unpack(f"{order}I", head[4:8])[0]
+    if not big:
+        # NDPI files above 4 GB have 8-byte offsets behind a classic header; no classic file is that long.
+        long = struct.unpack(f"{order}Q", head[4:12].ljust(8, b"\x00"))[0]
+        offset = long if offset <= 0xFFFFFFFF < long < stream.seek(0, 2) else offset
     seen: set[int] = set()
     while offset and offset not in seen and len(seen) < _MOST_DIRECTORIES:
         seen.add(offset)
