@@ -16,6 +16,7 @@ from osler.cli.demo import demo_scan
 from osler.weights.catalog import MINI_FOLDER
 from tests.cli.mini import needs_mini
 from tests.cli.running import invoke
+from tests.readers import make_slide
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -68,6 +69,9 @@ def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(demo_scan(), folder / "1.dcm")
+    if "slide.svs" in line:
+        pixels = make_slide.tissue_pixels(width=2000, height=1900, blobs=((0.4, 0.4, 0.3),))
+        make_slide.write_svs(tmp_path / "slide.svs", pixels)
     monkeypatch.chdir(tmp_path)
     refused = "||" in line
     words = shlex.split(line.split("||")[0].split(">")[0])[1:]

@@ -14,7 +14,7 @@ from pydicom import dcmread
 
 from osler.errors import FileFormatError, OslerError, PatientMixError, UnsupportedError
 from osler.readers import open_study
-from osler.study import Study
+from osler.study import Series, Slide, Study
 from tests.shared_data import SHARED_DATA, needs_shared_data
 
 pytestmark = needs_shared_data
@@ -33,6 +33,13 @@ def _opened(path: Path) -> Study | OslerError:
         return open_study(path)
     except OslerError as error:
         return error
+
+
+def _pixels(series: Series) -> np.ndarray:
+    """All pixels of an image, a corner of a slide."""
+    if isinstance(series, Slide):
+        return series.pixels.read_region(level=0, x=0, y=0, width=300, height=200)
+    return series.read()
 
 
 @pytest.mark.parametrize("name", _cases())

@@ -87,8 +87,8 @@ def _overview_level(slide: Slide, *, downsample: float) -> int | None:
 
 def gray_of(rgb: UInt8[np.ndarray, "... 3"]) -> UInt8[np.ndarray, ...]:
     """Returns the luminance by the weights of ITU-R 601, rounded, as OpenCV computes it."""
-    weights = np.array([4899, 9617, 1868], dtype=np.uint32)  # 0.299, 0.587, 0.114 in 14 bits
-    return ((rgb.astype(np.uint32) @ weights + 8192) >> 14).astype(np.uint8)
+    weights = np.array([9798, 19235, 3735], dtype=np.uint32)  # 0.299, 0.587, 0.114 in 15 bits
+    return ((rgb.astype(np.uint32) @ weights + 16384) >> 15).astype(np.uint8)
 
 
 def area_means(gray: UInt8[np.ndarray, "row column"], *, columns: int, rows: int) -> UInt8[np.ndarray, "rows columns"]:

@@ -1,4 +1,4 @@
-"""From files to a `Study`: DICOM, NIfTI, MGH and pictures, by one entry."""
+"""From files to a `Study`: DICOM, NIfTI, MGH, pictures and whole slides, by one entry."""
 
 from __future__ import annotations
 
