@@ -26,6 +26,8 @@ _WORDS = {
     ),
 }
 
+_HOUNSFIELD = re.compile(r"\bHU\b|(?i:\bhounsfield\b)")
+
 
 def named_kinds(question: str) -> frozenset[str]:
     """Returns the kinds of imaging that a question names."""
@@ -53,6 +55,8 @@ def scope_warnings(question: str, *, study: Study | None, modalities: Sequence[s
     known = kinds_of(modalities)
     if named and known and "" not in modalities and not named & known:
         return (f"The question speaks of {_listed(named)}, but the data is {_listed(known)}.",)
+    if known and "" not in modalities and "CT" not in known and _HOUNSFIELD.search(question):
+        return (f"The question speaks of Hounsfield units, but the data is {_listed(known)}: only CT has them.",)
     return ()
 
 

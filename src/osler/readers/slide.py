@@ -93,8 +93,8 @@ def _open(path: Path) -> _Opened:
             if not isinstance(error, DECODE_ERRORS) and not _is_library(error):
                 raise
             failures.append(f"{name}: {type(error).__name__}")
-    if missing is not None and (mirax or len(failures) == sum(text.endswith("not installed") for text in failures)):
-        raise missing
+    if missing is not None and failures[0].endswith("not installed"):
+        raise missing  # the package that should have read it
     raise FileFormatError(
         f"{path} is a whole slide that cannot be read ({'; '.join(failures)}).",
         allowed="SVS, NDPI, SCN, MRXS, generic pyramidal TIFF, and DICOM.",
