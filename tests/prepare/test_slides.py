@@ -100,17 +100,17 @@ def test_a_prompt_shows_the_tiles_and_then_asks(tokenizer, tokens) -> None:
 @pytest.mark.parametrize(
     ("question", "warning"),
     [
-        ("What does this CT show?", "The question speaks of CT, but the data is pathology."),
+        ("What does this CT show?", "speaks of CT, but the data is pathology."),
         (
             "How many HU has it?",
-            "The question speaks of Hounsfield units, but the data is pathology: only CT has them.",
+            "speaks of Hounsfield units, but the data is pathology: only CT has them.",
         ),
     ],
 )
 def test_a_question_that_does_not_fit_a_slide(question: str, warning: str, tokenizer, tokens) -> None:
     study = study_of(slide_of(two_patches(), microns=1.0))
     inputs = prepare_inputs(study, question, preprocess=CONTRACT, tokenizer=tokenizer, tokens=tokens)
-    assert warning in inputs.warnings
+    assert f"The question {warning}" in inputs.warnings
 
 
 def test_a_very_large_tile_is_averaged_band_by_band() -> None:

@@ -15,7 +15,7 @@ import tiffslide
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from osler.errors import CapacityError, FileFormatError, RequestError, UnsupportedError
+from osler.errors import CapacityError, FileFormatError, OslerError, RequestError, UnsupportedError
 from osler.readers import open_study
 from osler.study import Slide
 from osler.synth.histology.slide import write_slide
@@ -138,6 +138,32 @@ def within_5_seconds(path: Path, *, kind: type[Exception], match: str) -> None:
     with pytest.raises(kind, match=match):
         open_study(path)
     assert time.perf_counter() - started < 5
+
+
+def test_any_damage_gives_an_error_of_ours_soon(tmp_path: Path) -> None:
+    """Bytes of headers and tiles are overwritten at random."""
+    small = make_slide.tissue_pixels(width=600, height=500, blobs=((0.5, 0.5, 0.3),))
+    make_slide.write_svs(tmp_path / "a.svs", small)
+    whole = (tmp_path / "a.svs").read_bytes()
+    random = np.random.RandomState(7)
+    outcomes = set()
+    for _ in range(80):
+        data = bytearray(whole)
+        # Half of the hits go to the first directory and what it points to.
+        for place in random.randint(0, random.choice([1200, len(data)]), 6):
+            data[place] = random.randint(256)
+        (tmp_path / "b.svs").write_bytes(data)
+        started = time.perf_counter()
+        try:
+            for slide in open_study(tmp_path / "b.svs").slides():
+                level = slide.pixels.levels[0]
+                width, height = min(level.width, 600), min(level.height, 500)
+                slide.pixels.read_region(level=0, x=0, y=0, width=width, height=height)
+            outcomes.add("read")
+        except OslerError as error:
+            outcomes.add(type(error).__name__)
+        assert time.perf_counter() - started < 5
+    assert {"read", "FileFormatError"} <= outcomes
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from osler.errors import FileFormatError, OslerError, RequestError, UnsupportedError
 from osler.readers.blob import Blob, DiskBlob
-from osler.readers.dicom_errors import DECODE_ERRORS
 from osler.readers.slide_openslide import open_by_openslide
+from osler.readers.slide_region import is_damage
 from osler.readers.slide_sniff import mirax_folder
 from osler.readers.slide_tiff import open_tiff_slide
 from osler.study import SliceOrigin, Slide, SlideSource
@@ -90,7 +90,7 @@ def _open(path: Path) -> _Opened:
         except OslerError:
             raise  # another library would not find missing bytes, or a third color, either
         except Exception as error:
-            if not isinstance(error, DECODE_ERRORS) and not _is_library(error):
+            if not is_damage(error):
                 raise
             failures.append(f"{name}: {type(error).__name__}")
     if missing is not None and failures[0].endswith("not installed"):
@@ -100,8 +100,3 @@ def _open(path: Path) -> _Opened:
         allowed="SVS, NDPI, SCN, MRXS, generic pyramidal TIFF, and DICOM.",
         next_step="Copy or export it again.",
     )
-
-
-def _is_library(error: Exception) -> bool:
-    """Whether an error is of the slide libraries' own kinds, which derive from ``Exception`` alone."""
-    return type(error).__module__.partition(".")[0] in ("tifffile", "tiffslide", "openslide", "zarr", "imagecodecs")

@@ -21,13 +21,13 @@ from pydicom.dataset import Dataset
 from osler.errors import DataError, FileFormatError, OslerError, UnsupportedError
 from osler.extras import import_extra
 from osler.readers.blob import Blob, DiskBlob
-from osler.readers.dicom_errors import DECODE_ERRORS, PARSE_ERRORS, brief
+from osler.readers.dicom_errors import PARSE_ERRORS, brief
 from osler.readers.dicom_fragments import check_fragments
 from osler.readers.dicom_scan import is_compressed, patient_key, study_day
 from osler.readers.dicom_values import as_int, as_numbers, as_text
 from osler.readers.limits import check_length
 from osler.readers.slide import reason_of, slide_problems
-from osler.readers.slide_region import check_levels, quiet, read_inside
+from osler.readers.slide_region import check_levels, is_damage, quiet, read_inside
 from osler.study import LeftOut, SliceOrigin, Slide, SlideLevel
 
 _VOLUME = "VOLUME"
@@ -215,7 +215,7 @@ def _build(shown: Sequence[SlideHeader]) -> Slide:
             found = sorted((int(level.size.width), int(level.size.height), int(level.level)) for level in slide.levels)
             pyramids = len(slide.pyramids)
     except Exception as error:
-        if not isinstance(error, DECODE_ERRORS) and not type(error).__module__.startswith("wsidicom"):
+        if not is_damage(error):
             raise
         lacking = "it does not say how large a pixel is" if first.spacing is None else brief(error)
         raise FileFormatError(

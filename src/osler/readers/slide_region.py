@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from osler.errors import CapacityError, DataError, FileFormatError, RequestError
+from osler.errors import CapacityError, FileFormatError, OslerError, RequestError
 from osler.readers.dicom_errors import DECODE_ERRORS
 from osler.readers.limits import sized
 from osler.study import SlideLevel
@@ -17,6 +17,7 @@ MOST_PIECE_BYTES = 2**28
 _MOST_SIDE = 2**23
 _MOST_PIXELS = 2**41
 _WHITE = 255
+_LIBRARIES = ("imagecodecs", "openslide", "tifffile", "tiffslide", "wsidicom", "zarr")
 
 
 def read_inside(
@@ -61,15 +62,22 @@ def read_inside(
             pixels = read(x0, y0, x1 - x0, y1 - y0)
             if pixels.shape != (y1 - y0, x1 - x0, 3):
                 raise ValueError(f"a region of shape {pixels.shape}")
-        except DataError:
+        except OslerError:
             raise
-        except DECODE_ERRORS as error:
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise FileFormatError(
                 f"{name} is damaged: level {level} cannot be read at {x0}, {y0} ({type(error).__name__}).",
                 next_step="Copy or export it again.",
             ) from error
         out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels
     return out
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error is one that damaged files cause: some of the libraries' own derive from ``Exception`` alone."""
+    return isinstance(error, DECODE_ERRORS) or type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
 def check_levels(name: str, *, levels: Sequence[SlideLevel]) -> None:
