@@ -16,6 +16,7 @@ from osler.cli.demo import demo_scan
 from osler.weights.catalog import MINI_FOLDER
 from tests.cli.mini import needs_mini
 from tests.cli.running import invoke
+from tests.readers import make_slide
 from tests.readers.make_fhir import observation, patient, write
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,9 @@ def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name, width in (("now.json", 90), ("before.json", 60)):
         (tmp_path / name).write_text(f'[{{"label": "nodule", "x0": 9, "y0": 9, "x1": {width}, "y1": 40}}]')
     write(tmp_path / "record.json", patient(), observation(), observation(value=1.1, date="2020-01-01"))
+    if "slide.svs" in line:
+        pixels = make_slide.tissue_pixels(width=2000, height=1900, blobs=((0.4, 0.4, 0.3),))
+        make_slide.write_svs(tmp_path / "slide.svs", pixels)
     monkeypatch.chdir(tmp_path)
     refused = "||" in line
     words = shlex.split(line.split("||")[0].split(">")[0])[1:]

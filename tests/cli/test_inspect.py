@@ -21,6 +21,7 @@ from osler.study import Affine
 from osler.writers import is_own_picture, load_schema
 from tests.cli.bad_inputs import PATIENT_ID, PATIENT_NAME, named_ct
 from tests.cli.running import invoke, loaded_after
+from tests.readers import make_slide
 from tests.readers.make_dicom import base_dataset, geometry, save
 
 
@@ -189,3 +190,19 @@ def test_ten_thousand_files_cost_their_headers(tmp_path: Path, monkeypatch: pyte
     assert [series["slices"] for point in record["timepoints"] for series in point["series"]] == [2000] * 5
     assert record["left_out"] == record["problems"] == []
     assert sum(read) / count < 32_000  # of 524,288 and more
+
+
+def test_a_slide_is_told_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = make_slide.tissue_pixels(width=3700, height=1800, blobs=((0.25, 0.5, 0.45), (0.75, 0.5, 0.45)))
+    make_slide.write_svs(tmp_path / "a.svs", pixels)
+    result = invoke("inspect", "a.svs", "--model", "medgemma-1.5-4b")
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.stdout.split())
+    assert "Slide a.svs: 0.5 microns a pixel, 20x objective; 2 levels (3700 x 1800, 1850 x 900)" in told
+    assert "tissue in 100% of it; a model sees 2 of 2 tissue tiles at 10x (published)" in told
+    assert (tmp_path / "osler-inspect.png").is_file()
+    result = invoke("inspect", "a.svs", "--json", "--no-picture")
+    (series,) = json.loads(result.stdout)["timepoints"][0]["series"]
+    assert series["levels"] == [[3700, 1800], [1850, 900]]
+    assert series["kind"] == "slide"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -16,9 +17,11 @@ from osler.engine.load import load
 from osler.engine.options import Decoding
 from osler.engine.session import Session
 from osler.errors import CapacityError, FileFormatError, OslerError, RequestError
-from osler.study import Affine, Answer, Study
+from osler.study import Affine, Answer, Box2D, Study
 from osler.weights import Checkpoint
+from osler.writers import load_schema
 from tests.readers.make_dicom import ramp, write_enhanced, write_series
+from tests.readers.make_slide import tissue_pixels, write_svs
 
 _STRAIGHT = Affine.from_parts(spacing=(0.8, 0.8, 2.0))
 
@@ -49,6 +52,19 @@ def test_evidence_names_the_frame_of_a_multi_frame_file(session: Session, tmp_pa
     assert [entry.frame for entry in answer.evidence] == [2, 4, 1, 3]  # as DICOM counts them, from 1
     assert {entry.file for entry in answer.evidence} == {str(path)}
     assert answer.to_dict()["evidence"][0]["frame"] == 2
+
+
+def test_evidence_names_where_each_tile_of_a_slide_lies(session: Session, tmp_path: Path) -> None:
+    pixels = tissue_pixels(width=3700, height=1800, blobs=((0.25, 0.5, 0.45), (0.75, 0.5, 0.45)))
+    write_svs(tmp_path / "a.svs", pixels)
+    answer = session.ask(tmp_path / "a.svs", "what is this?", max_tokens=2)
+    assert [(entry.kind, entry.file) for entry in answer.evidence] == [("tile", str(tmp_path / "a.svs"))] * 2
+    assert answer.evidence[1].pixel == Box2D(x0=1792, y0=0, x1=3584, y1=1792)
+    assert answer.evidence[1].slide == Box2D(x0=0.896, y0=0, x1=1.792, y1=0.896, frame="slide")
+    assert answer.evidence[1].note == "tile 2, level 1, 10x"
+    record = answer.to_dict()
+    jsonschema.validate(record, load_schema("answer"))
+    assert record["evidence"][1]["slide"] == {"x0": 0.896, "y0": 0, "x1": 1.792, "y1": 0.896}
 
 
 def test_evidence_says_which_slices_were_interpolated(session: Session, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ OTHER = {
     "prompt": "published",
     "instruction": "Look.",
     "version": 3,
+    "tiles": "spread",
+    "max_tiles": 252,
 }
 
 
@@ -62,6 +64,15 @@ def test_hash_is_pinned():
 
 
 PINNED = {"medgemma-1.5-4b": "2e38a7ba7aa11137", "osler-mini": "7ae4393fbd570dec"}
+
+
+def test_later_fields_are_absent_where_they_mean_the_default(contract):
+    """Contracts written before slides were read keep their text and their hash."""
+    assert not {"tiles", "max_tiles"} & json.loads(contract.to_json()).keys()
+    assert Preprocess.from_json(contract.to_json()).tiles == "published"
+    spread = replace(contract, tiles="spread")
+    assert json.loads(spread.to_json())["tiles"] == "spread"
+    assert replace(spread, tiles="published", max_tiles=126).hash == contract.hash
 
 
 def test_same_contract_passes(contract):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from osler.errors import FileFormatError, UnsupportedError
+from osler.errors import FileFormatError
 from osler.readers import Limits, open_study
 from osler.study import Image
 
@@ -93,12 +93,6 @@ def test_pages_of_a_tiff(tmp_path: Path) -> None:
     assert np.array_equal(study.images()[0].read(), GRAY)
     assert "3 pages" in study.images()[0].problems[0]
     assert study.left_out[0].count == 2
-
-
-def test_a_slide_is_refused(tmp_path: Path) -> None:
-    PillowImage.fromarray(COLOR).save(tmp_path / "a.svs", format="TIFF", description="Aperio Image Library v1")
-    with pytest.raises(UnsupportedError, match=r"a\.svs is a whole-slide image.*Export a region of it as PNG"):
-        open_study(tmp_path / "a.svs")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])

@@ -130,3 +130,13 @@ def test_iou_by_hand():
 def test_impossible_boxes_are_refused(make, message):
     with pytest.raises(GeometryError, match=message):
         make()
+
+
+def test_a_box_on_a_slide_is_in_mm_and_has_no_pixels_by_itself():
+    box = Box2D(x0=1.5, y0=2, x1=3, y1=4, frame="slide")
+    assert box.units == "mm"
+    for convert in (box.to_unit, box.to_pixel):
+        with pytest.raises(GeometryError, match="mm on a slide has no size in pixels"):
+            convert(width=10, height=10)
+    with pytest.raises(GeometryError, match="IoU of a 'slide' box with a 'pixel' box"):
+        box.iou(Box2D(x0=0, y0=0, x1=1, y1=1))

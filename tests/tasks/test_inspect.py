@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import jsonschema
 import numpy as np
 
+from osler.prepare import Preprocess
 from osler.study import Affine, Image, LeftOut, SliceOrigin, Study, TimePoint, Volume, Window
 from osler.tasks.inspect import inspect_study
 from osler.writers import load_schema
+from tests.prepare.slides_in_memory import slide_of, stained_cells, study_of
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,22 @@ def test_every_key_of_the_record_is_in_the_schema() -> None:
     for point in record["timepoints"]:
         assert point.keys() <= schema["$defs"]["timepoint"]["properties"].keys()
         assert all(entry.keys() <= series for entry in point["series"])
+
+
+def test_a_slide_is_told_with_its_levels_and_tiles() -> None:
+    slide = slide_of(stained_cells(np.ones((2, 3), bool), side=896), steps=(8,), microns=1.0)
+    headers = inspect_study(study_of(slide))
+    assert slide.pixels.reads == []
+    (entry,) = headers.timepoints[0].series
+    assert (entry.kind, entry.size, entry.spacing) == ("slide", (2688, 1792), (0.001, 0.001))
+    assert entry.levels == ((2688, 1792), (336, 224))
+    assert entry.tissue is None
+    looked = inspect_study(study_of(slide), preprocess=Preprocess(image_size=64, image_tokens=4))
+    (entry,) = looked.timepoints[0].series
+    assert entry.tissue == 1.0
+    assert entry.tiles == "6 of 6 tissue tiles at 10x (published)"
+    for inspection in (headers, looked):
+        record = inspection.to_dict()
+        jsonschema.validate(record, load_schema("inspection"))
+        known = load_schema("inspection")["$defs"]["series"]["properties"].keys()
+        assert record["timepoints"][0]["series"][0].keys() <= known

@@ -13,7 +13,7 @@ from osler.train.sources import colin27, cranium, slide_tiles
 
 def test_absent_slide_reader_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tiffslide", None)
-    with pytest.raises(RequestError, match=r"osler\[train\]"):
+    with pytest.raises(RequestError, match=r"osler\[slides\]"):
         next(slide_tiles(tmp_path))
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @guarded
 def ask(
     path: Annotated[
-        str | None, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")
+        str | None,
+        typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF; a whole slide."),
     ] = None,
     question: Annotated[str | None, typer.Argument(help="The question, in quotes.")] = None,
     prior: PriorOption = None,

@@ -25,7 +25,9 @@ _PIPED_WIDTH = 140
 
 @guarded
 def inspect(
-    path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")],
+    path: Annotated[
+        str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF; a whole slide.")
+    ],
     prior: PriorOption = None,
     record: RecordOption = None,
     allow_mixed_patients: MixedPatientsOption = False,
@@ -50,6 +52,7 @@ def inspect(
     from osler.readers import open_patient
     from osler.readers.dicom_annotations import annotation_kind
     from osler.tasks.inspect import inspect_study
+    from osler.weights.contract import contract_of
 
     if annotation_kind(path):
         _inspect_annotations(path, as_json=as_json)
@@ -58,7 +61,8 @@ def inspect(
     with StageProgress(quiet=quiet) as progress:
         progress.update("read", 0, 0)
         study = open_patient(path, priors=prior or (), records=record or (), mixing=mixing_of(allow_mixed_patients))
-        inspection = inspect_study(study)
+        preprocess = contract_of(model) if study.slides() else None
+        inspection = inspect_study(study, preprocess=preprocess)
         if not as_json:
             progress.clear()
             _print_inspection(inspection)
@@ -154,6 +158,9 @@ def _print_inspection(inspection: Inspection) -> None:
     if series:
         console.print(_table(inspection))
     for entry in series:
+        if entry.levels:
+            say(_slide_line(entry))
+    for entry in series:
         for problem in entry.problems:
             say(f"Problem: {entry.modality} {_name(entry)}: {problem}", style="yellow")
     for problem in inspection.problems:
@@ -201,7 +208,7 @@ def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
     plane = f"{entry.plane} {entry.orientation}".strip()
     if entry.obliquity >= 1:
         plane += f", {entry.obliquity:.0f} deg oblique"
-    slices = str(entry.slices) if entry.kind == "volume" else "image"
+    slices = str(entry.slices) if entry.kind == "volume" else entry.kind
     kind = entry.modality or "unknown"
     return (
         date or "-",
@@ -213,6 +220,16 @@ def _row(entry: InspectedSeries, *, date: str) -> tuple[str, ...]:
         plane or "-",
         entry.units,
     )
+
+
+def _slide_line(entry: InspectedSeries) -> str:
+    """Levels, pixel size, tissue and tiles of a slide."""
+    levels = ", ".join(f"{width} x {height}" for width, height in entry.levels)
+    microns = f"{entry.spacing[0] * 1000:.4g} microns a pixel" if entry.spacing else "pixel size unknown"
+    power = f", {entry.magnification:g}x objective" if entry.magnification else ""
+    tissue = f"; tissue in {entry.tissue:.0%} of it" if entry.tissue is not None else ""
+    tiles = f"; a model sees {entry.tiles}" if entry.tiles else ""
+    return f"Slide {_name(entry)}: {microns}{power}; {_count(len(entry.levels), 'level')} ({levels}){tissue}{tiles}"
 
 
 def _name(entry: InspectedSeries) -> str:

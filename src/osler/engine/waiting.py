@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from osler.engine.answer_text import AnswerText
 from osler.engine.constrained import Rule
 from osler.engine.generate import Generated, Prompt
-from osler.prepare import ShownImage
+from osler.prepare import ShownImage, ShownTile
 from osler.study import Answer, Evidence, SliceOrigin
 
 
@@ -59,6 +59,8 @@ class Waiting:
 
 def evidence_of(image: ShownImage) -> Evidence:
     """Names the file, frame and slice behind an image, and what a reader did to it."""
+    if image.tile is not None:
+        return _tile_evidence(image, image.tile)
     kind = "image" if image.slice is None else "slice"
     origin = image.origin
     if origin is None:
@@ -71,6 +73,18 @@ def evidence_of(image: ShownImage) -> Evidence:
         sop_uid=origin.sop_uid,
         frame=origin.frame + 1 if origin.frames > 1 else None,
         note=_resampled(origin),
+    )
+
+
+def _tile_evidence(image: ShownImage, tile: ShownTile) -> Evidence:
+    return Evidence(
+        kind="tile",
+        series=image.series,
+        file=image.origin.file if image.origin is not None else "",
+        sop_uid=image.origin.sop_uid if image.origin is not None else "",
+        note=f"tile {tile.number}, level {tile.level}, {tile.magnification:.2g}x",
+        pixel=tile.pixel,
+        slide=tile.mm,
     )
 
 

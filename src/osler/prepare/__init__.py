@@ -13,7 +13,7 @@ from osler.prepare.chat import (
 from osler.prepare.contract import Preprocess, preprocess_for, require_same
 from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.inputs import MAX_QUESTION, ModelInputs, assemble, first_turn, prepare_inputs
-from osler.prepare.pixels import PixelBatches, ShownImage
+from osler.prepare.pixels import PixelBatches, ShownImage, ShownTile
 from osler.prepare.resize import PixelMap
 from osler.prepare.sampling import pick_slices
 
@@ -28,6 +28,7 @@ __all__ = [
     "Preprocess",
     "RenderedChat",
     "ShownImage",
+    "ShownTile",
     "Tokenizer",
     "Turn",
     "assemble",

@@ -19,6 +19,7 @@ Sampling = Literal["published", "equidistant"]
 Aspect = Literal["stretch", "pad-square"]
 PromptStyle = Literal["labeled", "published"]
 Orientation = Literal["radiological", "as-stored"]
+SlideTiles = Literal["published", "spread"]
 
 CONTRACT_VERSION = 2
 _HASH_SHOWN = 16
@@ -31,7 +32,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "orientation": ("radiological", "as-stored"),
     "aspect": ("stretch", "pad-square"),
     "prompt": ("labeled", "published"),
+    "tiles": ("published", "spread"),
 }
+# Fields that came later: a contract that does not name them means these values, and keeps its hash.
+_LATER: dict[str, Any] = {"tiles": "published", "max_tiles": 126}
 
 
 class _VisionSize(Protocol):
@@ -89,6 +93,8 @@ class Preprocess:
         instruction: Text in front of the first slice of a volume; empty for none. It names neither
             modality nor body region, so that the model has to look.
         version: Version of the recipe behind these fields.
+        tiles: Which tiles of a whole slide are shown: ``"published"`` or ``"spread"`` (`osler.prepare.tiles`).
+        max_tiles: Most tiles of slides in one prompt; images and slices of other series count towards it.
 
     Raises:
         RequestError: If a field has a value that does not exist or makes no sense.
@@ -110,12 +116,14 @@ class Preprocess:
     prompt: PromptStyle = "labeled"
     instruction: str = "Please review the slices provided below carefully."
     version: int = CONTRACT_VERSION
+    tiles: SlideTiles = "published"
+    max_tiles: int = 126
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise _bad(name, value=getattr(self, name), allowed=f"One of {', '.join(allowed)}.")
-        for name, least in (("image_size", 0), ("image_tokens", 0), ("max_slices", 1)):
+        for name, least in (("image_size", 0), ("image_tokens", 0), ("max_slices", 1), ("max_tiles", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise _bad(name, value=value, allowed=f"A whole number, at least {least}.")
@@ -129,7 +137,7 @@ class Preprocess:
 
     def to_json(self) -> str:
         """Returns the contract as JSON text with sorted keys."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
+        return json.dumps(_told(self), indent=2, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -145,7 +153,7 @@ class Preprocess:
         if not isinstance(record, dict):
             raise _damaged("it is not a JSON object")
         known = {field.name for field in fields(cls)}
-        unknown, missing = sorted(set(record) - known), sorted(known - set(record))
+        unknown, missing = sorted(set(record) - known), sorted(known - set(record) - set(_LATER))
         if unknown or missing:
             raise _damaged(f"unknown fields {unknown}, missing fields {missing}")
         try:
@@ -158,7 +166,7 @@ class Preprocess:
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, as 64 hexadecimal digits."""
-        canonical = json.dumps(_canonical(asdict(self)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        canonical = json.dumps(_canonical(_told(self)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
@@ -204,6 +212,11 @@ def require_same(found: Preprocess, wanted: Preprocess) -> None:
         allowed="Both must be the same.",
         next_step="Use the checkpoint's own preprocess.json, or train with the other contract.",
     )
+
+
+def _told(contract: Preprocess) -> dict[str, Any]:
+    """The fields that are written down: later ones only where they differ from what their absence means."""
+    return {name: value for name, value in asdict(contract).items() if name not in _LATER or value != _LATER[name]}
 
 
 def _canonical(value: Any) -> Any:

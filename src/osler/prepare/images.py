@@ -21,6 +21,8 @@ from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import ShownSeries, slice_numbers
 from osler.prepare.resize import PixelMap, fit, pixel_map
 from osler.prepare.sampling import pick_slices, share_budget
+from osler.prepare.slides import read_tiles, shown_tile, slide_notes, tile_map, tiles_in_words, tiles_left_out
+from osler.prepare.tiles import TilePlan, plan_tiles
 from osler.prepare.windows import (
     FiniteRange,
     color_to_rgb,
@@ -30,7 +32,7 @@ from osler.prepare.windows import (
     range_to_rgb,
     require_numbers,
 )
-from osler.study import Image, LeftOut, Series, Study, UsedSeries, Volume
+from osler.study import Image, LeftOut, Series, Slide, Study, TimePoint, UsedSeries, Volume
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much is done and how much there is."""
@@ -65,13 +67,20 @@ class PreparedImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """A series with its time point and its share of the budget."""
+    """A series with its time point and its share of the budget.
+
+    Args:
+        picks: Slices of a volume.
+        plan: Of a slice or image, or of the first tile.
+        tiles: Of a slide.
+    """
 
     series: Series
     timepoint: int
     date: dt.date | None
     picks: tuple[int, ...]
     plan: PixelMap
+    tiles: TilePlan | None = None
 
     @property
     def name(self) -> str:
@@ -79,7 +88,7 @@ class _Entry:
 
     @property
     def count(self) -> int:
-        return len(self.picks) or 1
+        return len(self.tiles.tiles) if self.tiles is not None else len(self.picks) or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +144,9 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
     shown = _shown_series(entries)
     return PreparedImages(
         pixels=PixelBatches(rgb=rgb, preprocess=preprocess),
-        images=tuple(_shown_images(entries, numbers=slice_numbers(shown, style=preprocess.prompt))),
+        images=tuple(
+            _shown_images(entries, numbers=slice_numbers(shown, style=preprocess.prompt), preprocess=preprocess)
+        ),
         series=shown,
         used=tuple(used),
         left_out=(*study.left_out, *left_out),
@@ -145,7 +156,7 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
 
 def series_name(series: Series) -> str:
     """Returns what messages call a series: modality and description, or its identifier."""
-    kind = "volume" if isinstance(series, Volume) else "image"
+    kind = {Volume: "volume", Image: "image", Slide: "slide"}[type(series)]
     return f"{series.modality} {kind} {series.description or series.series!r}".strip()
 
 
@@ -161,25 +172,45 @@ def _plan(study: Study, *, preprocess: Preprocess) -> tuple[list[_Entry], list[L
             "This model reads text only, and the study has images.",
             next_step="Ask without a study, or load a model with an image tower.",
         )
-    counts = [_slices(series) for _, _, series in found]
-    # Undated time points stand last in a study, but nothing says that they are the newest.
-    ages = [-1 if point.date is None else index for index, point, _ in found]
-    shares = share_budget(counts, ages=ages, places=preprocess.max_slices)
+    shares = _shares(found, preprocess=preprocess)
     entries: list[_Entry] = []
     left_out: list[LeftOut] = []
-    for (index, point, series), count, share in zip(found, counts, shares, strict=True):
+    for (index, point, series), share in zip(found, shares, strict=True):
         if share == 0:
-            left_out.append(_series_left_out(series, limit=preprocess.max_slices))
-            continue
-        picks = pick_slices(count, limit=share, sampling=preprocess.sampling) if count else ()
-        if len(picks) < count:
-            left_out.append(_slices_left_out(series, shown=len(picks), count=count, sampling=preprocess.sampling))
-        plan = _fit_plan(series, preprocess=preprocess)
-        entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=picks, plan=plan))
+            left_out.append(_series_left_out(series, preprocess=preprocess))
+        elif isinstance(series, Slide):
+            tiles = plan_tiles(series, sampling=preprocess.tiles, limit=share)
+            left_out.extend(tiles_left_out(tiles, name=series_name(series)))
+            plan = tile_map(tiles.tiles[0], preprocess=preprocess)
+            entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=(), plan=plan, tiles=tiles))
+        else:
+            count = _slices(series)
+            picks = pick_slices(count, limit=share, sampling=preprocess.sampling) if count else ()
+            if len(picks) < count:
+                left_out.append(_slices_left_out(series, shown=len(picks), count=count, sampling=preprocess.sampling))
+            plan = _fit_plan(series, preprocess=preprocess)
+            entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=picks, plan=plan))
     return entries, left_out
 
 
-def _slices(series: Series) -> int:
+def _shares(found: Sequence[tuple[int, TimePoint, Series]], *, preprocess: Preprocess) -> list[int]:
+    """Images that each series may show: slices and images first, slides of what is left to ``max_tiles``."""
+    shares = [0] * len(found)
+    # Undated time points stand last in a study, but nothing says that they are the newest.
+    ages = [-1 if point.date is None else index for index, point, _ in found]
+    slides = [place for place, (_, _, series) in enumerate(found) if isinstance(series, Slide)]
+    others = [place for place in range(len(found)) if place not in slides]
+    counts = {place: _slices(found[place][2]) for place in others}
+    tiles = dict.fromkeys(slides, preprocess.max_tiles)
+    for group, most in ((counts, preprocess.max_slices), (tiles, preprocess.max_tiles)):
+        places = most if group is counts else max(0, most - sum(shares))
+        given = share_budget(list(group.values()), ages=[ages[place] for place in group], places=places)
+        for place, share in zip(group, given, strict=True):
+            shares[place] = share
+    return shares
+
+
+def _slices(series: Volume | Image) -> int:
     """Slices of a volume, 0 for an image; refuses a series without pixels."""
     if 0 in series.pixels.shape:
         raise DataError(
@@ -189,7 +220,7 @@ def _slices(series: Series) -> int:
     return series.pixels.shape[0] if isinstance(series, Volume) else 0
 
 
-def _fit_plan(series: Series, *, preprocess: Preprocess) -> PixelMap:
+def _fit_plan(series: Volume | Image, *, preprocess: Preprocess) -> PixelMap:
     shape = series.pixels.shape[1:] if isinstance(series, Volume) else series.pixels.shape
     turn = radiological(series.affine) if preprocess.orientation == "radiological" else AS_STORED
     plan = pixel_map(
@@ -206,6 +237,8 @@ def _fit_plan(series: Series, *, preprocess: Preprocess) -> PixelMap:
 
 def _render(entry: _Entry, place: _Place, *, preprocess: Preprocess) -> tuple[_Tone, list[str]]:
     """Fills a place with the images of one series; returns how they were shown and what to say."""
+    if isinstance(entry.series, Slide) and entry.tiles is not None:
+        return _render_slide(entry, entry.series, entry.tiles, place, preprocess=preprocess)
     notes = [f"{entry.name}: {problem}" for problem in entry.series.problems]
     if isinstance(entry.series, Volume):
         tone, extent = _render_volume(entry, entry.series, place, preprocess=preprocess)
@@ -221,6 +254,21 @@ def _render(entry: _Entry, place: _Place, *, preprocess: Preprocess) -> tuple[_T
     if min(entry.plan.width, entry.plan.height) < _LEAST_SIDE:
         notes.append(f"{entry.name} is only {entry.plan.width}x{entry.plan.height} px; little can be seen.")
     return tone, notes
+
+
+def _render_slide(
+    entry: _Entry, slide: Slide, plan: TilePlan, place: _Place, *, preprocess: Preprocess
+) -> tuple[_Tone, list[str]]:
+    read_tiles(
+        slide,
+        plan.tiles,
+        preprocess=preprocess,
+        out=place.out,
+        pool=place.pool,
+        report=lambda done: place.report("images", place.start + done, place.total),
+    )
+    tone = _Tone(view=tiles_in_words(plan, preprocess=preprocess), to_rgb=color_to_rgb, low=0, high=255)
+    return tone, [f"{entry.name}: {note}" for note in slide_notes(slide, plan)]
 
 
 def _render_volume(
@@ -315,16 +363,32 @@ def _shown_series(entries: Sequence[_Entry]) -> tuple[ShownSeries, ...]:
             timepoint=ranks[entry.timepoint],
             date=entry.date,
             images=entry.count,
-            kind="volume" if entry.picks else "image",
+            kind="volume" if entry.picks else "slide" if entry.tiles is not None else "image",
         )
         for entry in entries
     )
 
 
-def _shown_images(entries: Sequence[_Entry], *, numbers: Sequence[int | None]) -> Iterator[ShownImage]:
+def _shown_images(
+    entries: Sequence[_Entry], *, numbers: Sequence[int | None], preprocess: Preprocess
+) -> Iterator[ShownImage]:
     number = iter(numbers)
     for entry in entries:
         series = entry.series
+        if isinstance(series, Slide):
+            for count, tile in enumerate(entry.tiles.tiles if entry.tiles is not None else (), start=1):
+                yield ShownImage(
+                    series=series.series,
+                    modality=series.modality,
+                    timepoint=entry.timepoint,
+                    slice=None,
+                    number=next(number),
+                    origin=series.origins[0] if series.origins else None,
+                    pixel_map=tile_map(tile, preprocess=preprocess),
+                    affine=None,
+                    tile=shown_tile(series, tile, number=count),
+                )
+            continue
         for index in entry.picks or (None,):
             place = index or 0
             yield ShownImage(
@@ -346,21 +410,29 @@ def _used(entry: _Entry, *, view: str, tokens: int) -> UsedSeries:
         modality=series.modality,
         description=series.description,
         slices=entry.picks,
-        of=series.pixels.shape[0] if isinstance(series, Volume) else 1,
+        of=_parts(entry.series, tiles=entry.tiles),
         view=view,
         tokens=tokens,
     )
 
 
-def _series_left_out(series: Series, *, limit: int) -> LeftOut:
+def _parts(series: Series, *, tiles: TilePlan | None = None) -> int:
+    """Slices of a volume, tissue tiles of a slide, 1 for an image."""
+    if isinstance(series, Volume):
+        return series.pixels.shape[0]
+    return max(1, tiles.found) if tiles is not None else 1
+
+
+def _series_left_out(series: Series, *, preprocess: Preprocess) -> LeftOut:
+    limit = preprocess.max_tiles if isinstance(series, Slide) else preprocess.max_slices
     return LeftOut(
         what=series_name(series),
         why=f"a prompt holds at most {limit} images, and other series were shown first (newest study, most slices)",
-        count=series.pixels.shape[0] if isinstance(series, Volume) else 1,
+        count=_parts(series),
     )
 
 
-def _slices_left_out(series: Series, *, shown: int, count: int, sampling: str) -> LeftOut:
+def _slices_left_out(series: Volume | Image, *, shown: int, count: int, sampling: str) -> LeftOut:
     return LeftOut(
         what=f"slices of {series_name(series)}",
         why=f"{shown} of {count} slices are shown, evenly spread ({sampling} sampling)",

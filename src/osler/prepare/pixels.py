@@ -66,6 +66,27 @@ class PixelBatches:
         return out
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownTile:
+    """Where one tile lies on its slide.
+
+    Args:
+        number: Of the tile among those shown of the slide, from 1.
+        box: The tile in px of level 0; it may reach over the edge of a small slide.
+        pixel: The part of it on the slide, px of level 0.
+        mm: The same in mm from the slide's upper left corner, if the file says how large a pixel is.
+        level: Level that it was read from.
+        magnification: At which it is shown, 10 being 1 micron a pixel.
+    """
+
+    number: int
+    box: Box2D
+    pixel: Box2D
+    mm: Box2D | None
+    level: int
+    magnification: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShownImage:
     """One image that the network sees, and how to go back from it.
@@ -80,6 +101,7 @@ class ShownImage:
         pixel_map: Pixels of the series to the network's pixels; the file's are those but for
             `SliceOrigin.shift`.
         affine: The series' voxel-to-patient map, if it has one.
+        tile: Where it lies, if it is a tile of a slide; `pixel_map` then speaks of the tile's own pixels.
     """
 
     series: str
@@ -90,21 +112,48 @@ class ShownImage:
     origin: SliceOrigin | None
     pixel_map: PixelMap
     affine: Affine | None
+    tile: ShownTile | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(width, height)`` of the file's image, px."""
+        """``(width, height)`` of the file's image, or of the tile as it was read, px."""
         return self.pixel_map.width, self.pixel_map.height
 
     def to_file(self, box: Box2D) -> Box2D:
-        """Maps a box in the network's pixels to file pixels."""
+        """Maps a box in the network's pixels to file pixels (of level 0, on a slide)."""
+        if self.tile is not None:
+            return self._on_slide(self.pixel_map.to_file(box))
         column, row = self._shift
         return _moved(self.pixel_map.to_file(box), column=column, row=row)
 
     def to_model(self, box: Box2D) -> Box2D:
-        """Maps a box in file pixels to the network's pixels."""
+        """Maps a box in file pixels (of level 0, on a slide) to the network's pixels."""
+        if self.tile is not None:
+            return self.pixel_map.to_model(self._on_tile(box))
         column, row = self._shift
         return self.pixel_map.to_model(_moved(box, column=-column, row=-row))
+
+    def _on_slide(self, box: Box2D) -> Box2D:
+        assert self.tile is not None
+        place = self.tile.box
+        across, down = (place.x1 - place.x0) / self.size[0], (place.y1 - place.y0) / self.size[1]
+        return Box2D(
+            x0=place.x0 + box.x0 * across,
+            y0=place.y0 + box.y0 * down,
+            x1=place.x0 + box.x1 * across,
+            y1=place.y0 + box.y1 * down,
+        )
+
+    def _on_tile(self, box: Box2D) -> Box2D:
+        assert self.tile is not None
+        place = self.tile.box
+        across, down = (place.x1 - place.x0) / self.size[0], (place.y1 - place.y0) / self.size[1]
+        return Box2D(
+            x0=(box.x0 - place.x0) / across,
+            y0=(box.y0 - place.y0) / down,
+            x1=(box.x1 - place.x0) / across,
+            y1=(box.y1 - place.y0) / down,
+        )
 
     @property
     def _shift(self) -> tuple[float, float]:

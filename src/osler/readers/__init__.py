@@ -1,4 +1,4 @@
-"""From files to a `Study`: DICOM, NIfTI, MGH and pictures and FHIR, by one entry."""
+"""From files to a `Study`: DICOM, NIfTI, MGH, pictures, whole slides, documents and FHIR, by one entry."""
 
 from __future__ import annotations
 

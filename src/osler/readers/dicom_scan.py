@@ -49,7 +49,7 @@ _TAGS = [
 _NOT_READ = {
     "SEG": "a segmentation, not an image (`osler inspect` of that file alone says what it holds)",
     "SR": "a structured report, not an image (`osler inspect` of that file alone says what it holds)",
-    "SM": "a whole-slide image, which this version does not read",
+    "SM": "a slide image without the file meta information of a whole slide",
     "PR": "a presentation state, not an image (`osler inspect` of that file alone says what it holds)",
     "KO": "a key object selection, which holds no pixels",
     "RTDOSE": "a radiotherapy dose grid, which is not an image of the patient",
@@ -240,10 +240,10 @@ def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: i
     image_type = dataset.get("ImageType") or ()
     return FileHeader(
         blob=blob,
-        patient=_patient_key(dataset),
+        patient=patient_key(dataset),
         birth=birth_key(as_text(dataset.get("PatientBirthDate"))),
         study_uid=text("StudyInstanceUID"),
-        study_date=_date(dataset),
+        study_date=study_day(dataset),
         study_description=text("StudyDescription"),
         series_uid=text("SeriesInstanceUID"),
         series_description=text("SeriesDescription"),
@@ -303,7 +303,7 @@ def _detector_spacing(dataset: Dataset) -> tuple[float, float] | None:
     return None
 
 
-def _patient_key(dataset: Dataset) -> str:
+def patient_key(dataset: Dataset) -> str:
     """A hash of what identifies the patient; never shown."""
     parts = [as_text(dataset.get(keyword)) for keyword in ("PatientID", "IssuerOfPatientID")]
     if not parts[0]:
@@ -313,7 +313,8 @@ def _patient_key(dataset: Dataset) -> str:
     return hashed(*parts)
 
 
-def _date(dataset: Dataset) -> dt.date | None:
+def study_day(dataset: Dataset) -> dt.date | None:
+    """The day of the study, of the series or of the pixels, the first that is given."""
     for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
         digits = re.sub(r"[^0-9]", "", as_text(dataset.get(keyword)))[:8]
         try:

@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osler.errors import CapacityError, DataError, FileFormatError, UnsupportedError
+from osler.errors import CapacityError, DataError, FileFormatError, OslerError, RequestError, UnsupportedError
 from osler.readers.archive import find_members
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.dicom_errors import DECODE_ERRORS
-from osler.readers.dicom_header import FrameHeader
+from osler.readers.dicom_header import FileHeader, FrameHeader
 from osler.readers.dicom_scan import scan_file
 from osler.readers.dicom_series import build_series
 from osler.readers.dicomdir import referenced_files
@@ -30,10 +30,13 @@ from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
+from osler.readers.slide import read_slide, reason_of
+from osler.readers.slide_dicom import SlideHeader, build_slides, scan_slide
+from osler.readers.slide_sniff import is_slide, mirax_folder, without_mirax_data
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
 from osler.study import ClinicalEvent, Document, LeftOut, Series, Study, TimePoint
 
-_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF, PDF and FHIR (JSON, NDJSON)"
+_READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF, whole slides, PDF and FHIR (JSON, NDJSON)"
 
 
 @dataclass(slots=True)
@@ -41,11 +44,12 @@ class _Found:
     """What has been collected from files so far."""
 
     frames: list[FrameHeader] = field(default_factory=list)
+    slides: list[SlideHeader] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     fhir: list[FhirFile] = field(default_factory=list)
     documents: list[ReadDocument] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    errors: list[DataError | CapacityError] = field(default_factory=list)
+    errors: list[OslerError] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +75,8 @@ def open_study(
     ``left_out`` and do not stop the rest.
 
     Args:
-        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, PDF, FHIR JSON or NDJSON), or a
-            folder of such files, nested as may be.
+        path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, PDF, FHIR JSON or NDJSON, or a whole
+            slide: SVS, NDPI, SCN, MRXS, pyramidal TIFF), or a folder of such files, nested as may be.
         limits: Bounds on sizes and numbers.
         mixing: ``"allow"`` takes files of several patients and says so in ``problems``.
         pictures: What PNG, JPEG and TIFF files are taken for: judged one by one, or all the same.
@@ -107,10 +111,10 @@ def _open(place: Path, *, limits: Limits, mixing: Mixing, pictures: Pictures) ->
     alone = len(blobs) == 1 and not left_out and not place.is_dir()
     found = _read_all(blobs, limits=limits, pictures=pictures)
     found.left_out[:0] = left_out
-    found.series, label_maps = without_label_maps(found.series, beside=len(found.frames))
+    found.series, label_maps = without_label_maps(found.series, beside=len(found.frames) + len(found.slides))
     found.left_out.extend(label_maps)
     record = build_record(found.fhir)
-    shown = _identities(found.frames)
+    shown = _identities(found.frames, slides=found.slides)
     mixed = require_one_patient(shown, record.identities, mixing=mixing)
     timepoints, problems = _timepoints(found)
     documents = tuple(one.document for one in found.documents)
@@ -141,11 +145,11 @@ def _document_problems(documents: Sequence[Document], *, alone: bool) -> list[st
     return problems
 
 
-def _identities(frames: Sequence[FrameHeader]) -> dict[Identity, int]:
+def _identities(frames: Sequence[FrameHeader], *, slides: Sequence[SlideHeader]) -> dict[Identity, int]:
     """Whose images these are, and how many files each has."""
     files = {id(frame.file): frame.file for frame in frames if frame.file.patient}
-    births: dict[str, str] = {}
-    counts = Counter(file.patient for file in files.values())
+    births: dict[str, str] = {slide.patient: "" for slide in slides if slide.patient}
+    counts = Counter([file.patient for file in files.values()] + [slide.patient for slide in slides if slide.patient])
     for file in files.values():
         births[file.patient] = births.get(file.patient) or file.birth
     return {dicom_identity(key, birth=births[key]): count for key, count in counts.items()}
@@ -170,7 +174,8 @@ def _blobs(place: Path, *, limits: Limits) -> tuple[Sequence[Blob], list[LeftOut
             next_step="Check the path.",
         ) from error
     if stat.S_ISDIR(status.st_mode):
-        return find_files(place, limits=limits)
+        files, left_out = find_files(place, limits=limits)
+        return without_mirax_data(files), left_out
     if not stat.S_ISREG(status.st_mode):
         raise UnsupportedError(
             f"{place} is a pipe, socket or device.", allowed=f"Osler reads {_READ}.", next_step="Save it to a file."
@@ -194,6 +199,18 @@ def _sniff(blob: Blob) -> Kind:
         ) from error
 
 
+def _kind(blob: Blob) -> Kind:
+    """The format of a file; of one that starts like a picture, whether it is a whole slide."""
+    kind = _sniff(blob)
+    if kind in ("picture", "other") and mirax_folder(blob) is not None:
+        return "slide"
+    if kind not in ("picture", "slide"):
+        return kind
+    with blob.open() as stream:
+        tiff = stream.read(2) in (b"II", b"MM")
+    return "slide" if tiff and is_slide(blob) else "picture"
+
+
 def _read_all(blobs: Sequence[Blob], *, limits: Limits, pictures: Pictures) -> _Found:
     """Reads the headers of all files. Threads wait for slow disks together."""
     found = _Found()
@@ -203,7 +220,7 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits, pictures: Pictures) -> _
         part = _Found()
         try:
             _read_one(blob, part=part, limits=limits, pictures=pictures, documents=documents)
-        except (DataError, CapacityError) as error:
+        except (DataError, CapacityError, RequestError) as error:
             part.errors.append(error)
             part.left_out.append(LeftOut(what=blob.name, why=_why(error, blob=blob)))
         return part
@@ -214,6 +231,7 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits, pictures: Pictures) -> _
         parts: Iterable[_Found] = pool.map(read, blobs) if len(blobs) > 8 else map(read, blobs)
         for part in parts:
             found.frames.extend(part.frames)
+            found.slides.extend(part.slides)
             found.series.extend(part.series)
             found.fhir.extend(part.fhir)
             found.documents.extend(part.documents)
@@ -222,14 +240,14 @@ def _read_all(blobs: Sequence[Blob], *, limits: Limits, pictures: Pictures) -> _
     return found
 
 
-def _why(error: DataError | CapacityError, *, blob: Blob) -> str:
+def _why(error: OslerError, *, blob: Blob) -> str:
     """The reason without the file's name, which stands beside it."""
-    text = error.problem.removeprefix(blob.name).lstrip(": ").removeprefix("is ")
+    text = reason_of(error).removeprefix(blob.name).lstrip(": ").removeprefix("is ")
     return text.replace(blob.name, "the file")
 
 
 def _read_one(blob: Blob, *, part: _Found, limits: Limits, pictures: Pictures, documents: DocumentProcess) -> None:
-    kind = _sniff(blob)
+    kind = _kind(blob)
     if kind == "pdf" or (kind == "picture" and _is_paper(blob, pictures=pictures)):
         part.documents.append(read_document(blob, kind="pdf" if kind == "pdf" else "picture", process=documents))
         return
@@ -237,8 +255,11 @@ def _read_one(blob: Blob, *, part: _Found, limits: Limits, pictures: Pictures, d
         "nifti": lambda: read_volume(blob, limits=limits),
         "mgh": lambda: read_volume(blob, limits=limits),
         "picture": lambda: read_picture(blob, limits=limits),
+        "slide": lambda: (read_slide(blob), ()),
     }
-    if kind == "dicom":
+    if kind == "dicom-slide":
+        part.slides.append(scan_slide(blob))
+    elif kind == "dicom":
         part.frames.extend(scan_file(blob, limits=limits))
     elif kind == "json":
         part.fhir.append(read_fhir(blob, limits=limits))
@@ -269,18 +290,24 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
         file = frame.file
         by_series.setdefault((file.study_uid, file.series_uid), []).append(frame)
     by_study: dict[str, list[Series]] = {}
-    about: dict[str, FrameHeader] = {}
+    about: dict[str, FileHeader | SlideHeader] = {}
     for (study_uid, _series_uid), frames in by_series.items():
         built = build_series(frames)
         found.left_out.extend(built.left_out)
         by_study.setdefault(study_uid, []).extend(built.series)
-        about.setdefault(study_uid, frames[0])
+        about.setdefault(study_uid, frames[0].file)
+    built_slides = build_slides(found.slides)
+    found.left_out.extend(built_slides.left_out)
+    found.errors.extend(built_slides.errors)
+    for header, slide in built_slides.slides:
+        by_study.setdefault(header.study_uid, []).append(slide)
+        about.setdefault(header.study_uid, header)
     timepoints = [
         TimePoint(
             series=tuple(sorted(series, key=lambda one: one.series)),
-            date=about[uid].file.study_date,
+            date=about[uid].study_date,
             study_uid=uid,
-            description=about[uid].file.study_description,
+            description=about[uid].study_description,
         )
         for uid, series in by_study.items()
         if series
@@ -289,7 +316,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
     timepoints, problems = distinct_series(timepoints)
     if found.series:
         timepoints.append(TimePoint(series=tuple(found.series)))
-    if len(found.series) > 1 or (found.series and found.frames):
+    if len(found.series) > 1 or (found.series and (found.frames or found.slides)):
         problems.append("Files that name no patient (NIfTI, pictures) are taken to be of one patient, without a date.")
     return tuple(timepoints), tuple(problems)
 
@@ -315,10 +342,11 @@ def distinct_series(timepoints: list[TimePoint]) -> tuple[list[TimePoint], list[
     ]
 
 
-def _nothing(place: Path, *, found: _Found, record: Record, alone: bool) -> DataError | CapacityError:
+def _nothing(place: Path, *, found: _Found, record: Record, alone: bool) -> OslerError:
     """The error for a path at which nothing can be used."""
-    if alone and found.errors:
-        return found.errors[0]
+    missing = next((error for error in found.errors if isinstance(error, RequestError)), None)
+    if missing is not None or (alone and found.errors):
+        return missing or found.errors[0]
     found.left_out.extend(record.left_out)
     if not found.left_out:
         return FileFormatError(

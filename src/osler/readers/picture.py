@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
-from osler.errors import DataError, FileFormatError, UnsupportedError
+from osler.errors import DataError, FileFormatError
 from osler.readers.blob import Blob
 from osler.readers.dicom_errors import DECODE_ERRORS
 from osler.readers.dicom_pixels import finite
@@ -21,10 +21,9 @@ from osler.study.pixels import Units
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "MPO")
 _GRAY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
-_ORIENTATION, _DESCRIPTION, _TILE_WIDTH = 0x0112, 0x010E, 0x0142
+_ORIENTATION = 0x0112
 _TAIL_BYTES = 1 << 16
 _FEW_PIXELS = 64
-_SLIDE_MAKERS = ("Aperio", "Hamamatsu", "Leica", "Philips", "Ventana", "3DHISTECH", "<?xml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,13 +76,11 @@ def read_picture(blob: Blob, *, limits: Limits = LIMITS) -> tuple[Image, tuple[L
 
     Raises:
         FileFormatError: If the picture is damaged or absurdly large.
-        UnsupportedError: If it is a whole-slide image.
     """
     try:
         with blob.open() as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = PillowImage.open(stream, formats=_FORMATS)
-            _refuse_slide(blob, picture=picture)
             width, height = picture.size
             if width * height > limits.picture_pixels:
                 raise _too_large(blob, size=f"{width} x {height} pixels", limits=limits)
@@ -163,19 +160,6 @@ def _check_end(blob: Blob, *, format_name: str) -> None:
     raise FileFormatError(
         f"{blob.name} is a truncated picture: its end is missing.", next_step="Copy or export it again."
     )
-
-
-def _refuse_slide(blob: Blob, *, picture: PillowImage.Image) -> None:
-    if picture.format != "TIFF":
-        return
-    tags = getattr(picture, "tag_v2", {})
-    maker = str(tags.get(_DESCRIPTION, ""))
-    tiled_pyramid = _TILE_WIDTH in tags and int(getattr(picture, "n_frames", 1)) > 2
-    if maker.startswith(_SLIDE_MAKERS) or tiled_pyramid:
-        raise UnsupportedError(
-            f"{blob.name} is a whole-slide image, which this version does not read.",
-            next_step="Export a region of it as PNG.",
-        )
 
 
 def _gray(picture: PillowImage.Image) -> np.ndarray:

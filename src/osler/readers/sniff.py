@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import Literal
 
 Kind = Literal[
     "dicom",
+    "dicom-slide",
     "nifti",
     "mgh",
     "zip",
@@ -27,13 +29,13 @@ HEAD_BYTES = 4096
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _BIG_TIFF = (b"II+\x00", b"MM\x00+")
+_WHOLE_SLIDE_CLASS = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![0-9.])")
 
 NOT_READ: dict[Kind, str] = {
     "empty": "the file is empty",
     "gzip": "gzip-compressed, and not a NIfTI or MGH volume; unpack it first",
     "nrrd": "an NRRD volume; convert it to NIfTI",
     "analyze": "an Analyze 7.5 or NIfTI pair header; convert it to a single .nii file, which keeps left and right",
-    "slide": "a whole-slide image, which this version does not read",
     "text": "a text file, not an image",
     "other": "not DICOM, NIfTI, MGH, ZIP, PNG, JPEG, TIFF or PDF (judged by its content)",
 }
@@ -42,13 +44,15 @@ NOT_READ: dict[Kind, str] = {
 def kind_of(head: bytes) -> Kind:
     """Names the format of a file by its first `HEAD_BYTES` bytes.
 
+    A TIFF file is a ``"picture"`` here; `osler.readers.slide_sniff` tells whether it is a slide.
+
     Args:
         head: The first bytes, fewer if the file is shorter.
     """
     if not head:
         return "empty"
     if head[128:132] == b"DICM":
-        return "dicom"
+        return "dicom-slide" if _WHOLE_SLIDE_CLASS.search(head) else "dicom"
     if head.startswith(_PICTURES):
         return "picture"
     if head.startswith(_BIG_TIFF):

@@ -23,13 +23,12 @@ from osler.study.pixels import (
     Image,
     LeftOut,
     PixelSource,
-    Series,
     SliceOrigin,
     Volume,
     Window,
 )
 from osler.study.record import ClinicalEvent, Document, EventKind, Precision, ReferenceRange
-from osler.study.slide import Slide, SlideLevel, SlideSource
+from osler.study.slide import Series, Slide, SlideLevel, SlideSource
 from osler.study.study import Study, TimePoint
 
 __all__ = [

@@ -88,7 +88,8 @@ class Evidence:
         frame: DICOM frame number within the file, from 1; ``None`` where it holds one frame.
         note: A short text.
         date: Day of the study, event or document.
-        pixel: A region of that image, in the pixels of the file. patient: In patient mm.
+        pixel: A region of that image, in the pixels of the file (level 0 of a slide). patient: In patient mm.
+        slide: A region of a whole slide, in mm from its upper left corner.
         code: Of an event. value: Of an event, in ``unit`` (UCUM) if a number.
     """
 
@@ -102,6 +103,7 @@ class Evidence:
     date: dt.date | None = None
     pixel: Box2D | None = None
     patient: Box3D | None = None
+    slide: Box2D | None = None
     code: str = ""
     value: float | str | None = None
     unit: str = ""

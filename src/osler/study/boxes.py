@@ -16,7 +16,7 @@ import numpy as np
 from osler.errors import GeometryError
 from osler.study.affine import Affine
 
-Frame2D = Literal["pixel", "unit"]
+Frame2D = Literal["pixel", "unit", "slide"]
 Frame3D = Literal["LPS", "voxel"]
 
 
@@ -37,7 +37,8 @@ class Box2D:
 
     Args:
         x0: Left edge. y0: Top edge. x1: Right edge. y1: Bottom edge.
-        frame: ``"pixel"`` (px of the given file) or ``"unit"`` (0 to 1 of the width and height).
+        frame: ``"pixel"`` (px of the given file), ``"unit"`` (0 to 1 of the width and height) or
+            ``"slide"`` (mm from the upper left corner of a whole slide).
 
     Raises:
         GeometryError: If an edge is not finite or out of order.
@@ -58,8 +59,8 @@ class Box2D:
 
     @property
     def units(self) -> str:
-        """``"px"`` or ``"fraction"``."""
-        return "px" if self.frame == "pixel" else "fraction"
+        """``"px"``, ``"fraction"`` or ``"mm"``."""
+        return {"pixel": "px", "unit": "fraction", "slide": "mm"}[self.frame]
 
     @property
     def area(self) -> float:
@@ -70,13 +71,21 @@ class Box2D:
         """Returns the box as fractions of an image of that size (px)."""
         if self.frame == "unit":
             return self
+        self._require_no_mm()
         return Box2D(x0=self.x0 / width, y0=self.y0 / height, x1=self.x1 / width, y1=self.y1 / height, frame="unit")
 
     def to_pixel(self, *, width: int, height: int) -> Box2D:
         """Returns the box in the pixels of an image of that size (px)."""
         if self.frame == "pixel":
             return self
+        self._require_no_mm()
         return Box2D(x0=self.x0 * width, y0=self.y0 * height, x1=self.x1 * width, y1=self.y1 * height)
+
+    def _require_no_mm(self) -> None:
+        if self.frame == "slide":
+            raise GeometryError(
+                "A box in mm on a slide has no size in pixels by itself.", next_step="Divide it by the slide's spacing."
+            )
 
     def mirrored(self, *, width: float) -> Box2D:
         """Returns the box in the image mirrored left to right (``width`` in frame units)."""

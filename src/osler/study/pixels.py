@@ -201,9 +201,6 @@ class Image:
         return self.pixels.read()
 
 
-Series = Volume | Image
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
     """Something that was found and not used, and why.

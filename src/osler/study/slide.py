@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from osler.study.pixels import SliceOrigin
+from osler.study.boxes import Box2D
+from osler.study.pixels import Image, SliceOrigin, Units, Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,9 @@ class Slide:
         spacing: mm between columns and rows of level 0, ``None`` if the file does not say.
         modality: ``"SM"``.
         magnification: Of the objective, such as 20, if the file says.
+        origins: The file, or the files, behind it.
+        description: What people call it: the file name, or the Series Description.
+        problems: What was noticed about the slide, one sentence each.
     """
 
     series: str
@@ -76,3 +80,18 @@ class Slide:
         """``(width, height)`` of level 0 in px."""
         first = self.pixels.levels[0]
         return first.width, first.height
+
+    @property
+    def units(self) -> Units:
+        """``"RGB"``: a slide is a picture in color."""
+        return "RGB"
+
+    def to_mm(self, box: Box2D) -> Box2D | None:
+        """Maps a box in px of level 0 to mm on the slide; ``None`` if the file does not say how large a pixel is."""
+        if self.spacing is None:
+            return None
+        across, down = self.spacing
+        return Box2D(x0=box.x0 * across, y0=box.y0 * down, x1=box.x1 * across, y1=box.y1 * down, frame="slide")
+
+
+Series = Volume | Image | Slide

@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from osler.study.pixels import Image, LeftOut, Series, Volume
+from osler.study.pixels import Image, LeftOut, Volume
 from osler.study.record import ClinicalEvent, Document
-from osler.study.slide import Slide
+from osler.study.slide import Series, Slide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

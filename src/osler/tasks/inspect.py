@@ -1,7 +1,8 @@
 """Inspect: what a file or folder holds, as the readers describe it.
 
-Nothing here reads a pixel, so a folder of ten thousand DICOM files costs what
-their headers cost. Names and numbers of patients are never part of the result.
+Nothing here reads a pixel but for the smallest levels of whole slides, in which
+tissue is looked for, so a folder of ten thousand DICOM files costs what their
+headers cost. Names and numbers of patients are never part of the result.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from osler.study import ANSWER_SCHEMA_VERSION, FoundBox, LeftOut, Series, Study, TimePoint, Volume
+from osler.prepare import Preprocess
+from osler.prepare.slides import tiles_in_words
+from osler.prepare.tiles import plan_tiles
+from osler.study import ANSWER_SCHEMA_VERSION, FoundBox, Image, LeftOut, Slide, Study, TimePoint, Volume
 
 if TYPE_CHECKING:
     from osler.readers.dicom_annotations import Annotations
@@ -21,7 +25,7 @@ class InspectedSeries:
     """One series as its headers describe it.
 
     Args:
-        kind: ``"volume"`` or ``"image"``.
+        kind: ``"volume"``, ``"image"`` or ``"slide"``.
         slices: Slices of a volume, 1 for an image.
         size: ``(width, height)`` of a slice, px.
         spacing: mm between columns, rows and (for a volume) slices; empty if the file does not say.
@@ -29,6 +33,10 @@ class InspectedSeries:
         affine: The 4x4 map from ``(column, row, slice)`` to LPS mm, rows of numbers; empty if unknown.
         window: Low and high end of the file's own display window; empty if it has none.
         files: Distinct files behind the series.
+        levels: Of a slide: ``(width, height)`` of each, px, the finest first.
+        magnification: Of a slide's objective; 0 if the file does not say.
+        tissue: Of a slide: share of its tiles that hold tissue, 0 to 1; ``None`` if not looked for.
+        tiles: Of a slide: what a model would be shown.
     """
 
     series: str
@@ -47,6 +55,10 @@ class InspectedSeries:
     window: tuple[float, ...] = ()
     view: str = ""
     files: int = 0
+    levels: tuple[tuple[int, int], ...] = ()
+    magnification: float = 0.0
+    tissue: float | None = None
+    tiles: str = ""
     problems: tuple[str, ...] = ()
 
 
@@ -113,12 +125,21 @@ class Inspection:
         return {name: value for name, value in known.items() if value}
 
 
-def inspect_study(study: Study) -> Inspection:
-    """Describes a study from its headers."""
+def inspect_study(study: Study, *, preprocess: Preprocess | None = None) -> Inspection:
+    """Describes a study from its headers.
+
+    Args:
+        study: The study.
+        preprocess: By which tissue and tiles of whole slides are told, reading their smallest levels;
+            ``None`` to leave that out.
+
+    Raises:
+        DataError: If a slide is damaged.
+    """
     dated = [event for event in study.events if event.date is not None]
     return Inspection(
         source=study.source,
-        timepoints=tuple(_timepoint(point) for point in study.timepoints),
+        timepoints=tuple(_timepoint(point, preprocess=preprocess) for point in study.timepoints),
         events=len(study.events),
         record=dict(sorted(Counter(event.kind for event in study.events).items())),
         first_event=dated[0].when if dated else "",
@@ -172,15 +193,40 @@ def _box(box: FoundBox) -> dict[str, Any]:
     return record
 
 
-def _timepoint(point: TimePoint) -> InspectedTimePoint:
+def _timepoint(point: TimePoint, *, preprocess: Preprocess | None) -> InspectedTimePoint:
     return InspectedTimePoint(
         date=point.date.isoformat() if point.date else "",
         description=point.description,
-        series=tuple(_series(series) for series in point.series),
+        series=tuple(
+            _slide(series, preprocess=preprocess) if isinstance(series, Slide) else _series(series)
+            for series in point.series
+        ),
     )
 
 
-def _series(series: Series) -> InspectedSeries:
+def _slide(slide: Slide, *, preprocess: Preprocess | None) -> InspectedSeries:
+    wanted = preprocess is not None and preprocess.image_size > 0
+    plan = plan_tiles(slide, sampling=preprocess.tiles, limit=preprocess.max_tiles) if preprocess and wanted else None
+    return InspectedSeries(
+        series=slide.series,
+        kind="slide",
+        modality=slide.modality,
+        description=slide.description,
+        body_part=slide.body_part,
+        units=slide.units,
+        slices=1,
+        size=slide.size,
+        spacing=tuple(slide.spacing or ()),
+        files=len({origin.file for origin in slide.origins}),
+        levels=tuple((level.width, level.height) for level in slide.pixels.levels),
+        magnification=slide.magnification or 0.0,
+        tissue=round(plan.tissue, 4) if plan is not None else None,
+        tiles=tiles_in_words(plan, preprocess=preprocess) if plan is not None and preprocess is not None else "",
+        problems=(*slide.problems, *(plan.notes if plan is not None else ())),
+    )
+
+
+def _series(series: Volume | Image) -> InspectedSeries:
     is_volume = isinstance(series, Volume)
     shape = series.pixels.shape
     slices, (rows, columns) = (shape[0], shape[1:3]) if is_volume else (1, shape[:2])
@@ -211,7 +257,13 @@ def _known(entry: InspectedSeries | InspectedTimePoint, *, but: tuple[str, ...] 
     record: dict[str, Any] = {}
     for name in entry.__dataclass_fields__:
         value = getattr(entry, name)
-        if name in but or value == "" or (value == () and name != "problems"):
+        if (
+            name in but
+            or value == ""
+            or value is None
+            or (name == "magnification" and not value)
+            or (value == () and name != "problems")
+        ):
             continue
         record[name] = [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple) else value
     return record

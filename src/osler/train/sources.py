@@ -17,7 +17,8 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from osler.errors import RequestError
+from osler.readers.blob import DiskBlob
+from osler.readers.slide import read_slide
 from osler.train.pictures import Labels, Picture, Plane, Region, Sequence, View, gray_to_rgb
 from osler.train.volumes import Span, TrainVolume, read_lps, with_range
 
@@ -240,17 +241,10 @@ def slide_tiles(root: Path, *, tiles: tuple[int, ...] = (256, 512, 768)) -> Iter
     Raises:
         RequestError: If the package that reads slides is not installed.
     """
-    try:
-        from tiffslide import TiffSlide
-    except ImportError as error:
-        raise RequestError(
-            "Training reads a whole-slide image, and tiffslide is not installed.",
-            next_step='pip install "osler[train]"',
-        ) from error
-
-    slide = TiffSlide(root / "slides" / "cmu-1-small-region.svs")
-    width, height = slide.dimensions
-    whole = np.asarray(slide.read_region((0, 0), 0, (width, height)).convert("RGB"))
+    path = root / "slides" / "cmu-1-small-region.svs"
+    slide = read_slide(DiskBlob(path, path.stat().st_size if path.is_file() else 0))
+    width, height = slide.size
+    whole = slide.pixels.read_region(level=0, x=0, y=0, width=width, height=height)
     labels = Labels(modality="pathology", region="tissue", plane="none")
     border = int(height * 0.75)
     for tile in tiles:

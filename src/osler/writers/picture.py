@@ -33,6 +33,8 @@ _CAPTION = 20
 _MIN_WIDTH = 720
 _TILE_SIDES = ((1, 620), (2, 460), (6, 340), (12, 270), (30, 200))
 _SMALLEST_SIDE = 132
+_LEAD_HEIGHT = 900
+_BOX_ON_SLIDE = (0, 90, 200)
 _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "I": "S", "S": "I"}
 _SHOWN_LETTER = {"S": "H", "I": "F"}
 
@@ -82,11 +84,14 @@ def edge_letters(affine: Affine, *, turn: Reorientation = AS_STORED) -> EdgeLett
     return EdgeLetters(left=left, right=right, top=top, bottom=bottom)
 
 
-def draw_sheet(tiles: Sequence[Tile], *, title: str, body: str = "", footer: str = "") -> Image.Image:
+def draw_sheet(
+    tiles: Sequence[Tile], *, title: str, body: str = "", footer: str = "", leads: Sequence[Tile] = ()
+) -> Image.Image:
     """Draws tiles in a grid with the title above, and the body and the footer below.
 
     Args:
         tiles: What the model saw; may be empty (a question without an image).
+        leads: Drawn large above the grid, one below the other: where the tiles of a slide lie.
         title: The question, or what the sheet shows.
         body: The answer.
         footer: Model, preprocessing hash and the safety note.
@@ -99,16 +104,22 @@ def draw_sheet(tiles: Sequence[Tile], *, title: str, body: str = "", footer: str
     footer_lines = _wrapped(footer, font=_font(13), width=width - 2 * _MARGIN)
     rows = -(-len(tiles) // columns) if tiles else 0
     grid_height = rows * (side + _CAPTION + _GAP)
+    lead_sizes = [_lead_size(lead, width=width - 2 * _MARGIN) for lead in leads]
+    grid_height += sum(height + _CAPTION + _GAP for _, height in lead_sizes)
     heights = (len(title_lines) * 30 + 14, grid_height, len(body_lines) * 27 + 14, len(footer_lines) * 19)
     sheet = Image.new("RGB", (width, sum(heights) + 2 * _MARGIN), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     y = _lines(draw, title_lines, y=_MARGIN, size=22, step=30, color=_TEXT) + 14
+    below = y + grid_height
+    for lead, size in zip(leads, lead_sizes, strict=True):
+        _draw_lead(sheet, lead, corner=((width - size[0]) // 2, y), size=size)
+        y += size[1] + _CAPTION + _GAP
     left = (width - (columns * (side + _GAP) - _GAP)) // 2
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         corner = (left + column * (side + _GAP), y + row * (side + _CAPTION + _GAP))
         _draw_tile(sheet, tile, corner=corner, side=side)
-    y = _lines(draw, body_lines, y=y + grid_height, size=19, step=27, color=_ACCENT) + 14
+    y = _lines(draw, body_lines, y=below, size=19, step=27, color=_ACCENT) + 14
     _lines(draw, footer_lines, y=y, size=13, step=19, color=_MUTED)
     return sheet
 
@@ -156,6 +167,31 @@ def _columns(count: int) -> int:
         if count <= limit:
             return columns
     return 10
+
+
+def _lead_size(lead: Tile, *, width: int) -> tuple[int, int]:
+    """The size of a lead, px: as wide as the sheet, unless it would be higher than 900 px or larger than its pixels."""
+    across = min(width, max(lead.pixels.shape[1], _MIN_WIDTH // 2))
+    height = max(1, round(across / lead.aspect))
+    if height > _LEAD_HEIGHT:
+        across, height = max(1, round(across * _LEAD_HEIGHT / height)), _LEAD_HEIGHT
+    return across, height
+
+
+def _draw_lead(sheet: Image.Image, lead: Tile, *, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    """Draws the picture, its boxes with a number in the middle of each, and the caption below."""
+    x, y = corner
+    width, height = size
+    draw = ImageDraw.Draw(sheet)
+    sheet.paste(Image.fromarray(lead.pixels).convert("RGB").resize(size, Image.Resampling.BICUBIC), corner)
+    for label, box in lead.boxes:
+        edges = (x + box.x0 * width, y + box.y0 * height, x + box.x1 * width, y + box.y1 * height)
+        draw.rectangle(edges, outline=_BOX_ON_SLIDE, width=2)
+        room = min(edges[2] - edges[0], (edges[3] - edges[1]) * 1.5)
+        middle = ((edges[0] + edges[2]) / 2, (edges[1] + edges[3]) / 2)
+        _stamp(draw, label, at=middle, anchor="mm", size=int(min(max(room / 2.2, 8), 26)), color=_TEXT)
+    caption = _fitted(printable(lead.caption), font=_font(12), width=sheet.width - 2 * _MARGIN)
+    draw.text((sheet.width // 2, y + height + 3), caption, font=_font(12), fill=_MUTED, anchor="ma")
 
 
 def _draw_tile(sheet: Image.Image, tile: Tile, *, corner: tuple[int, int], side: int) -> None:

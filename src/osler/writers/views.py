@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from osler.prepare import PreparedImages, ShownImage
-from osler.study import Answer, Box2D, FoundBox, Study, Volume
+from osler.study import Answer, Box2D, FoundBox, Slide, Study, Volume
 from osler.writers.picture import Tile, draw_sheet, edge_letters, encode_png
 from osler.writers.text import SAFETY_NOTE
+from osler.writers.tile_map import tile_caption, tile_maps, tiles_on_sheet
 
 _SHOWN_BOX_LABEL = "{label} {score:.0%}"
 
@@ -28,7 +29,8 @@ def draw_answer(prepared: PreparedImages, *, study: Study, question: str, answer
     stamp = f"{model.name} ({model.bits} bits, {model.backend} on {model.device})"
     notes = (*_color_notes(prepared), f"{stamp}, preprocessing {answer.preprocess[:16]}.", SAFETY_NOTE)
     tiles = view_tiles(prepared, study=study, boxes=answer.boxes)
-    return encode_png(draw_sheet(tiles, title=question, body=answer.text, footer="\n".join(notes)))
+    leads = tile_maps(prepared, study=study, boxes=answer.boxes)
+    return encode_png(draw_sheet(tiles, title=question, body=answer.text, footer="\n".join(notes), leads=leads))
 
 
 def draw_view(prepared: PreparedImages, *, study: Study, model: str) -> bytes:
@@ -47,23 +49,29 @@ def draw_view(prepared: PreparedImages, *, study: Study, model: str) -> bytes:
     count = len(prepared.images)
     title = f"What {model} would see: {count} {'image' if count == 1 else 'images'} of {size}x{size} px"
     notes = (*_color_notes(prepared), f"Preprocessing {contract.short_hash}.", SAFETY_NOTE)
-    return encode_png(draw_sheet(view_tiles(prepared, study=study), title=title, footer="\n".join(notes)))
+    tiles, leads = view_tiles(prepared, study=study), tile_maps(prepared, study=study)
+    return encode_png(draw_sheet(tiles, title=title, footer="\n".join(notes), leads=leads))
 
 
 def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundBox] = ()) -> tuple[Tile, ...]:
-    """Returns one tile for each image that the network sees, in its order."""
+    """Returns one tile for each image that the network sees, in its order; of a slide, at most 30 of its tiles."""
     # Two studies of a patient may hold the same Series UID.
     by_place = {
         (number, series.series): series for number, point in enumerate(study.timepoints) for series in point.series
     }
     several = len({image.series for image in prepared.images}) > 1
     tiles: list[Tile] = []
+    some = tiles_on_sheet(prepared)
     for image, rgb in zip(prepared.images, prepared.pixels.rgb, strict=True):
+        if image.tile is not None and image.tile.number not in some[image.timepoint, image.series]:
+            continue
         series = by_place[image.timepoint, image.series]
         kind = series.modality or "image"
         if isinstance(series, Volume):
             caption = f"slice {(image.slice or 0) + 1} of {series.shape[0]}"
             caption = f"{kind} {caption}" if several else caption
+        elif isinstance(series, Slide):
+            caption = tile_caption(image)
         else:
             caption = " ".join(part for part in (kind, series.view) if part)
         mapping = image.pixel_map
