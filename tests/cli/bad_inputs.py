@@ -126,7 +126,11 @@ def waveform(folder: Path) -> Path:
 
 
 def structured_report(folder: Path) -> Path:
-    return Path(shutil.copy(dicom_file("test-SR.dcm"), folder))
+    """A folder with a report and no image; the file alone would be inspected."""
+    inside = folder / "report"
+    inside.mkdir()
+    shutil.copy(dicom_file("test-SR.dcm"), inside)
+    return inside
 
 
 def no_slices(folder: Path) -> Path:
