@@ -18,6 +18,7 @@ from osler.cli.cache import cache
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
 from osler.cli.ehr import ehr
+from osler.cli.extract import extract
 from osler.cli.inspect import inspect
 from osler.cli.models import models
 from osler.cli.schema import schema
@@ -51,7 +52,7 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, ehr, inspect, models, cache, doctor, demo, train, schema):
+for command in (ask, ehr, extract, inspect, models, cache, doctor, demo, train, schema):
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

@@ -132,7 +132,7 @@ def _table_line(lines: Sequence[Line], *, place: int, header: Header | None, sty
     merged = replace(line, words=_merged(line, following, header=header))
     together = _records(merged, style=style)
     before, after = (one[0] if one else None for one in (records, together))
-    if after is None or (before is not None and before.test is not None and after.test is None):
+    if after is None or after.test is None:
         return 1, records
     if before is not None and before.test is not None and len(after.items) <= len(before.items):
         return 1, records
@@ -297,7 +297,8 @@ def _rows(
         limits = limits or open_limit
         unit = unit or (column.unit if column is not None else "")
         values = [(value, date)]
-    if record.test is None and (not unit and limits is None):
+    told = header is not None and all(item.kind == "quality" for item, _ in values)
+    if record.test is None and not unit and limits is None and not told:
         return
     if record.test is not None and record.test.cells and unit_item is not None:
         unit = ucum_of(unit_item.text, cells=True) or unit
