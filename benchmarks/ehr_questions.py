@@ -58,7 +58,8 @@ ABSENT = (
 ABSENT_TOO = (
     "Can you tell me the newest troponin reading?", "Date of the last mammogram", "Peak ferritin?",
     "Is there any record of sarcoidosis?", "Was clopidogrel prescribed?", "How often has lactate been determined?",
-    "Since when has the patient had gout?", "Did the procalcitonin go up or down?", "What is the father's blood pressure?",
+    "Since when has the patient had gout?", "Did the procalcitonin go up or down?",
+    "What is the father's blood pressure?",
     "Is she pregnant with twins?",
 )  # fmt: skip
 ABSENT_LAST = (

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 from osler.readers.blob import DiskBlob
 from osler.readers.document import ReadDocument, read_document
 from osler.readers.document_process import DocumentProcess
@@ -77,9 +76,8 @@ def main() -> None:
     parser.add_argument("--misses", type=int, default=0, help="print so many of the errors")
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    print(
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, commit {commit.stdout.strip()}"
-    )
+    processor = platform.processor() or platform.machine()
+    print(f"{processor}, Python {platform.python_version()}, commit {commit.stdout.strip()}")
     print(f"seed {options.seed}, {options.count} documents of each kind\n")
     if options.kind == "letters":
         _letters(options)

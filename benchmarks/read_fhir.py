@@ -26,7 +26,6 @@ _ROUND = """
 import json, resource, sys, time
 from osler.readers import open_study
 path = sys.argv[1]
-open_study.__module__
 started = time.perf_counter(); study = open_study(path); opened = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 data = open(path, "rb").read()
@@ -52,6 +51,11 @@ def make_bundle(source: Path, *, target: Path, megabytes: int) -> int:
     return target.stat().st_size
 
 
+def _fresh(target: Path) -> bytes:
+    """What a round prints in a process of its own."""
+    return subprocess.run([sys.executable, "-c", _ROUND, str(target)], check=True, capture_output=True).stdout
+
+
 def main() -> None:
     """Makes the bundle, opens it a few times and prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -62,20 +66,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "record.json"
         size = make_bundle(min(given.records.glob("*.json")), target=target, megabytes=given.megabytes)
-        rounds = [
-            json.loads(
-                subprocess.run([sys.executable, "-c", _ROUND, str(target)], check=True, capture_output=True).stdout
-            )
-            for _ in range(given.rounds)
-        ]
+        rounds = [json.loads(_fresh(target)) for _ in range(given.rounds)]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
           f"commit {commit.strip()}\n")  # fmt: skip
     print("| bundle | events | `open_study` | of it `json` | peak memory |\n|---|---|---|---|---|")
     middle = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     spread = f"{min(one['open'] for one in rounds):.2f} to {max(one['open'] for one in rounds):.2f} s"
-    print(f"| {size / 2**20:.1f} MiB | {middle['events']:,.0f} | {middle['open']:.2f} s ({spread}) | {middle['json']:.2f} s "
-          f"| {middle['peak']:.0f} MiB |")  # fmt: skip
+    print(f"| {size / 2**20:.1f} MiB | {middle['events']:,.0f} | {middle['open']:.2f} s ({spread}) "
+          f"| {middle['json']:.2f} s | {middle['peak']:.0f} MiB |")  # fmt: skip
 
 
 if __name__ == "__main__":

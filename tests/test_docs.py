@@ -16,6 +16,7 @@ from osler.cli.demo import demo_scan
 from osler.weights.catalog import MINI_FOLDER
 from tests.cli.mini import needs_mini
 from tests.cli.running import invoke
+from tests.readers.make_fhir import observation, patient, write
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -36,7 +37,10 @@ def commands(page: Path) -> list[str]:
 
 def speaks(text: str) -> bool:
     """Whether a snippet or a command needs the words of the trained model."""
-    return "osler.load" in text or (re.match(r"osler (ask|demo|doctor)\b", text) is not None and "||" not in text)
+    return "osler.load" in text or (
+        re.match(r"osler (ask|chat|report|locate|findings|compare|demo|doctor)\b", text) is not None
+        and "||" not in text
+    )
 
 
 PYTHON_PAGES = [
@@ -68,10 +72,14 @@ def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(demo_scan(), folder / "1.dcm")
+    for name, width in (("now.json", 90), ("before.json", 60)):
+        (tmp_path / name).write_text(f'[{{"label": "nodule", "x0": 9, "y0": 9, "x1": {width}, "y1": 40}}]')
+    write(tmp_path / "record.json", patient(), observation(), observation(value=1.1, date="2020-01-01"))
     monkeypatch.chdir(tmp_path)
     refused = "||" in line
     words = shlex.split(line.split("||")[0].split(">")[0])[1:]
     places = {"path/to/dicom-folder": "folder", "path/to/folder": "folder", "scan.nii.gz": "folder", "PATH": "folder"}
+    places |= {"today": "folder", "before": "folder"}
     result = invoke(*(places.get(word, word) for word in words))
     assert result.exit_code == (2 if refused else 0), result.output
 

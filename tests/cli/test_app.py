@@ -84,7 +84,9 @@ def test_the_shell_completes_commands_and_options() -> None:
 
 
 def test_public_names_are_the_documented_ones() -> None:
-    assert sorted(osler.__all__) == ["Answer", "Session", "Study", "__version__", "load", "open_study"]
+    assert sorted(osler.__all__) == [
+        "Answer", "Session", "Study", "__version__", "compare", "findings", "load", "locate", "open_study", "report",
+    ]  # fmt: skip
     assert set(osler.__all__) <= set(dir(osler))
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         osler.lod  # noqa: B018

@@ -15,12 +15,17 @@ import typer
 import osler
 from osler.cli.ask import ask
 from osler.cli.cache import cache
+from osler.cli.chat import chat
+from osler.cli.compare import compare
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
 from osler.cli.ehr import ehr
 from osler.cli.extract import extract
+from osler.cli.findings import findings
 from osler.cli.inspect import inspect
+from osler.cli.locate import locate
 from osler.cli.models import models
+from osler.cli.report import report
 from osler.cli.schema import schema
 from osler.cli.synth import synth
 from osler.cli.synth_patients import patients
@@ -52,7 +57,10 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, ehr, extract, inspect, models, cache, doctor, demo, train, schema):
+for command in (
+    ask, chat, ehr, extract, report, locate, findings, compare, inspect, models, cache, doctor, demo, train,
+    schema,
+):  # fmt: skip
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
+from osler.cli.outputs import (
+    OUTPUT_NAMES,
+    CaptureOption,
+    FhirOption,
+    ForceOption,
+    GspsOption,
+    MarkdownOption,
+    Outputs,
+    PictureOption,
+    SegOption,
+    SrOption,
+)
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
 from osler.errors import RequestError
@@ -33,8 +44,14 @@ def ask(
     ] = False,
     model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
-    picture: Annotated[Path | None, typer.Option(help="PNG to write: what was seen, and the answer.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --picture overwrite any file.")] = False,
+    picture: PictureOption = None,
+    markdown: MarkdownOption = None,
+    fhir: FhirOption = None,
+    sr: SrOption = None,
+    seg: SegOption = None,
+    gsps: GspsOption = None,
+    capture: CaptureOption = None,
+    force: ForceOption = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest word each time.")] = 0.0,
     top_k: Annotated[int | None, typer.Option(min=1, help="Sample among the k likeliest.")] = None,
@@ -48,18 +65,27 @@ def ask(
     """Ask a question about a scan.
 
     osler ask PATH "question", or without a scan: osler ask --no-image "question"
+
+    As a DICOM report and a page: osler ask PATH "question" --sr answer.sr.dcm --markdown answer.md
     """
     from osler.prepare.inputs import check_question
     from osler.tasks.ask import AskRequest
-    from osler.writers import check_writable, is_own_picture
 
     path, question = path_and_question(path, question, no_image=no_image)
     if path is None and prior:
         raise RequestError("--prior without a study.", allowed='osler ask PATH "question" --prior EARLIER.')
     check_question(question)
-    target = None
-    if picture is not None:
-        target = check_writable(picture, replace="any" if force else "ours", is_ours=is_own_picture)
+    outputs = Outputs.checked(
+        force=force,
+        has_study=path is not None,
+        picture=picture,
+        markdown=markdown,
+        fhir=fhir,
+        sr=sr,
+        seg=seg,
+        gsps=gsps,
+        capture=capture,
+    )
     request = AskRequest(
         question=question,
         path=path,
@@ -76,7 +102,7 @@ def ask(
         seed=seed,
         stop=tuple(stop or ()),
     )
-    run_ask(request, target=target, as_json=as_json, quiet=quiet)
+    run_ask(request, outputs=outputs, as_json=as_json, quiet=quiet)
 
 
 def path_and_question(first: str | None, second: str | None, *, no_image: bool) -> tuple[str | None, str]:
@@ -114,17 +140,17 @@ def shortened(text: str, *, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: bool) -> None:
-    """Asks, and prints the answer as it comes; writes the picture if one is wanted.
+def run_ask(request: AskRequest, *, outputs: Outputs, as_json: bool, quiet: bool) -> None:
+    """Asks, and prints the answer as it comes; writes the files that are wanted.
 
     Args:
         request: What to ask.
-        target: Where the picture goes, checked already.
+        outputs: The files to write, checked already.
         as_json: Print the `Answer` as JSON instead of text.
         quiet: No progress.
     """
     from osler.tasks.ask import ask as ask_task
-    from osler.writers import draw_answer, format_evidence, printable, write_atomic
+    from osler.writers import format_evidence, printable
 
     with StageProgress(quiet=quiet) as progress:
 
@@ -133,15 +159,23 @@ def run_ask(request: AskRequest, *, target: Path | None, as_json: bool, quiet: b
             sys.stdout.write(printable(text))
             sys.stdout.flush()
 
-        asked = ask_task(request, on_text=None if as_json else show, on_progress=progress.update)
-        if target is not None:
-            progress.update("draw", 0, 0)
-            png = draw_answer(asked.prepared, study=asked.study, question=request.question, answer=asked.answer)
-            write_atomic(target, data=png)
+        def notice(text: str) -> None:
+            progress.clear()
+            typer.echo(f"Note: {printable(text)}", err=True)
+
+        asked = ask_task(
+            request,
+            on_text=None if as_json else show,
+            on_progress=progress.update,
+            on_study=outputs.refuse_unfit,
+            on_notice=notice,
+        )
+        progress.update("write", 0, 0)
+        written = outputs.write(asked.answer, study=asked.study, question=request.question, prepared=asked.prepared)
     if as_json:
         echo_json(asked.answer.to_dict())
         return
     typer.echo("\n")
     typer.echo(format_evidence(asked.answer))
-    if target is not None:
-        typer.echo(f"Picture: {target}")
+    for name, path in written:
+        typer.echo(f"{OUTPUT_NAMES[name]}: {path}")

@@ -10,6 +10,7 @@ import typer
 
 from osler.cli.ask import run_ask
 from osler.cli.failure import guarded
+from osler.cli.outputs import Outputs
 from osler.errors import FileFormatError
 
 DEMO_FILE = "J2K_pixelrep_mismatch.dcm"
@@ -43,11 +44,10 @@ def demo(
 ) -> None:
     """Answer a question about a real CT slice that comes with pydicom; needs no download."""
     from osler.tasks.ask import AskRequest
-    from osler.writers import check_writable, is_own_picture
 
-    target = check_writable(picture, replace="any" if force else "ours", is_ours=is_own_picture)
+    outputs = Outputs.checked(picture=picture, force=force)
     path = demo_scan()
     command = f"osler ask {shlex.quote(str(path))} {shlex.quote(DEMO_QUESTION)} --picture {shlex.quote(str(picture))}"
     typer.echo(f"A real head CT slice that pydicom brings along. The same by hand:\n\n  {command}\n")
     typer.echo(f"{DEMO_QUESTION}\n")
-    run_ask(AskRequest(question=DEMO_QUESTION, path=path), target=target, as_json=False, quiet=False)
+    run_ask(AskRequest(question=DEMO_QUESTION, path=path), outputs=outputs, as_json=False, quiet=False)

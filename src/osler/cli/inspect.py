@@ -43,10 +43,17 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (`osler schema inspection`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
-    """Show what a file or folder holds: dates, series, geometry, units, problems."""
+    """Show what a file or folder holds: dates, series, geometry, units, problems.
+
+    A DICOM SR, SEG or presentation state alone: its boxes, segments, findings and texts.
+    """
     from osler.readers import open_patient
+    from osler.readers.dicom_annotations import annotation_kind
     from osler.tasks.inspect import inspect_study
 
+    if annotation_kind(path):
+        _inspect_annotations(path, as_json=as_json)
+        return
     target = None if no_picture else _picture_target(picture, force=force)
     with StageProgress(quiet=quiet) as progress:
         progress.update("read", 0, 0)
@@ -95,6 +102,33 @@ def _draw(study: Study, *, target: Path, model: str, progress: StageProgress) ->
     prepared = prepare_images(study, preprocess=contract_of(model), progress=progress.update)
     progress.update("draw", 0, 0)
     write_atomic(target, data=draw_view(prepared, study=study, model=model))
+
+
+def _inspect_annotations(path: str, *, as_json: bool) -> None:
+    """Prints what an object about images holds; there is nothing to draw."""
+    from osler.readers.dicom_annotations import ANNOTATION_MODALITIES, read_annotations
+    from osler.tasks.inspect import inspect_annotations
+    from osler.writers import printable
+    from osler.writers.wording import finding_text, patient_text, pixel_text
+
+    found = read_annotations(path)
+    if as_json:
+        echo_json(inspect_annotations(found).to_dict())
+        return
+    lines = [f"{path}: a DICOM {ANNOTATION_MODALITIES[found.kind]} about {_count(found.references, 'image')}"]
+    lines.append(f"  {found.title}" + (f", by {found.author}" if found.author else ""))
+    for segment in found.segments:
+        lines.append(f"Segment: {segment.label} ({segment.voxels:,} voxels on {_count(segment.frames, 'slice')})")
+    for box in found.boxes:
+        places = (("px", pixel_text(box)), ("LPS mm", patient_text(box)))
+        lines.append(
+            f"Box: {box.label} ({box.score:.0%})" + "".join(f", {unit} {text}" for unit, text in places if text)
+        )
+    lines += [f"Finding: {finding.name}: {finding_text(finding)}" for finding in found.findings]
+    lines += [f"Measured: {label}: {name} {value:g} {unit}" for label, name, value, unit in found.measurements]
+    lines += [f"{section or 'Text'}: {text}" for section, text in found.texts]
+    lines += [f"Problem: {problem}" for problem in found.problems]
+    typer.echo(printable("\n".join(lines)))
 
 
 def _print_inspection(inspection: Inspection) -> None:

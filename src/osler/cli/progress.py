@@ -15,6 +15,7 @@ _TITLES = {
     "prepare": "Preparing images",
     "images": "Preparing images",
     "draw": "Drawing the picture",
+    "write": "Writing files",
     "encode": "Encoding images",
     "prefill": "Reading the question",
     "answer": "Answering",

@@ -108,7 +108,7 @@ def generate(
     store = prefix if len(prompts) == 1 else None
     for prompt, result in zip(prompts, results, strict=True):
         started = time.perf_counter()
-        cache, logits_1V = _prefill(
+        cache, logits_1V = prefill(
             runner, prompt, result=result, decoding=decoding, on_prefill=on_prefill, prefix=store
         )
         result.prefill_seconds = time.perf_counter() - started
@@ -124,7 +124,7 @@ def generate(
     return results
 
 
-def _prefill(
+def prefill(
     runner: Runner,
     prompt: Prompt,
     *,
@@ -133,6 +133,7 @@ def _prefill(
     on_prefill: Callable[[int, int], None] | None,
     prefix: PrefixStore | None,
 ) -> tuple[KVCache, torch.Tensor]:
+    """Reads one prompt; returns its cache, with room for an answer, and the logits after it, (1, V)."""
     config = runner.model.config
     ids, image = prompt.token_ids, config.tokens.image
     ends = chunk_ends(ids, image_token=image, chunk=decoding.chunk)

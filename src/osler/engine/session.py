@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.engine.session_views import Progress, SessionViews
 from osler.engine.study_cache import open_study_cache
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
@@ -39,11 +39,8 @@ if TYPE_CHECKING:
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
 
-Progress = Callable[[str, int, int], None]
-"""Takes a stage, what is done of it and what there is in all (0: unknown)."""
 
-
-class Session:
+class Session(SessionViews):
     """Answers questions; remembers the features and the read prefix of the last study.
 
     Not for use from several threads at once.
@@ -177,7 +174,7 @@ class Session:
         texts = check_stop(stop)
         rule = None if constraint is None else self._grammars.start(constraint, stop=texts)
         waiting = self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
-        waiting = dataclasses.replace(waiting, rule=rule)
+        waiting = replace(waiting, rule=rule)
         (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
         return answer
 

@@ -51,11 +51,7 @@ class Waiting:
             answer,
             text=text.text.strip(),
             stopped=stopped,
-            warnings=(
-                *answer.warnings,
-                *notes,
-                *_warnings(text, result=result, stopped=stopped, rule=self.rule),
-            ),
+            warnings=(*answer.warnings, *notes, *_warnings(text, result=result, stopped=stopped, rule=self.rule)),
             tokens=counts,
             timings=(answer.timings or {}) | seconds,
         )

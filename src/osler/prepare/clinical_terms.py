@@ -14,7 +14,9 @@ from importlib.resources import files
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'./][a-z0-9]+)*")
 _EMPTY = frozenset(
-    ["a", "an", "and", "any", "are", "as", "at", "be", "been", "did", "do", "does", "for", "from", "had", "has", "have", "he", "her", "his", "i", "in", "is", "it", "its", "me", "my", "no", "of", "on", "or", "our", "patient", "patient's", "patients", "she", "so", "that", "the", "their", "there", "they", "this", "to", "was", "were", "what", "when", "which", "who", "with", "you", "your", "please", "tell", "show", "give"]
+    "a an and any are as at be been did do does for from had has have he her his i in is it its me my no of on or our "  # noqa: SIM905
+    "patient patient's patients she so that the their there they this to was were what when which who with you your "
+    "please tell show give".split()
 )
 _PLAIN = str.maketrans("", "", '()[],;:?!"')
 

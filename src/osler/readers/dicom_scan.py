@@ -47,10 +47,10 @@ _TAGS = [
 
 # Modalities whose pixels are not a picture of the patient, or are read by a later reader.
 _NOT_READ = {
-    "SEG": "a segmentation, which this version does not read",
-    "SR": "a structured report, which this version does not read",
+    "SEG": "a segmentation, not an image (`osler inspect` of that file alone says what it holds)",
+    "SR": "a structured report, not an image (`osler inspect` of that file alone says what it holds)",
     "SM": "a whole-slide image, which this version does not read",
-    "PR": "a presentation state, which holds no pixels",
+    "PR": "a presentation state, not an image (`osler inspect` of that file alone says what it holds)",
     "KO": "a key object selection, which holds no pixels",
     "RTDOSE": "a radiotherapy dose grid, which is not an image of the patient",
     "RTSTRUCT": "a radiotherapy structure set, which holds no pixels",

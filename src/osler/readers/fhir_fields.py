@@ -29,7 +29,7 @@ _SYSTEMS = {
     "http://www.ama-assn.org/go/cpt": "CPT",
 }
 _PREFERRED = ("LOINC", "SNOMED", "RxNorm", "ICD-10", "ICD-10-CM", "ICD-10-GM", "CVX", "ATC")
-_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2})?)\S*)?)?)?")
+_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2})?)\S*)?)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,12 +83,13 @@ def read_resources(blob: Blob, *, limits: Limits = LIMITS) -> Resources:
         CapacityError: If it does not fit the memory that is free.
     """
     out = Resources()
+    line_bytes = min(limits.record_line, limits.record_bytes) + 1
     try:
         with blob.open() as raw, _unpacked(raw) as stream:
             first = stream.readline(limits.record_bytes + 1)
-            rest = stream.readline(limits.record_line + 1) if first else b""
+            rest = stream.readline(line_bytes) if first else b""
             while rest and not rest.strip():
-                rest = stream.readline(limits.record_line + 1)
+                rest = stream.readline(line_bytes)
             if rest and any(_resource(line, out=out) is not None for line in (first, rest)):
                 _read_lines((first, rest), stream=stream, out=out, blob=blob, limits=limits)
             else:

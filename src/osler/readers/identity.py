@@ -16,6 +16,7 @@ from osler.errors import PatientMixError
 
 Verdict = Literal["same", "different", "cannot tell"]
 Mixing = Literal["refuse", "allow"]
+_DICOM = "dicom"
 MIXED = "Files of different patients were put together on request: nothing here is about one patient."
 UNTIED = (
     "Nothing but their place ties the record to the images: no number of the patient is in both. Check whose they are."
@@ -56,9 +57,7 @@ def birth_key(text: str) -> str:
 
 def dicom_identity(key: str, *, birth: str = "") -> Identity:
     """The identity that a DICOM header gives."""
-    return Identity(
-        numbers={"dicom": frozenset({key} - {""})} if key else {}, dicom=frozenset({key} - {""}), birth=birth
-    )
+    return Identity(numbers={_DICOM: frozenset({key})} if key else {}, dicom=frozenset({key} - {""}), birth=birth)
 
 
 def fhir_identity(patient: Mapping[str, Any]) -> Identity:
@@ -90,7 +89,9 @@ def fhir_identity(patient: Mapping[str, Any]) -> Identity:
 def compare(one: Identity, other: Identity) -> Verdict:
     """Tells whether two identities are one patient."""
     shared = one.numbers.keys() & other.numbers.keys()
-    if any(one.numbers[issuer] & other.numbers[issuer] for issuer in shared) or one.dicom & other.dicom:
+    # Two records of a namesake born on the same day share a possible DICOM key, and are two patients.
+    crossed = (_DICOM in one.numbers) != (_DICOM in other.numbers)
+    if any(one.numbers[issuer] & other.numbers[issuer] for issuer in shared) or (crossed and one.dicom & other.dicom):
         return "same"
     if shared or (one.birth and other.birth and one.birth != other.birth):
         return "different"

@@ -107,6 +107,8 @@ def spell_unit(unit: str) -> str:
     text = unit.strip().replace("µ", "u").replace("μ", "u").replace("²", "2").replace("³", "3").replace("⁹", "9")
     if _parse(text) is not None or text in _TEMPERATURES:
         return text
+    if re.match(r"M(?:g|mol|L|eq|osm|m)\b", text):  # mega or milli: nobody can say
+        return text
     return _SPELLINGS.get(re.sub(r"\s*/\s*", "/", text.lower()), text)
 
 
@@ -137,8 +139,8 @@ def convert(value: float, *, unit: str, to: str, code: str = "") -> float | None
     if analyte == "hba1c" and {here, there} == {"%", "mmol/mol"}:
         return (value - 2.152) / 0.09148 if there == "mmol/mol" else value * 0.09148 + 2.152
     source, target = _parse(here), _parse(there)
-    if source is None or target is None or analyte == "hba1c":
-        return None
+    if source is None or target is None or analyte == "hba1c" or "mol/mol" in here + there:
+        return None  # a share of amounts is no share of volumes
     ratio = _ratio(source, target, analyte=analyte)
     return None if ratio is None else value * ratio
 

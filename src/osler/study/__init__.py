@@ -17,6 +17,7 @@ from osler.study.answer import (
     UsedSeries,
 )
 from osler.study.boxes import Box2D, Box3D
+from osler.study.mask import Mask
 from osler.study.pixels import (
     ArrayPixels,
     Image,
@@ -48,6 +49,7 @@ __all__ = [
     "FoundBox",
     "Image",
     "LeftOut",
+    "Mask",
     "Match",
     "ModelStamp",
     "PixelSource",

@@ -16,6 +16,7 @@ from osler.readers import open_patient
 from osler.readers.identity import Mixing
 from osler.study import Answer, Study
 from osler.tasks.ehr import with_record
+from osler.tasks.opening import flat, merged, noticed
 from osler.weights.catalog import find_model
 
 OnProgress = Callable[[str, int, int], None]
@@ -69,7 +70,12 @@ class Asked:
 
 
 def ask(
-    request: AskRequest, *, on_text: Callable[[str], None] | None = None, on_progress: OnProgress | None = None
+    request: AskRequest,
+    *,
+    on_text: Callable[[str], None] | None = None,
+    on_progress: OnProgress | None = None,
+    on_study: Callable[[Study], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Asked:
     """Opens the study, loads the model and asks; cheap checks come first.
 
@@ -77,6 +83,8 @@ def ask(
         request: What to ask.
         on_text: Called with each piece of the answer as it comes.
         on_progress: Called as reading, encoding and answering go on.
+        on_study: Called with the opened study before the model is loaded; may refuse it by an error.
+        on_notice: Called, before the answer, with each sentence on where question and data do not fit.
 
     Raises:
         OslerError: If the question, the files or the model are at fault.
@@ -88,6 +96,8 @@ def ask(
     started = time.perf_counter()
     report("read", 0, 0)
     study = _opened(request)
+    if on_study is not None and request.path is not None:
+        on_study(study)
     record = record_text(study, question=request.question)
     opened = time.perf_counter()
     report("load", 0, 0)
@@ -95,6 +105,9 @@ def ask(
 
     session = load(request.model, device=request.device)
     loaded = time.perf_counter()
+    said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
+    for text in said if on_notice is not None else ():
+        on_notice(text)
     answer = session.ask(
         None if request.path is None and not request.records else study,
         request.question,
@@ -112,7 +125,7 @@ def ask(
     answer = with_record(answer, record)
     timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
     ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
-    answer = dataclasses.replace(answer, timings=ordered)
+    answer = dataclasses.replace(answer, timings=ordered, warnings=merged((*said, *answer.warnings)))
     return Asked(answer=answer, study=study, prepared=session.prepare(study))
 
 

@@ -237,7 +237,8 @@ def _course(events: list[ClinicalEvent]) -> str:
     low, high = min(values), max(values)
     return (
         f"{last.name}: {word}, from {value_text(first)} ({first.when}) to {value_text(last)} ({last.when}): "
-        f"{f'{change:+.6g} {unit}'.strip()}{share} in {days} days; {len(events)} values between {low:.6g} and {high:.6g}."
+        f"{f'{change:+.6g} {unit}'.strip()}{share} in {days} days; "
+        f"{len(events)} values between {low:.6g} and {high:.6g}."
     )
 
 
@@ -247,10 +248,7 @@ def _exists(found: list[ClinicalEvent], query: Query) -> Fact:
     open_ = [event for event in found if not _over(event)]
     latest = [group[-1] for group in groups_of(found)]
     chosen = [group[-1] for group in groups_of(open_)] or latest
-    if not query.now or open_:
-        word = "Yes"
-    else:
-        word = "Not any more, as the record says"
+    word = "Yes" if not query.now or open_ else "Not any more, as the record says"
     unknown = query.now and open_ and not any(_lasting(event) for event in open_)
     if unknown:
         word = "Recorded"
@@ -286,16 +284,20 @@ def _list(found: list[ClinicalEvent], query: Query) -> Fact:
 
 
 def _threshold(found: list[ClinicalEvent], query: Query) -> Fact:
-    numbers = [event for event in found if isinstance(event.value, float | int)]
+    # A bound without a unit is meant in that of the newest value.
+    groups = groups_of([event for event in found if isinstance(event.value, float | int)])
+    numbers = [event for group in groups for event in _same_unit(group)]
     if not numbers:
         return Fact(text=f"{NOT_SAID}: none of the {_entries(len(found))} has a number.")
+    units = {unit_text(event.unit) for event in numbers}
+    unit = f" {min(units)}".rstrip() if len(units) == 1 else ""
     passing = [
         event
         for event in numbers
         if (query.above is None or event.value > query.above) and (query.below is None or event.value < query.below)  # type: ignore[operator]
     ]
-    bounds = [f"above {query.above:g}"] if query.above is not None else []
-    bounds += [f"below {query.below:g}"] if query.below is not None else []
+    bounds = [f"above {query.above:g}{unit}"] if query.above is not None else []
+    bounds += [f"below {query.below:g}{unit}"] if query.below is not None else []
     what = " and ".join(bounds)
     step = Step(tool="threshold", arguments={"bound": what}, result=f"{len(passing)} of {len(numbers)}")
     if not passing:
@@ -305,7 +307,8 @@ def _threshold(found: list[ClinicalEvent], query: Query) -> Fact:
         return Fact(text="0 values. " + text if query.intent == "count" else text, events=(nearest,), steps=(step,))
     shown = {"first": passing[:1], "last": passing[-1:]}.get(query.pick, passing) if query.intent == "date" else passing
     start = {"exists": "Yes: ", "date": ", ".join(event.when or "undated" for event in shown[:10]) + ": "}
-    text = f"{start.get(query.intent, '')}{len(passing)} of {len(numbers)} values {what}, the latest {_described(passing[-1])}."
+    latest = _described(passing[-1])
+    text = f"{start.get(query.intent, '')}{len(passing)} of {len(numbers)} values {what}, the latest {latest}."
     return Fact(text=text, events=tuple(shown), steps=(step,))
 
 

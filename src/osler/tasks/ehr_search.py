@@ -12,7 +12,9 @@ from osler.study import ClinicalEvent
 from osler.tasks.ehr_question import Query
 
 # Words that say how or where something is measured, and change nothing about which value is meant.
-_NEUTRAL = frozenset(["serum", "blood", "plasma", "count", "rate", "score", "body", "status", "total", "automated", "oral"])
+_NEUTRAL = frozenset(
+    {"serum", "blood", "plasma", "count", "rate", "score", "body", "status", "total", "automated", "oral"}
+)
 _QUALIFIERS = re.compile(r"\((?:disorder|finding|procedure|situation|event|morphologic abnormality)\)", re.IGNORECASE)
 _STRENGTH = re.compile(r"\b(?:nda\d+|\d+(?:\.\d+)?|mg|ml|mcg|ug|g|mg/ml|hr|actuat|unt|meq)\b")
 
@@ -25,7 +27,7 @@ def in_time(events: Sequence[ClinicalEvent], query: Query) -> list[ClinicalEvent
     since, until = query.since, query.until
     if query.span is not None:
         newest = max((event.date for event in events if event.date is not None), default=None)
-        since = None if newest is None else newest - dt.timedelta(days=query.span)
+        since = None if newest is None else dt.date.fromordinal(max(newest.toordinal() - query.span, 1))
     if since is None and until is None:
         return list(events)
     return [

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from osler.study import ANSWER_SCHEMA_VERSION, LeftOut, Series, Study, TimePoint, Volume
+from osler.study import ANSWER_SCHEMA_VERSION, FoundBox, LeftOut, Series, Study, TimePoint, Volume
+
+if TYPE_CHECKING:
+    from osler.readers.dicom_annotations import Annotations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class Inspection:
     Args:
         source: The path as the user named it.
         events: Entries of the patient's record.
+        annotations: What a structured report, segmentation or presentation state holds.
         record: Their number by kind.
         first_event: Day of the oldest dated one. last_event: Of the newest.
         documents: Letters and reports.
@@ -77,10 +81,11 @@ class Inspection:
     documents: int = 0
     left_out: tuple[LeftOut, ...] = ()
     problems: tuple[str, ...] = ()
+    annotations: tuple[Annotations, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the published JSON form (``inspection.schema.json``); unknown things are absent."""
-        return {
+        record = {
             "schema": ANSWER_SCHEMA_VERSION,
             "source": self.source,
             "patients": 1,
@@ -93,6 +98,9 @@ class Inspection:
             "left_out": [{"what": entry.what, "why": entry.why, "count": entry.count} for entry in self.left_out],
             "problems": list(self.problems),
         }
+        if self.annotations:
+            record["annotations"] = [_annotations(entry) for entry in self.annotations]
+        return record
 
     def _record(self) -> dict[str, Any]:
         """The record as far as there is one."""
@@ -119,6 +127,49 @@ def inspect_study(study: Study) -> Inspection:
         left_out=study.left_out,
         problems=study.problems,
     )
+
+
+def inspect_annotations(annotations: Annotations) -> Inspection:
+    """Describes a structured report, a segmentation or a presentation state."""
+    return Inspection(
+        source=annotations.source, timepoints=(), annotations=(annotations,), problems=annotations.problems
+    )
+
+
+def _annotations(entry: Annotations) -> dict[str, Any]:
+    record: dict[str, Any] = {"kind": entry.kind, "title": entry.title, "references": entry.references}
+    if entry.author:
+        record["author"] = entry.author
+    if entry.boxes:
+        record["boxes"] = [_box(box) for box in entry.boxes]
+    if entry.segments:
+        record["segments"] = [
+            {"label": one.label, "code": one.code, "voxels": one.voxels, "slices": one.frames} for one in entry.segments
+        ]
+    if entry.findings:
+        record["findings"] = [
+            {"name": one.name, **({} if one.probability is None else {"probability": one.probability})}
+            for one in entry.findings
+        ]
+    if entry.measurements:
+        record["measurements"] = [
+            {"label": label, "name": name, "value": value, "unit": unit}
+            for label, name, value, unit in entry.measurements
+        ]
+    if entry.texts:
+        record["texts"] = [{"section": section, "text": text} for section, text in entry.texts]
+    return record
+
+
+def _box(box: FoundBox) -> dict[str, Any]:
+    record: dict[str, Any] = {"label": box.label, "score": box.score}
+    if box.series:
+        record["series"] = box.series
+    if box.pixel is not None:
+        record["pixel"] = [box.pixel.x0, box.pixel.y0, box.pixel.x1, box.pixel.y1]
+    if box.patient is not None:
+        record["mm"] = {"low": list(box.patient.low), "high": list(box.patient.high)}
+    return record
 
 
 def _timepoint(point: TimePoint) -> InspectedTimePoint:

@@ -150,7 +150,12 @@ def _draw_tile(sheet: Image.Image, tile: Tile, *, corner: tuple[int, int], side:
     for label, box in tile.boxes:
         edges = (x0 + box.x0 * width, y0 + box.y0 * height, x0 + box.x1 * width, y0 + box.y1 * height)
         draw.rectangle(edges, outline=_ACCENT, width=2)
-        _stamp(draw, printable(label), at=(edges[0] + 3, edges[1] + 2), anchor="la", size=13, color=_ACCENT)
+        # In a small box the label would hide what it names: it stands above, or below at the upper edge.
+        roomy = edges[3] - edges[1] >= 40 and edges[2] - edges[0] >= 80
+        spot, anchor = ((edges[0] + 3, edges[1] + 2), "la") if roomy else ((edges[0], edges[1] - 3), "ld")
+        if not roomy and edges[1] - y0 < 20:
+            spot, anchor = (edges[0], edges[3] + 3), "la"
+        _stamp(draw, printable(label), at=spot, anchor=anchor, size=13, color=_ACCENT)
     if tile.letters is not None:
         size = 15 if side >= 200 else 12
         spots = (

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from osler.study import NO_MODEL, Answer, FoundBox, LeftOut, UsedSeries
+from osler.writers.text_record import record_rows
+from osler.writers.wording import change_text, finding_text, patient_text
 
 SAFETY_NOTE = "Research software, not a medical device: check every statement against the images."
 
@@ -63,11 +65,9 @@ def format_evidence(answer: Answer) -> str:
     model = answer.model
     rows: list[tuple[str, str]] = []
     rows += [("Boxes", _box(box)) for box in answer.boxes]
-    rows += [
-        ("Finding", f"{f.name} {f.probability:.0%}" if f.probability is not None else f"{f.name}: cannot tell")
-        for f in answer.findings
-    ]
-    rows += [("Course", f"{p.finding}: {p.change}") for p in answer.progression]
+    rows += [("Finding", f"{f.name}{':' if f.probability is None else ''} {finding_text(f)}") for f in answer.findings]
+    rows += [("Course", f"{p.finding}: {change_text(p)}") for p in answer.progression]
+    rows += record_rows(answer)
     rows += [("Used", _used(series)) for series in answer.used]
     rows += [("Left out", _left_out(entry)) for entry in answer.left_out]
     rows += [("Warning", text) for text in answer.warnings]
@@ -112,8 +112,7 @@ def _box(box: FoundBox) -> str:
     where = f", slice {box.slice + 1}" if box.slice is not None else ""
     edges = ""
     if box.patient is not None:
-        low, high = (" ".join(f"{value:.1f}" for value in corner) for corner in (box.patient.low, box.patient.high))
-        edges = f", LPS mm {low} to {high}"
+        edges = f", LPS mm {patient_text(box)}"
     elif box.pixel is not None:
         edges = f", px {box.pixel.x0:.0f} {box.pixel.y0:.0f} to {box.pixel.x1:.0f} {box.pixel.y1:.0f}"
     return f"{box.label} ({box.score:.0%}){where}{edges}"

@@ -87,12 +87,23 @@ def _boxes_on(image: ShownImage, *, boxes: Sequence[FoundBox]) -> list[tuple[str
     size = image.pixel_map.image_size
     found: list[tuple[str, Box2D]] = []
     for box in boxes:
-        if box.series != image.series or box.pixel is None:
-            continue
-        if image.slice is None or box.slice is None or box.slice == image.slice:
+        shown = _on_image(box, image) if box.series == image.series else None
+        if shown is not None:
             label = _SHOWN_BOX_LABEL.format(label=box.label, score=box.score)
-            found.append((label, image.to_model(box.pixel).to_unit(width=size, height=size)))
+            found.append((label, shown.to_unit(width=size, height=size)))
     return found
+
+
+def _on_image(box: FoundBox, image: ShownImage) -> Box2D | None:
+    """A box in the network's pixels of an image that it lies on; one over many slices is cut by each."""
+    if box.pixel is not None:
+        here = image.slice is None or box.slice is None or box.slice == image.slice
+        return image.to_model(box.pixel) if here else None
+    if box.patient is None or image.affine is None:
+        return None
+    voxel = box.patient.to_voxel(image.affine)
+    center = (image.slice or 0) + 0.5
+    return image.from_patient(box.patient) if voxel.low[2] <= center <= voxel.high[2] else None
 
 
 def _color_notes(prepared: PreparedImages) -> tuple[str, ...]:

@@ -1,0 +1,54 @@
+"""Options that every command on images takes, and how its result is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from osler.cli.json_output import echo_json
+from osler.cli.outputs import OUTPUT_NAMES, Outputs
+from osler.cli.progress import StageProgress
+
+if TYPE_CHECKING:
+    from osler.tasks.opening import Done, OnProgress, OnStudy
+
+PathArgument = Annotated[
+    str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
+]
+ModelOption = Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")]
+
+
+class Task(Protocol):
+    """A task as a command runs it."""
+
+    def __call__(self, *, on_progress: OnProgress, on_study: OnStudy) -> Done:
+        """Opens, loads and answers; ``on_study`` may refuse a study before the model is loaded."""
+        ...
+
+
+def run_task(task: Task, *, title: str, outputs: Outputs, as_json: bool, quiet: bool) -> None:
+    """Runs a task, writes its files, and prints its answer.
+
+    Args:
+        task: Opens, loads and answers.
+        title: What stands above the picture.
+        outputs: The files to write, checked already.
+        as_json: Print the `Answer` as JSON instead of text.
+        quiet: No progress.
+    """
+    from osler.writers import format_answer
+
+    with StageProgress(quiet=quiet) as progress:
+        done = task(on_progress=progress.update, on_study=outputs.refuse_unfit)
+        progress.update("draw", 0, 0)
+        written = outputs.write(done.answer, study=done.study, question=title, prepared=done.prepared)
+    if as_json:
+        echo_json(done.answer.to_dict())
+        return
+    typer.echo(format_answer(done.answer))
+    for name, place in written:
+        typer.echo(f"{OUTPUT_NAMES[name]}: {place}")
