@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from osler.readers.document_items import has_check_digit, known_test
-from osler.readers.document_names import lab_tests, tests_by_code
+from osler.readers.document_names import lab_tests, codes_of_tests
 from osler.readers.document_units import ucum_of
 from osler.synth.ontology import load_ontology
 
 
 def test_every_code_has_a_right_check_digit() -> None:
-    assert [code for code in tests_by_code() if not has_check_digit(code)] == []
+    assert [code for code in codes_of_tests() if not has_check_digit(code)] == []
 
 
 def test_the_tests_of_the_generator_are_known_by_name_and_unit() -> None:
