@@ -20,6 +20,7 @@ from osler.cli.compare import compare
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
 from osler.cli.ehr import ehr
+from osler.cli.extract import extract
 from osler.cli.findings import findings
 from osler.cli.inspect import inspect
 from osler.cli.locate import locate
@@ -57,7 +58,8 @@ def _root(
 
 
 for command in (
-    ask, chat, ehr, report, locate, findings, compare, inspect, models, cache, doctor, demo, train, schema,
+    ask, chat, ehr, extract, report, locate, findings, compare, inspect, models, cache, doctor, demo, train,
+    schema,
 ):  # fmt: skip
     app.command()(command)
 for command in (volumes, patients, show):

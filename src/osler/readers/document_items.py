@@ -216,4 +216,5 @@ def _date(text: str, *, style: Style) -> dt.date | None:
 
 def _trimmed(text: str) -> str:
     """Without the punctuation that follows a word in running text."""
+    text = text[:-1] if text.endswith(").") else text
     return text.rstrip(";,:") if len(text) > 1 else text

@@ -13,7 +13,7 @@ from typing import Literal
 
 from osler.readers.document_header import Column, Header, header_of
 from osler.readers.document_items import Item, Style, items_of, known_test, name_at
-from osler.readers.document_names import LabTest, tests_by_code
+from osler.readers.document_names import LabTest, codes_of_tests
 from osler.readers.document_numbers import PrintedRange
 from osler.readers.document_units import ucum_of
 from osler.readers.document_words import Line, Word
@@ -132,7 +132,7 @@ def _table_line(lines: Sequence[Line], *, place: int, header: Header | None, sty
     merged = replace(line, words=_merged(line, following, header=header))
     together = _records(merged, style=style)
     before, after = (one[0] if one else None for one in (records, together))
-    if after is None or (before is not None and before.test is not None and after.test is None):
+    if after is None or after.test is None:
         return 1, records
     if before is not None and before.test is not None and len(after.items) <= len(before.items):
         return 1, records
@@ -297,7 +297,8 @@ def _rows(
         limits = limits or open_limit
         unit = unit or (column.unit if column is not None else "")
         values = [(value, date)]
-    if record.test is None and (not unit and limits is None):
+    told = header is not None and all(item.kind == "quality" for item, _ in values)
+    if record.test is None and not unit and limits is None and not told:
         return
     if record.test is not None and record.test.cells and unit_item is not None:
         unit = ucum_of(unit_item.text, cells=True) or unit
@@ -394,7 +395,7 @@ def _row(
 ) -> DocumentRow:
     printed_code = next((one.text for one in record.items if one.kind == "code"), "")
     code = printed_code or (record.test.loinc(unit) if record.test is not None else "")
-    test = tests_by_code().get(printed_code) if record.test is None else record.test
+    test = codes_of_tests().get(printed_code) if record.test is None else record.test
     number = item.number
     value: float | str = item.text if number is None or number.comparator else number.value
     if number is not None and number.comparator:
@@ -404,6 +405,8 @@ def _row(
     if number is not None and limits is not None and _lost_point(number.value, decimals=number.decimals, limits=limits):
         problems.append("The value may lack its decimal point: its range has decimals and is far below it.")
     line = record.line
+    if line.reading == "OCR" and test is None:
+        problems.append("No table of tests knows the name: it may be misread.")
     event = ClinicalEvent(
         kind="observation",
         name=test.name if test is not None else record.name,

@@ -67,7 +67,7 @@ def lab_tests() -> dict[str, LabTest]:
 
 
 @cache
-def tests_by_code() -> dict[str, LabTest]:
+def codes_of_tests() -> dict[str, LabTest]:
     """The tests by LOINC code."""
     return {code: test for test in lab_tests().values() for code in (test.mass, test.molar, test.percent) if code}
 

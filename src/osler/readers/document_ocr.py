@@ -16,6 +16,8 @@ from osler.readers.document_words import Word
 
 _SURE = 0.8
 _LONGEST_SIDE = 2400
+_MOST_SKEW = 0.35
+_ENOUGH_LINES = 5
 _PARAMETERS = {
     "Global.log_level": "critical",
     "Global.use_cls": False,
@@ -87,13 +89,7 @@ def _side(corners: np.ndarray, number: int) -> float:
 
 def _straight(boxes: Sequence[Box]) -> list[Word]:
     """Turns all boxes by the angle of the long ones, and cuts each into words."""
-    slopes = [
-        math.atan2(*(corners[1] - corners[0])[::-1])
-        for corners, text, _ in boxes
-        if _side(corners, 0) > 5 * _side(corners, 1)
-    ]
-    angle = float(np.median(slopes)) if slopes else 0.0
-    angle = angle if abs(angle) < 0.35 else 0.0
+    angle = _skew(boxes)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     words: list[Word] = []
     for corners, text, score in boxes:
@@ -102,6 +98,30 @@ def _straight(boxes: Sequence[Box]) -> list[Word]:
             text, x0=(x[0] + x[3]) / 2, x1=(x[1] + x[2]) / 2, y0=(y[0] + y[1]) / 2, y1=(y[2] + y[3]) / 2, score=score
         )
     return words
+
+
+def _skew(boxes: Sequence[Box]) -> float:
+    """By which angle (radians) the page lies crooked: that of its long lines, else the one at which cells line up."""
+    long_ones = [
+        math.atan2(*(corners[1] - corners[0])[::-1])
+        for corners, _, _ in boxes
+        if _side(corners, 0) > 5 * _side(corners, 1)
+    ]
+    if len(long_ones) >= _ENOUGH_LINES:
+        angle = float(np.median(long_ones))
+        return angle if abs(angle) < _MOST_SKEW else 0.0
+    middles = np.array([corners.mean(axis=0) for corners, _, _ in boxes])
+    height = float(np.median([_side(corners, 1) for corners, _, _ in boxes]))
+    angles = np.arange(-_MOST_SKEW / 2, _MOST_SKEW / 2, math.radians(0.25))
+    angles = angles[np.argsort(np.abs(angles))]  # of equals, the straightest
+    return float(max(angles, key=lambda angle: _lined_up(middles, angle=angle, height=height)))
+
+
+def _lined_up(middles: np.ndarray, *, angle: float, height: float) -> float:
+    """How closely boxes stand in rows when the page is turned by an angle: near pairs count most."""
+    y = middles[:, 1] * math.cos(angle) - middles[:, 0] * math.sin(angle)
+    apart = np.abs(y[:, None] - y[None])
+    return float(np.exp(-((apart / (0.25 * height)) ** 2)).sum())
 
 
 def _split(text: str, *, x0: float, x1: float, y0: float, y1: float, score: float) -> list[Word]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from osler.errors import unknown_name
 
-SCHEMA_NAMES = ("answer", "failure", "inspection")
+SCHEMA_NAMES = ("answer", "extraction", "failure", "inspection")
 
 
 def load_schema(name: str = "answer") -> dict[str, Any]:
-    """Returns a schema by name: ``"answer"``, ``"failure"`` or ``"inspection"``.
+    """Returns a schema by name: ``"answer"``, ``"extraction"``, ``"failure"`` or ``"inspection"``.
 
     Raises:
         RequestError: If the name is unknown.
