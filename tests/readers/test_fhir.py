@@ -282,7 +282,7 @@ def test_a_synthetic_patient_reads_back_to_the_facts_it_was_made_from(number: in
 
     facts = draw_patient(seed=7, number=number)
     plan = FolderPlan(images="none", documents="none")
-    study = open_study(write_patient_folder(facts, out=tmp_path, plan=plan))
+    study = open_study(write_patient_folder(facts, out=tmp_path, plan=plan).path)
     assert not study.timepoints
     codes = {entry.key: entry.loinc for entry in load_ontology().labs}
     flags = {"low": "L", "normal": "N", "high": "H"}
