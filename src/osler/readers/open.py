@@ -24,6 +24,7 @@ from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
+from osler.readers.web_address import is_address
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
 from osler.study import LeftOut, Series, Study, TimePoint
 
@@ -49,7 +50,7 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
 
     Args:
         path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF), or a folder of
-            such files, nested as may be.
+            such files, nested as may be; or a study on a server, ``dicomweb://host/path/studies/UID``.
         limits: Bounds on sizes and numbers.
 
     Raises:
@@ -64,6 +65,10 @@ def open_study(path: str | Path, *, limits: Limits = LIMITS) -> Study:
     """
     if not str(path):
         raise FileFormatError("The path is empty.", allowed=f"Osler reads {_READ}.", next_step="Name a file or folder.")
+    if is_address(path):
+        from osler.readers.dicomweb import open_dicomweb  # late: its packages are an extra
+
+        return open_dicomweb(path, limits=limits)
     with warnings.catch_warnings():
         # The libraries' warnings may quote the patient. What matters is said in problems.
         warnings.simplefilter("ignore")
