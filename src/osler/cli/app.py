@@ -14,10 +14,12 @@ import typer
 
 import osler
 from osler.cli.ask import ask
+from osler.cli.deidentify import deidentify
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
 from osler.cli.inspect import inspect
 from osler.cli.models import models
+from osler.cli.receive import receive
 from osler.cli.schema import schema
 from osler.cli.synth import synth
 from osler.cli.synth_patients import patients
@@ -49,7 +51,7 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, inspect, models, doctor, demo, train, schema):
+for command in (ask, inspect, receive, deidentify, models, doctor, demo, train, schema):
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

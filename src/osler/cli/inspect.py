@@ -24,7 +24,13 @@ _PIPED_WIDTH = 140
 
 @guarded
 def inspect(
-    path: Annotated[str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF; or a server, "
+            "dicomweb://host/path?StudyDate=20240101-, or a study on it, dicomweb://host/path/studies/UID."
+        ),
+    ],
     picture: Annotated[
         Path | None,
         typer.Option(help=f"PNG of what the model would see.  [default: {_DEFAULT_PICTURE} in this folder]"),
@@ -40,9 +46,12 @@ def inspect(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Show what a file or folder holds: dates, series, geometry, units, problems."""
+    from osler.cli.inspect_server import list_server
     from osler.readers import open_study
     from osler.tasks.inspect import inspect_study
 
+    if list_server(path, as_json=as_json):
+        return
     target = None if no_picture else _picture_target(picture, force=force)
     with StageProgress(quiet=quiet) as progress:
         progress.update("read", 0, 0)
