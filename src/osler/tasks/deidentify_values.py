@@ -74,7 +74,7 @@ def shifted(text: str, *, days: int) -> str:
     except (ValueError, OverflowError):
         return ""
     rest = text[match.end() :]
-    return moved.strftime("%Y%m%d") + (rest if re.fullmatch(r"[0-9.+\-]*", rest) else "")
+    return moved.isoformat().replace("-", "") + (rest if re.fullmatch(r"[0-9.+\-]*", rest) else "")
 
 
 def load_secret(path: Path | None, *, keep_out_of: Path) -> bytes:
