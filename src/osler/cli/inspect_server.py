@@ -59,8 +59,13 @@ def _print_table(studies: tuple[ListedStudy, ...]) -> None:
         console.width = 160
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in (
-        ("date", "left"), ("kind", "left"), ("series", "right"), ("images", "right"), ("description", "left"), ("study", "left")
-    ):  # fmt: skip
+        ("date", "left"),
+        ("kind", "left"),
+        ("series", "right"),
+        ("images", "right"),
+        ("description", "left"),
+        ("study", "left"),
+    ):
         table.add_column(name, justify=justify, overflow="fold")
     for study in studies:
         cells = (

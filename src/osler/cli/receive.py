@@ -38,7 +38,7 @@ def receive(
 
     Example: osler receive --out inbox --port 11112 --allow-ae MYPACS
     """
-    from osler.readers.dimse import Receiver, ReceiveOptions
+    from osler.readers.dimse import ReceiveOptions, Receiver
 
     options = ReceiveOptions(out=out, port=port, ae_title=ae_title, host=host, allow=tuple(allow_ae or ()))
     with Receiver(options) as receiver:

@@ -212,9 +212,7 @@ def _dataset(record: dict[str, Any]) -> Any:
     return dataset
 
 
-def _study(
-    frames: Sequence[FrameHeader], *, address: WebAddress, store: WebStore, left_out: list[LeftOut]
-) -> Study:
+def _study(frames: Sequence[FrameHeader], *, address: WebAddress, store: WebStore, left_out: list[LeftOut]) -> Study:
     by_series: dict[str, list[FrameHeader]] = {}
     for frame in frames:
         by_series.setdefault(frame.file.series_uid, []).append(frame)

@@ -56,7 +56,12 @@ class ReceiveOptions:
 
     def __post_init__(self) -> None:
         for title in (self.ae_title, *self.allow):
-            if not 0 < len(title.strip()) <= _LONGEST_TITLE or not title.isascii() or not title.isprintable() or "\\" in title:
+            if (
+                not 0 < len(title.strip()) <= _LONGEST_TITLE
+                or not title.isascii()
+                or not title.isprintable()
+                or "\\" in title
+            ):
                 raise RequestError(
                     f"{title!r} is no application entity title.",
                     allowed=f"1 to {_LONGEST_TITLE} letters, digits and signs without a backslash.",

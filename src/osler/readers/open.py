@@ -24,8 +24,8 @@ from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
-from osler.readers.web_address import is_address
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
+from osler.readers.web_address import is_address
 from osler.study import LeftOut, Series, Study, TimePoint
 
 _READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG and TIFF"

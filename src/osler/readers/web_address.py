@@ -13,7 +13,9 @@ from osler.errors import RequestError
 # Path() makes one slash of two.
 _ADDRESS = re.compile(r"^(dicomwebs?):/{1,2}(?=[^/])", re.IGNORECASE)
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_FORM = "dicomweb://host[:port]/path/studies/STUDY-UID[/series/SERIES-UID], or dicomwebs:// for an encrypted connection."
+_FORM = (
+    "dicomweb://host[:port]/path/studies/STUDY-UID[/series/SERIES-UID], or dicomwebs:// for an encrypted connection."
+)
 LONGEST_UID = 64
 
 
@@ -101,7 +103,7 @@ def parse_address(text: str | Path) -> WebAddress:
         raise RequestError(
             "The address holds a user name or a password, which would end up in logs and in the shell's history.",
             allowed=_FORM,
-            next_step="Set OSLER_DICOMWEB_USER and OSLER_DICOMWEB_PASSWORD, or name a netrc file in OSLER_DICOMWEB_NETRC.",
+            next_step="Set OSLER_DICOMWEB_USER and OSLER_DICOMWEB_PASSWORD, or name a file in OSLER_DICOMWEB_NETRC.",
         )
     if not re.fullmatch(r"[A-Za-z0-9._:%-]+", host):
         raise _bad("The address names no host.")

@@ -27,7 +27,13 @@ _PIECE = 1 << 20
 _LEAST_RATE = 1024
 # The whole answer, its parts and the parsed data set stand in memory at once.
 _COPIES = 3
-_LOGGERS = ("dicomweb_client", "dicomweb_client.web", "dicomweb_client.session_utils", "urllib3", "urllib3.connectionpool")
+_LOGGERS = (
+    "dicomweb_client",
+    "dicomweb_client.web",
+    "dicomweb_client.session_utils",
+    "urllib3",
+    "urllib3.connectionpool",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,7 @@ class Access:
             raise RequestError(
                 f"The password for {address.host} would go over the network unencrypted.",
                 allowed="Credentials are sent by dicomwebs:// only, or to this machine.",
-                next_step="Use dicomwebs://, or unset OSLER_DICOMWEB_USER, OSLER_DICOMWEB_TOKEN and OSLER_DICOMWEB_NETRC.",
+                next_step="Use dicomwebs://, or unset the variables OSLER_DICOMWEB_USER, _TOKEN and _NETRC.",
             )
         if access.authority and not os.path.isfile(access.authority):
             raise RequestError("OSLER_DICOMWEB_CA names no file.", allowed="A file of certificates (PEM).")
@@ -183,7 +189,9 @@ def server_error(error: Exception, *, what: str, address: WebAddress, access: Ac
         step = "Name the address that the server itself uses, perhaps with dicomwebs://."
     elif "SSLError" in names:
         problem = f"The certificate of {place} cannot be verified, or it speaks no TLS."
-        step = "Name your authority's certificates in OSLER_DICOMWEB_CA, or use dicomweb:// on a network that you trust."
+        step = (
+            "Name your authority's certificates in OSLER_DICOMWEB_CA, or use dicomweb:// on a network that you trust."
+        )
     elif {"Timeout", "TimeoutError"} & names or "timed out" in str(error).lower():
         problem = f"{place} did not send {what} in time ({access.seconds:g} s without progress)."
         step = "Try again later, or allow more seconds in OSLER_DICOMWEB_TIMEOUT."
@@ -219,5 +227,8 @@ def _by_status(status: int, *, place: str, what: str) -> tuple[str, str]:
             "Check the UID and the path: `osler inspect dicomweb://host/path` lists what is there.",
         )
     if status >= 500 or status == 429:
-        return f"{place} failed to give {what} (HTTP status {status}).", "Try again later, or ask whoever runs the server."
+        return (
+            f"{place} failed to give {what} (HTTP status {status}).",
+            "Try again later, or ask whoever runs the server.",
+        )
     return f"{place} did not accept the request for {what} (HTTP status {status}).", "Check the address and the query."

@@ -118,7 +118,7 @@ class WebStore:
         kept = self._frames[frame.file.sop_uid]
         if frame.index >= len(kept):
             raise ServerError(
-                f"{frame.file.blob.name}: the server sends {len(kept)} frames where its metadata say {frame.file.frames}.",
+                f"{frame.file.blob.name}: the server sends {len(kept)} frames, its metadata say {frame.file.frames}.",
                 next_step="Ask whoever runs the server.",
             )
         return kept[frame.index]
@@ -193,7 +193,12 @@ class WebStore:
     def _require_room(self, frames: list[FrameHeader]) -> None:
         """Refuses what cannot fit, by the uncompressed size: the server may send it so."""
         need = sum(
-            frame.file.frames * frame.file.rows * frame.file.columns * frame.file.samples * frame.file.bits_allocated // 8
+            frame.file.frames
+            * frame.file.rows
+            * frame.file.columns
+            * frame.file.samples
+            * frame.file.bits_allocated
+            // 8
             for frame in frames
         )
         free = shutil.disk_usage(self._folder or tempfile.gettempdir()).free

@@ -31,7 +31,9 @@ _DUMMIES: dict[str, Any] = {
 }  # fmt: skip
 # Not of the patient: vocabularies and programs.
 _PUBLIC_UIDS = {"CodingSchemeUID", "MappingResourceUID", "ContextUID", "ImplementationClassUID", "TransferSyntaxUID"}
-_IDENTIFYING = re.compile(r"ID$|IDs$|Identif|Number|Address|Tele|Institution|Station|Serial|Accession|Occupation|Comments")
+_IDENTIFYING = re.compile(
+    r"ID$|IDs$|Identif|Number|Address|Tele|Institution|Station|Serial|Accession|Occupation|Comments"
+)
 # Numbers that say which image it is, not whose.
 _HARMLESS = re.compile(r"^(Series|Instance|Acquisition|Frame|Item|Echo|Overlay|Curve)?Number$|NumberOf|SeriesNumber")
 _PATIENT_GROUP = 0x0010
@@ -139,15 +141,18 @@ class DatasetCleaner:
         kept: set[BaseTag] = set()
         if "safe-private" not in self._profile.options:
             return kept
-        for tag in [tag for tag in dataset.keys() if tag.is_private_creator]:
-            creator = str(dataset[tag].value).strip()
+        tags = list(dataset.keys())
+        for creator in [tag for tag in tags if tag.is_private_creator]:
+            name = str(dataset[creator].value).strip()
             block = [
-                other for other in dataset.keys()
-                if other.group == tag.group and other.element >> 8 == tag.element
-                and self._profile.keeps_private(group=tag.group, creator=creator, element=other.element & 0xFF)
-                and dataset[other].VR not in {"SQ", "UN", "UI", *_TEXTS, *_DATES}
-            ]  # fmt: skip
-            kept.update([tag, *block] if block else [])
+                tag
+                for tag in tags
+                if tag.group == creator.group
+                and tag.element >> 8 == creator.element
+                and self._profile.keeps_private(group=tag.group, creator=name, element=tag.element & 0xFF)
+                and dataset[tag].VR not in {"SQ", "UN", "UI", *_TEXTS, *_DATES}
+            ]
+            kept.update([creator, *block] if block else [])
         return kept
 
     def _act(
@@ -173,7 +178,11 @@ class DatasetCleaner:
         if action == "keep" or element.is_empty:
             return ""
         if action == "uid":
-            _set(element, [self._pseudonyms.uid(text) for text in _values(element)])
+            before = _values(element)
+            after = [self._pseudonyms.uid(text) for text in before]
+            if after == before:
+                return ""
+            _set(element, after)
         elif action == "clean" or (element.VR in _DATES and action == "dummy"):
             return self._clean_value(element, action=action, forbidden=forbidden)
         else:
@@ -216,7 +225,7 @@ class DatasetCleaner:
                 for item in element.value:
                     self._clean_again(item, changes=changes)
             elif element.VR in _TEXTS and not element.is_empty:
-                if str(element.value) == self._patient:
+                if str(element.value) in (self._patient, _DUMMIES[element.VR]):
                     continue
                 coded = element.VR in {"CS", "AE"}
                 if any(changes.found.in_text(text, coded=coded) for text in _values(element)):

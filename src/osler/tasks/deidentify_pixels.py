@@ -186,7 +186,12 @@ def cut_trailing(dataset: FileDataset) -> int:
     """Cuts bytes behind the last pixel of uncompressed pixel data, where anything may hide, and says how many."""
     if _is_packed(dataset) or "PixelData" not in dataset:
         return 0
-    samples = int(dataset.get("NumberOfFrames") or 1) * int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    samples = (
+        int(dataset.get("NumberOfFrames") or 1)
+        * int(dataset.Rows)
+        * int(dataset.Columns)
+        * int(dataset.SamplesPerPixel)
+    )
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         samples = samples * 2 // 3
     need = (samples * int(dataset.BitsAllocated) + 7) // 8
@@ -196,4 +201,3 @@ def cut_trailing(dataset: FileDataset) -> int:
         # The one byte that makes the length even holds nothing either.
         dataset.PixelData = value[:need] + b"\0" * (need % 2)
     return max(extra - need % 2, 0)
-
