@@ -13,10 +13,10 @@ from PIL import Image
 from osler.extras import import_extra
 from osler.tasks.deidentify_words import MARKERS
 
-_SMALL_SIDE = 1200
+_SMALL_SIDE = 800
 _SURE = 0.8
 _MARGIN = 0.35
-_MOST_FRAMES = 8
+_MOST_FRAMES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class TextFinder:
 
 
 def views(frames: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields what is looked at: every frame of a few; of many, some and the brightest and darkest of all.
+    """Yields what is looked at: every frame of a few; of many, the brightest and darkest of all, and some.
 
     Text that stands in any frame, brighter or darker than what is behind it in the others, shows in those two.
 

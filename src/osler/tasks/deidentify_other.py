@@ -206,13 +206,15 @@ def _clean_jpeg(data: bytes, *, orientation: int, counts: Counter[tuple[str, str
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The segments of a JPEG after its start; the entropy-coded data go with the scan before them."""
     place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
+    while place + 2 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:
             place += 1
             continue
         if marker == 0xD9:
             yield marker, data[place : place + 2]
+            return
+        if place + 4 > len(data):
             return
         end = place + 2 + struct.unpack(">H", data[place + 2 : place + 4])[0]
         if marker == 0xDA:

@@ -60,8 +60,14 @@ def blank_text(dataset: FileDataset, *, finder: TextFinder, name: str) -> Blanke
     regions: list[TextRegion] = []
     markers: set[TextRegion] = set()
     shown = _shown(dataset, decoded=decoded)
+    looked_at = None
     for _ in range(_ROUNDS):
-        found = [region for view in views(shown) for region in finder.find(view)]
+        # The first round looks at all views; the next ones whether the blanked ones are blank.
+        pictures = [view for number, view in enumerate(views(shown)) if looked_at is None or number in looked_at]
+        by_view = [finder.find(picture) for picture in pictures]
+        if looked_at is None:
+            looked_at = {number for number, regions_there in enumerate(by_view) if regions_there}
+        found = [region for regions_there in by_view for region in regions_there]
         markers.update(region for region in found if region.is_marker)
         fresh = {region for region in found if not region.is_marker} - set(regions)
         if not fresh:
@@ -103,27 +109,24 @@ def _shown(dataset: FileDataset, *, decoded: np.ndarray) -> np.ndarray:
     return decoded.copy()
 
 
-def _black(dataset: FileDataset, *, samples: int) -> list[int]:
-    """The stored value of black, one a sample."""
+def _black(dataset: FileDataset, *, decoded: np.ndarray) -> list[int]:
+    """The stored value of the darkest pixel, one a sample: it changes neither the range nor the look of the rest."""
     color = dataset.PhotometricInterpretation
-    bits = int(dataset.BitsStored)
-    signed = int(dataset.get("PixelRepresentation") or 0) == 1
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     if color == "MONOCHROME1":
-        return [high]
+        return [int(decoded.max())]
     if color in ("YBR_FULL", "YBR_FULL_422"):
         return [0, 128, 128]
-    return [low] * samples
+    return [0] * decoded.shape[-1] if decoded.ndim == 4 else [int(decoded.min())]
 
 
 def _write(dataset: FileDataset, *, decoded: np.ndarray, regions: list[TextRegion], name: str) -> str:
     if not _is_packed(dataset):
-        _write_plain(dataset, regions=regions, name=name)
+        _write_plain(dataset, decoded=decoded, regions=regions, name=name)
         return ""
     return _write_packed(dataset, decoded=decoded, regions=regions, name=name)
 
 
-def _write_plain(dataset: FileDataset, *, regions: list[TextRegion], name: str) -> None:
+def _write_plain(dataset: FileDataset, *, decoded: np.ndarray, regions: list[TextRegion], name: str) -> None:
     samples, allocated = int(dataset.SamplesPerPixel), int(dataset.BitsAllocated)
     if allocated not in (8, 16, 32) or dataset.PhotometricInterpretation in ("YBR_FULL_422", "YBR_PARTIAL_422"):
         raise UnsupportedError(
@@ -138,7 +141,7 @@ def _write_plain(dataset: FileDataset, *, regions: list[TextRegion], name: str) 
     planar = samples > 1 and int(dataset.get("PlanarConfiguration") or 0) == 1
     shape = (frames, samples, rows, columns) if planar else (frames, rows, columns, samples)
     view = stored[: frames * rows * columns * samples].reshape(shape)
-    for sample, value in enumerate(_black(dataset, samples=samples)):
+    for sample, value in enumerate(_black(dataset, decoded=decoded)):
         for region in regions:
             area = (slice(region.top, region.bottom), slice(region.left, region.right))
             (view[(slice(None), sample, *area)] if planar else view[(slice(None), *area, sample)])[...] = value
@@ -151,7 +154,7 @@ def _write_packed(dataset: FileDataset, *, decoded: np.ndarray, regions: list[Te
     if color and dataset.PhotometricInterpretation != "PALETTE COLOR":
         dataset.PhotometricInterpretation = "RGB"
     wanted = decoded.copy()
-    black = _black(dataset, samples=decoded.shape[-1] if color else 1)
+    black = _black(dataset, decoded=decoded)
     for region in regions:
         wanted[:, region.top : region.bottom, region.left : region.right] = black if color else black[0]
     for keyword in _OFFSETS:
