@@ -278,6 +278,8 @@ class _Worker:
             regions, markers = len(blanked.regions), blanked.markers
             if blanked.encoded:
                 notes.append(f"encoded again without loss ({blanked.encoded})")
+            if blanked.lost:
+                notes.append("a side or projection marker stood in text and was blanked with it")
             if regions:
                 changes_before["PixelData", "burned-in text blanked"] += regions
         else:

@@ -27,14 +27,14 @@ class Blanked:
     """What was done to the pixels of a file.
 
     Args:
-        regions: Rectangles that were blanked in every frame. markers: Side and projection markers that were left.
-        frames: Frames in the file.
+        regions: Rectangles that were blanked in every frame.
+        markers: Side and projection markers that were left. lost: Those that stood in blanked text.
         encoded: How the file is encoded now, if that has changed.
     """
 
     regions: tuple[TextRegion, ...] = ()
     markers: int = 0
-    frames: int = 1
+    lost: int = 0
     encoded: str = ""
 
 
@@ -81,9 +81,9 @@ def blank_text(dataset: FileDataset, *, finder: TextFinder, name: str) -> Blanke
                 f"{name}: text stays readable in its pixels after {_ROUNDS} rounds of blanking.",
                 next_step="Blank it by hand, or leave the file out.",
             )
-    markers = {marker for marker in markers if not any(_overlap(marker, region) for region in regions)}
+    lost = {marker for marker in markers if any(_overlap(marker, region) for region in regions)}
     encoded = _write(dataset, decoded=decoded, regions=regions, name=name) if regions else ""
-    return Blanked(regions=tuple(regions), markers=len(markers), frames=len(decoded), encoded=encoded)
+    return Blanked(regions=tuple(regions), markers=len(markers - lost), lost=len(lost), encoded=encoded)
 
 
 def _overlap(one: TextRegion, other: TextRegion) -> bool:
