@@ -14,7 +14,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = (
-    "ask", "inspect", "models", "doctor", "demo", "train", "schema",
+    "ask", "inspect", "receive", "deidentify", "models", "doctor", "demo", "train", "schema",
     "synth reports", "synth volumes", "synth patients", "synth show",
 )  # fmt: skip
 _WIDTH = "100"

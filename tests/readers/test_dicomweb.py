@@ -130,7 +130,8 @@ def test_studies_are_listed_without_names(orthanc: Orthanc) -> None:
     assert len(list_studies(orthanc.address + "?PatientID=SECRET-1")) == 1
     shown = invoke("inspect", orthanc.address + "?PatientID=SECRET-1")
     assert shown.exit_code == 0, shown.output
-    assert STUDY_UID in shown.output and "2024-01-02" in shown.output
+    assert STUDY_UID in shown.output
+    assert "2024-01-02" in shown.output
     assert not any(secret in shown.output for secret in SECRETS)
     as_json = invoke("inspect", orthanc.address, "--json")
     assert f'"study_uid": "{STUDY_UID}"' in as_json.output

@@ -152,7 +152,8 @@ def test_a_full_disk_is_told_to_the_sender(tmp_path: Path, files: list[Path]) ->
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
-        f"sys.argv = ['osler', 'receive', '--out', {str(tmp_path / 'inbox')!r}, '--port', '{port}', '--stop-when-idle', '6'];"
+        f"sys.argv = ['osler', 'receive', '--out', {str(tmp_path / 'inbox')!r}, '--port', '{port}'];"
+        "sys.argv += ['--stop-when-idle', '4'];"
         "from osler.cli import main; main()"
     )
     process = subprocess.Popen(

@@ -48,6 +48,12 @@ def test_bad_addresses(text: str, said: str) -> None:
 
 
 def test_what_is_an_address_and_a_uid() -> None:
-    assert is_address("dicomwebs://h/p") and is_address("DICOMWEB://h")
-    assert not is_address("folder/dicomweb://x") and not is_address("scan.nii.gz")
-    assert is_uid("1.2.840") and not is_uid("1..2") and not is_uid("../1") and not is_uid("1" * 65) and not is_uid("")
+    assert is_address("dicomwebs://h/p")
+    assert is_address("DICOMWEB://h")
+    assert not is_address("folder/dicomweb://x")
+    assert not is_address("scan.nii.gz")
+    assert is_uid("1.2.840")
+    assert not is_uid("1..2")
+    assert not is_uid("../1")
+    assert not is_uid("1" * 65)
+    assert not is_uid("")

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from osler.extras import import_extra
 from osler.tasks.deidentify_words import MARKERS
 
-_SMALL_SIDE = 800
 _SURE = 0.8
 _MARGIN = 0.35
 _MOST_FRAMES = 4
@@ -26,6 +24,7 @@ class TextRegion:
     Args:
         left: First column. top: First row. right: Column behind it. bottom: Row behind it.
         is_marker: Whether it says only which side or projection the picture is.
+        characters: Letters and digits that were read.
     """
 
     left: int
@@ -33,6 +32,7 @@ class TextRegion:
     right: int
     bottom: int
     is_marker: bool
+    characters: int
 
 
 class TextFinder:
@@ -47,26 +47,18 @@ class TextFinder:
         self._engine: Any = library.RapidOCR(params={"Global.log_level": "critical"})
 
     def find(self, picture_HW3: np.ndarray) -> list[TextRegion]:
-        """Finds text in an 8-bit picture, at its size and, if it is small, at twice its size too.
+        """Finds text in an 8-bit picture; small pictures are enlarged by the library.
 
         Args:
             picture_HW3: uint8, ``(row, column, 3)``.
         """
-        regions = self._find(picture_HW3, scale=1)
-        height, width = picture_HW3.shape[:2]
-        if max(height, width) < _SMALL_SIDE:
-            large = Image.fromarray(picture_HW3).resize((width * 2, height * 2), Image.Resampling.BICUBIC)
-            regions += self._find(np.asarray(large), scale=2)
-        return regions
-
-    def _find(self, picture_HW3: np.ndarray, *, scale: int) -> list[TextRegion]:
         result = self._engine(np.ascontiguousarray(picture_HW3[..., ::-1]))
         if result.boxes is None:
             return []
-        height, width = picture_HW3.shape[0] // scale, picture_HW3.shape[1] // scale
+        height, width = picture_HW3.shape[:2]
         regions = []
         for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
-            low, high = np.min(corners, axis=0) / scale, np.max(corners, axis=0) / scale
+            low, high = np.min(corners, axis=0), np.max(corners, axis=0)
             # Detectors cut close: the margin takes in accents, descenders and the ends of a line.
             margin = max(2.0, _MARGIN * float(min(high - low)))
             words = re.findall(r"[A-Z0-9]+", str(text).upper())
@@ -76,6 +68,7 @@ class TextFinder:
                     top=max(int(low[1] - margin), 0),
                     right=min(int(np.ceil(high[0] + margin)), width),
                     bottom=min(int(np.ceil(high[1] + margin)), height),
+                    characters=sum(character.isalnum() for character in str(text)),
                     is_marker=bool(words) and all(word in MARKERS for word in words) and float(score) >= _SURE,
                 )
             )

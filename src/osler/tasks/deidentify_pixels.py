@@ -60,11 +60,12 @@ def blank_text(dataset: FileDataset, *, finder: TextFinder, name: str) -> Blanke
     regions: list[TextRegion] = []
     markers: set[TextRegion] = set()
     shown = _shown(dataset, decoded=decoded)
+    dark = 0 if dataset.PhotometricInterpretation == "PALETTE COLOR" else _black(dataset, decoded=decoded)
     looked_at = None
     for _ in range(_ROUNDS):
         # The first round looks at all views; the next ones whether the blanked ones are blank.
         pictures = [view for number, view in enumerate(views(shown)) if looked_at is None or number in looked_at]
-        by_view = [finder.find(picture) for picture in pictures]
+        by_view = [_believed(finder.find(picture), regions=regions) for picture in pictures]
         if looked_at is None:
             looked_at = {number for number, regions_there in enumerate(by_view) if regions_there}
         found = [region for regions_there in by_view for region in regions_there]
@@ -74,9 +75,10 @@ def blank_text(dataset: FileDataset, *, finder: TextFinder, name: str) -> Blanke
             break
         regions.extend(sorted(fresh, key=lambda region: (region.top, region.left)))
         for region in fresh:
-            shown[:, region.top : region.bottom, region.left : region.right] = shown.min()
+            shown[:, region.top : region.bottom, region.left : region.right] = dark
     else:
-        if any(not region.is_marker for view in views(shown) for region in finder.find(view)):
+        left = [region for view in views(shown) for region in _believed(finder.find(view), regions=regions)]
+        if any(not region.is_marker for region in left):
             raise FileFormatError(
                 f"{name}: text stays readable in its pixels after {_ROUNDS} rounds of blanking.",
                 next_step="Blank it by hand, or leave the file out.",
@@ -84,6 +86,13 @@ def blank_text(dataset: FileDataset, *, finder: TextFinder, name: str) -> Blanke
     lost = {marker for marker in markers if any(_overlap(marker, region) for region in regions)}
     encoded = _write(dataset, decoded=decoded, regions=regions, name=name) if regions else ""
     return Blanked(regions=tuple(regions), markers=len(markers - lost), lost=len(lost), encoded=encoded)
+
+
+def _believed(found: list[TextRegion], *, regions: list[TextRegion]) -> list[TextRegion]:
+    """Leaves out the edges of what was blanked, which are read as a stroke or a single letter."""
+    return [
+        region for region in found if region.characters > 1 or not any(_overlap(region, blanked) for blanked in regions)
+    ]
 
 
 def _overlap(one: TextRegion, other: TextRegion) -> bool:
@@ -111,10 +120,11 @@ def _shown(dataset: FileDataset, *, decoded: np.ndarray) -> np.ndarray:
 
 def _black(dataset: FileDataset, *, decoded: np.ndarray) -> list[int]:
     """The stored value of the darkest pixel, one a sample: it changes neither the range nor the look of the rest."""
-    color = dataset.PhotometricInterpretation
+    # Compressed color comes out of the decoder as RGB.
+    color = "RGB" if decoded.ndim == 4 and _is_packed(dataset) else dataset.PhotometricInterpretation
     if color == "MONOCHROME1":
         return [int(decoded.max())]
-    if color in ("YBR_FULL", "YBR_FULL_422"):
+    if color == "YBR_FULL":
         return [0, 128, 128]
     return [0] * decoded.shape[-1] if decoded.ndim == 4 else [int(decoded.min())]
 
@@ -151,12 +161,12 @@ def _write_plain(dataset: FileDataset, *, decoded: np.ndarray, regions: list[Tex
 def _write_packed(dataset: FileDataset, *, decoded: np.ndarray, regions: list[TextRegion], name: str) -> str:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     color = decoded.ndim == 4
-    if color and dataset.PhotometricInterpretation != "PALETTE COLOR":
-        dataset.PhotometricInterpretation = "RGB"
     wanted = decoded.copy()
     black = _black(dataset, decoded=decoded)
     for region in regions:
         wanted[:, region.top : region.bottom, region.left : region.right] = black if color else black[0]
+    if color:
+        dataset.PhotometricInterpretation = "RGB"
     for keyword in _OFFSETS:
         if keyword in dataset:
             del dataset[keyword]

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
+from pydicom.datadict import tag_for_keyword
+
 from osler.errors import RequestError, unknown_name
 
 EDITION = "PS3.15 2026d"
@@ -34,6 +36,13 @@ _ACTIONS: Mapping[str, Action] = {"X": "remove", "Z": "empty", "D": "dummy", "U"
 _CHOICES: Mapping[str, Action] = {
     "X/D": "dummy", "Z/D": "dummy", "X/Z/D": "dummy", "X/Z": "empty", "X/Z/U*": "uid",
 }  # fmt: skip
+# Numbers of orders that the table does not name: retired, and still written by old systems.
+_BEYOND = (
+    "PlacerOrderNumberImagingServiceRequestRetired",
+    "FillerOrderNumberImagingServiceRequestRetired",
+    "PlacerOrderNumberProcedure",
+    "FillerOrderNumberProcedure",
+)
 # CID 7050, De-identification Method.
 METHODS: Mapping[str, tuple[str, str]] = {
     "basic": ("113100", "Basic Application Confidentiality Profile"),
@@ -118,7 +127,8 @@ class Profile:
         self._patterns = [
             (re.compile(tag.replace("x", "[0-9A-F]")), action) for tag, action in exact.items() if "x" in tag
         ]
-        self._exact = {int(tag, 16): action for tag, action in exact.items() if "x" not in tag}
+        self._exact: dict[int, Action] = {int(tag, 16): action for tag, action in exact.items() if "x" not in tag}
+        self._exact |= {number: "empty" for keyword in _BEYOND if (number := tag_for_keyword(keyword)) is not None}
 
     def _of(self, rule: Rule) -> Action:
         for option in self.options:
