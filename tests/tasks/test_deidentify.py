@@ -196,6 +196,25 @@ def test_two_patients_keep_apart(tmp_path: Path) -> None:
     assert files[0].StudyDate != files[1].StudyDate
 
 
+def test_two_files_of_one_uid_are_not_taken_for_one(tmp_path: Path) -> None:
+    one, other = p.planted(), p.planted()
+    other.SliceThickness = "9"
+    p.save(one, tmp_path / "in" / "1.dcm")
+    p.save(one, tmp_path / "in" / "2.dcm")
+    p.save(other, tmp_path / "in" / "3.dcm")
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert [file.status for file in result.files] == ["written", "there already", "refused"]
+    assert "the SOP Instance UID of another file" in result.files[2].why
+
+
+def test_an_institution_of_one_file_may_be_the_maker_of_another(tmp_path: Path) -> None:
+    one, other = p.planted(number=1), p.planted(number=2)
+    one.InstitutionName, other.Manufacturer = "GE MEDICAL SYSTEMS", "GE MEDICAL SYSTEMS"
+    p.save(one, tmp_path / "in" / "1.dcm")
+    p.save(other, tmp_path / "in" / "2.dcm")
+    assert run(tmp_path / "in", tmp_path / "out").count("written") == 2
+
+
 def test_output_and_input_must_not_lie_in_each_other(folder: Path) -> None:
     with pytest.raises(RequestError, match="lie in each other"):
         run(folder, folder / "out")

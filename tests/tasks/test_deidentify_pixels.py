@@ -49,6 +49,7 @@ def require_blanked(before: np.ndarray, after: np.ndarray, *, finder: TextFinder
         assert [region for region in finder.find(view) if region.characters > 1] == []
 
 
+@pytest.mark.slow
 def test_text_in_one_frame_is_blanked_in_all(tmp_path: Path, finder: TextFinder) -> None:
     frames = np.stack([p.written_on("", color=True)] * 6)
     frames[4] = p.written_on(TEXT, color=True)
@@ -66,6 +67,7 @@ def test_text_in_one_frame_is_blanked_in_all(tmp_path: Path, finder: TextFinder)
     assert (after.pixel_array[:, 20:40, 30:120] == 0).all()
 
 
+@pytest.mark.slow
 def test_lossy_color_is_encoded_again_without_loss(tmp_path: Path, finder: TextFinder) -> None:
     frames = np.stack([p.written_on(TEXT, color=True)] * 2)
     ds = p.jpeg_compressed(p.planted(pixels=frames[0], modality="US"), frames=frames)

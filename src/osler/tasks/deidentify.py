@@ -7,6 +7,7 @@ of a patient, appears in the output.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import warnings
@@ -131,6 +132,7 @@ class _Output:
     regions: int = 0
     markers: int = 0
     notes: tuple[str, ...] = ()
+    digest: str = ""
 
 
 def deidentify(request: DeidentifyRequest, *, progress: Callable[[int, int], None] | None = None) -> DeidentifyRun:
@@ -211,7 +213,7 @@ class _Worker:
         self._pseudonyms = pseudonyms
         self._finder: TextFinder | None = None
         self._everyone = Identifiers()
-        self._done: set[str] = set()
+        self._done: dict[str, str] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.patients: set[str] = set()
 
@@ -259,6 +261,12 @@ class _Worker:
         header = frames[0].file
         _refuse_label(header)
         path = self._target(header)
+        digest = hashlib.sha256(blob.path.read_bytes()).hexdigest()
+        if self._done.get(path, digest) != digest:
+            raise UnsupportedError(
+                f"{blob.name} has the SOP Instance UID of another file, and other contents.",
+                next_step="Correct the UID, or leave one of them out.",
+            )
         if path in self._done or (self._request.out / path).exists():
             return path
         with blob.open() as stream:
@@ -299,7 +307,7 @@ class _Worker:
         data = buffer.getvalue()
         _require_readable(data, header=header, name=blob.name)
         at = data.find(_PIXEL_DATA, 132)
-        return _Output(path, data, changes, at if at >= 0 else len(data), regions, markers, tuple(notes))
+        return _Output(path, data, changes, at if at >= 0 else len(data), regions, markers, tuple(notes), digest)
 
     def _checks(self, header: FileHeader) -> bool:
         if self._request.pixels == "none":
@@ -358,7 +366,7 @@ class _Worker:
                 f"{left} of the input would have stayed in the output, so it was not written.",
                 next_step="Leave the file out, or have it cleaned by a person.",
             )
-        self._done.add(output.path)
+        self._done[output.path] = output.digest
         if self._request.dry_run:
             return
         target = self._request.out / output.path

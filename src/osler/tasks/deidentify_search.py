@@ -62,9 +62,14 @@ class Identifiers:
         return frozenset(word for word in parts if len(word) >= _LEAST_WORD) | {text.lower() for text in self.numbers}
 
     def merge(self, other: Identifiers) -> None:
-        """Adds the names and numbers of another file; its UIDs and dates are its own."""
+        """Adds the names of another file and those of its numbers that are no common word or count by chance."""
         self.names |= other.names
-        self.numbers |= other.numbers
+        self.numbers |= {
+            text
+            for text in other.numbers
+            if (digits := sum(character.isdecimal() for character in text)) >= _LEAST_IN_PIXELS
+            or (digits and any(character.isalpha() for character in text))
+        }
 
     def in_text(self, text: str, *, coded: bool) -> bool:
         """Whether a text holds one of the values.
