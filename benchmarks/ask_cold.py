@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scan = Path(folder, "ct")
         write_ct(scan)
-        environment = {**os.environ, "OSLER_CACHE": str(Path(folder, "cache"))}
+        environment = {**os.environ, "OSLER_CACHE": str(Path(folder, "cache")), "OSLER_STUDY_CACHE": "off"}
         runs = [
             ask(scan, model=options.model, max_tokens=options.max_tokens, environment=environment)
             for _ in range(options.turns + 1)
@@ -55,14 +55,14 @@ def main() -> None:
         options.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def write_ct(folder: Path) -> None:
+def write_ct(folder: Path, *, slices: int = SLICES) -> None:
     """Writes an axial CT: an ellipse of soft tissue with two lungs and a spine, with noise."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     study, series, frame = (generate_uid() for _ in range(3))
-    for index in range(SLICES):
-        lung = 0.1 + 0.12 * np.sin(np.pi * index / SLICES)
+    for index in range(slices):
+        lung = 0.1 + 0.12 * np.sin(np.pi * index / slices)
         hu = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, 40.0, -1000.0)
         for side in (-1, 1):
             hu[((x - 0.38 * side) / 0.3) ** 2 + (y / 0.4) ** 2 < 4 * lung] = -850.0

@@ -16,3 +16,6 @@ settings.load_profile("ci" if os.environ.get("CI") else "search")
 # they start: the tests of Ctrl-C need the default, which a handler here hands on to them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests must not read or fill the user's encoded studies; those of the cache name a folder of their own.
+os.environ["OSLER_STUDY_CACHE"] = "off"

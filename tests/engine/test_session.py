@@ -292,15 +292,15 @@ def test_answers_come_as_their_batch_is_done_and_studies_are_opened_when_reached
     taken: list[int] = []
 
     def requests() -> Iterator[tuple[Study | Path | None, str]]:
-        for number in range(4):
+        for number in range(5):
             taken.append(number)
-            yield (ct_study if number < 3 else tmp_path / "absent.dcm"), "what is this?"
+            yield (ct_study if number < 4 else tmp_path / "absent.dcm"), "what is this?"
 
     answers = session.ask_many(requests(), batch=2, max_tokens=4)
     assert taken == []
     assert next(answers).text
-    assert taken == [0, 1, 2]
-    assert next(answers).text
+    assert taken == [0, 1, 2]  # the third is read ahead
+    assert [next(answers).text for _ in range(3)]
     with pytest.raises(FileFormatError, match="absent"):
         list(answers)
 
@@ -315,3 +315,17 @@ def test_options_of_many_questions_are_checked_at_once(session: Session) -> None
     with pytest.raises(RequestError, match="max_tokens"):
         session.ask_many([], max_tokens=0)
     assert list(session.ask_many([])) == []
+
+
+def test_failures_of_a_batch_stand_in_their_place(checkpoint: Checkpoint, ct_study: Study, tmp_path: Path) -> None:
+    (tmp_path / "broken.dcm").write_bytes(b"no image")
+    requests = [(ct_study, "a"), (tmp_path / "broken.dcm", "b"), (ct_study, " "), (None, "c"), (ct_study, "d")]
+    results = list(Session(checkpoint).ask_many(requests, max_tokens=4, failures="yield"))
+    assert [type(result).__name__ for result in results] == [
+        "Answer", "FileFormatError", "RequestError", "Answer", "Answer"
+    ]  # fmt: skip
+    alone = Session(checkpoint)
+    for number in (0, 3, 4):
+        _same(results[number], alone.ask(*requests[number], max_tokens=4))
+    with pytest.raises(FileFormatError):
+        list(Session(checkpoint).ask_many(requests, max_tokens=4))

@@ -14,6 +14,7 @@ import typer
 
 import osler
 from osler.cli.ask import ask
+from osler.cli.cache import cache
 from osler.cli.deidentify import deidentify
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
@@ -51,7 +52,7 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, inspect, receive, deidentify, models, doctor, demo, train, schema):
+for command in (ask, inspect, receive, deidentify, models, cache, doctor, demo, train, schema):
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

@@ -6,11 +6,12 @@ Legend: N images, T soft tokens of an image, D width of the decoder.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from osler.engine.memory_plan import encode_bytes
+from osler.engine.study_cache import StudyCache
 from osler.model.osler import Osler
 from osler.prepare import PixelBatches
 
@@ -30,11 +31,13 @@ class FeatureStore:
 
     Args:
         model: With an image tower, in evaluation mode.
+        disk: Where features outlive the session, if anywhere.
         kept_bytes: Memory for features; the ones not used for longest go first.
     """
 
-    def __init__(self, model: Osler, *, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, model: Osler, *, disk: StudyCache | None = None, kept_bytes: int = _KEPT_BYTES) -> None:
         self._model = model
+        self._disk = disk
         self._kept_bytes = kept_bytes
         self._features_TD: OrderedDict[str, torch.Tensor] = OrderedDict()
 
@@ -56,8 +59,8 @@ class FeatureStore:
         if len(pixels) == 0:
             return None
         digests = pixels.digests()
-        missing = [index for index, digest in enumerate(digests) if digest not in self._features_TD]
-        known = {digest: self._features_TD[digest] for digest in digests if digest in self._features_TD}
+        known = self._known(digests)
+        missing = [index for index, digest in enumerate(digests) if digest not in known]
         size = image_batch(self._model)
         weight = self._model.decoder.embed_tokens.weight
         for start in range(0, len(missing), size):
@@ -66,6 +69,8 @@ class FeatureStore:
             pixels_N3SS = torch.from_numpy(batch).to(device=weight.device, dtype=weight.dtype)
             for index, features_TD in zip(chosen, self._model.encode_images(pixels_N3SS), strict=True):
                 known[digests[index]] = features_TD.clone()
+                if self._disk is not None:
+                    self._disk.put("features", content=digests[index], tensors={"features": features_TD})
             if on_progress is not None:
                 on_progress(len(pixels) - len(missing) + start + len(chosen), len(pixels))
         self._keep(known)
@@ -74,6 +79,19 @@ class FeatureStore:
     def clear(self) -> None:
         """Forgets everything."""
         self._features_TD.clear()
+
+    def _known(self, digests: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Features that need not be computed."""
+        known: dict[str, torch.Tensor] = {}
+        device = self._model.decoder.embed_tokens.weight.device
+        for digest in digests:
+            if digest in known:
+                continue
+            if digest in self._features_TD:
+                known[digest] = self._features_TD[digest]
+            elif self._disk is not None and (kept := self._disk.get("features", content=digest)) is not None:
+                known[digest] = kept["features"].to(device)
+        return known
 
     def _keep(self, known: dict[str, torch.Tensor]) -> None:
         for digest, features_TD in known.items():

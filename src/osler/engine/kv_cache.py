@@ -13,7 +13,7 @@ Legend: B rows, L new tokens, S stored tokens, K key heads, H width of a head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -216,6 +216,47 @@ class KVCache:
                 layer.end = point.length
         self._lengths = [point.length] * self.config.layers
         self.planned = planned
+
+    def saved(self, point: CachePoint) -> dict[str, torch.Tensor]:
+        """Names everything that `restored` needs to come back to a mark of this cache; nothing is copied."""
+        tensors: dict[str, torch.Tensor] = {}
+        for index, layer in enumerate(self.layers):
+            if index in point.windows:
+                keys, values = point.windows[index]
+            else:
+                assert layer.keys_BKSH is not None
+                assert layer.values_BKSH is not None
+                keys, values = layer.keys_BKSH[:, :, : point.length], layer.values_BKSH[:, :, : point.length]
+            tensors |= {f"{index}.keys": keys, f"{index}.values": values}
+        return tensors
+
+    @classmethod
+    @torch.inference_mode()
+    def restored(
+        cls,
+        config: DecoderConfig,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        length: int,
+        planned: int,
+        device: torch.device | None = None,
+    ) -> tuple[KVCache, CachePoint]:
+        """Builds the cache that `saved` described, and the mark.
+
+        Args:
+            length: Tokens that it held at the mark.
+            planned: Tokens that it will hold at most.
+        """
+        cache = cls(config, planned=planned)
+        windows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        for index, layer in enumerate(cache.layers):
+            keys, values = (tensors[f"{index}.{name}"].to(device) for name in ("keys", "values"))
+            if layer.keep is not None:
+                windows[index] = (keys, values)
+            capacity = layer.keep + ROOM if layer.keep is not None else min(planned, length + BLOCK)
+            layer.restore(keys, values, capacity=capacity)
+        cache._lengths = [length] * config.layers
+        return cache, CachePoint(length, windows)
 
     @classmethod
     @torch.inference_mode()

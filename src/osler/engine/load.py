@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from osler.engine.device import choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
@@ -21,6 +23,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     packing: str = "auto",
+    studies: Literal["disk", "memory"] = "disk",
 ) -> Session:
     """Loads a model and returns a session that answers with it.
 
@@ -37,6 +40,8 @@ def load(
         dtype: ``"auto"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` takes what is fast here.
         packing: ``"packed"`` rearranges a copy of the weights for faster decoding,
             ``"plain"`` runs them as they lie, ``"auto"`` packs where it pays.
+        studies: ``"disk"`` keeps encoded studies for later sessions, in a folder that only the user
+            can read (`osler cache` shows it); ``"memory"`` forgets them with the session.
 
     Raises:
         RequestError: If an option is unknown.
@@ -53,7 +58,7 @@ def load(
     plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
     checkpoint = load_checkpoint(name, dtype=str(precision.value).removeprefix("torch."))
     checkpoint.model.to(place.value)
-    return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason)
+    return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason, studies=studies)
 
 
 def _check_options(*, bits: int, backend: str) -> None:

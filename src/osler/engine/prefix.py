@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from osler.engine.chunks import study_length
 from osler.engine.kv_cache import CachePoint, KVCache
+from osler.engine.study_cache import StudyCache
 from osler.model.config import DecoderConfig
 
 
@@ -46,17 +48,35 @@ class PromptKey:
                 return min(count, int(place))
         return count
 
+    @property
+    def study(self) -> int:
+        """Tokens up to the end of the last image."""
+        return study_length(self.token_ids, image_token=self.image_token)
+
+    @property
+    def study_digest(self) -> str:
+        """Digest of the tokens and images of the study."""
+        ids = np.ascontiguousarray(self.token_ids[: self.study], dtype=np.int64)
+        return hashlib.sha256(ids.tobytes() + "".join(self.images).encode()).hexdigest()
+
 
 @dataclass(slots=True)
 class PrefixStore:
-    """Remembers the cache of the last prompt.
+    """Remembers the cache of the last prompt, and on disk those of the last studies.
 
     Not for use from several threads at once.
+
+    Args:
+        disk: Where the read study outlives the session, if anywhere.
+        device: Where the network runs; ``None`` for the CPU.
     """
 
+    disk: StudyCache | None = None
+    device: torch.device | None = None
     _key: PromptKey | None = None
     _cache: KVCache | None = None
     _marks: list[CachePoint] = field(default_factory=list)
+    _on_disk: str = ""
 
     def take(
         self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
@@ -81,7 +101,33 @@ class PrefixStore:
             if usable:
                 cache.rewind(usable[-1], planned=planned)
                 return cache, usable
-        return KVCache(config, planned=planned), []
+        return self._from_disk(key, ends=ends, config=config, planned=planned) or (
+            KVCache(config, planned=planned),
+            [],
+        )
+
+    def persist(self) -> None:
+        """Keeps the study of the last prompt on disk; call it when the answer is out."""
+        if self.disk is None or self._key is None or self._cache is None:
+            return
+        content = self._key.study_digest
+        mark = next((mark for mark in self._marks if mark.length == self._key.study), None)
+        if mark is not None and content != self._on_disk:
+            self.disk.put("prefix", content=content, tensors=self._cache.saved(mark))
+            self._on_disk = content
+
+    def _from_disk(
+        self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
+    ) -> tuple[KVCache, list[CachePoint]] | None:
+        length = key.study
+        if self.disk is None or not 0 < length < len(key.token_ids) or length not in ends:
+            return None
+        tensors = self.disk.get("prefix", content=key.study_digest)
+        if tensors is None:
+            return None
+        cache, mark = KVCache.restored(config, tensors, length=length, planned=planned, device=self.device)
+        self._on_disk = key.study_digest
+        return cache, [mark]
 
     def put(self, key: PromptKey, *, cache: KVCache, marks: list[CachePoint]) -> None:
         """Keeps the cache of a prompt that was read to its end."""

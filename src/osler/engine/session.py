@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
 from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, image_batch
+from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
 from osler.engine.memory_plan import MemoryPlan, plan_request, require_context
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.engine.study_cache import open_study_cache
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
-from osler.errors import RequestError
+from osler.errors import OslerError, RequestError
 from osler.model.pack import pack
 from osler.prepare import ModelInputs, PreparedImages, assemble, prepare_images
 from osler.prepare.inputs import check_question
@@ -28,6 +32,8 @@ from osler.readers.limits import available_memory
 from osler.study import Answer, ModelStamp, Study
 
 if TYPE_CHECKING:
+    import torch
+
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
 
@@ -44,10 +50,17 @@ class Session:
         checkpoint: The weights, the tokenizer and their preprocessing contract.
         packing: See `load`. A packed decoder cannot be trained or saved any more.
         device: Why they are where they are. dtype: Why they have their precision.
+        studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, packing: str = "plain", device: str = "given", dtype: str = "given"
+        self,
+        checkpoint: Checkpoint,
+        *,
+        packing: str = "plain",
+        device: str = "given",
+        dtype: str = "given",
+        studies: Literal["disk", "memory"] = "memory",
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
@@ -60,14 +73,37 @@ class Session:
             "dtype": Choice(self.runner.dtype, dtype),
             "packing": chosen,
         }
-        self._features = FeatureStore(self.model)
-        self._prefix = PrefixStore()
+        self._disk = None
+        if studies == "disk" and checkpoint.identity:
+            self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
+        self._features = FeatureStore(self.model, disk=self._disk)
+        self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
         self._prepared: tuple[Study, PreparedImages] | None = None
 
     @property
     def trained(self) -> frozenset[Skill]:
         """What the weights were trained to do."""
         return self.checkpoint.trained
+
+    def stamp(self, *, seed: int | None = None) -> ModelStamp:
+        """Says which weights answer, and how."""
+        return ModelStamp(
+            name=self.checkpoint.name,
+            weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
+            bits=8 * self.runner.dtype.itemsize,
+            backend="torch",
+            device=self.runner.device.type,
+            seed=seed,
+        )
+
+    def encode(self, prepared: PreparedImages, *, on_progress: Progress | None = None) -> torch.Tensor | None:
+        """Returns the features of prepared images, (N, T, D), or ``None`` where there are none.
+
+        Args:
+            prepared: From `prepare`.
+            on_progress: Called with the stage ``"encode"``.
+        """
+        return self._features.encode(prepared.pixels, on_progress=_staged(on_progress, "encode"))
 
     def prepare(self, study: Study, *, on_progress: Progress | None = None) -> PreparedImages:
         """Prepares the images of a study; the last study's are kept, so asking again is free.
@@ -144,12 +180,14 @@ class Session:
         min_p: float | None = None,
         seed: int | None = None,
         stop: Iterable[str] = (),
+        failures: Literal["raise", "yield"] = "raise",
         on_progress: Progress | None = None,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Answer | OslerError]:
         """Answers many questions, several at a time, each as `ask` would.
 
         In float32 the tokens are those of `ask`; in bfloat16 a near tie may fall the other way.
-        Questions on one study that follow each other prepare and encode it once.
+        Questions on one study that follow each other prepare and encode it once. The next study is
+        read while the present ones are answered.
 
         Example:
             >>> pairs = [(path, "Which plane is this?") for path in paths]  # doctest: +SKIP
@@ -161,6 +199,8 @@ class Session:
             batch: Questions that are answered together at most; fewer where memory is short.
             system: See `ask`. max_tokens: See there. temperature: See there. top_k: See there.
             top_p: See there. min_p: See there. seed: See there. stop: See there.
+            failures: ``"raise"`` ends at the first request that fails, ``"yield"`` gives its error
+                in place of an answer and goes on.
             on_progress: See `ask`.
 
         Yields:
@@ -176,14 +216,10 @@ class Session:
         decoding = _decoding(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
-        texts = check_stop(stop)
-
-        def pend(study: Study | str | Path | None, question: str) -> Waiting:
-            words = Words(question=question, system=system)
-            return self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
-
-        rows = (pend(study, question) for study, question in requests)
-        return self._in_batches(rows, batch=batch, decoding=decoding, on_progress=on_progress)
+        ready = read_ahead(requests, preprocess=self.checkpoint.preprocess)
+        words = Words(question="", system=system)
+        rows = self._pending(ready, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
+        return self._in_batches(rows, batch=batch, failures=failures, decoding=decoding, on_progress=on_progress)
 
     def forget(self) -> None:
         """Frees what is remembered of the last study."""
@@ -231,7 +267,7 @@ class Session:
             features_NTD = self._features.encode(inputs.pixels, on_progress=_staged(on_progress, "encode"))
         answer = Answer(
             text="",
-            model=self._stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
+            model=self.stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
             preprocess=inputs.preprocess_hash,
             evidence=tuple(evidence_of(image) for image in inputs.images),
             used=inputs.used,
@@ -256,15 +292,52 @@ class Session:
             rows=rows,
         )
 
+    def _pending(
+        self,
+        requests: Iterator[Ready | OslerError],
+        words: Words,
+        *,
+        decoding: Decoding,
+        stop: tuple[str, ...],
+        on_progress: Progress | None,
+    ) -> Iterator[Waiting | OslerError]:
+        """Does everything that comes before the first token, or says what went wrong, request by request."""
+        for ready in requests:
+            try:
+                if isinstance(ready, OslerError):
+                    raise ready
+                if ready.study is not None and ready.prepared is not None:
+                    self._prepared = (ready.study, ready.prepared)
+                asked = replace(words, question=ready.question)
+                waiting = self._wait(ready.study, asked, decoding=decoding, stop=stop, on_progress=on_progress)
+                yield waiting.after(ready.seconds)
+            except OslerError as error:
+                yield error
+
     def _in_batches(
-        self, rows: Iterator[Waiting], *, batch: int, decoding: Decoding, on_progress: Progress | None
-    ) -> Iterator[Answer]:
+        self,
+        rows: Iterator[Waiting | OslerError],
+        *,
+        batch: int,
+        failures: Literal["raise", "yield"],
+        decoding: Decoding,
+        on_progress: Progress | None,
+    ) -> Iterator[Answer | OslerError]:
         waiting: list[Waiting] = []
         for row in rows:
-            if waiting and (len(waiting) == batch or not self._fit([*waiting, row], decoding=decoding)):
+            failed = isinstance(row, OslerError)
+            if waiting and (failed or not self._fit([*waiting, row], decoding=decoding)):
                 yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
                 waiting = []
-            waiting.append(row)
+            if not failed:
+                waiting.append(row)
+            elif failures == "raise":
+                raise row
+            else:
+                yield row
+            if len(waiting) == batch:
+                yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
+                waiting = []
         if waiting:
             yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
 
@@ -312,17 +385,9 @@ class Session:
         for row in waiting:
             if piece := row.text.finish():
                 show(piece)
-        return [row.answered(result) for row, result in zip(waiting, results, strict=True)]
-
-    def _stamp(self, *, seed: int | None) -> ModelStamp:
-        return ModelStamp(
-            name=self.checkpoint.name,
-            weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
-            bits=8 * self.runner.dtype.itemsize,
-            backend="torch",
-            device=self.runner.device.type,
-            seed=seed,
-        )
+        self._prefix.persist()
+        notes = self._disk.take_notes() if self._disk is not None else ()
+        return [row.answered(result, notes=notes) for row, result in zip(waiting, results, strict=True)]
 
 
 _NO_STUDY = Study(timepoints=())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from osler.engine.answer_text import AnswerText
@@ -25,8 +25,14 @@ class Waiting:
     text: AnswerText
     answer: Answer
 
-    def answered(self, result: Generated) -> Answer:
-        """Completes the answer by what the network wrote."""
+    def after(self, seconds: Mapping[str, float]) -> Waiting:
+        """Adds the time that went into reading and preparing before its turn."""
+        spent = self.answer.timings or {}
+        both = {stage: spent.get(stage, 0.0) + seconds.get(stage, 0.0) for stage in spent}
+        return replace(self, answer=replace(self.answer, timings=both))
+
+    def answered(self, result: Generated, *, notes: Sequence[str] = ()) -> Answer:
+        """Completes the answer by what the network wrote, and by notes on the way there."""
         text, answer = self.text, self.answer
         stopped = "stop_string" if text.stopped else result.stopped
         seconds = {"prefill": result.prefill_seconds, "decode": result.decode_seconds}
@@ -42,7 +48,7 @@ class Waiting:
             answer,
             text=text.text.strip(),
             stopped=stopped,
-            warnings=(*answer.warnings, *_warnings(text, result=result, stopped=stopped)),
+            warnings=(*answer.warnings, *notes, *_warnings(text, result=result, stopped=stopped)),
             tokens=counts,
             timings=(answer.timings or {}) | seconds,
         )

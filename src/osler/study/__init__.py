@@ -3,6 +3,7 @@
 from osler.study.affine import Affine
 from osler.study.answer import (
     ANSWER_SCHEMA_VERSION,
+    NO_MODEL,
     Answer,
     Change,
     Evidence,
@@ -32,6 +33,7 @@ from osler.study.study import Study, TimePoint
 
 __all__ = [
     "ANSWER_SCHEMA_VERSION",
+    "NO_MODEL",
     "Affine",
     "Answer",
     "ArrayPixels",

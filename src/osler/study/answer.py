@@ -190,6 +190,10 @@ class ModelStamp:
     seed: int | None = None
 
 
+NO_MODEL = ModelStamp(name="none", weights="", bits=32, backend="none", device="cpu")
+"""Of an answer that was looked up or computed, and not asked of a network."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer and everything needed to check it.

@@ -12,7 +12,7 @@ from osler.model.osler import Osler
 from osler.prepare import Preprocess, preprocess_for
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
-from osler.weights.digest import short_digest
+from osler.weights.digest import identity, short_digest
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import config_from_gguf, gguf_tensors
 from osler.weights.gguf_file import read_gguf
@@ -31,6 +31,7 @@ class Checkpoint:
         name: As asked for. source: The folder or file.
         licence: Terms of the weights.
         digest: First digits of the SHA-256 of the weights; empty where reading them again takes long.
+        identity: Changes whenever the weights do; empty for weights made in memory.
         warnings: What was odd about the files.
         trained: What the weights were trained to do; a task that needs another skill says so.
     """
@@ -42,6 +43,7 @@ class Checkpoint:
     source: Path
     licence: str
     digest: str = ""
+    identity: str = ""
     warnings: tuple[str, ...] = ()
     trained: frozenset[Skill] = frozenset()
 
@@ -85,6 +87,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             source=folder,
             licence=own.licence,
             digest=short_digest(folder),
+            identity=identity(folder),
             trained=own.trained,
         )
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -98,6 +101,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             source=folder,
             licence="unknown",
             digest=short_digest(folder),
+            identity=identity(folder),
             warnings=loaded.warnings,
             trained=PUBLISHED_SKILLS if loaded.model.vision is not None else frozenset({"answers"}),
         )
@@ -118,6 +122,7 @@ def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Chec
             source=path,
             licence=licence if licence != "unknown" else _licence_of(file.metadata.get("general.license")),
             digest=EMBEDDED_SHA256[:16] if name == EMBEDDED_NAME else short_digest(path),
+            identity=EMBEDDED_SHA256 if name == EMBEDDED_NAME else identity(path),
         )
 
 
