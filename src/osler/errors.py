@@ -7,7 +7,8 @@
     │   ├── FileFormatError    not the format it claims, truncated, unreadable
     │   ├── UnsupportedError   a real file of a kind that Osler does not read
     │   ├── GeometryError      positions, spacing or orientation make no volume
-    │   └── PatientMixError    files of several patients where one was expected
+    │   ├── PatientMixError    files of several patients where one was expected
+    │   └── ServerError        a server that the user named did not give what was asked for
     ├── ModelError             a checkpoint or the install is at fault
     │   ├── CheckpointError    missing, extra, misshapen or damaged weights
     │   ├── PreprocessMismatchError
@@ -59,6 +60,10 @@ class GeometryError(DataError):
 
 class PatientMixError(DataError):
     """Files of several patients stand where one patient was expected."""
+
+
+class ServerError(DataError):
+    """A server that the user named did not give what was asked for."""
 
 
 class ModelError(OslerError):

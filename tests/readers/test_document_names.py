@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from osler.readers.document_items import has_check_digit, known_test
-from osler.readers.document_names import lab_tests, codes_of_tests
+from osler.readers.document_names import codes_of_tests, lab_tests
 from osler.readers.document_units import ucum_of
 from osler.synth.ontology import load_ontology
 

@@ -17,6 +17,7 @@ from osler.cli.ask import ask
 from osler.cli.cache import cache
 from osler.cli.chat import chat
 from osler.cli.compare import compare
+from osler.cli.deidentify import deidentify
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
 from osler.cli.ehr import ehr
@@ -25,6 +26,7 @@ from osler.cli.findings import findings
 from osler.cli.inspect import inspect
 from osler.cli.locate import locate
 from osler.cli.models import models
+from osler.cli.receive import receive
 from osler.cli.report import report
 from osler.cli.schema import schema
 from osler.cli.synth import synth
@@ -57,10 +59,12 @@ def _root(
     """Options before the command."""
 
 
-for command in (
-    ask, chat, ehr, extract, report, locate, findings, compare, inspect, models, cache, doctor, demo, train,
-    schema,
-):  # fmt: skip
+_COMMANDS = (
+    ask, chat, ehr, extract, report, locate, findings, compare,
+    inspect, receive, deidentify,
+    models, cache, doctor, demo, train, schema,
+)  # fmt: skip
+for command in _COMMANDS:
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

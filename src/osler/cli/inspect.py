@@ -26,7 +26,11 @@ _PIPED_WIDTH = 140
 @guarded
 def inspect(
     path: Annotated[
-        str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF; a whole slide.")
+        str,
+        typer.Argument(
+            help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG or TIFF; a whole slide; or a server, "
+            "dicomweb://host/path?StudyDate=20240101-, or a study on it, dicomweb://host/path/studies/UID."
+        ),
     ],
     prior: PriorOption = None,
     record: RecordOption = None,
@@ -49,11 +53,14 @@ def inspect(
 
     A DICOM SR, SEG or presentation state alone: its boxes, segments, findings and texts.
     """
+    from osler.cli.inspect_server import list_server
     from osler.readers import open_patient
     from osler.readers.dicom_annotations import annotation_kind
     from osler.tasks.inspect import inspect_study
     from osler.weights.contract import contract_of
 
+    if list_server(path, as_json=as_json):
+        return
     if annotation_kind(path):
         _inspect_annotations(path, as_json=as_json)
         return

@@ -128,6 +128,31 @@ def _scan(blob: Blob, *, limits: Limits) -> list[FrameHeader]:
     return read_frames(dataset, header=header)
 
 
+def scan_dataset(dataset: FileDataset, *, blob: Blob, limits: Limits = LIMITS) -> list[FrameHeader]:
+    """Lists the frames of a header whose pixels are not here yet, such as the metadata that a server sends.
+
+    Args:
+        dataset: The elements, with file meta information.
+        blob: The file that is to come.
+        limits: Bounds on what the header may claim.
+
+    Raises:
+        FileFormatError: If the header makes no sense.
+        UnsupportedError: If it is of something else than an image of a patient.
+    """
+    try:
+        _require_image(dataset, blob=blob, has_pixels=True)
+        header = _file_header(dataset, blob=blob, syntax=_transfer_syntax(dataset), not_finite=0)
+        shape = (header.frames, header.rows, header.columns, header.samples)
+        check_shape(blob.name, shape=shape, item_bytes=max(header.bits_allocated // 8, 1), limits=limits)
+        return read_frames(dataset, header=header)
+    except PARSE_ERRORS as error:
+        raise FileFormatError(
+            f"{blob.name} is described in a way that makes no sense ({brief(error)}).",
+            next_step="Ask whoever runs the server.",
+        ) from error
+
+
 def _check_frames(header: FileHeader, *, most: int) -> None:
     """Each compressed frame has an item of its own; a header that names more would have them listed for nothing."""
     if header.frames > most:

@@ -34,6 +34,7 @@ from osler.readers.slide import read_slide, reason_of
 from osler.readers.slide_dicom import SlideHeader, build_slides, scan_slide
 from osler.readers.slide_sniff import is_slide, mirax_folder, without_mirax_data
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
+from osler.readers.web_address import is_address
 from osler.study import ClinicalEvent, Document, LeftOut, Series, Study, TimePoint
 
 _READ = "DICOM (files, folders, DICOMDIR, ZIP), NIfTI, MGH, PNG, JPEG, TIFF, whole slides, PDF and FHIR (JSON, NDJSON)"
@@ -76,7 +77,8 @@ def open_study(
 
     Args:
         path: A file (DICOM, DICOMDIR, ZIP, NIfTI, MGH, PNG, JPEG, TIFF, PDF, FHIR JSON or NDJSON, or a whole
-            slide: SVS, NDPI, SCN, MRXS, pyramidal TIFF), or a folder of such files, nested as may be.
+            slide: SVS, NDPI, SCN, MRXS, pyramidal TIFF), or a folder of such files, nested as may be;
+            or a study on a server, ``dicomweb://host/path/studies/UID``.
         limits: Bounds on sizes and numbers.
         mixing: ``"allow"`` takes files of several patients and says so in ``problems``.
         pictures: What PNG, JPEG and TIFF files are taken for: judged one by one, or all the same.
@@ -100,6 +102,11 @@ def open_identified(
     """Opens a study as `open_study` does, and keeps what tells its patient apart."""
     if not str(path):
         raise FileFormatError("The path is empty.", allowed=f"Osler reads {_READ}.", next_step="Name a file or folder.")
+    if is_address(path):
+        from osler.readers.dicomweb import open_dicomweb  # late: its packages are an extra
+
+        study = open_dicomweb(path, limits=limits)
+        return Opened(study=study, identities=(dicom_identity(study.patient),) if study.patient else ())
     with warnings.catch_warnings():
         # The libraries' warnings may quote the patient. What matters is said in problems.
         warnings.simplefilter("ignore")

@@ -1,0 +1,79 @@
+"""The report of a de-identification: counts and reasons, never a value of the input."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import osler
+from osler.tasks.deidentify import DeidentifyRun
+from osler.tasks.deidentify_profile import EDITION
+
+REPORT_JSON, REPORT_MARKDOWN = "deidentify-report.json", "deidentify-report.md"
+_NOT_DONE = (
+    "Faces are not removed: a head CT or MR can be rendered, also from NIfTI.",
+    "What is written in handwriting, or seen on the body (tattoos, jewelry), is not found.",
+    "The report says nothing about law: whether the result is anonymous depends on what others know.",
+)
+
+
+def to_dict(run: DeidentifyRun) -> dict[str, Any]:
+    """Returns the report as a JSON object."""
+    return {
+        "schema": "1.0",
+        "program": f"osler {osler.__version__}",
+        "profile": f"Basic Application Confidentiality Profile, {EDITION}",
+        "options": list(run.options),
+        "pixels_searched": run.pixels,
+        "dry_run": run.dry_run,
+        "patients": run.patients,
+        "files": {status.replace(" ", "_"): run.count(status) for status in ("written", "there already", "refused")},
+        "elements": [
+            {"element": element, "action": action, "count": count}
+            for (element, action), count in sorted(run.counts.items())
+        ],
+        "per_file": [
+            {name: value for name in file.__dataclass_fields__ if (value := getattr(file, name)) not in ("", 0, ())}
+            for file in run.files
+        ],
+        "not_done": list(_NOT_DONE),
+    }
+
+
+def to_json(run: DeidentifyRun) -> str:
+    """Returns the report as JSON text."""
+    return json.dumps(to_dict(run), indent=1) + "\n"
+
+
+def to_markdown(run: DeidentifyRun) -> str:
+    """Returns the report for people."""
+    regions = sum(file.regions for file in run.files)
+    lines = [
+        "# De-identification report",
+        "",
+        f"osler {osler.__version__}; Basic Application Confidentiality Profile, {EDITION}; "
+        f"options: {', '.join(run.options) or 'none'}; pixels searched for text: {run.pixels}."
+        + (" Dry run: nothing was written." if run.dry_run else ""),
+        "",
+        f"{len(run.files)} files of {run.patients} patients: {run.count('written')} written, "
+        f"{run.count('there already')} there already, {run.count('refused')} refused. "
+        f"{regions} regions of burned-in text blanked.",
+        "",
+        "Files are named by their place in the sorted list of the input; no name of the input is in this folder.",
+        "",
+    ]
+    refused = Counter(file.why for file in run.files if file.status == "refused")
+    if refused:
+        lines += ["## Refused", "", "| Files | Why |", "|---:|---|"]
+        lines += [f"| {count} | {why.replace('|', '/')} |" for why, count in refused.most_common()]
+        lines += [""]
+    notes = Counter(note for file in run.files for note in file.notes)
+    if notes:
+        lines += ["## To be known", "", "| Files | What |", "|---:|---|"]
+        lines += [f"| {count} | {note} |" for note, count in notes.most_common()]
+        lines += [""]
+    lines += ["## What was changed", "", "| Element | Action | Times |", "|---|---|---:|"]
+    lines += [f"| {element} | {action} | {count:,} |" for (element, action), count in sorted(run.counts.items())]
+    lines += ["", "## What is not done", "", *(f"- {text}" for text in _NOT_DONE), ""]
+    return "\n".join(lines)
