@@ -20,6 +20,7 @@ from osler.cli.doctor import doctor
 from osler.cli.inspect import inspect
 from osler.cli.models import models
 from osler.cli.schema import schema
+from osler.cli.search import index, search
 from osler.cli.synth import synth
 from osler.cli.synth_patients import patients
 from osler.cli.synth_show import show
@@ -50,7 +51,7 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, inspect, models, cache, doctor, demo, train, schema):
+for command in (ask, inspect, models, index, search, cache, doctor, demo, train, schema):
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

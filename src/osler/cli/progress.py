@@ -18,6 +18,7 @@ _TITLES = {
     "encode": "Encoding images",
     "prefill": "Reading the question",
     "answer": "Answering",
+    "index": "Indexing studies",
 }
 
 
