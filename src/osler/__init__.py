@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from osler.engine.session import Session
     from osler.readers import open_study
     from osler.study import Answer, Study
+    from osler.tasks.compare import compare
+    from osler.tasks.findings import findings
+    from osler.tasks.locate import locate
+    from osler.tasks.report import report
 
 __version__ = "0.1.0"
 
@@ -19,11 +23,26 @@ _HOMES = {
     "Answer": "osler.study",
     "Session": "osler.engine.session",
     "Study": "osler.study",
+    "compare": "osler.tasks.compare",
+    "findings": "osler.tasks.findings",
     "load": "osler.engine.load",
+    "locate": "osler.tasks.locate",
     "open_study": "osler.readers",
+    "report": "osler.tasks.report",
 }
 
-__all__ = ["Answer", "Session", "Study", "__version__", "load", "open_study"]
+__all__ = [
+    "Answer",
+    "Session",
+    "Study",
+    "__version__",
+    "compare",
+    "findings",
+    "load",
+    "locate",
+    "open_study",
+    "report",
+]
 
 
 def __getattr__(name: str) -> Any:

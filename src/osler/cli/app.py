@@ -15,10 +15,15 @@ import typer
 import osler
 from osler.cli.ask import ask
 from osler.cli.cache import cache
+from osler.cli.chat import chat
+from osler.cli.compare import compare
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
+from osler.cli.findings import findings
 from osler.cli.inspect import inspect
+from osler.cli.locate import locate
 from osler.cli.models import models
+from osler.cli.report import report
 from osler.cli.schema import schema
 from osler.cli.search import index, search
 from osler.cli.synth import synth
@@ -51,7 +56,12 @@ def _root(
     """Options before the command."""
 
 
-for command in (ask, inspect, models, index, search, cache, doctor, demo, train, schema):
+_COMMANDS = (
+    ask, chat, report, locate, findings, compare,
+    index, search,
+    inspect, models, cache, doctor, demo, train, schema,
+)  # fmt: skip
+for command in _COMMANDS:
     app.command()(command)
 for command in (volumes, patients, show):
     synth.command()(command)

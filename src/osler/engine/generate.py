@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from osler.engine.chunks import chunk_ends, study_length
+from osler.engine.constrained import Rule, mask_logits
 from osler.engine.kv_cache import KVCache
 from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding
@@ -78,6 +79,7 @@ def generate(
     on_token: OnToken | None = None,
     on_prefill: Callable[[int, int], None] | None = None,
     prefix: PrefixStore | None = None,
+    rules: Sequence[Rule | None] = (),
 ) -> list[Generated]:
     """Answers one or several prompts.
 
@@ -88,6 +90,7 @@ def generate(
         on_token: Called with each new token as it comes.
         on_prefill: Called with the tokens read so far and the tokens to read.
         prefix: Reuses and keeps the cache; only with a single prompt.
+        rules: What each answer must follow, one a prompt; empty for none.
 
     Returns:
         One result a prompt, in order.
@@ -105,7 +108,7 @@ def generate(
     store = prefix if len(prompts) == 1 else None
     for prompt, result in zip(prompts, results, strict=True):
         started = time.perf_counter()
-        cache, logits_1V = _prefill(
+        cache, logits_1V = prefill(
             runner, prompt, result=result, decoding=decoding, on_prefill=on_prefill, prefix=store
         )
         result.prefill_seconds = time.perf_counter() - started
@@ -114,13 +117,14 @@ def generate(
     planned = max(len(prompt.token_ids) for prompt in prompts) + decoding.max_tokens
     cache = caches[0] if len(caches) == 1 else KVCache.stack(caches, planned=planned)
     started = time.perf_counter()
-    _decode(runner, torch.cat(logits), cache=cache, results=results, decoding=decoding, on_token=on_token)
+    writing = _Writing(results, rules=rules or (None,) * len(results), decoding=decoding, on_token=on_token)
+    _decode(runner, torch.cat(logits), cache=cache, writing=writing)
     for result in results:
         result.decode_seconds = time.perf_counter() - started
     return results
 
 
-def _prefill(
+def prefill(
     runner: Runner,
     prompt: Prompt,
     *,
@@ -129,6 +133,7 @@ def _prefill(
     on_prefill: Callable[[int, int], None] | None,
     prefix: PrefixStore | None,
 ) -> tuple[KVCache, torch.Tensor]:
+    """Reads one prompt; returns its cache, with room for an answer, and the logits after it, (1, V)."""
     config = runner.model.config
     ids, image = prompt.token_ids, config.tokens.image
     ends = chunk_ends(ids, image_token=image, chunk=decoding.chunk)
@@ -170,33 +175,69 @@ def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | N
     return prompt.features_NTD[first : first + inside // per_image]
 
 
-def _decode(
-    runner: Runner,
-    logits_BV: torch.Tensor,
-    *,
-    cache: KVCache,
-    results: list[Generated],
-    decoding: Decoding,
-    on_token: OnToken | None,
-) -> None:
-    config = runner.model.config
-    stop_ids = {config.tokens.eos, config.tokens.end_of_turn}
-    sampler = Sampler(
-        decoding.sampling, forbidden=forbidden_ids(config.tokens, vocab=config.decoder.vocab), rows=len(results)
-    )
-    open_rows = set(range(len(results)))
-    for count in range(1, decoding.max_tokens + 1):
-        token_ids_B = sampler.pick(logits_BV)
-        for row in sorted(open_rows):
-            token = int(token_ids_B[row])
-            if token in stop_ids:
-                results[row].stopped = "end"
-                open_rows.discard(row)
-                continue
-            results[row].token_ids.append(token)
-            if on_token is not None and on_token(row, token):
-                results[row].stopped = "stop_string"
-                open_rows.discard(row)
-        if not open_rows or count == decoding.max_tokens:
+class _Writing:
+    """The rows being written, and what ends each."""
+
+    def __init__(
+        self,
+        results: list[Generated],
+        *,
+        rules: Sequence[Rule | None],
+        decoding: Decoding,
+        on_token: OnToken | None,
+    ) -> None:
+        self.results, self.rules, self.decoding = results, rules, decoding
+        self.open_rows = set(range(len(results)))
+        self._on_token = on_token
+
+    def end(self, row: int, why: Stopped) -> None:
+        self.results[row].stopped = why
+        self.open_rows.discard(row)
+
+    def take(self, row: int, token: int, *, ends: set[int]) -> None:
+        """Adds a token to a row that is open, and closes the row where it ends."""
+        rule, result = self.rules[row], self.results[row]
+        if token in ends:
+            self.end(row, "end")
             return
-        logits_BV = runner.step(token_ids_B, cache=cache)
+        result.token_ids.append(token)
+        stopped = self._on_token is not None and self._on_token(row, token)
+        if rule is not None:
+            rule.take(token)
+        if stopped:
+            self.end(row, "stop_string")
+        elif rule is not None and rule.ended:
+            self.end(row, "end")
+        elif len(result.token_ids) == self.decoding.max_tokens:
+            self.end(row, "max_tokens")
+
+    def ahead(self) -> list[int]:
+        """The tokens that a single row must go on with, by its rule."""
+        rule = self.rules[0] if len(self.results) == 1 else None
+        return rule.ahead() if rule is not None and self.open_rows else []
+
+
+def _decode(runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing) -> None:
+    config = runner.model.config
+    ends = {config.tokens.eos, config.tokens.end_of_turn}
+    sampler = Sampler(
+        writing.decoding.sampling,
+        forbidden=forbidden_ids(config.tokens, vocab=config.decoder.vocab),
+        rows=len(writing.results),
+    )
+    while True:
+        mask_logits(logits_BV, rules=writing.rules, open_rows=writing.open_rows)
+        token_ids_B = sampler.pick(logits_BV)
+        for row in sorted(writing.open_rows):
+            writing.take(row, int(token_ids_B[row]), ends=ends)
+        ahead = writing.ahead()
+        for token in ahead:
+            if writing.open_rows:
+                writing.take(0, token, ends=ends)
+        if not writing.open_rows:
+            return
+        if ahead:
+            part_1L = torch.tensor([[int(token_ids_B[0]), *ahead]])
+            logits_BV = runner.read(part_1L, features_NTD=None, cache=cache)
+        else:
+            logits_BV = runner.step(token_ids_B, cache=cache)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
+from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, image_batch
 from osler.engine.fingerprint import fingerprint
@@ -20,6 +23,7 @@ from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.engine.scoring import Scored, Scoring, score_continuations
 from osler.engine.study_cache import open_study_cache
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
@@ -79,6 +83,12 @@ class Session:
         self._features = FeatureStore(self.model, disk=self._disk)
         self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
         self._prepared: tuple[Study, PreparedImages] | None = None
+        config = self.model.config
+        self._grammars = Grammars(
+            checkpoint.tokenizer,
+            vocab=config.decoder.vocab,
+            ends=(config.tokens.end_of_turn, config.tokens.eos),
+        )
 
     @property
     def trained(self) -> frozenset[Skill]:
@@ -135,6 +145,7 @@ class Session:
         min_p: float | None = None,
         seed: int | None = None,
         stop: Iterable[str] = (),
+        constraint: Constraint | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: Progress | None = None,
     ) -> Answer:
@@ -150,6 +161,8 @@ class Session:
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
             stop: Texts that end the answer and are not part of it.
+            constraint: A `JsonSchema`, `Regex` or `Lark` that the answer must follow. An answer that
+                `max_tokens` cuts off is not whole, and a warning says so.
             on_text: Called with each piece of text as it becomes certain.
             on_progress: Called with ``"read"``, ``"prepare"``, ``"encode"``,
                 ``"prefill"`` or ``"answer"``, what is done and what there is in all.
@@ -163,7 +176,10 @@ class Session:
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
         words = Words(question=question, system=system, record=record, history=tuple(history))
-        waiting = self._wait(study, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
+        texts = check_stop(stop)
+        rule = None if constraint is None else self._grammars.start(constraint, stop=texts)
+        waiting = self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
+        waiting = dataclasses.replace(waiting, rule=rule)
         (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
         return answer
 
@@ -220,6 +236,65 @@ class Session:
         words = Words(question="", system=system)
         rows = self._pending(ready, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
         return self._in_batches(rows, batch=batch, failures=failures, decoding=decoding, on_progress=on_progress)
+
+    def score(
+        self,
+        study: Study | str | Path | None,
+        question: str,
+        continuations: Sequence[str],
+        *,
+        system: str = "",
+        record: str = "",
+        history: Sequence[tuple[str, str]] = (),
+        on_progress: Progress | None = None,
+    ) -> Scoring:
+        """Computes how likely the model finds given answers; the prompt is read once for all of them.
+
+        Args:
+            study: See `ask`. question: See there. system: See there. record: See there. history: See there.
+            continuations: Answers, one at least.
+            on_progress: See `ask`.
+
+        Raises:
+            RequestError: If the question is at fault, or an answer is empty.
+            DataError: If the study cannot be read.
+            CapacityError: If the request does not fit the context or the memory.
+        """
+        token_ids = [self.checkpoint.tokenizer.encode(text) for text in continuations]
+        if not token_ids or not all(token_ids):
+            raise RequestError("There is no answer to score, or an empty one.", allowed="Texts with a word at least.")
+        decoding = Decoding(max_tokens=max(map(len, token_ids)))
+        words = Words(question=question, system=system, record=record, history=tuple(history))
+        waiting = self._wait(study, words, decoding=decoding, stop=(), on_progress=on_progress)
+        logprobs = score_continuations(self.runner, waiting.prompt, token_ids, decoding=decoding, prefix=self._prefix)
+        rows = zip(continuations, token_ids, logprobs, strict=True)
+        scored = tuple(Scored(text=text, token_ids=tuple(ids), logprobs=found) for text, ids, found in rows)
+        return Scoring(scored=scored, answer=waiting.answer)
+
+    def blank(self, study: Study, *, on_progress: Progress | None = None) -> Answer:
+        """Returns an answer without text: which weights, and what they would see of a study."""
+        prepared = self.prepare(study, on_progress=on_progress)
+        return Answer(
+            text="",
+            model=self.stamp(seed=None),
+            preprocess=prepared.pixels.preprocess.hash,
+            evidence=tuple(evidence_of(image) for image in prepared.images),
+            used=prepared.used,
+            left_out=prepared.left_out,
+            warnings=(*self.checkpoint.warnings, *prepared.warnings),
+        )
+
+    def showing(self, study: Study, prepared: PreparedImages) -> Session:
+        """Returns a session on the same weights and features that sees a study as it was prepared.
+
+        For tasks that show less than the whole study, or pad its images: the contract of the answers is
+        then that of ``prepared``.
+        """
+        twin = copy.copy(self)
+        twin.checkpoint = dataclasses.replace(self.checkpoint, preprocess=prepared.pixels.preprocess)
+        twin._prefix = PrefixStore()
+        twin._prepared = (study, prepared)
+        return twin
 
     def forget(self) -> None:
         """Frees what is remembered of the last study."""
@@ -381,6 +456,7 @@ class Session:
             on_token=take,
             on_prefill=_staged(on_progress, "prefill"),
             prefix=self._prefix,
+            rules=[row.rule for row in waiting],
         )
         for row in waiting:
             if piece := row.text.finish():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from osler.engine.answer_text import AnswerText
+from osler.engine.constrained import Rule
 from osler.engine.generate import Generated, Prompt
 from osler.prepare import ShownImage
 from osler.study import Answer, Evidence, SliceOrigin
@@ -19,11 +20,13 @@ class Waiting:
         prompt: What the network reads.
         text: Takes the tokens of the answer.
         answer: All that is known before the first token.
+        rule: What the answer must follow, if anything.
     """
 
     prompt: Prompt
     text: AnswerText
     answer: Answer
+    rule: Rule | None = None
 
     def after(self, seconds: Mapping[str, float]) -> Waiting:
         """Adds the time that went into reading and preparing before its turn."""
@@ -48,7 +51,7 @@ class Waiting:
             answer,
             text=text.text.strip(),
             stopped=stopped,
-            warnings=(*answer.warnings, *notes, *_warnings(text, result=result, stopped=stopped)),
+            warnings=(*answer.warnings, *notes, *_warnings(text, result=result, stopped=stopped, rule=self.rule)),
             tokens=counts,
             timings=(answer.timings or {}) | seconds,
         )
@@ -81,11 +84,16 @@ def _resampled(origin: SliceOrigin) -> str:
     return "; ".join(notes)
 
 
-def _warnings(text: AnswerText, *, result: Generated, stopped: str) -> Iterator[str]:
+def _warnings(text: AnswerText, *, result: Generated, stopped: str, rule: Rule | None) -> Iterator[str]:
     if text.thinking:
         yield (
             f"The model was still thinking after {len(result.token_ids)} tokens, so there is no answer: "
             "allow more tokens."
+        )
+    elif stopped == "max_tokens" and rule is not None and not rule.whole:
+        yield (
+            f"The answer was cut off after {len(result.token_ids)} tokens, so it does not fulfill its {rule.kind}: "
+            "allow more tokens, or bound its texts and lists."
         )
     elif stopped == "max_tokens":
         yield f"The answer was cut off after {len(result.token_ids)} tokens: allow more tokens."

@@ -27,7 +27,7 @@ from osler.study.pixels import (
     Volume,
     Window,
 )
-from osler.study.record import ClinicalEvent, Document, EventKind, ReferenceRange
+from osler.study.record import ClinicalEvent, Document, EventKind, Precision, ReferenceRange
 from osler.study.slide import Slide, SlideLevel, SlideSource
 from osler.study.study import Study, TimePoint
 
@@ -51,6 +51,7 @@ __all__ = [
     "Match",
     "ModelStamp",
     "PixelSource",
+    "Precision",
     "Progression",
     "ReferenceRange",
     "Series",

@@ -6,7 +6,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal
 
-EventKind = Literal["condition", "observation", "medication", "procedure", "encounter", "imaging"]
+EventKind = Literal[
+    "condition", "observation", "medication", "procedure", "encounter", "imaging", "immunization", "allergy"
+]
+Precision = Literal["day", "month", "year"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +26,18 @@ class ClinicalEvent:
 
     Args:
         kind: What sort of entry.
-        date: Calendar day; ``None`` if the record gives none.
+        date: Calendar day; ``None`` if the record gives none. Where it gives a month or a year alone,
+            the first day of that, and ``precision`` says so.
         name: What a clinician calls it.
         code: Code in ``system``.
         system: ``"LOINC"``, ``"SNOMED"``, ``"ICD-10"``, ``"RxNorm"``..., may be empty.
         value: A number (in ``unit``, UCUM) or a text.
         reference: Normal range in ``unit``.
         source: File and entry, for evidence.
+        precision: How much of ``date`` the record gives.
+        end: Last day, of a condition that was resolved or a medication that was stopped.
+        status: As in the record, such as ``"active"``, ``"resolved"``, ``"stopped"``; may be empty.
+        flag: Interpretation that the record gives: ``"H"``, ``"L"``, ``"HH"``, ``"LL"``, ``"A"``, ``"N"``...
     """
 
     kind: EventKind
@@ -41,6 +49,27 @@ class ClinicalEvent:
     unit: str = ""
     reference: ReferenceRange | None = None
     source: str = ""
+    precision: Precision = "day"
+    end: dt.date | None = None
+    status: str = ""
+    flag: str = ""
+
+    @property
+    def when(self) -> str:
+        """The date as far as the record gives it: ``"2021-03-05"``, ``"2021-03"``, ``"2021"``, or empty."""
+        if self.date is None:
+            return ""
+        return self.date.isoformat()[: {"day": 10, "month": 7, "year": 4}[self.precision]]
+
+    @property
+    def abnormal(self) -> bool:
+        """Whether the record flags the value, or it lies outside of its reference range."""
+        if self.flag:
+            return self.flag not in ("N", "NEG", "ND", "IND")
+        if self.reference is None or not isinstance(self.value, float | int):
+            return False
+        low, high = self.reference.low, self.reference.high
+        return (low is not None and self.value < low) or (high is not None and self.value > high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

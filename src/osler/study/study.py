@@ -33,7 +33,7 @@ class Study:
     """What Osler knows of one patient.
 
     Args:
-        timepoints: Oldest first; undated ones last.
+        timepoints: Oldest first; undated ones last, but an undated prior before the study it was given with.
         events: Dated entries of the record, oldest first; undated ones last.
         documents: Letters and laboratory reports.
         patient: An opaque key that tells patients apart (never printed or logged); may be empty.

@@ -162,7 +162,7 @@ class GemmaTokenizer:
     def bytes_of(self, token: int) -> bytes:
         """Returns the UTF-8 bytes that an id stands for; none for an id outside the vocabulary."""
         if token not in self._bytes:
-            piece = self._parse.id_to_token(token) if 0 <= token < len(self) else None
+            piece = self._parse.id_to_token(token) if 0 <= token < 2**32 else None
             self._bytes[token] = b"" if piece is None else _piece_bytes(piece)
         return self._bytes[token]
 

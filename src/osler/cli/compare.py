@@ -1,0 +1,70 @@
+"""``osler compare``: what changed between dates."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from osler.cli.failure import guarded
+from osler.cli.patient_options import RecordOption
+from osler.cli.task_options import (
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelOption,
+    PictureOption,
+    QuietOption,
+    picture_target,
+    run_task,
+)
+
+
+@guarded
+def compare(
+    now: Annotated[str, typer.Argument(help="The study of today.")],
+    priors: Annotated[list[str], typer.Argument(metavar="PRIOR...", help="Earlier studies of the same patient.")],
+    boxes: Annotated[
+        list[Path] | None,
+        typer.Option(help="Boxes (`osler locate --json`) or a label map; one for each study, NOW first."),
+    ] = None,
+    date: Annotated[
+        list[dt.datetime] | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day of each study where files give none, NOW first."),
+    ] = None,
+    finding: Annotated[list[str] | None, typer.Option(help="A finding to follow; repeatable.")] = None,
+    record: RecordOption = None,
+    model: ModelOption = "osler-mini",
+    as_json: JsonOption = False,
+    picture: PictureOption = None,
+    force: ForceOption = False,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Say what became of each finding: improved, stable, worsened, new or resolved.
+
+    Measured are boxes and label maps that you give, and laboratory values of the record.
+
+    Example: osler compare now.png before.png --boxes now.json --boxes before.json
+    """
+    from osler.tasks.compare import CompareRequest, run_compare
+
+    request = CompareRequest(
+        now=now,
+        priors=tuple(priors),
+        records=tuple(record or ()),
+        drawn=tuple(boxes or ()),
+        dates=tuple(day.date() for day in date or ()),
+        findings=tuple(finding or ()),
+        model=model,
+        device=device,
+    )
+    run_task(
+        lambda progress: run_compare(request, on_progress=progress),
+        title="What changed?",
+        target=picture_target(picture, force=force),
+        as_json=as_json,
+        quiet=quiet,
+    )

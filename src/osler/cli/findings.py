@@ -1,0 +1,67 @@
+"""``osler findings``: a probability for each finding, or "cannot tell"."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from osler.cli.failure import guarded
+from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.errors import RequestError
+
+
+@guarded
+def findings(
+    path: Annotated[
+        str | None, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FINDING]...", help="Names; all that fit the modality and region without."),
+    ] = None,
+    from_answers: Annotated[
+        bool,
+        typer.Option("--from-answers", help="Without a trained head: yes against no of the model, NOT calibrated."),
+    ] = False,
+    list_names: Annotated[bool, typer.Option("--list", help="Print the names that are known, and stop.")] = False,
+    model: ModelOption = "osler-mini",
+    as_json: JsonOption = False,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Give a probability for each finding, or say that it cannot be told.
+
+    Weights without a trained findings head answer "cannot tell" for each.
+
+    Example: osler findings chest.dcm "pleural effusion" cardiomegaly
+    """
+    from osler.tasks.findings import FindingsRequest, run_findings
+
+    if list_names:
+        _print_names()
+        return
+    if path is None:
+        raise RequestError("No scan.", allowed="osler findings PATH [FINDING]..., or osler findings --list.")
+    request = FindingsRequest(
+        path=path,
+        findings=tuple(names or ()),
+        source="answers" if from_answers else "head",
+        model=model,
+        device=device,
+    )
+    run_task(
+        lambda progress: run_findings(request, on_progress=progress),
+        title="Findings",
+        target=None,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def _print_names() -> None:
+    from osler.tasks.finding_names import finding_names
+
+    for finding in finding_names():
+        places = ", ".join(" ".join(place) for place in sorted(finding.where))
+        typer.echo(f"{finding.name}  ({places})")

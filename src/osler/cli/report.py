@@ -1,0 +1,61 @@
+"""``osler report``: a report whose sentences say what they rest on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from osler.cli.failure import guarded
+from osler.cli.patient_options import PriorOption, RecordOption
+from osler.cli.task_options import (
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelOption,
+    PathArgument,
+    PictureOption,
+    QuietOption,
+    picture_target,
+    run_task,
+)
+
+
+@guarded
+def report(
+    path: PathArgument,
+    indication: Annotated[str, typer.Option(help="Why the scan was taken, in words.")] = "",
+    prior: PriorOption = None,
+    record: RecordOption = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest report, in tokens.")] = 512,
+    model: ModelOption = "osler-mini",
+    as_json: JsonOption = False,
+    picture: PictureOption = None,
+    force: ForceOption = False,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Write a report by section; sentences without evidence in the study are marked.
+
+    Weights that were not trained to write reports give the technique only, and say so.
+
+    Example: osler report chest-ct --indication "cough for three weeks"
+    """
+    from osler.tasks.report import ReportRequest, run_report
+
+    request = ReportRequest(
+        path=path,
+        indication=indication,
+        model=model,
+        device=device,
+        max_tokens=max_tokens,
+        priors=tuple(prior or ()),
+        records=tuple(record or ()),
+    )
+    run_task(
+        lambda progress: run_report(request, on_progress=progress),
+        title="Report",
+        target=picture_target(picture, force=force),
+        as_json=as_json,
+        quiet=quiet,
+    )

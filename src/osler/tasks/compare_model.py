@@ -1,0 +1,113 @@
+"""Change as trained weights see it: by the progression head, else in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from osler.study import Evidence, Progression, Statement, Study
+from osler.tasks.compare_pairs import Pair, progression, statement
+from osler.tasks.finding_names import FindingName
+from osler.tasks.heads import ProgressionHead, head_for
+from osler.tasks.opening import merged
+
+if TYPE_CHECKING:
+    from osler.engine.session import Progress, Session
+
+_CHANGES = ("improved", "stable", "worsened")
+_CHANGE_QUESTION = (
+    "Compare the current study with the earlier one. What became of {finding}: (A) improved, (B) stable or "
+    "(C) worsened?"
+)
+_CHANGE_ANSWERS = ("(A)", "(B)", "(C)")
+_PUBLISHED_QUESTION = (
+    "Provide a comparison of these two images and include details from the image which students should take note of "
+    "when reading longitudinal CXR"
+)
+_SURE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the model says of change."""
+
+    entries: tuple[Progression, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    notes: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByModel:
+    """Change as trained weights see it: by the progression head, else in words."""
+
+    session: Session
+    followed: Sequence[FindingName]
+
+    def changes(self, pairs: Sequence[Pair], *, study: Study, on_progress: Progress | None) -> Said:
+        """Returns what the model says of each pair."""
+        head: ProgressionHead | None = head_for(self.session, "progression")
+        if head is not None:
+            parts = [self._by_head(head, pair, study=study) for pair in pairs]
+        elif "change_text" in self.session.trained:
+            parts = [self._by_text(pair, study=study, on_progress=on_progress) for pair in pairs]
+        else:
+            return self._untrained(pairs)
+        return Said(
+            entries=tuple(entry for part in parts for entry in part.entries),
+            statements=tuple(sentence for part in parts for sentence in part.statements),
+            notes=merged([note for part in parts for note in part.notes]),
+        )
+
+    def _untrained(self, pairs: Sequence[Pair]) -> Said:
+        name = self.session.checkpoint.name
+        entries = tuple(
+            progression(pair, finding=finding.name, change="cannot tell") for pair in pairs for finding in self.followed
+        )
+        return Said(
+            entries=entries,
+            statements=tuple(statement(entry, ()) for entry in entries),
+            notes=(f"{name} is not trained for: progression. Only what was drawn or measured is compared.",),
+            untrained=("progression",),
+        )
+
+    def _by_head(self, head: ProgressionHead, pair: Pair, *, study: Study) -> Said:
+        names = [finding.name for finding in self.followed] or sorted(head.findings)
+        two = dataclasses.replace(study, timepoints=(pair.prior, pair.now))
+        entries = [
+            progression(pair, finding=found.finding, change=found.change, probability=found.probability)
+            for found in head.changes(self.session, two, findings=[name for name in names if name in head.findings])
+        ]
+        entries += [
+            progression(pair, finding=name, change="cannot tell") for name in names if name not in head.findings
+        ]
+        return Said(entries=tuple(entries), statements=tuple(statement(entry, _both(pair)) for entry in entries))
+
+    def _by_text(self, pair: Pair, *, study: Study, on_progress: Progress | None) -> Said:
+        """The published longitudinal question in words; each named finding as a choice of three."""
+        two = dataclasses.replace(study, timepoints=(pair.prior, pair.now))
+        words = self.session.ask(two, _PUBLISHED_QUESTION, max_tokens=600, on_progress=on_progress).text
+        statements = [Statement(section="comparison", text=words, evidence=_both(pair))] if words else []
+        entries = []
+        for finding in self.followed:
+            question = _CHANGE_QUESTION.format(finding=finding.name)
+            shares = self.session.score(two, question, _CHANGE_ANSWERS).shares()
+            share = max(shares)
+            change = _CHANGES[shares.index(share)] if share >= _SURE else "cannot tell"
+            entries.append(progression(pair, finding=finding.name, change=change, probability=share))
+        notes = ("Probabilities of change are those of the language model's choice; they are not calibrated.",)
+        return Said(
+            entries=tuple(entries),
+            statements=(*statements, *(statement(entry, _both(pair)) for entry in entries)),
+            notes=notes if entries else (),
+        )
+
+
+def _both(pair: Pair) -> tuple[Evidence, ...]:
+    """The two studies as evidence."""
+    return (
+        Evidence(kind="prior", series=pair.prior.series[0].series, date=pair.prior.date),
+        Evidence(kind="image", series=pair.now.series[0].series, date=pair.now.date),
+    )

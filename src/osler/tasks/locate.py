@@ -1,0 +1,354 @@
+"""Locate: boxes of what is named, in pixels of the file and in mm of the patient.
+
+A trained box head is used where the weights have one, else the published box
+text, which is asked for one image at a time. Weights trained for neither draw
+nothing: boxes are never made up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from osler.errors import CapacityError, RequestError
+from osler.prepare import PreparedImages, ShownImage, prepare_images
+from osler.study import Answer, Box2D, Evidence, FoundBox, Study, Volume
+from osler.tasks.box_text import (
+    BOX_SCHEMA,
+    BoxText,
+    box_prompt,
+    check_labels,
+    from_square,
+    read_box_text,
+    same_label,
+)
+from osler.tasks.heads import BoxHead, HeadBox, head_for
+from osler.tasks.join_boxes import SliceBox, join_boxes
+from osler.tasks.opening import Done, OnProgress, as_study, flat, merged, noticed, one_by_one, open_and_load, untrained
+
+if TYPE_CHECKING:
+    from osler.engine.session import Progress, Session
+
+DEFAULT_SLICES = 24
+_MAX_TOKENS = 1000
+
+Retry = Callable[["Session", Study, str], str]
+"""Asks again under a grammar, so that the text can be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocateRequest:
+    """What to locate, where, and with which weights.
+
+    Args:
+        path: The scan.
+        labels: What to draw boxes around, such as ``"right lung"``.
+        model: A known name, or a folder with a checkpoint.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        slices: Slices of a volume that are asked about at most, evenly spread (box text only).
+    """
+
+    path: str | Path
+    labels: tuple[str, ...]
+    model: str = "osler-mini"
+    device: str = "auto"
+    slices: int = DEFAULT_SLICES
+
+
+def run_locate(request: LocateRequest, *, on_progress: OnProgress | None = None) -> Done:
+    """Opens the study, loads the model and locates; cheap checks come first.
+
+    Raises:
+        OslerError: If the labels, the files or the model are at fault.
+    """
+    labels = check_labels(request.labels)
+    _check_slices(request.slices)
+    opened = open_and_load(request.path, model=request.model, device=request.device, on_progress=on_progress)
+    return opened.done(locate(opened.session, opened.study, labels, slices=request.slices, on_progress=on_progress))
+
+
+def locate(
+    session: Session,
+    study: Study | str | Path,
+    labels: Sequence[str],
+    *,
+    slices: int = DEFAULT_SLICES,
+    on_progress: Progress | None = None,
+) -> Answer:
+    """Draws boxes around what is named.
+
+    Example:
+        >>> answer = osler.locate(session, "chest.png", ["right lung"])  # doctest: +SKIP
+        >>> answer.boxes[0].pixel, answer.untrained  # doctest: +SKIP
+
+    Args:
+        session: From `osler.load`.
+        study: A study, or a path to one.
+        labels: Names, one at least; ``"left"`` is the patient's left.
+        slices: Slices of a volume that are asked about at most, evenly spread (box text only).
+        on_progress: Called with ``"locate"``, images done and images in all.
+
+    Returns:
+        An answer whose ``boxes`` are in file pixels (images) and patient LPS mm (where the file has a frame);
+        for a volume one 3D box for each chain of `osler.tasks.join_boxes`, its slices as evidence. Without a
+        trained skill there are no boxes and ``untrained`` says so.
+
+    Raises:
+        RequestError: If the labels or the count of slices are at fault.
+        DataError: If the study cannot be read.
+    """
+    wanted = check_labels(labels)
+    _check_slices(slices)
+    opened = as_study(study)
+    said = flat(noticed(session, opened, wanted))
+    head: BoxHead | None = head_for(session, "boxes")
+    if head is not None:
+        return _by_head(session, opened, head, labels=wanted, warnings=said)
+    if "box_text" in session.trained:
+        return _ByText(session=session, study=opened, slices=slices).answer(wanted, said, on_progress=on_progress)
+    text = (
+        f"{session.checkpoint.name} was not trained to draw boxes, so none is drawn around "
+        f"{_listed(wanted)}. A model that was trained to (`osler models`), such as MedGemma 1.5, can."
+    )
+    return untrained(session, opened, task="locate", skill="boxes", text=text, warnings=said)
+
+
+def _by_head(
+    session: Session, study: Study, head: BoxHead, *, labels: Sequence[str], warnings: Sequence[str]
+) -> Answer:
+    known = [label for label in labels if not head.labels or label in head.labels]
+    strange = [label for label in labels if label not in known]
+    found = [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)]
+    blank = session.blank(study)
+    notes = [f"The box head was not trained on {_listed(strange)}." for _ in strange[:1]]
+    return dataclasses.replace(
+        blank,
+        task="locate",
+        text=_summary(found, labels=labels),
+        boxes=tuple(found),
+        warnings=merged((*warnings, *blank.warnings, *notes, "Scores are the box head's probabilities.")),
+    )
+
+
+def _placed(box: HeadBox, prepared: PreparedImages) -> FoundBox:
+    """A box of a head, taken to file pixels and the patient."""
+    if box.image is None or box.box is None:
+        return FoundBox(label=box.label, series=box.series, score=box.score, patient=box.patient)
+    image = prepared.images[box.image]
+    return FoundBox(
+        label=box.label,
+        series=box.series,
+        score=box.score,
+        slice=image.slice,
+        pixel=image.to_file(box.box),
+        patient=image.to_patient(box.box) if image.affine is not None else None,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _ByText:
+    """Locates by the published box text, one image and one label at a time."""
+
+    session: Session
+    study: Study
+    slices: int
+
+    def answer(self, labels: Sequence[str], said: Sequence[str], *, on_progress: Progress | None) -> Answer:
+        contract = dataclasses.replace(self.session.checkpoint.preprocess, aspect="pad-square")
+        prepared = prepare_images(self.study, preprocess=contract)
+        numbers = _chosen(prepared, limit=self.slices)
+        written: list[_Written] = []
+        notes: list[str] = []
+        total = len(numbers) * len(labels)
+        for number, one in zip(numbers, one_by_one(prepared, numbers), strict=True):
+            twin = self.session.showing(self.study, one)
+            for label in labels:
+                written += self._on_image(twin, one, number=number, label=label, notes=notes)
+                if on_progress is not None:
+                    on_progress("locate", len(written), total)
+        boxes, evidence = _boxes(written, self.study, prepared=prepared, numbers=numbers)
+        blank = self.session.showing(self.study, prepared).blank(self.study)
+        if boxes:
+            notes.append("Scores are mean probabilities of the digits that the model wrote; they are not calibrated.")
+        return dataclasses.replace(
+            blank,
+            task="locate",
+            text=_summary(boxes, labels=labels),
+            boxes=tuple(boxes),
+            evidence=evidence,
+            warnings=merged((*said, *blank.warnings, *notes)),
+        )
+
+    def _on_image(
+        self, twin: Session, one: PreparedImages, *, number: int, label: str, notes: list[str]
+    ) -> list[_Written]:
+        """What the model writes about one label on one image; unreadable text is asked for again once."""
+        prompt = box_prompt(label)
+        text = twin.ask(self.study, prompt, max_tokens=_MAX_TOKENS).text
+        read = read_box_text(text)
+        if read.problem:
+            text = _ask_constrained(twin, self.study, prompt)
+            again = read_box_text(text)
+            where = _name_of(one)
+            if again.problem:
+                notes.append(f"The answer about {label!r} on {where} could not be used ({again.problem}): no box.")
+                return [_Written(number=number, label=label)]
+            notes.append(f"The answer about {label!r} on {where} was asked for again under a grammar ({read.problem}).")
+            read = again
+        others = [entry.label for entry in read.boxes if not same_label(entry.label, label)]
+        if others:
+            notes.append(f"Asked for {label!r}, the model also drew {_listed(others)}: left out.")
+        mine = [entry.box for entry in read.boxes if same_label(entry.label, label)]
+        score = _score(twin, self.study, prompt, text=text, read=read) if mine else 0.0
+        return [_Written(number=number, label=label, boxes=tuple(mine), score=score)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What was written about a label on an image: boxes in fractions of the padded square."""
+
+    number: int
+    label: str
+    boxes: tuple[Box2D, ...] = ()
+    score: float = 0.0
+
+
+def _ask_constrained(twin: Session, study: Study, prompt: str) -> str:
+    from osler.engine.constrained import JsonSchema
+
+    return twin.ask(study, prompt, max_tokens=_MAX_TOKENS, constraint=JsonSchema(BOX_SCHEMA)).text
+
+
+def _score(twin: Session, study: Study, prompt: str, *, text: str, read: BoxText) -> float:
+    """The geometric mean of the probabilities of the digits of the list."""
+    try:
+        (scored,) = twin.score(study, prompt, [text[: read.end]]).scored
+    except CapacityError:
+        return 0.0
+    stream, place, logprobs = twin.checkpoint.tokenizer.stream(), 0, []
+    for token, logprob in zip(scored.token_ids, scored.logprobs, strict=True):
+        piece = stream.push(token)
+        place += len(piece)
+        if place > read.start and piece.strip().isdigit():
+            logprobs.append(logprob)
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 0.0
+
+
+def _chosen(prepared: PreparedImages, *, limit: int) -> list[int]:
+    """Numbers of the images that are asked about: every single image, and evenly spread slices of each volume."""
+    by_series: dict[tuple[int, str], list[int]] = {}
+    for number, image in enumerate(prepared.images):
+        by_series.setdefault((image.timepoint, image.series), []).append(number)
+    chosen: list[int] = []
+    for numbers in by_series.values():
+        if len(numbers) > limit:
+            places = np.linspace(0, len(numbers) - 1, limit).round().astype(int)
+            numbers = [numbers[place] for place in dict.fromkeys(places.tolist())]
+        chosen += numbers
+    return sorted(chosen)
+
+
+def _boxes(
+    written: Sequence[_Written], study: Study, *, prepared: PreparedImages, numbers: Sequence[int]
+) -> tuple[list[FoundBox], tuple[Evidence, ...]]:
+    """Boxes of images as they are, those of volumes joined; the slices behind the joined ones as evidence."""
+    boxes: list[FoundBox] = []
+    evidence: list[Evidence] = []
+    by_place = {
+        (number, series.series): series for number, point in enumerate(study.timepoints) for series in point.series
+    }
+    for (timepoint, name), series in by_place.items():
+        here = [n for n in numbers if (prepared.images[n].timepoint, prepared.images[n].series) == (timepoint, name)]
+        mine = [entry for entry in written if entry.number in here]
+        if isinstance(series, Volume):
+            joined, behind = _volume_boxes(mine, series, prepared=prepared, numbers=here)
+            boxes += joined
+            evidence += behind
+        else:
+            boxes += [box for entry in mine for box in _image_boxes(entry, prepared=prepared)]
+    return boxes, tuple(evidence)
+
+
+def _image_boxes(entry: _Written, *, prepared: PreparedImages) -> list[FoundBox]:
+    image = prepared.images[entry.number]
+    found = []
+    for box in entry.boxes:
+        pixel, patient = from_square(box, image=image)
+        if pixel.area > 0:  # a box in the padding alone encloses nothing
+            found.append(
+                FoundBox(
+                    label=entry.label,
+                    series=image.series,
+                    score=entry.score,
+                    slice=image.slice,
+                    pixel=pixel,
+                    patient=patient,
+                )
+            )
+    return found
+
+
+def _volume_boxes(
+    written: Sequence[_Written], volume: Volume, *, prepared: PreparedImages, numbers: Sequence[int]
+) -> tuple[list[FoundBox], list[Evidence]]:
+    looked_at = [prepared.images[number].slice or 0 for number in numbers]
+    boxes: list[FoundBox] = []
+    evidence: list[Evidence] = []
+    for label in dict.fromkeys(entry.label for entry in written):
+        slices = []
+        for entry in (entry for entry in written if entry.label == label):
+            image = prepared.images[entry.number]
+            size = image.pixel_map.image_size
+            for box in entry.boxes:
+                series_box = image.pixel_map.to_file(box.to_pixel(width=size, height=size))
+                if series_box.area > 0:
+                    place = list(numbers).index(entry.number)
+                    slices.append(SliceBox(place=place, box=series_box, score=entry.score))
+                    evidence.append(_slice_evidence(label, box, image=image))
+        joined = join_boxes(slices, looked_at=looked_at, depth=volume.shape[0], affine=volume.affine)
+        boxes += [
+            FoundBox(label=label, series=volume.series, score=entry.score, patient=entry.patient) for entry in joined
+        ]
+    return boxes, evidence
+
+
+def _slice_evidence(label: str, box: Box2D, *, image: ShownImage) -> Evidence:
+    pixel, patient = from_square(box, image=image)
+    return Evidence(
+        kind="box",
+        series=image.series,
+        slice=image.slice,
+        file=image.origin.file if image.origin else "",
+        sop_uid=image.origin.sop_uid if image.origin else "",
+        note=label,
+        pixel=pixel,
+        patient=patient,
+    )
+
+
+def _summary(boxes: Sequence[FoundBox], *, labels: Sequence[str]) -> str:
+    parts = []
+    for label in labels:
+        count = sum(box.label == label for box in boxes)
+        parts.append(f"{label}: {count or 'no'} {'box' if count == 1 else 'boxes'}")
+    return "; ".join(parts)
+
+
+def _name_of(one: PreparedImages) -> str:
+    image = one.images[0]
+    return "the image" if image.slice is None else f"slice {image.slice + 1}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(f"{label!r}" for label in labels)
+
+
+def _check_slices(slices: int) -> None:
+    if isinstance(slices, bool) or not isinstance(slices, int) or slices < 1:
+        raise RequestError(f"{slices!r} slices.", allowed="A whole number from 1.")
