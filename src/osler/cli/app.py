@@ -31,6 +31,7 @@ from osler.cli.synth_patients import patients
 from osler.cli.synth_show import show
 from osler.cli.synth_volumes import volumes
 from osler.cli.train import train
+from osler.cli.triage import triage
 
 app = typer.Typer(
     name="osler",
@@ -58,7 +59,7 @@ def _root(
 
 _COMMANDS = (
     ask, chat, report, locate, findings, compare,
-    index, search,
+    index, search, triage,
     inspect, models, cache, doctor, demo, train, schema,
 )  # fmt: skip
 for command in _COMMANDS:

@@ -211,6 +211,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
             date=about[uid].file.study_date,
             study_uid=uid,
             description=about[uid].file.study_description,
+            priority=about[uid].file.priority,
         )
         for uid, series in by_study.items()
         if series

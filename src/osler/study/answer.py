@@ -190,7 +190,7 @@ class ModelStamp:
     seed: int | None = None
 
 
-NO_MODEL = ModelStamp(name="none", weights="", bits=32, backend="none", device="cpu")
+NO_MODEL = ModelStamp(name="none", weights="none", bits=32, backend="none", device="cpu")
 """Of an answer that was looked up or computed, and not asked of a network."""
 
 
