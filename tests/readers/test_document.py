@@ -63,7 +63,8 @@ def test_a_german_report(tmp_path: Path) -> None:
     assert rows["Leukocytes"].unit == "10*9/L"
     crp = rows["C-reactive protein"]
     assert (crp.value, crp.flag) == ("<0.3", "")
-    assert crp.reference is not None and crp.reference.high == 5.0
+    assert crp.reference is not None
+    assert crp.reference.high == 5.0
     assert rows["HBs-Antigen"].value == "negativ"
 
 
@@ -124,7 +125,8 @@ def test_limits_in_columns_of_their_own(tmp_path: Path) -> None:
     )
     (row,) = read(make_pdf(tmp_path / "a.pdf", rows)).rows
     assert (row.event.value, row.event.flag) == (131.0, "L")
-    assert row.event.reference is not None and (row.event.reference.low, row.event.reference.high) == (135.0, 145.0)
+    assert row.event.reference is not None
+    assert (row.event.reference.low, row.event.reference.high) == (135.0, 145.0)
 
 
 def test_a_misread_name_and_a_lost_decimal_point_of_a_scan() -> None:

@@ -29,11 +29,13 @@ from osler.cli.models import models
 from osler.cli.receive import receive
 from osler.cli.report import report
 from osler.cli.schema import schema
+from osler.cli.search import index, search
 from osler.cli.synth import synth
 from osler.cli.synth_patients import patients
 from osler.cli.synth_show import show
 from osler.cli.synth_volumes import volumes
 from osler.cli.train import train
+from osler.cli.triage import triage
 
 app = typer.Typer(
     name="osler",
@@ -61,6 +63,7 @@ def _root(
 
 _COMMANDS = (
     ask, chat, ehr, extract, report, locate, findings, compare,
+    index, search, triage,
     inspect, receive, deidentify,
     models, cache, doctor, demo, train, schema,
 )  # fmt: skip

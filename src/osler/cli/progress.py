@@ -19,6 +19,7 @@ _TITLES = {
     "encode": "Encoding images",
     "prefill": "Reading the question",
     "answer": "Answering",
+    "index": "Indexing studies",
 }
 
 

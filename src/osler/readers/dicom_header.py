@@ -23,6 +23,7 @@ class FileHeader:
         study_uid: Study Instance UID.
         study_date: Day of the study.
         study_description: Study Description.
+        priority: Requested Procedure Priority, or the retired Study Priority ID; may be empty.
         series_uid: Series Instance UID.
         series_description: Series Description.
         modality: Modality.
@@ -58,6 +59,7 @@ class FileHeader:
     study_uid: str
     study_date: dt.date | None
     study_description: str
+    priority: str
     series_uid: str
     series_description: str
     modality: str

@@ -43,6 +43,7 @@ _TAGS = [
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
     "RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence", "GridFrameOffsetVector",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PatientIdentityRemoved",
+    "RequestedProcedurePriority", "StudyPriorityID", "RequestAttributesSequence",
 ]  # fmt: skip
 
 # Modalities whose pixels are not a picture of the patient, or are read by a later reader.
@@ -256,6 +257,16 @@ def _is_image(dataset: FileDataset) -> bool:
     return as_int(dataset.get("Rows")) is not None or any("Image Storage" in UID(name).name for name in named)
 
 
+def _priority(dataset: FileDataset) -> str:
+    """How urgently the study was asked for, as the file says, in capitals."""
+    requests = dataset.get("RequestAttributesSequence") or ()
+    for place in (dataset, *requests):
+        for keyword in ("RequestedProcedurePriority", "StudyPriorityID"):
+            if stated := as_text(place.get(keyword)).upper():
+                return stated
+    return ""
+
+
 def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: int) -> FileHeader:
     def text(keyword: str) -> str:
         return as_text(dataset.get(keyword))
@@ -270,6 +281,7 @@ def _file_header(dataset: FileDataset, *, blob: Blob, syntax: str, not_finite: i
         study_uid=text("StudyInstanceUID"),
         study_date=study_day(dataset),
         study_description=text("StudyDescription"),
+        priority=_priority(dataset),
         series_uid=text("SeriesInstanceUID"),
         series_description=text("SeriesDescription"),
         modality=text("Modality").upper(),

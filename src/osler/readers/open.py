@@ -315,6 +315,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
             date=about[uid].study_date,
             study_uid=uid,
             description=about[uid].study_description,
+            priority=about[uid].priority,
         )
         for uid, series in by_study.items()
         if series

@@ -56,6 +56,7 @@ class SlideHeader:
         width: Of the whole level, px. height: px.
         spacing: mm between columns and rows, if the file says.
         magnification: Of the objective, if the file says.
+        priority: How urgently the study was asked for; not read of slides.
     """
 
     blob: Blob
@@ -72,6 +73,7 @@ class SlideHeader:
     height: int
     spacing: tuple[float, float] | None
     magnification: float | None
+    priority: str = ""
 
 
 class DicomPyramid:

@@ -145,7 +145,7 @@ class Match:
 
     Args:
         study: Path, as it was indexed.
-        score: Cosine similarity, -1 to 1.
+        score: Cosine similarity of images, -1 to 1; of words, the share of the best score found.
         series: Series identifier, if an image matched. slice: Index along a volume.
         text: What matched, if a text did.
     """

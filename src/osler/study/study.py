@@ -20,12 +20,14 @@ class TimePoint:
         date: Day of the study, if known.
         study_uid: Study Instance UID, may be empty.
         description: Study description, as in the file.
+        priority: How urgently it was asked for, as in the file: ``"STAT"``, ``"HIGH"``, ``"ROUTINE"``...
     """
 
     series: tuple[Series, ...]
     date: dt.date | None = None
     study_uid: str = ""
     description: str = ""
+    priority: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import config_from_gguf, gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.huggingface import load_huggingface
+from osler.weights.json_file import read_json
 from osler.weights.osler_folder import MODEL_TYPE, load_osler_folder
-from osler.weights.safetensors_io import read_json
 from osler.weights.skills import PUBLISHED_SKILLS, Skill
 from osler.weights.tokenizer import GemmaTokenizer
 

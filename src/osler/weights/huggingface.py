@@ -17,8 +17,9 @@ from osler.prepare import Preprocess
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.cache import whole_file
 from osler.weights.hf_config import config_from_huggingface, huggingface_config
+from osler.weights.json_file import read_json
 from osler.weights.names import published_name, rename
-from osler.weights.safetensors_io import INDEX, SINGLE, read_json, read_sharded, write_safetensors
+from osler.weights.safetensors_io import INDEX, SINGLE, read_sharded, write_safetensors
 from osler.weights.tokenizer import GemmaTokenizer
 
 _SHARD_BYTES = 5_000_000_000

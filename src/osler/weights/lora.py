@@ -21,8 +21,9 @@ from osler.errors import CheckpointError
 from osler.model.osler import Osler
 from osler.weights.assemble import check_tensors
 from osler.weights.cache import whole_file
+from osler.weights.json_file import read_json
 from osler.weights.names import own_name
-from osler.weights.safetensors_io import read_json, read_safetensors, write_safetensors
+from osler.weights.safetensors_io import read_safetensors, write_safetensors
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

@@ -32,8 +32,9 @@ from osler.weights.contract import CONTRACT_FILE, read_contract
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
+from osler.weights.json_file import read_json
 from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
-from osler.weights.safetensors_io import read_json, read_safetensors, write_safetensors
+from osler.weights.safetensors_io import read_safetensors, write_safetensors
 from osler.weights.skills import Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 

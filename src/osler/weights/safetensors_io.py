@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from osler.errors import CheckpointError
 from osler.weights.cache import whole_path
+from osler.weights.json_file import read_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -83,21 +83,6 @@ def write_safetensors(tensors: Mapping[str, Tensor], *, path: Path, metadata: Ma
         raise CheckpointError(
             f"Cannot write {str(path)!r}: {error}.", next_step="Choose a folder with room that you can write to."
         ) from error
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """Reads a JSON object.
-
-    Raises:
-        CheckpointError: If it is absent or is not a JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot read {str(path)!r}: {error}.", next_step="Copy the file again.") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} holds a {type(content).__name__}.", allowed="A JSON object is expected.")
-    return content
 
 
 def _shards(folder: Path) -> dict[str, None]:

@@ -1,0 +1,42 @@
+"""``osler triage``, as its help shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from PIL import Image
+
+from osler.writers import load_schema
+from tests.cli.running import invoke, loaded_after, require_refusal
+
+
+def test_the_example_of_the_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("inbox/one").mkdir(parents=True)
+    Image.new("L", (40, 40), 90).save("inbox/one/x.png")
+    Path("inbox/two.dcm").write_bytes(b"no image")
+    result = invoke("triage", "inbox/", "--out", "worklist.csv")
+    assert result.exit_code == 0, result.output
+    assert "1. routine: inbox/one" in result.stdout
+    assert "two.dcm" in result.stdout
+    assert Path("worklist.csv").read_text(encoding="utf-8").splitlines()[0].startswith("place,study,level")
+    again = invoke("triage", "inbox/", "--out", "worklist.csv", "--json")
+    jsonschema.validate(json.loads(again.stdout), load_schema("answer"))
+    assert json.loads(again.stdout)["untrained"] == ["findings"]
+
+
+def test_a_file_of_others_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "x.dcm").write_bytes(b"x")
+    (tmp_path / "mine.csv").write_text("a,b\n", encoding="utf-8")
+    require_refusal(invoke("triage", tmp_path / "inbox", "--out", tmp_path / "mine.csv"))
+    assert (tmp_path / "mine.csv").read_text(encoding="utf-8") == "a,b\n"
+
+
+def test_weights_that_find_nothing_are_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"")
+    code = f"from osler.tasks.triage import *\ntriage(TriageRequest(inbox={str(tmp_path)!r}))"
+    assert "torch" not in loaded_after(code)
