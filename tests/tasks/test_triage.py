@@ -39,7 +39,7 @@ def put(inbox: Path, name: str, *, priority: str = "", arrived: int = 1000, leve
     os.utime(folder, (arrived, arrived))
 
 
-def record(inbox: Path, name: str, *, potassium: float) -> None:
+def record(inbox: Path, name: str, *, potassium: float, arrived: int) -> None:
     resource = {
         "resourceType": "Observation",
         "status": "final",
@@ -49,6 +49,7 @@ def record(inbox: Path, name: str, *, potassium: float) -> None:
     }
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": resource}]}
     (inbox / name / "record.json").write_text(json.dumps(bundle), encoding="utf-8")
+    os.utime(inbox / name, (arrived, arrived))
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_order_is_by_level_then_arrival(inbox: Path) -> None:
 
 
 def test_a_critical_value_in_the_record_moves_a_study_up(inbox: Path) -> None:
-    record(inbox, "a-late", potassium=6.9)
+    record(inbox, "a-late", potassium=6.9, arrived=3000)
     found = triage(TriageRequest(inbox=inbox))
     assert order(found) == ["c-stat", "a-late", "d-high", "b-early"]  # as urgent as the fourth, and here before it
     assert found.studies[order(found).index("a-late")].reasons == ("potassium 6.9 mmol/L, critical from 6.2",)
