@@ -17,6 +17,7 @@ from osler.weights.catalog import MINI_FOLDER
 from tests.cli.mini import needs_mini
 from tests.cli.running import invoke
 from tests.readers import make_slide
+from tests.readers.make_document import make_pdf
 from tests.readers.make_fhir import observation, patient, write
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def commands(page: Path) -> list[str]:
 def speaks(text: str) -> bool:
     """Whether a snippet or a command needs the words of the trained model."""
     return "osler.load" in text or (
-        re.match(r"osler (ask|chat|report|locate|findings|compare|demo|doctor)\b", text) is not None
+        re.match(r"osler (ask|chat|index|search|report|locate|findings|compare|demo|doctor)\b", text) is not None
         and "||" not in text
     )
 
@@ -79,6 +80,14 @@ def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     if "slide.svs" in line:
         pixels = make_slide.tissue_pixels(width=2000, height=1900, blobs=((0.4, 0.4, 0.3),))
         make_slide.write_svs(tmp_path / "slide.svs", pixels)
+    if "archive" in line:
+        (tmp_path / "archive").mkdir()
+        shutil.copytree(folder, tmp_path / "archive" / "one")
+        (tmp_path / "archive" / "one" / "report.txt").write_text("A pleural effusion on the left.")
+    if "search archive.index" in line:
+        invoke("index", tmp_path / "archive", "--out", tmp_path / "archive.index")
+    if "report.pdf" in line:
+        make_pdf(tmp_path / "report.pdf", [[(60, "Potassium"), (200, "4.1 mmol/L"), (330, "3.5 - 5.1")]])
     monkeypatch.chdir(tmp_path)
     refused = "||" in line
     words = shlex.split(line.split("||")[0].split(">")[0])[1:]
