@@ -16,7 +16,7 @@ from osler.readers.document_labs import DocumentRow
 from osler.readers.document_process import DocumentKind, DocumentProcess
 from osler.readers.folder import find_files
 from osler.readers.sniff import HEAD_BYTES, kind_of
-from osler.study import NO_MODEL, Answer, Evidence, LeftOut, ModelStamp
+from osler.study import ANSWER_SCHEMA_VERSION, NO_MODEL, Answer, Evidence, LeftOut, ModelStamp
 from osler.weights.catalog import find_model
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]
 Unread = Literal["model", "leave"]
-EXTRACTION_SCHEMA_VERSION = "1.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ class Extraction:
     def to_dict(self) -> dict[str, Any]:
         """Returns the published JSON form (``extraction.schema.json``)."""
         record: dict[str, Any] = {
-            "schema": EXTRACTION_SCHEMA_VERSION,
+            "schema": ANSWER_SCHEMA_VERSION,
             "documents": [
                 {
                     "file": one.document.source,
