@@ -103,7 +103,7 @@ def test_a_prompt_shows_the_tiles_and_then_asks(tokenizer, tokens) -> None:
         ("What does this CT show?", "speaks of CT, but the data is pathology."),
         (
             "How many HU has it?",
-            "speaks of Hounsfield units, but the data is pathology: only CT has them.",
+            "speaks of Hounsfield units, which pathology does not have: only CT is measured in them.",
         ),
     ],
 )
