@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,19 @@ from osler.cli.failure import guarded
 if TYPE_CHECKING:
     from osler.synth.report_run import Progress, RunResult
 
+
+def _one_thread_a_process() -> None:
+    """Lets each process compute on one core, unless the user says otherwise.
+
+    Commands of this group run one process a core. NumPy's threads on top of them wait for each
+    other and make drawing several times slower; they are bound when NumPy is first imported.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
 synth = typer.Typer(
+    callback=_one_thread_a_process,
     name="synth",
     help="Synthetic patients: facts first, everything else rendered from the same facts.",
     no_args_is_help=True,
