@@ -65,7 +65,7 @@ def _effusion(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
         filled = (0.07, 0.30, 0.60)[grade]
         base = thorax.dome[0 if side < 0 else 1] - thorax.sulcus
         level = base + 18 + filled * (thorax.apex - base) * 0.92
-        climb = 30 * (1 - filled) * np.exp(-np.maximum(lung_wall(torso, side)(p), 0) / 9)
+        climb = 90 * (1 - filled) * np.exp(-np.maximum(lung_wall(torso, side)(p), 0) / 14)
         return np.minimum((level + climb).astype(np.float32) - p.z, lung(p) + 3)
 
     depth = layered if torso.pose.position == "supine" else standing
