@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from osler.weights import digest
-from osler.weights.digest import files_digest, short_digest
+from osler.weights.digest import files_digest, weights_digest
 
 
 @pytest.fixture
@@ -29,14 +29,23 @@ def test_weights_and_configuration_count_and_texts_do_not(folder: Path) -> None:
 
 
 def test_the_short_one_begins_the_long_one(folder: Path) -> None:
-    assert short_digest(folder) == files_digest(folder)[:16]
-    assert len(short_digest(folder / "vision.safetensors")) == 16
+    assert weights_digest(folder).shown == files_digest(folder)[:16]
+    assert weights_digest(folder).identity == files_digest(folder)
+    assert len(weights_digest(folder / "vision.safetensors").shown) == 16
 
 
 def test_large_weights_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest, "_CHEAP_BYTES", 3)
-    assert short_digest(folder) == ""
+    assert weights_digest(folder).shown == ""
 
 
 def test_a_folder_without_weights_has_none(tmp_path: Path) -> None:
-    assert short_digest(tmp_path) == ""
+    assert weights_digest(tmp_path).shown == ""
+
+
+def test_the_identity_of_large_weights_changes_with_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_CHEAP_BYTES", 3)
+    first = weights_digest(folder).identity
+    assert weights_digest(folder).identity == first
+    (folder / "vision.safetensors").write_bytes(b"Weights")
+    assert weights_digest(folder).identity != first

@@ -49,17 +49,7 @@ def full_answer() -> Answer:
         stopped="max_tokens",
         model=ModelStamp(name="osler-mini", weights="0123456789abcdef", bits=4, backend="jax", device="cuda:0", seed=7),
         preprocess="b" * 64,
-        boxes=(
-            FoundBox(
-                label="nodule",
-                series="1.2.3",
-                score=0.75,
-                slice=0,
-                pixel=Box2D(x0=1, y0=2, x1=3, y1=4.5),
-                patient=Box3D(low=(-1.0, -2.0, -3.0), high=(1.0, 2.0, 3.0)),
-            ),
-            FoundBox(label="heart", series="cxr.png", score=1.0, pixel=Box2D(x0=0, y0=0, x1=9, y1=9)),
-        ),
+        boxes=_boxes(),
         findings=(Finding(name="effusion", probability=0.25, code="RID34539"), Finding(name="edema", probability=None)),
         progression=(
             Progression(
@@ -114,4 +104,18 @@ def full_answer() -> Answer:
         warnings=("Three slices are missing.",),
         tokens={"prompt": 400, "answer": 12},
         timings={"read": 0.25, "answer": 1.5},
+    )
+
+
+def _boxes() -> tuple[FoundBox, ...]:
+    return (
+        FoundBox(
+            label="nodule",
+            series="1.2.3",
+            score=0.75,
+            slice=0,
+            pixel=Box2D(x0=1, y0=2, x1=3, y1=4.5),
+            patient=Box3D(low=(-1.0, -2.0, -3.0), high=(1.0, 2.0, 3.0)),
+        ),
+        FoundBox(label="heart", series="cxr.png", score=1.0, pixel=Box2D(x0=0, y0=0, x1=9, y1=9)),
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation
@@ -127,3 +129,35 @@ def oblique(*, angles: tuple[float, float, float], spacing: tuple[float, float, 
     if flip:
         direction = direction @ np.diag([-1.0, -1.0, 1.0])
     return Affine.from_parts(spacing=spacing, direction=direction, origin=(-31.0, 17.0, 45.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnBox:
+    """An affine and a box on one slice, as a property test draws them; ``corner`` ends in the slice."""
+
+    angles: tuple[float, float, float]
+    spacing: tuple[float, float, float]
+    corner: tuple[float, float, int]
+    size: tuple[float, float]
+
+    def on_ct(self, folder: Path) -> tuple[Study, FoundBox]:
+        """Writes a CT under the affine and puts the box on it."""
+        study = ct_study(folder, affine=oblique(angles=self.angles, spacing=self.spacing), slices=4)
+        volume = study.volumes()[0]
+        x, y, place = self.corner
+        pixel = Box2D(x0=x, y0=y, x1=x + self.size[0], y1=y + self.size[1])
+        patient = pixel.to_box3d(affine=volume.affine, slice_index=place)
+        return study, FoundBox(
+            label="nodule", series=volume.series, score=0.5, slice=place, pixel=pixel, patient=patient
+        )
+
+
+def drawn_boxes(*, least: float) -> st.SearchStrategy[DrawnBox]:
+    """Boxes of any affine, ``least`` px a side or more."""
+    return st.builds(
+        DrawnBox,
+        angles=st.tuples(*[st.floats(-3, 3)] * 3),
+        spacing=st.tuples(st.floats(0.3, 4), st.floats(0.3, 4), st.floats(0.5, 6)),
+        corner=st.tuples(st.floats(0, 8), st.floats(0, 8), st.integers(0, 3)),
+        size=st.tuples(st.floats(least, 8), st.floats(least, 7)),
+    )

@@ -15,10 +15,19 @@ from hypothesis import strategies as st
 from osler.errors import GeometryError, RequestError, UnsupportedError
 from osler.readers import open_study
 from osler.readers.dicom_annotations import read_annotations
-from osler.study import Affine, ArrayPixels, Box2D, Box3D, FoundBox, Mask, Study, TimePoint, Volume
+from osler.study import Affine, ArrayPixels, Box3D, FoundBox, Mask, Study, TimePoint, Volume
 from osler.writers.dicom_seg import answer_masks, write_segs
 from tests.readers.make_dicom import ramp, write_enhanced, write_series
-from tests.writers.imaging import answer_about, ct_study, dx_study, oblique, read_back, require_close
+from tests.writers.imaging import (
+    DrawnBox,
+    answer_about,
+    ct_study,
+    drawn_boxes,
+    dx_study,
+    oblique,
+    read_back,
+    require_close,
+)
 
 
 def test_highdicom_reads_the_voxels_on_the_grid_of_the_source(tmp_path: Path) -> None:
@@ -102,34 +111,22 @@ def test_two_series_give_two_files(tmp_path: Path) -> None:
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(
-    angles=st.tuples(*[st.floats(-3, 3)] * 3),
-    spacing=st.tuples(st.floats(0.3, 4), st.floats(0.3, 4), st.floats(0.5, 6)),
-    corner=st.tuples(st.floats(0, 8), st.floats(0, 8), st.integers(0, 3)),
-    size=st.tuples(st.floats(1, 8), st.floats(1, 7)),
-)
-def test_any_box_comes_back_within_half_a_voxel(
-    angles: tuple[float, float, float],
-    spacing: tuple[float, float, float],
-    corner: tuple[float, float, int],
-    size: tuple[float, float],
-) -> None:
+@given(drawn=drawn_boxes(least=1))
+def test_any_box_comes_back_within_half_a_voxel(drawn: DrawnBox) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        study = ct_study(folder / "ct", affine=oblique(angles=angles, spacing=spacing), slices=4)
-        volume = study.volumes()[0]
-        pixel = Box2D(x0=corner[0], y0=corner[1], x1=corner[0] + size[0], y1=corner[1] + size[1])
-        patient = pixel.to_box3d(affine=volume.affine, slice_index=corner[2])
-        box = FoundBox(label="n", series=volume.series, score=0.5, slice=corner[2], pixel=pixel, patient=patient)
+        study, box = drawn.on_ct(folder / "ct")
         (data,) = write_segs(answer_about(study, boxes=(box,)), study=study)
         (folder / "a.dcm").write_bytes(data)
         (found,) = read_annotations(folder / "a.dcm", study=study).boxes
-        assert found.slice == corner[2]
+        assert found.slice == box.slice
         assert found.pixel is not None
-        edges = [(getattr(found.pixel, edge), getattr(pixel, edge)) for edge in ("x0", "y0", "x1", "y1")]
+        edges = [(getattr(found.pixel, edge), getattr(box.pixel, edge)) for edge in ("x0", "y0", "x1", "y1")]
         assert all(abs(got - wanted) <= 0.5 + 1e-6 for got, wanted in edges)
         # Half a voxel along columns and rows, as far as each reaches along a patient axis.
-        require_close(found.patient, patient, mm=np.abs(volume.affine.matrix[:3, :2]).sum(axis=1) / 2 + 0.01)
+        require_close(
+            found.patient, box.patient, mm=np.abs(study.volumes()[0].affine.matrix[:3, :2]).sum(axis=1) / 2 + 0.01
+        )
 
 
 @settings(

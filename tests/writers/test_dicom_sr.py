@@ -10,7 +10,6 @@ import highdicom as hd
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydicom.sr.codedict import codes
 
 from osler import __version__
@@ -21,7 +20,15 @@ from osler.study import Affine, Answer, ArrayPixels, Box2D, Box3D, Finding, Foun
 from osler.writers.dicom_sr import write_sr
 from tests.readers.make_dicom import ramp, write_series
 from tests.writers.answers import STAMP
-from tests.writers.imaging import answer_about, ct_study, dx_study, oblique, read_back, require_close
+from tests.writers.imaging import (
+    DrawnBox,
+    answer_about,
+    ct_study,
+    drawn_boxes,
+    dx_study,
+    read_back,
+    require_close,
+)
 
 
 def test_patient_and_study_are_those_of_the_source(tmp_path: Path) -> None:
@@ -132,31 +139,18 @@ def test_labels_of_any_script_and_length_are_held(label: str, tmp_path: Path) ->
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    angles=st.tuples(*[st.floats(-3, 3)] * 3),
-    spacing=st.tuples(st.floats(0.3, 4), st.floats(0.3, 4), st.floats(0.5, 6)),
-    corner=st.tuples(st.floats(0, 8), st.floats(0, 8), st.integers(0, 3)),
-    size=st.tuples(st.floats(0.5, 8), st.floats(0.5, 7)),
-)
-def test_any_box_comes_back_under_any_affine(
-    angles: tuple[float, float, float],
-    spacing: tuple[float, float, float],
-    corner: tuple[float, float, int],
-    size: tuple[float, float],
-) -> None:
+@given(drawn=drawn_boxes(least=0.5))
+def test_any_box_comes_back_under_any_affine(drawn: DrawnBox) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        study = ct_study(folder / "ct", affine=oblique(angles=angles, spacing=spacing), slices=4)
-        volume = study.volumes()[0]
-        pixel = Box2D(x0=corner[0], y0=corner[1], x1=corner[0] + size[0], y1=corner[1] + size[1])
-        patient = pixel.to_box3d(affine=volume.affine, slice_index=corner[2])
-        box = FoundBox(label="nodule", series=volume.series, score=0.5, slice=corner[2], pixel=pixel, patient=patient)
+        study, box = drawn.on_ct(folder / "ct")
         (folder / "a.dcm").write_bytes(write_sr(answer_about(study, boxes=(box,)), study=study))
         (found,) = read_annotations(folder / "a.dcm", study=study).boxes
-        assert found.slice == corner[2]
-        require_close(found.patient, patient, mm=0.01)
+        assert found.slice == box.slice
+        require_close(found.patient, box.patient, mm=0.01)
         assert found.pixel is not None
-        np.testing.assert_allclose([found.pixel.x0, found.pixel.y1], [pixel.x0, pixel.y1], atol=1e-3)
+        assert box.pixel is not None
+        np.testing.assert_allclose([found.pixel.x0, found.pixel.y1], [box.pixel.x0, box.pixel.y1], atol=1e-3)
 
 
 def test_a_mirrored_volume_gives_mirrored_boxes(tmp_path: Path) -> None:

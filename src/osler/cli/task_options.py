@@ -9,9 +9,10 @@ import typer
 from osler.cli.json_output import echo_json
 from osler.cli.outputs import OUTPUT_NAMES, Outputs
 from osler.cli.progress import StageProgress
+from osler.progress import Progress
 
 if TYPE_CHECKING:
-    from osler.tasks.opening import Done, OnProgress, OnStudy
+    from osler.tasks.opening import Done, OnStudy
 
 PathArgument = Annotated[
     str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
@@ -25,7 +26,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on
 class Task(Protocol):
     """A task as a command runs it."""
 
-    def __call__(self, *, on_progress: OnProgress, on_study: OnStudy) -> Done:
+    def __call__(self, *, on_progress: Progress, on_study: OnStudy) -> Done:
         """Opens, loads and answers; ``on_study`` may refuse a study before the model is loaded."""
         ...
 

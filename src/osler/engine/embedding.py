@@ -8,17 +8,14 @@ apart here, and nothing more is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from osler.engine.session import Session
 from osler.prepare import PreparedImages
+from osler.progress import Progress
 
-OnProgress = Callable[[str, int, int], None]
 
-
-def image_vectors(session: Session, prepared: PreparedImages, *, on_progress: OnProgress | None = None) -> np.ndarray:
+def image_vectors(session: Session, prepared: PreparedImages, *, on_progress: Progress | None = None) -> np.ndarray:
     """Returns one vector an image, (N, D) in float32, of length 1.
 
     Args:

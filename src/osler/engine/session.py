@@ -21,7 +21,7 @@ from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
-from osler.engine.session_views import Progress, SessionViews
+from osler.engine.session_views import SessionViews
 from osler.engine.study_cache import open_study_cache
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
@@ -29,6 +29,7 @@ from osler.errors import OslerError, RequestError
 from osler.model.pack import pack
 from osler.prepare import ModelInputs, PreparedImages, assemble, prepare_images
 from osler.prepare.inputs import check_question
+from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.limits import available_memory
 from osler.study import Answer, ModelStamp, Study

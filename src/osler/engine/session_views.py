@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,7 @@ from osler.engine.waiting import evidence_of
 from osler.engine.words import Words
 from osler.errors import RequestError
 from osler.prepare import PreparedImages
+from osler.progress import Progress
 from osler.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from osler.engine.waiting import Waiting
     from osler.study import ModelStamp
     from osler.weights import Checkpoint
-
-Progress = Callable[[str, int, int], None]
-"""Takes a stage, what is done of it and what there is in all (0: unknown)."""
 
 
 class SessionViews:

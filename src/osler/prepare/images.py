@@ -32,10 +32,8 @@ from osler.prepare.windows import (
     range_to_rgb,
     require_numbers,
 )
+from osler.progress import Progress
 from osler.study import Image, LeftOut, Series, Slide, Study, TimePoint, UsedSeries, Volume
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, how much is done and how much there is."""
 
 # Readers decode over all cores within one call, so a call asks for much: 128 slices of 512x512.
 _READ_VOXELS = 2**25

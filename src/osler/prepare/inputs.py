@@ -11,10 +11,11 @@ from jaxtyping import Bool, Int64
 from osler.errors import CapacityError, RequestError
 from osler.prepare.chat import ControlTokens, Tokenizer, Turn, render_chat
 from osler.prepare.contract import Preprocess
-from osler.prepare.images import PreparedImages, Progress, prepare_images
+from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import study_parts
 from osler.prepare.scope import scope_warnings
+from osler.progress import Progress
 from osler.study import LeftOut, Study, UsedSeries
 
 MAX_QUESTION = 20_000

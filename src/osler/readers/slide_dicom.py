@@ -8,7 +8,6 @@ on it: they are named as left out and never handed to the library.
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,8 @@ from osler.readers.dicom_scan import is_compressed, patient_key, study_day
 from osler.readers.dicom_values import as_int, as_numbers, as_text
 from osler.readers.limits import check_length
 from osler.readers.slide import reason_of, slide_problems
-from osler.readers.slide_region import check_levels, is_damage, quiet, read_inside
+from osler.readers.slide_pyramid import LazyPyramid
+from osler.readers.slide_region import check_levels, is_damage, quiet
 from osler.study import LeftOut, SliceOrigin, Slide, SlideLevel
 
 _VOLUME = "VOLUME"
@@ -76,53 +76,25 @@ class SlideHeader:
     priority: str = ""
 
 
-class DicomPyramid:
-    """A slide in DICOM files, opened when the first region is read.
+class DicomPyramid(LazyPyramid):
+    """A slide in DICOM files, without label and overview.
 
     Args:
-        paths: Its files, without label and overview.
+        paths: Its files.
         levels: From `build_slides`.
         numbers: What the library calls each of them.
     """
 
     def __init__(self, paths: tuple[Path, ...], *, levels: tuple[SlideLevel, ...], numbers: tuple[int, ...]) -> None:
-        self.paths = paths
-        self._levels = levels
+        super().__init__(paths, levels=levels)
         self._numbers = numbers
-        self._lock = threading.Lock()
-        self._slide: Any = None
 
-    @property
-    def levels(self) -> tuple[SlideLevel, ...]:
-        """Level 0 first."""
-        return self._levels
+    def _open(self) -> Any:
+        return import_extra("wsidicom", extra="slides").WsiDicom.open(self.paths)
 
-    def read_region(self, *, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """See `osler.study.SlideSource.read_region`.
-
-        Raises:
-            FileFormatError: If a file is damaged there.
-        """
-
-        def read(x: int, y: int, width: int, height: int) -> np.ndarray:
-            pixels = self._opened().read_region((x, y), self._numbers[level], (width, height), as_array=True)
-            return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
-
-        name = str(self.paths[0].parent if len(self.paths) > 1 else self.paths[0])
-        return read_inside(self._levels, level=level, x=x, y=y, width=width, height=height, read=read, name=name)
-
-    def _opened(self) -> Any:
-        with self._lock:
-            if self._slide is None:
-                self._slide = import_extra("wsidicom", extra="slides").WsiDicom.open(self.paths)
-            return self._slide
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _pyramid, (self.paths, self._levels, self._numbers)
-
-
-def _pyramid(paths: tuple[Path, ...], levels: tuple[SlideLevel, ...], numbers: tuple[int, ...]) -> DicomPyramid:
-    return DicomPyramid(paths, levels=levels, numbers=numbers)
+    def _piece(self, slide: Any, *, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        pixels = slide.read_region((x, y), self._numbers[level], (width, height), as_array=True)
+        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
 
 
 def scan_slide(blob: Blob) -> SlideHeader:

@@ -2,70 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from osler.extras import import_extra
-from osler.readers.slide_region import check_levels, read_inside
+from osler.readers.slide_pyramid import LazyPyramid
+from osler.readers.slide_region import check_levels
 from osler.study import SlideLevel
 
 _MPP_X, _MPP_Y, _OBJECTIVE = "openslide.mpp-x", "openslide.mpp-y", "openslide.objective-power"
 
 
-class OpenSlidePyramid:
-    """A slide that OpenSlide reads, opened when the first region is read.
+class OpenSlidePyramid(LazyPyramid):
+    """A slide that OpenSlide reads; what was not scanned is white."""
 
-    Args:
-        path: The file.
-        levels: Its levels, from `open_by_openslide`.
-    """
+    def _open(self) -> Any:
+        return import_extra("openslide", extra="openslide").OpenSlide(str(self.paths[0]))
 
-    def __init__(self, path: Path, *, levels: tuple[SlideLevel, ...]) -> None:
-        self.path = path
-        self._levels = levels
-        self._lock = threading.Lock()
-        self._slide: Any = None
-
-    @property
-    def levels(self) -> tuple[SlideLevel, ...]:
-        """Level 0 first."""
-        return self._levels
-
-    def read_region(self, *, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """See `osler.study.SlideSource.read_region`; what was not scanned is white.
-
-        Raises:
-            FileFormatError: If the file is damaged there.
-        """
-
-        def read(x: int, y: int, width: int, height: int) -> np.ndarray:
-            factor = self._levels[level].downsample
-            rgba = np.asarray(
-                self._opened().read_region((round(x * factor), round(y * factor)), level, (width, height)),
-                dtype=np.uint16,
-            )
-            alpha = rgba[..., 3:]
-            return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-        return read_inside(
-            self._levels, level=level, x=x, y=y, width=width, height=height, read=read, name=str(self.path)
-        )
-
-    def _opened(self) -> Any:
-        with self._lock:
-            if self._slide is None:
-                self._slide = import_extra("openslide", extra="openslide").OpenSlide(str(self.path))
-            return self._slide
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _pyramid, (self.path, self._levels)
-
-
-def _pyramid(path: Path, levels: tuple[SlideLevel, ...]) -> OpenSlidePyramid:
-    return OpenSlidePyramid(path, levels=levels)
+    def _piece(self, slide: Any, *, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        factor = self._levels[level].downsample
+        location = round(x * factor), round(y * factor)
+        rgba = np.asarray(slide.read_region(location, level, (width, height)), dtype=np.uint16)
+        alpha = rgba[..., 3:]
+        return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def open_by_openslide(path: Path) -> tuple[OpenSlidePyramid, tuple[float, float] | None, float | None]:
@@ -91,7 +52,7 @@ def open_by_openslide(path: Path) -> tuple[OpenSlidePyramid, tuple[float, float]
         across, down = (_positive(slide.properties.get(key)) for key in (_MPP_X, _MPP_Y))
         power = _positive(slide.properties.get(_OBJECTIVE))
     spacing = None if across is None or down is None else (across / 1000, down / 1000)
-    return OpenSlidePyramid(path, levels=levels), spacing, power
+    return OpenSlidePyramid((path,), levels=levels), spacing, power
 
 
 def _positive(value: Any) -> float | None:

@@ -8,7 +8,6 @@ opens them.
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,65 +17,28 @@ import numpy as np
 from osler.errors import FileFormatError, UnsupportedError
 from osler.extras import import_extra
 from osler.readers.limits import check_length
-from osler.readers.slide_region import check_levels, check_piece, quiet, read_inside
+from osler.readers.slide_pyramid import LazyPyramid
+from osler.readers.slide_region import check_levels, check_piece, quiet
 from osler.readers.tiff_tags import read_directories
 from osler.study import SlideLevel
 
 _MPP_X, _MPP_Y, _OBJECTIVE = "tiffslide.mpp-x", "tiffslide.mpp-y", "tiffslide.objective-power"
 
 
-class TiffPyramid:
-    """A slide in a TIFF file, opened when the first region is read.
+class TiffPyramid(LazyPyramid):
+    """A slide in a TIFF file."""
 
-    Args:
-        path: The file.
-        levels: Its levels, from `open_tiff_slide`.
-    """
+    def _open(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of a header was said when it was opened
+            slide = import_extra("tiffslide", extra="slides").TiffSlide(str(self.paths[0]))
+            dict(slide.properties)
+        return slide
 
-    def __init__(self, path: Path, *, levels: tuple[SlideLevel, ...]) -> None:
-        self.path = path
-        self._levels = levels
-        self._lock = threading.Lock()
-        self._slide: Any = None
-
-    @property
-    def levels(self) -> tuple[SlideLevel, ...]:
-        """Level 0 first."""
-        return self._levels
-
-    def read_region(self, *, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """See `osler.study.SlideSource.read_region`.
-
-        Raises:
-            FileFormatError: If the file is damaged there.
-        """
-
-        def read(x: int, y: int, width: int, height: int) -> np.ndarray:
-            slide = self._opened()
-            factor = slide.level_downsamples[level]
-            location = _base(x, factor=factor), _base(y, factor=factor)
-            return _rgb(slide.read_region(location, level, (width, height), as_array=True))
-
-        return read_inside(
-            self._levels, level=level, x=x, y=y, width=width, height=height, read=read, name=str(self.path)
-        )
-
-    def _opened(self) -> Any:
-        with self._lock:
-            if self._slide is None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # what matters of a header was said when it was opened
-                    self._slide = import_extra("tiffslide", extra="slides").TiffSlide(str(self.path))
-                    dict(self._slide.properties)
-            return self._slide
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A study may be sent to another process: it opens the file for itself.
-        return _pyramid, (self.path, self._levels)
-
-
-def _pyramid(path: Path, levels: tuple[SlideLevel, ...]) -> TiffPyramid:
-    return TiffPyramid(path, levels=levels)
+    def _piece(self, slide: Any, *, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        factor = slide.level_downsamples[level]
+        location = _base(x, factor=factor), _base(y, factor=factor)
+        return _rgb(slide.read_region(location, level, (width, height), as_array=True))
 
 
 def open_tiff_slide(
@@ -115,7 +77,7 @@ def open_tiff_slide(
         problems = _check_series(path, series=series)
         spacing = _spacing(slide.properties)
         power = _positive(slide.properties.get(_OBJECTIVE))
-    return TiffPyramid(path, levels=levels), spacing, power, problems
+    return TiffPyramid((path,), levels=levels), spacing, power, problems
 
 
 def _check_chain(path: Path) -> None:

@@ -12,15 +12,13 @@ from osler.engine.options import Decoding, Sampling, check_stop
 from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
 from osler.prepare.record_text import record_text
+from osler.progress import Progress
 from osler.readers import open_patient
 from osler.readers.identity import Mixing
 from osler.study import Answer, Study
 from osler.tasks.ehr import with_record
 from osler.tasks.opening import flat, merged, noticed
 from osler.weights.catalog import find_model
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with the stage, steps done and steps in all (0: unknown)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ def ask(
     request: AskRequest,
     *,
     on_text: Callable[[str], None] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Progress | None = None,
     on_study: Callable[[Study], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> Asked:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from osler.errors import CapacityError, RequestError, unknown_name
 from osler.prepare import PreparedImages
+from osler.progress import Progress
 from osler.study import Answer, Evidence, Study
 from osler.tasks.opening import flat, noticed, one_by_one, open_together
 
 if TYPE_CHECKING:
-    from osler.engine.session import Progress, Session
+    from osler.engine.session import Session
 
 COMMANDS = {
     "/open": "PATH: talk about another scan; the conversation starts anew",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.prepare.scope import regions_of
+from osler.progress import Progress
 from osler.study import Answer, ClinicalEvent, Progression, Statement, Study
 from osler.tasks.change_rules import lab_change, size_change
 from osler.tasks.compare_checks import check_fit, last_point, open_all
@@ -23,10 +24,10 @@ from osler.tasks.compare_pairs import Pair, progression, statement
 from osler.tasks.evidence_links import event_evidence
 from osler.tasks.finding_names import named_findings
 from osler.tasks.measurements import read_drawn
-from osler.tasks.opening import Done, OnProgress, OnStudy, Opened, merged, open_and_load, seen_regions
+from osler.tasks.opening import Done, OnStudy, Opened, merged, open_and_load, seen_regions
 
 if TYPE_CHECKING:
-    from osler.engine.session import Progress, Session
+    from osler.engine.session import Session
 
 LAB_DAYS = 3
 """A laboratory value counts for a study if it was taken within so many days of it."""
@@ -59,7 +60,7 @@ class CompareRequest:
 
 
 def run_compare(
-    request: CompareRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
+    request: CompareRequest, *, on_progress: Progress | None = None, on_study: OnStudy | None = None
 ) -> Done:
     """Opens the studies, loads the model and compares; cheap checks come first.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from osler.progress import Progress
 from osler.study import Evidence, Progression, Statement, Study
 from osler.tasks.compare_pairs import Pair, progression, statement
 from osler.tasks.finding_names import FindingName
@@ -14,7 +15,7 @@ from osler.tasks.heads import ProgressionHead, head_for
 from osler.tasks.opening import merged
 
 if TYPE_CHECKING:
-    from osler.engine.session import Progress, Session
+    from osler.engine.session import Session
 
 _CHANGES = ("improved", "stable", "worsened")
 _CHANGE_QUESTION = (

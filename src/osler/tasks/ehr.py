@@ -16,6 +16,7 @@ from pathlib import Path
 from osler.errors import RequestError
 from osler.prepare.inputs import check_question
 from osler.prepare.record_text import RecordText, event_evidence, record_text
+from osler.progress import Progress
 from osler.readers import open_patient
 from osler.readers.identity import Mixing
 from osler.study import NO_MODEL, Answer, ClinicalEvent, LeftOut, Step, Study
@@ -55,7 +56,7 @@ def ask_record(
     request: EhrRequest,
     *,
     on_text: Callable[[str], None] | None = None,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Answer:
     """Answers a question from the record.
 
@@ -139,7 +140,7 @@ def _from_model(
     request: EhrRequest,
     *,
     on_text: Callable[[str], None] | None,
-    on_progress: Callable[[str, int, int], None] | None,
+    on_progress: Progress | None,
 ) -> Answer:
     record = record_text(study, question=request.question)
     from osler.engine.load import load  # torch comes with it

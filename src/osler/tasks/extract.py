@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from osler.errors import CapacityError, DataError, FileFormatError, RequestError, UnsupportedError
+from osler.progress import Progress
 from osler.readers.blob import Blob, DiskBlob
 from osler.readers.document import ReadDocument, read_document
 from osler.readers.document_kind import Pictures, is_document
@@ -22,7 +23,6 @@ from osler.weights.catalog import find_model
 if TYPE_CHECKING:
     from osler.engine.session import Session
 
-OnProgress = Callable[[str, int, int], None]
 Unread = Literal["model", "leave"]
 
 
@@ -118,7 +118,7 @@ def row_to_dict(row: DocumentRow) -> dict[str, Any]:
     }
 
 
-def extract(request: ExtractRequest, *, on_progress: OnProgress | None = None) -> Extraction:
+def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> Extraction:
     """Reads documents to structured values.
 
     The rules of the layout read the rows; the language model is loaded only for lines that they
@@ -156,7 +156,7 @@ def extract(request: ExtractRequest, *, on_progress: OnProgress | None = None) -
 
 
 def _read_by_model(
-    session: Session | None, request: ExtractRequest, *, documents: Sequence[ReadDocument], report: OnProgress
+    session: Session | None, request: ExtractRequest, *, documents: Sequence[ReadDocument], report: Progress
 ) -> Extraction:
     rows = [row for one in documents for row in one.rows]
     unread: list[tuple[str, int, str]] = []
@@ -250,7 +250,7 @@ def _hash(session: Session | None) -> str:
     return "" if session is None else session.checkpoint.preprocess.hash
 
 
-def _documents(place: Path, *, pictures: Pictures, report: OnProgress) -> tuple[list[ReadDocument], list[LeftOut]]:
+def _documents(place: Path, *, pictures: Pictures, report: Progress) -> tuple[list[ReadDocument], list[LeftOut]]:
     """Reads the documents at a path; in a folder, what fails is listed and the rest goes on."""
     if place.is_dir():
         blobs, left_out = find_files(place)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 
 from osler.errors import unknown_name
 from osler.prepare.scope import regions_of
+from osler.progress import Progress
 from osler.study import Answer, Finding, Study
 from osler.tasks.finding_names import FindingName, findings_for, named_findings
 from osler.tasks.heads import FindingsHead, head_for
-from osler.tasks.opening import Done, OnProgress, OnStudy, as_study, flat, merged, noticed, open_and_load, untrained
+from osler.tasks.opening import Done, OnStudy, as_study, flat, merged, noticed, open_and_load, untrained
 
 if TYPE_CHECKING:
-    from osler.engine.session import Progress, Session
+    from osler.engine.session import Session
 
 Source = Literal["head", "answers"]
 """``head``: the trained findings head. ``answers``: yes against no of the language model, uncalibrated."""
@@ -55,7 +56,7 @@ class FindingsRequest:
 
 
 def run_findings(
-    request: FindingsRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
+    request: FindingsRequest, *, on_progress: Progress | None = None, on_study: OnStudy | None = None
 ) -> Done:
     """Opens the study, loads the model and gives probabilities; cheap checks come first.
 

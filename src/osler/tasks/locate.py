@@ -18,6 +18,7 @@ import numpy as np
 
 from osler.errors import CapacityError, RequestError
 from osler.prepare import PreparedImages, ShownImage, prepare_images
+from osler.progress import Progress
 from osler.study import Answer, Box2D, Evidence, FoundBox, Study, Volume
 from osler.tasks.box_text import (
     BOX_SCHEMA,
@@ -32,7 +33,6 @@ from osler.tasks.heads import BoxHead, HeadBox, head_for
 from osler.tasks.join_boxes import SliceBox, join_boxes
 from osler.tasks.opening import (
     Done,
-    OnProgress,
     OnStudy,
     as_study,
     flat,
@@ -44,7 +44,7 @@ from osler.tasks.opening import (
 )
 
 if TYPE_CHECKING:
-    from osler.engine.session import Progress, Session
+    from osler.engine.session import Session
 
 DEFAULT_SLICES = 24
 _MAX_TOKENS = 1000
@@ -72,9 +72,7 @@ class LocateRequest:
     slices: int = DEFAULT_SLICES
 
 
-def run_locate(
-    request: LocateRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
-) -> Done:
+def run_locate(request: LocateRequest, *, on_progress: Progress | None = None, on_study: OnStudy | None = None) -> Done:
     """Opens the study, loads the model and locates; cheap checks come first.
 
     Args:

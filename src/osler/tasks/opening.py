@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from osler.prepare import PreparedImages
 from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
+from osler.progress import Progress
 from osler.readers import open_study
 from osler.study import Answer, Study
 from osler.weights.catalog import find_model
@@ -18,8 +19,6 @@ from osler.weights.catalog import find_model
 if TYPE_CHECKING:
     from osler.engine.session import Session
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with the stage, steps done and steps in all (0: unknown)."""
 OnStudy = Callable[[Study], None]
 """Takes the study before the weights are loaded; may refuse it."""
 
@@ -61,7 +60,7 @@ def open_and_load(
     device: str,
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
-    on_progress: OnProgress | None = None,
+    on_progress: Progress | None = None,
     on_study: OnStudy | None = None,
 ) -> Opened:
     """Opens the files of one patient and loads the weights; cheap checks come first.

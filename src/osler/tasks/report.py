@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from osler.errors import RequestError
 from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
+from osler.progress import Progress
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
 from osler.tasks.evidence_links import link
 from osler.tasks.opening import (
     REGION_QUESTION,
     Done,
-    OnProgress,
     OnStudy,
     as_study,
     flat,
@@ -32,7 +32,7 @@ from osler.tasks.opening import (
 from osler.tasks.sentences import split_report
 
 if TYPE_CHECKING:
-    from osler.engine.session import Progress, Session
+    from osler.engine.session import Session
 
 NO_EVIDENCE = "[no evidence]"
 """Stands behind a sentence that nothing in the study supports."""
@@ -70,9 +70,7 @@ class ReportRequest:
     records: tuple[str | Path, ...] = ()
 
 
-def run_report(
-    request: ReportRequest, *, on_progress: OnProgress | None = None, on_study: OnStudy | None = None
-) -> Done:
+def run_report(request: ReportRequest, *, on_progress: Progress | None = None, on_study: OnStudy | None = None) -> Done:
     """Opens the study, loads the model and reports; cheap checks come first.
 
     Args:

@@ -18,6 +18,7 @@ import numpy as np
 
 from osler.errors import DataError, OslerError, RequestError
 from osler.prepare.inputs import check_question
+from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
 from osler.study import NO_MODEL, Answer, Match, Study
@@ -26,8 +27,6 @@ from osler.tasks.search_words import best_passage, rank
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
-
-OnProgress = Callable[[str, int, int], None]
 
 MOST_MATCHES = 1000
 _LEAST_TO_CENTER = 8
@@ -102,8 +101,7 @@ def build_index(
             and the others go on.
     """
     found = [study for folder in folders for study in list_inbox(folder)]
-    weights = f"{session.checkpoint.identity or session.checkpoint.name} {session.checkpoint.preprocess.hash}"
-    opened = SearchIndex.create_or_open(Path(index), weights=weights)
+    opened = SearchIndex.create_or_open(Path(index), weights=session.checkpoint.key)
     report = IndexReport()
     try:
         known = opened.stamps()
@@ -135,7 +133,7 @@ def search(
     request: SearchRequest,
     *,
     session: Session | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Progress | None = None,
 ) -> Answer:
     """Finds the studies that are most like one, or whose reports fit some words best.
 
@@ -188,7 +186,7 @@ def _report_files(path: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def _by_study(
-    index: SearchIndex, request: SearchRequest, *, session: Session | None, on_progress: OnProgress | None
+    index: SearchIndex, request: SearchRequest, *, session: Session | None, on_progress: Progress | None
 ) -> Answer:
     report = on_progress or (lambda stage, done, total: None)
     report("read", 0, 0)
@@ -200,8 +198,7 @@ def _by_study(
         session = load(request.model, device=request.device)
     from osler.engine.embedding import image_vectors
 
-    weights = f"{session.checkpoint.identity or session.checkpoint.name} {session.checkpoint.preprocess.hash}"
-    if index.weights != weights:
+    if index.weights != session.checkpoint.key:
         raise RequestError(
             f"The index was not made with {session.checkpoint.name!r} as it is now.",
             next_step="Name the model that made it with --model, or run `osler index` again.",

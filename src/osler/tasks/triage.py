@@ -123,7 +123,7 @@ def triage(request: TriageRequest, *, session: Session | None = None, on_study: 
 
         session = load(request.model, device=request.device)
     finder = session if session is not None and "findings" in skills else None
-    weights = f"{finder.checkpoint.identity} {finder.checkpoint.preprocess.hash}" if finder is not None else "none"
+    weights = finder.checkpoint.key if finder is not None else "none"
     journal = TriageJournal(request.journal, weights=weights) if request.journal is not None else None
     known = journal.read() if journal is not None else {}
     done: list[TriagedStudy] = []

@@ -12,7 +12,7 @@ from osler.model.osler import Osler
 from osler.prepare import Preprocess, preprocess_for
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
-from osler.weights.digest import identity, short_digest
+from osler.weights.digest import WeightsDigest, weights_digest
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import config_from_gguf, gguf_tensors
 from osler.weights.gguf_file import read_gguf
@@ -47,6 +47,11 @@ class Checkpoint:
     warnings: tuple[str, ...] = ()
     trained: frozenset[Skill] = frozenset()
 
+    @property
+    def key(self) -> str:
+        """Of weights and contract: what the network made of a study under another key cannot be compared."""
+        return f"{self.identity or self.name} {self.preprocess.hash}"
+
 
 def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = "bfloat16") -> Checkpoint:
     """Loads a model by its name in the catalog or its path.
@@ -77,6 +82,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = 
 
 
 def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
+    weights = weights_digest(folder)
     if read_json(folder / "config.json").get("model_type") == MODEL_TYPE:
         own = load_osler_folder(folder, dtype=dtype)
         return Checkpoint(
@@ -86,8 +92,8 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             name=name,
             source=folder,
             licence=own.licence,
-            digest=short_digest(folder),
-            identity=identity(folder),
+            digest=weights.shown,
+            identity=weights.identity,
             trained=own.trained,
         )
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -100,8 +106,8 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             name=name,
             source=folder,
             licence="unknown",
-            digest=short_digest(folder),
-            identity=identity(folder),
+            digest=weights.shown,
+            identity=weights.identity,
             warnings=loaded.warnings,
             trained=PUBLISHED_SKILLS if loaded.model.vision is not None else frozenset({"answers"}),
         )
@@ -110,6 +116,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
 def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Checkpoint:
     file = read_gguf(path)
     config = config_from_gguf(file)
+    weights = WeightsDigest(EMBEDDED_SHA256, EMBEDDED_SHA256[:16]) if name == EMBEDDED_NAME else weights_digest(path)
     # The tokenizer is built in Python and Rust while torch, which lets go of the interpreter, fills the weights.
     with ThreadPoolExecutor(max_workers=1) as pool:
         tokenizer = pool.submit(GemmaTokenizer.from_gguf, file)
@@ -121,8 +128,8 @@ def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Chec
             name=name,
             source=path,
             licence=licence if licence != "unknown" else _licence_of(file.metadata.get("general.license")),
-            digest=EMBEDDED_SHA256[:16] if name == EMBEDDED_NAME else short_digest(path),
-            identity=EMBEDDED_SHA256 if name == EMBEDDED_NAME else identity(path),
+            digest=weights.shown,
+            identity=weights.identity,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,23 +18,31 @@ def files_digest(folder: Path) -> str:
     return _digest(_model_files(folder))
 
 
-def short_digest(place: Path) -> str:
-    """Returns the first 16 digits for a folder or file of at most 128 MiB, and nothing for a larger one."""
-    files = _model_files(place) if place.is_dir() else [place]
-    if not files or sum(path.stat().st_size for path in files) > _CHEAP_BYTES:
-        return ""
-    return _digest(files)[:_SHOWN]
+@dataclass(frozen=True, slots=True)
+class WeightsDigest:
+    """Which weights a folder or file holds.
 
-
-def identity(place: Path) -> str:
-    """Returns a hash that changes whenever the weights of a folder or file do.
-
-    Of small models it is the SHA-256 of everything; of larger ones that of names, sizes, times of
-    change and blocks spread over each file, as reading all of it would take longer than loading it.
+    Args:
+        identity: Changes whenever the weights do: the SHA-256 of everything, or, of weights over 128 MiB,
+            that of names, sizes, times of change and blocks spread over each file, as reading all of
+            it would take longer than loading it.
+        shown: The first 16 digits of the SHA-256 of everything; empty for larger weights.
     """
+
+    identity: str
+    shown: str
+
+
+def weights_digest(place: Path) -> WeightsDigest:
+    """Digests a folder or file of weights, reading each byte once at most."""
     files = _model_files(place) if place.is_dir() else [place]
     if sum(path.stat().st_size for path in files) <= _CHEAP_BYTES:
-        return _digest(files)
+        whole = _digest(files)
+        return WeightsDigest(whole, whole[:_SHOWN] if files else "")
+    return WeightsDigest(_sampled(files), "")
+
+
+def _sampled(files: list[Path]) -> str:
     digest = sha256()
     for path in files:
         status = path.stat()
