@@ -21,7 +21,7 @@ from osler.cli.outputs import (
     SegOption,
     SrOption,
 )
-from osler.cli.patient_options import RecordOption
+from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
 
 
@@ -39,6 +39,7 @@ def compare(
     ] = None,
     finding: Annotated[list[str] | None, typer.Option(help="A finding to follow; repeatable.")] = None,
     record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     model: ModelOption = "osler-mini",
     as_json: JsonOption = False,
     picture: PictureOption = None,
@@ -64,6 +65,7 @@ def compare(
         now=now,
         priors=tuple(priors),
         records=tuple(record or ()),
+        mixing=mixing_of(allow_mixed_patients),
         drawn=tuple(boxes or ()),
         dates=tuple(day.date() for day in date or ()),
         findings=tuple(finding or ()),
