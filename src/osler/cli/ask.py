@@ -68,9 +68,9 @@ def ask(
 
     What the record alone answers (a value, a date, a drug) comes from its entries, without a model.
 
-    osler ask PATH "question", or without a scan: osler ask --no-image "question"
+    Without a scan: osler ask --no-image "question"
 
-    As a DICOM report and a page: osler ask PATH "question" --sr answer.sr.dcm --markdown answer.md
+    Example: osler ask scan.dcm "Which plane is this?" --sr answer.sr.dcm --markdown answer.md
     """
     from osler.prepare.inputs import check_question
     from osler.tasks.ask import AskRequest

@@ -37,9 +37,9 @@ def ehr(
 ) -> None:
     """Ask a question about a patient's record, with the entries that the answer rests on.
 
-    Values, dates, counts, courses and lists come from the entries themselves, without a model:
+    Values, dates, counts, courses and lists come from the entries themselves, without a model.
 
-    osler ehr record.json "What was the last HbA1c?"
+    Example: osler ehr record.json "What was the last HbA1c?" --steps
     """
     from osler.tasks.ehr import EhrRequest, ask_record
     from osler.writers import printable

@@ -14,7 +14,10 @@ from osler.cli.failure import guarded
 def train(
     recipe: Annotated[Path, typer.Argument(help="TOML file, such as those in recipes/.")],
 ) -> None:
-    """Train a model by a recipe; interrupted, it goes on from its last checkpoint."""
+    """Train a model by a recipe; interrupted, it goes on from its last checkpoint.
+
+    Example: osler train recipes/debug.toml
+    """
     from osler.train import run_recipe
 
     for made in run_recipe(recipe):
