@@ -82,6 +82,36 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadsConfig:
+    """The heads that read the image tower: boxes, findings, progression, embeddings.
+
+    Args:
+        findings: Keys of the findings that have a query of their own.
+        trunk: Last layers of the tower that the heads have a copy of for themselves; 0 to read the tower's output.
+        embedding: Width of the shared space of images and texts.
+        heads: Of every attention.
+    """
+
+    findings: tuple[str, ...]
+    trunk: int = 0
+    embedding: int = 256
+    heads: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporalConfig:
+    """Attention over time points and the events of a record.
+
+    Args:
+        layers: Of attention over time points, then events, then an MLP.
+        heads: Of every attention.
+    """
+
+    layers: int = 2
+    heads: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenIds:
     """Ids of the tokens with a meaning of their own."""
 
@@ -103,12 +133,15 @@ class OslerConfig:
         name: The variant.
         image_tokens: Soft tokens an image takes after pooling; a square number.
         vision: ``None`` for a text-only network.
+        heads: ``None`` without trained heads. temporal: ``None`` without attention over time; needs ``heads``.
     """
 
     name: str
     decoder: DecoderConfig
     vision: VisionConfig | None
     image_tokens: int = 256
+    heads: HeadsConfig | None = None
+    temporal: TemporalConfig | None = None
     tokens: TokenIds = field(default_factory=TokenIds)
 
 
