@@ -7,10 +7,10 @@ Sources: the facts of Gemma 3 4B and MedGemma 1.5 (technical report arXiv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from osler.errors import unknown_name
+from osler.errors import RequestError, unknown_name
 
 LayerKind = Literal["sliding", "global"]
 
@@ -96,13 +96,53 @@ class TokenIds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeConfig:
+    """The volumetric path: tubelets and what mixes slabs.
+
+    Args:
+        depth: Slices of a tubelet, a power of two: only then are equal slices averaged without rounding.
+        layers: Mixing layers between tower and decoder; 0 only merges.
+        heads: Attention heads of a mixing layer; the width of a head must be a multiple of 6.
+        mlp_width: Hidden width of a mixing layer's MLP.
+        reach: Slabs that a slab sees on either side of it.
+        wavelengths: Shortest and longest wavelength of the positions, mm.
+        frequencies: Wavelengths an axis gets in the positions that are added to a token.
+
+    Raises:
+        RequestError: If a field makes no sense.
+    """
+
+    heads: int
+    mlp_width: int
+    depth: int = 4
+    layers: int = 2
+    reach: int = 8
+    wavelengths: tuple[float, float] = (8.0, 1024.0)
+    frequencies: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wavelengths", tuple(self.wavelengths))
+        if self.depth < 1 or self.depth & (self.depth - 1):
+            raise RequestError(f"A tubelet of {self.depth!r} slices.", allowed="A power of two, such as 4.")
+        for name, least in (("layers", 0), ("heads", 1), ("mlp_width", 1), ("reach", 0), ("frequencies", 1)):
+            if getattr(self, name) < least:
+                raise RequestError(f"The volume's {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
+        shortest, longest = self.wavelengths
+        if not 0 < shortest < longest:
+            raise RequestError(
+                f"Wavelengths from {shortest!r} to {longest!r} mm.", allowed="Two rising numbers above zero."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OslerConfig:
-    """The whole network: decoder, image tower and projector.
+    """The whole network: decoder, image tower and projector, and the parts that a variant adds.
 
     Args:
         name: The variant.
         image_tokens: Soft tokens an image takes after pooling; a square number.
         vision: ``None`` for a text-only network.
+        volume: Parts of the volumetric path that are learned; without them it averages.
     """
 
     name: str
@@ -110,6 +150,7 @@ class OslerConfig:
     vision: VisionConfig | None
     image_tokens: int = 256
     tokens: TokenIds = field(default_factory=TokenIds)
+    volume: VolumeConfig | None = None
 
 
 _GEMMA3_4B = DecoderConfig(
@@ -175,6 +216,16 @@ _CONFIGS = {
         vision=VisionConfig(image_size=32, patch=4, width=48, mlp_width=96, layers=2, heads=4),
         image_tokens=4,
         tokens=TokenIds(start_of_image=500, end_of_image=501, image=511),
+    ),
+}
+
+# The same networks with every part that Osler adds to the published one.
+_CONFIGS |= {
+    "debug-parts": replace(
+        _CONFIGS["debug"], name="debug-parts", volume=VolumeConfig(heads=4, mlp_width=64, reach=3, frequencies=4)
+    ),
+    "osler-mini-parts": replace(
+        _CONFIGS["osler-mini"], name="osler-mini-parts", volume=VolumeConfig(heads=5, mlp_width=640)
     ),
 }
 
