@@ -102,7 +102,7 @@ class VolumeConfig:
     Args:
         depth: Slices of a tubelet, a power of two: only then are equal slices averaged without rounding.
         layers: Mixing layers between tower and decoder; 0 only merges.
-        heads: Attention heads of a mixing layer; the width of a head must be a multiple of 6.
+        heads: Attention heads of a mixing layer.
         mlp_width: Hidden width of a mixing layer's MLP.
         reach: Slabs that a slab sees on either side of it.
         wavelengths: Shortest and longest wavelength of the positions, mm.

@@ -1,10 +1,14 @@
 """The whole network: image tower, projector, decoder.
 
 Dimensions: B batch, L tokens, N images, S side of an image (px), T soft tokens
-of an image, D width of the decoder, V vocabulary.
+of an image, D width of the decoder, V vocabulary; of volumes: X slabs, d slices
+of a slab, S slabs of all series, T cells of a slab, V width of the tower, M
+tokens of all series.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +18,8 @@ from osler.model.config import OslerConfig
 from osler.model.decoder import Decoder
 from osler.model.projector import Projector
 from osler.model.vision import VisionTower
+from osler.model.volume import TubeletEmbedding, mean_of_slots
+from osler.model.volume_projection import Grid, VolumetricProjection, merge_cells
 
 
 class Osler(nn.Module):
@@ -33,6 +39,11 @@ class Osler(nn.Module):
         self.vision_tower = None if config.vision is None else VisionTower(config.vision)
         self.multi_modal_projector = None if config.vision is None else Projector(config, vision=config.vision)
         self.language_model = Decoder(config.decoder)
+        self.volume: TubeletEmbedding | None = None
+        self.volume_projection: VolumetricProjection | None = None
+        if config.volume is not None and config.vision is not None:
+            self.volume = TubeletEmbedding(config.volume, vision=config.vision)
+            self.volume_projection = VolumetricProjection(config.volume, vision=config.vision)
 
     @property
     def decoder(self) -> Decoder:
@@ -61,20 +72,69 @@ class Osler(nn.Module):
         Raises:
             RequestError: If the network has no image tower or the shape is wrong.
         """
+        tower, projector = self._eyes(pixels_N3SS)
+        return projector(tower(pixels_N3SS))
+
+    def encode_slabs(self, tubelets_XdCSS: Tensor) -> Tensor:
+        """Turns slabs of slices into features of cells, before mixing and merging.
+
+        Without `volume` in the configuration the slices of a slab are averaged,
+        which is what `TubeletEmbedding` does before it is trained.
+
+        Args:
+            tubelets_XdCSS: RGB in [-1, 1]; d slices, a power of two.
+
+        Returns:
+            (X, T, V), in the width of the tower.
+
+        Raises:
+            RequestError: If the network has no image tower or the shape is wrong.
+        """
+        tower, projector = self._eyes(tubelets_XdCSS.flatten(0, 1))
+        if self.volume is None:
+            embedded_XPV = tower.embeddings(mean_of_slots(tubelets_XdCSS))
+        else:
+            embedded_XPV = self.volume(tubelets_XdCSS, patches=tower.embeddings)
+        return projector.pool_patches(tower.post_layernorm(tower.encoder(embedded_XPV)))
+
+    def project_slabs(
+        self, cells_STV: Tensor, *, positions_mm_ST3: Tensor, series_S: Tensor, grids: Sequence[Grid]
+    ) -> Tensor:
+        """Turns features of cells into soft tokens, (M, D).
+
+        Args:
+            cells_STV: From `encode_slabs`, the slabs of a series together and in order.
+            positions_mm_ST3: Patient position of the center of each cell, mm.
+            series_S: Number of the series of each slab.
+            grids: Tokens of each series along slabs, rows and columns.
+
+        Raises:
+            RequestError: If a grid does not fit its series, or the network has no image tower.
+        """
+        _, projector = self._eyes(None)
+        if self.volume_projection is None:
+            return projector.project(merge_cells(cells_STV, series_S=series_S, grids=grids))
+        return self.volume_projection.from_cells(
+            cells_STV, positions_mm_ST3=positions_mm_ST3, series_S=series_S, grids=grids, projector=projector
+        )
+
+    def _eyes(self, pixels_N3SS: Tensor | None) -> tuple[VisionTower, Projector]:
+        """Tower and projector, where there are any and the images fit them."""
         config = self.config.vision
         if self.vision_tower is None or self.multi_modal_projector is None or config is None:
+            given = "images" if pixels_N3SS is None else f"{len(pixels_N3SS)} image(s)"
             raise RequestError(
-                f"The model {self.config.name!r} reads text only, and got {len(pixels_N3SS)} image(s).",
+                f"The model {self.config.name!r} reads text only, and got {given}.",
                 next_step="Ask without images, or choose a model with an image tower.",
             )
         wanted = (3, config.image_size, config.image_size)
-        if tuple(pixels_N3SS.shape[1:]) != wanted:
+        if pixels_N3SS is not None and tuple(pixels_N3SS.shape[1:]) != wanted:
             raise RequestError(
                 f"Images have the shape {tuple(pixels_N3SS.shape)}.",
                 allowed=f"The model {self.config.name!r} takes (images, {', '.join(map(str, wanted))}).",
                 next_step="Prepare them with the preprocessing of this model.",
             )
-        return self.multi_modal_projector(self.vision_tower(pixels_N3SS))
+        return self.vision_tower, self.multi_modal_projector
 
     def embed(self, token_ids_BL: Tensor, image_features: Tensor | None = None) -> Tensor:
         """Embeds tokens and puts image features where the image tokens stand.
