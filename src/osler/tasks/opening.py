@@ -173,4 +173,5 @@ def one_by_one(prepared: PreparedImages, numbers: Sequence[int]) -> Iterator[Pre
             pixels=batch,
             images=(image,),
             series=(ShownSeries(timepoint=0, date=None, images=1, kind="image"),),
+            volumes={},
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from osler.errors import CheckpointError
-from osler.model.config import OslerConfig
+from osler.model.config import OslerConfig, VisionConfig, VolumeConfig
 from osler.weights.config_json import config_from_dict
 from osler.weights.gguf_file import read_gguf
 from osler.weights.hf_config import config_from_huggingface
@@ -65,7 +65,20 @@ def parameter_count(config: OslerConfig) -> int:
     mlp = 2 * vision.width * vision.mlp_width + vision.width + vision.mlp_width
     total += vision.layers * (attention + mlp + 4 * vision.width) + 2 * vision.width
     total += (3 * vision.patch**2 + 1) * vision.width + vision.side**2 * vision.width
-    return total + vision.width + vision.width * decoder.width
+    total += vision.width + vision.width * decoder.width
+    if config.volume is not None:
+        total += _volume_count(config.volume, vision=vision)
+    return total
+
+
+def _volume_count(volume: VolumeConfig, *, vision: VisionConfig) -> int:
+    """Counts the weights of tubelet embedding and volumetric projection."""
+    width = vision.width
+    deviation = 3 * volume.depth * vision.patch**2 * width
+    attention = 4 * width**2 + width
+    mlp = 2 * width * volume.mlp_width + width + volume.mlp_width
+    layers = volume.layers * (attention + mlp + 4 * width + 2 * width)
+    return deviation + layers + (6 * volume.frequencies + 1) * width + width
 
 
 def _config(content: Mapping[str, Any], *, source: str) -> OslerConfig:
