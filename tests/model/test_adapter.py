@@ -1,4 +1,4 @@
-"""The cross-attention adapter: against torch's own attention, computed once, padding unseen, cached equal to uncached."""
+"""The cross-attention adapter: parity with torch, computed once, padding unseen, cached equal to uncached."""
 
 from __future__ import annotations
 

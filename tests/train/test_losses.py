@@ -111,7 +111,7 @@ def test_nothing_known_gives_zero_and_not_nan() -> None:
     loss = findings_loss(logits, wanted_BF=torch.full((2, 3), NAN))
     loss = loss + progression_loss(scores, wanted_BF=torch.full((2, 3), UNKNOWN))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert logits.grad is not None
     assert not logits.grad.any()
 
@@ -229,7 +229,7 @@ def test_a_weight_changes_the_gradient_and_zero_leaves_the_task_out(model: Osler
     once = gradient(TaskWeights())
     more = gradient(dataclasses.replace(TaskWeights(), **{task: getattr(TaskWeights(), task) * 2}))
     assert not torch.equal(once, more)
-    alone = {name: 0.0 for name in dataclasses.asdict(TaskWeights())}
+    alone = dict.fromkeys(dataclasses.asdict(TaskWeights()), 0.0)
     assert gradient(TaskWeights(**alone | {task: 1.0})).abs().max() > 0
     assert gradient(TaskWeights(**alone)).abs().max() == 0
 
