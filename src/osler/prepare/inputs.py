@@ -33,6 +33,7 @@ class ModelInputs:
         pixels: The images, normalized a few at a time.
         images: One entry an image, in the order of the prompt.
         volumes: Those that are read as slabs, by the number of their first image.
+        soft_tokens: Places of image features among the ids.
         used: What was shown of each series.
         left_out: What was not shown, and why.
         warnings: What the user should know, one sentence each.
@@ -48,6 +49,7 @@ class ModelInputs:
     warnings: tuple[str, ...]
     preprocess_hash: str
     volumes: Mapping[int, SlabbedVolume] = field(default_factory=dict)
+    soft_tokens: int = 0
 
 
 def prepare_inputs(
@@ -152,6 +154,7 @@ def assemble(
         warnings=(*prepared.warnings, *scope_warnings(question, study=study, modalities=modalities)),
         preprocess_hash=preprocess.hash,
         volumes=prepared.volumes,
+        soft_tokens=spent,
     )
 
 
