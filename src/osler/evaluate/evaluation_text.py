@@ -49,7 +49,11 @@ def evaluation_text(record: dict[str, Any]) -> str:
                 others = [
                     f"{name} {_number(found[0], entry)}" for name, found in entry["systems"].items() if name != _MODEL
                 ]
-                published = f"; published {_number(entry['published'], entry)}" if "published" in entry else ""
+                published = (
+                    f"; MedGemma 1.5 4B as published {_number(entry['published'], entry)}"
+                    if "published" in entry
+                    else ""
+                )
                 against = f" ({', '.join(others)}{published})" if others or published else ""
                 lines.append(f"  {entry['measure']}: {_estimate(entry['systems'].get(_MODEL), entry)}{against}")
     return "\n".join(lines)

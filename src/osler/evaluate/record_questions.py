@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 # name in questions -> LOINC, and a wording that the planner's author did not try.
 LABS = {
     "weight": ("29463-7", "body weight"),

@@ -20,6 +20,9 @@ from osler.evaluate.sets.types import Case, EvaluationSet, Plan, Setting
 from osler.progress import Progress
 
 State = Literal["measured", "not trained", "no data", "failed"]
+WHOLE = 1000
+"""Sets with at least such a batch rank all cases against each other: no limit cuts them, and none is asked alone."""
+
 _FORMAT = 1
 
 
@@ -112,7 +115,7 @@ def run_set(
     if not plan.cases:
         result.state, result.why = "no data", plan.absent or "no case"
         return result
-    cases = plan.cases[: setting.limit]
+    cases = plan.cases if one.batch >= WHOLE else plan.cases[: setting.limit]
     result.cases = len(plan.cases)
     result.asked = len(cases)
     with _Kept(out, name=one.name, key=_key(one, setting, plan)) as kept:
@@ -166,7 +169,7 @@ def _asked(one: EvaluationSet, setting: Setting, cases: Sequence[Case]) -> list[
     try:
         rows = one.rows(setting, cases)
     except OslerError as error:
-        if len(cases) > 1 and one.batch < _WHOLE:
+        if len(cases) > 1 and one.batch < WHOLE:
             return [record for case in cases for record in _asked(one, setting, [case])]
         failed = [Failed(case=case.name, why=str(error)) for case in cases]
         return [_Record(case=entry.case, failed=[entry]) for entry in failed]
@@ -186,10 +189,6 @@ def _asked(one: EvaluationSet, setting: Setting, cases: Sequence[Case]) -> list[
         )
         for name, found in by_case.items()
     ]
-
-
-_WHOLE = 1000
-"""Sets with at least such a batch rank all cases against each other and cannot be asked one by one."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,9 +8,8 @@ lacks the finding and one half the value, so that neither alone tells enough.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from osler.evaluate.published import yes_or_no
 from osler.evaluate.responder import Inquiry, blank_study
@@ -19,22 +18,26 @@ from osler.evaluate.sets.types import Case, Plan, Setting, right, shuffled
 from osler.evaluate.sets.yes_no import yes_share
 from osler.prepare.record_text import record_text
 from osler.study import ClinicalEvent, Study
+from osler.synth.facts import Exam, PatientFacts
 from osler.weights.skills import Skill
 
 QUESTION = "Does the X-ray show {finding}, and is the {lab} of the record above its reference range? Answer yes or no."
-FINDINGS = ("pleural-effusion", "cardiomegaly", "pneumothorax", "consolidation")
+FINDINGS = ("pleural-effusion", "cardiomegaly")
+"""Common enough to be there and not, so that the name alone tells nothing."""
+
 LABS = ("c-reactive-protein", "white-cells", "creatinine", "nt-probnp")
 _CASES = 96
 _LOOKED_AT = 3000
 _TOKENS = 16
+_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Both:
     """A film, a value of the record, and whether the finding is seen and the value high."""
 
-    patient: Any
-    exam: Any
+    patient: PatientFacts
+    exam: Exam
     finding: str
     event: ClinicalEvent
     seen: bool
@@ -113,43 +116,50 @@ class EhrImaging:
 
 
 def _balanced(count: int) -> list[_Both]:
-    """Cases of four kinds: as many with both as with one alone, in equal halves."""
+    """Cases of three kinds, one a patient: half with both, a quarter with each alone; fewer where some are rare."""
+    found: dict[tuple[bool, bool], list[_Both]] = {(True, True): [], (True, False): [], (False, True): []}
     wanted = {(True, True): count // 2, (True, False): count // 4, (False, True): count // 4}
-    found: list[_Both] = []
-    for one in _candidates():
-        kind = (one.seen, one.high)
-        if wanted.get(kind, 0) > 0:
-            wanted[kind] -= 1
-            found.append(one)
-        if not any(wanted.values()):
+    for kinds in _candidates():
+        open_kinds = [kind for kind in kinds if len(found.get(kind, ())) < wanted.get(kind, 0)]
+        if open_kinds:
+            kind = max(open_kinds, key=lambda kind: wanted[kind] - len(found[kind]))
+            found[kind].append(kinds[kind])
+        if all(len(found[kind]) == number for kind, number in wanted.items()):
             break
-    return found
+    whole = min(len(found[True, True]) // 2, len(found[True, False]), len(found[False, True]))
+    return [*found[True, True][: 2 * whole], *found[True, False][:whole], *found[False, True][:whole]]
 
 
-def _candidates() -> Any:
-    """One case for each patient at most, its finding and test drawn by the patient's number."""
-    from osler.evaluate.synthetic import held_out_patients, lab_events
-    from osler.synth.timeline import calendar_date
+def _candidates() -> Iterator[dict[tuple[bool, bool], _Both]]:
+    """What can be asked of each patient's first film, by whether the finding is seen and the value high."""
+    from osler.evaluate.synthetic import held_out_patients
 
     for patient in held_out_patients(most=_LOOKED_AT):
         for exam in patient.exams:
-            if exam.modality != "DX" or exam.region != "chest" or exam.acquisition.view not in ("PA", "AP"):
-                continue
-            day = calendar_date(exam.day)
-            near = [
-                event
-                for event, lab in zip(
-                    lab_events(patient), sorted(patient.labs, key=lambda e: (e.day, e.key)), strict=True
-                )
-                if lab.key in LABS and event.date is not None and abs((event.date - day).days) <= 7
-            ]
-            if not near:
-                continue
-            finding = FINDINGS[patient.number % len(FINDINGS)]
-            facts = [fact for fact in exam.findings if fact.key == finding]
-            if any(fact.certainty == "possible" for fact in facts):
-                continue
-            event = near[patient.number % len(near)]
-            seen = any(fact.visible for fact in facts)
-            yield _Both(patient=patient, exam=exam, finding=finding, event=event, seen=seen, high=event.flag == "H")
-            break
+            if exam.modality == "DX" and exam.region == "chest" and exam.acquisition.view in ("PA", "AP"):
+                yield _askable(patient, exam)
+                break
+
+
+def _askable(patient: PatientFacts, exam: Exam) -> dict[tuple[bool, bool], _Both]:
+    from osler.evaluate.synthetic import lab_events
+    from osler.synth.timeline import calendar_date
+
+    day = calendar_date(exam.day)
+    labs = sorted(patient.labs, key=lambda lab: (lab.day, lab.key))
+    near = [
+        event
+        for event, lab in zip(lab_events(patient), labs, strict=True)
+        if lab.key in LABS and event.date is not None and abs((event.date - day).days) <= _DAYS
+    ]
+    found: dict[tuple[bool, bool], _Both] = {}
+    turned = FINDINGS[patient.number % len(FINDINGS) :] + FINDINGS[: patient.number % len(FINDINGS)]
+    for finding in turned:
+        facts = [fact for fact in exam.findings if fact.key == finding]
+        if any(fact.certainty == "possible" for fact in facts):
+            continue
+        seen = any(fact.visible for fact in facts)
+        for event in near:
+            one = _Both(patient=patient, exam=exam, finding=finding, event=event, seen=seen, high=event.flag == "H")
+            found.setdefault((seen, one.high), one)
+    return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from osler.evaluate.responder import blank_study
 from osler.evaluate.rows import MODEL, Measure, Pair, Row
 from osler.evaluate.sets.types import Case, Plan, Setting, commonest, missing_files, right, shuffled
 from osler.evaluate.sets.xrays import EPOCH, NIH_FINDINGS, nih_picture, open_xray, read_table, together
 from osler.study import Study
+from osler.synth.facts import Exam, PatientFacts
 from osler.tasks.compare import compare
 from osler.tasks.heads import HeadChange, ProgressionHead, head_for
 from osler.weights.skills import Skill
@@ -41,7 +41,7 @@ class SyntheticProgression:
         self._majority = "stable"
 
     def plan(self, setting: Setting) -> Plan:
-        """Takes patients whose last frontal film shows a change, and every fourth of the others."""
+        """Takes patients whose last frontal film is compared with the one before."""
         cases = []
         truths: list[str] = []
         for patient, exams, changes in _changing(_PATIENTS):
@@ -219,7 +219,7 @@ def changes_of(setting: Setting, study: Study, *, findings: Sequence[str]) -> di
     return {entry.finding: entry.change for entry in answer.progression if entry.change != "cannot tell"}
 
 
-def last_changes(exam: Any) -> dict[str, str]:
+def last_changes(exam: Exam) -> dict[str, str]:
     """Finding to its change on an exam, of several lesions the greatest change; names of `osler.tasks`."""
     from osler.tasks.finding_names import finding_names
 
@@ -233,28 +233,24 @@ def last_changes(exam: Any) -> dict[str, str]:
     return {names[key]: _CHANGES[change] for key, change in greatest.items()}
 
 
-def _changing(count: int) -> Iterator[tuple[Any, list[Any], dict[str, str]]]:
+def _changing(count: int) -> Iterator[tuple[PatientFacts, list[Exam], dict[str, str]]]:
+    """Patients with two to five frontal films: half of them with a finding that grew or shrank, which is rare."""
     from osler.evaluate.synthetic import held_out_patients
 
-    found, unchanged = 0, 0
+    left = {"graded": count // 2, "changed": count // 3, "stable": count - count // 2 - count // 3}
     for patient in held_out_patients(most=_LOOKED_AT):
-        exams = [
-            exam
-            for exam in patient.exams
-            if exam.modality == "DX" and exam.region == "chest" and exam.acquisition.view in ("PA", "AP")
-        ][-_MOST_DATES:]
+        films = [exam for exam in patient.exams if exam.modality == "DX" and exam.region == "chest"]
+        exams = [exam for exam in films if exam.acquisition.view in ("PA", "AP")][-_MOST_DATES:]
         if len(exams) < 2 or exams[-1].compared != exams[-2].number:
             continue
-        changes = last_changes(exams[-1])
-        if not changes:
+        if not (changes := last_changes(exams[-1])):
             continue
-        if set(changes.values()) == {"stable"}:
-            unchanged += 1
-            if unchanged % 4:
-                continue
-        yield patient, exams, changes
-        found += 1
-        if found == count:
+        seen = set(changes.values())
+        kind = "graded" if seen & {"improved", "worsened"} else "changed" if seen - {"stable"} else "stable"
+        if left[kind]:
+            left[kind] -= 1
+            yield patient, exams, changes
+        if not any(left.values()):
             return
 
 

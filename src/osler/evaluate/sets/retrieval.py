@@ -191,5 +191,9 @@ def _chance(depth: int, *, right: int, of: int) -> float:
     return 1.0 - miss
 
 
+def _same_patient(other: Case, case: Case) -> bool:
+    return other.patient == case.patient and other is not case
+
+
 def _path(root: Path, source: str, name: str) -> Path:
     return nih_picture(root, name) if source == "nih" else root / "cxr" / "hannover" / "images" / f"{name}.jpg"

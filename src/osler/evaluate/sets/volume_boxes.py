@@ -27,7 +27,6 @@ MEASURES = (
     Measure(name="boxes given", field="given"),
 )
 _PHANTOMS = 12
-_MEAN_PHANTOMS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,7 +186,7 @@ def organs(root: Path) -> tuple[list[Boxed], str]:
     """A torso CT with masks by another program, and phantoms of held-out synthetic patients."""
     folder = root / "ct" / "torso-3mm"
     scan, mask = folder / "example_ct.nii.gz", folder / "example_seg_fast_force_split.nii.gz"
-    found = list(_phantoms(_PHANTOMS + _MEAN_PHANTOMS))
+    found = list(_phantoms(_PHANTOMS))
     if scan.is_file() and mask.is_file():
         open_ = partial(_segmented, scan, mask)
         found.append(Boxed(open=open_, source="ct-torso", patient="ct-torso", group="real torso CT"))

@@ -133,7 +133,7 @@ def petct_tumor(folder: Path) -> tuple[Study, dict[str, Box3D]]:
     if not lows:
         raise FileFormatError(
             "No annotation belongs to a slice of the scan.",
-            allowed="Annotations are named by the SOP Instance UIDs of the slices; a scan whose UIDs were changed has lost them.",
+            allowed="Annotations are named by SOP Instance UIDs; a scan whose UIDs were changed has lost them.",
         )
     low, high = (tuple(float(edge) for edge in corner) for corner in (np.min(lows, axis=0), np.max(highs, axis=0)))
     return study, {"tumor": Box3D(low=low, high=high, frame="voxel").to_patient(volume.affine)}
