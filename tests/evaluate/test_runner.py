@@ -79,16 +79,16 @@ def test_a_broken_file_costs_one_case_not_its_batch() -> None:
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     class Stopping(Counting):
         def ask(self, inquiries: Sequence[Inquiry], *, max_tokens: int) -> list[str]:
             if self.meter.questions >= 4:
-                raise Killed
+                raise KilledError
             return super().ask(inquiries, max_tokens=max_tokens)
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_set(Numbers(batch=2, broken=()), setting(Stopping()), out=tmp_path)
     path = tmp_path / "rows" / "numbers.jsonl"
     assert len(path.read_text().splitlines()) == 1 + 4

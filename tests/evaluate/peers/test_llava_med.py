@@ -117,7 +117,7 @@ def test_without_clip_the_error_says_where_it_belongs(tmp_path: Path) -> None:
     parts = Parts(write_sentencepiece(tmp_path))
     parts.write(tmp_path, clip_inside=False)
     (tmp_path / "clip" / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="holds no image tower.*clip-vit-large-patch14-336"):
+    with pytest.raises(CheckpointError, match=r"holds no image tower.*clip-vit-large-patch14-336"):
         LlavaMedPeer().load(tmp_path, device="cpu")
 
 

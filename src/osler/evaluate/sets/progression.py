@@ -29,7 +29,11 @@ _LOOKED_AT = 4000
 
 
 class SyntheticProgression:
-    """X-rays of synthetic patients over two to five dates: the fact of each change is known."""
+    """X-rays of synthetic patients over two to five dates: the fact of each change is known.
+
+    Args:
+        patients: That are looked for; fewer are found where a kind of change is rare.
+    """
 
     name = "progression-synthetic"
     title = "Progression over 2 to 5 dates, synthetic X-rays"
@@ -37,14 +41,15 @@ class SyntheticProgression:
     measures = MEASURES
     batch = 1
 
-    def __init__(self) -> None:
+    def __init__(self, *, patients: int = _PATIENTS) -> None:
+        self._patients = patients
         self._majority = "stable"
 
     def plan(self, setting: Setting) -> Plan:
         """Takes patients whose last frontal film is compared with the one before."""
         cases = []
         truths: list[str] = []
-        for patient, exams, changes in _changing(_PATIENTS):
+        for patient, exams, changes in _changing(self._patients):
             cases.append(
                 Case(name=f"synthetic-{patient.number}", patient=str(patient.number), content=(patient, exams))
             )
