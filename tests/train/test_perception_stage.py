@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -137,7 +136,7 @@ def _recipe(out: Path, *, steps: int = 4) -> PerceptionRecipe:
 
 
 @pytest.fixture
-def offline(base: Osler, data: PerceptionData, monkeypatch: pytest.MonkeyPatch) -> Iterator[Osler]:
+def offline(base: Osler, data: PerceptionData, monkeypatch: pytest.MonkeyPatch) -> Osler:
     """The stage reads the debug network and the drawn data."""
 
     class _Loaded:
@@ -146,7 +145,7 @@ def offline(base: Osler, data: PerceptionData, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(perception_stage, "load_checkpoint", lambda name, dtype: _Loaded())
     monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint: data)
-    yield base
+    return base
 
 
 def _trainee(base: Osler) -> PerceptionTrainee:
