@@ -1,4 +1,4 @@
-"""The whole network: image tower, projector, decoder.
+"""The whole network: image tower, projector, decoder, and the parts that may be added.
 
 Dimensions: B batch, L tokens, N images, S side of an image (px), T soft tokens
 of an image, D width of the decoder, V vocabulary.
@@ -6,13 +6,17 @@ of an image, D width of the decoder, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from osler.errors import RequestError
 from osler.model.config import OslerConfig
 from osler.model.decoder import Decoder
+from osler.model.heads import Heads
 from osler.model.projector import Projector
+from osler.model.temporal import ClinicalTemporalAttention
 from osler.model.vision import VisionTower
 
 
@@ -33,6 +37,12 @@ class Osler(nn.Module):
         self.vision_tower = None if config.vision is None else VisionTower(config.vision)
         self.multi_modal_projector = None if config.vision is None else Projector(config, vision=config.vision)
         self.language_model = Decoder(config.decoder)
+        self.heads = None if config.heads is None else Heads(config)
+        self.temporal: ClinicalTemporalAttention | None = None
+        if config.temporal is not None and config.vision is not None:
+            self.temporal = ClinicalTemporalAttention(
+                config.temporal, width=config.vision.width, text_width=config.decoder.width
+            )
 
     @property
     def decoder(self) -> Decoder:
@@ -75,6 +85,33 @@ class Osler(nn.Module):
                 next_step="Prepare them with the preprocessing of this model.",
             )
         return self.multi_modal_projector(self.vision_tower(pixels_N3SS))
+
+    def head_features(self, pixels_N3SS: Tensor) -> Tensor:
+        """Encodes images for the heads, (N, P, V) with the tower's P patches and width V.
+
+        Raises:
+            RequestError: If the network has no heads.
+        """
+        if self.heads is None or self.vision_tower is None:
+            raise RequestError(f"The model {self.config.name!r} has no heads.", next_step="Choose one that has.")
+        shared = len(self.vision_tower.encoder.layers) - len(self.heads.trunk.layers)
+        return self.heads.trunk(self.vision_tower.forward_to(pixels_N3SS, layers=shared))
+
+    def text_states(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Turns short texts (labels, names of events) into states for the heads: normalized mean embeddings.
+
+        Args:
+            token_ids: Ids of each text, one at least.
+
+        Returns:
+            (K, D) in the dtype of the weights.
+        """
+        means = [self.language_model.embed(torch.tensor(ids, device=self._device)).mean(0) for ids in token_ids]
+        return nn.functional.layer_norm(torch.stack(means).float(), (means[0].shape[-1],)).to(means[0].dtype)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.language_model.embed_tokens.weight.device
 
     def embed(self, token_ids_BL: Tensor, image_features: Tensor | None = None) -> Tensor:
         """Embeds tokens and puts image features where the image tokens stand.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from osler.errors import CheckpointError
-from osler.model.config import DecoderConfig, OslerConfig, TokenIds, VisionConfig
+from osler.model.config import DecoderConfig, HeadsConfig, OslerConfig, TemporalConfig, TokenIds, VisionConfig
 
 
 def config_to_dict(config: OslerConfig) -> dict[str, Any]:
@@ -22,12 +22,14 @@ def config_from_dict(content: Mapping[str, Any], *, source: str) -> OslerConfig:
         CheckpointError: If a field is missing, unknown or of the wrong type.
     """
     try:
-        vision = content["vision"]
+        vision, heads, temporal = (content.get(part) for part in ("vision", "heads", "temporal"))
         return OslerConfig(
             name=str(content["name"]),
             decoder=DecoderConfig(**content["decoder"]),
             vision=None if vision is None else VisionConfig(**vision),
             image_tokens=int(content["image_tokens"]),
+            heads=None if heads is None else HeadsConfig(**{**heads, "findings": tuple(heads["findings"])}),
+            temporal=None if temporal is None else TemporalConfig(**temporal),
             tokens=TokenIds(**content["tokens"]),
         )
     except (TypeError, ValueError, KeyError) as error:
