@@ -32,7 +32,7 @@ from osler.train.checkpoints import load_state, restore_weights
 from osler.train.labeled_volumes import LabeledVolume, hippocampus_volumes, phantom_volumes
 from osler.train.labeled_xrays import LabeledXray, XraySeries, calibration_part, real_xrays, synthetic_series
 from osler.train.perception_bank import FeatureBank, fill_bank
-from osler.train.perception_batch import film_batch
+from osler.train.perception_batch import film_batch, known_findings
 from osler.train.perception_data import report_states, text_states, xray_findings
 from osler.train.perception_stage import PerceptionTrainee, new_config, progression_scores, volume_features
 from osler.train.recipe import PerceptionRecipe, load_recipes
@@ -250,19 +250,14 @@ def finding_logits(bench: Bench, films: Sequence[LabeledXray], *, name: str) -> 
     return logits_NF
 
 
-def known(films: Sequence[LabeledXray], *, findings: Sequence[str]) -> Tensor:
-    """Labels (N, F), NaN where there is none."""
-    return torch.tensor([[film.findings.get(key, float("nan")) for key in findings] for film in films])
-
-
 def findings(bench: Bench) -> Iterator[Figure]:
     """Findings of NIH films: discrimination, and probabilities after calibration on kept-out patients."""
     held = [film for film in bench.held if film.findings]
     kept = [film for film in bench.kept if film.findings]
     fitted = fit_calibration(
-        finding_logits(bench, kept, name="kept-nih"), wanted_NF=known(kept, findings=bench.findings)
+        finding_logits(bench, kept, name="kept-nih"), wanted_NF=known_findings(kept, findings=bench.findings)
     )
-    logits, wanted = finding_logits(bench, held, name="held-nih"), known(held, findings=bench.findings)
+    logits, wanted = finding_logits(bench, held, name="held-nih"), known_findings(held, findings=bench.findings)
     yield from _of_findings(
         logits, wanted, held, fitted=fitted, names=bench.findings, data="NIH", aims=("0.70", "< 0.05")
     )
@@ -277,7 +272,7 @@ def findings(bench: Bench) -> Iterator[Figure]:
     series = bench_series(bench)
     films = [film for item in series for film in item.films]
     logits = finding_logits(bench, films, name="held-films")
-    wanted = known(films, findings=bench.findings)
+    wanted = known_findings(films, findings=bench.findings)
     wanted = torch.where(wanted == 0.5, torch.nan, wanted)
     yield next(
         _of_findings(logits, wanted, films, fitted=raw, names=bench.findings, data="synthetic", aims=("reported", ""))

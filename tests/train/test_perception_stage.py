@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from osler.model.config import get_config
 from osler.model.osler import Osler
 from osler.prepare.contract import preprocess_for
 from osler.train import perception_stage
-from osler.train.checkpoints import STATE_FILE, load_state, load_tensors
+from osler.train.checkpoints import STATE_FILE, load_state, load_tensors, save_json
 from osler.train.labeled_volumes import LabeledVolume
 from osler.train.labeled_xrays import LabeledXray, XraySeries
 from osler.train.losses import TaskWeights, total_loss
@@ -23,6 +24,7 @@ from osler.train.perception_bank import fill_bank
 from osler.train.perception_data import PerceptionData
 from osler.train.perception_stage import PerceptionTrainee, draw_lesson, lesson_losses, new_config, train_perception
 from osler.train.recipe import FilmShares, OptimizerConfig, PerceptionRecipe
+from osler.weights.config_json import config_from_dict, config_to_dict
 
 FINDINGS = ("pleural-effusion", "pneumothorax", "infiltration")
 CONFIG = get_config("debug")
@@ -107,6 +109,8 @@ def _data(base: Osler, folder: Path) -> PerceptionData:
         films=bank(folder / "films", items=films),
         xrays=tuple(real),
         xray_bank=bank(folder / "xrays", items=real),
+        kept=tuple(real[:4]),
+        kept_bank=bank(folder / "kept", items=real[:4]),
         volumes=(bank(folder / "volumes", items=[volume]),),
         label_states=texts,
         lab_states={"CRP mg/l": torch.randn(width, generator=generator)},
@@ -265,3 +269,35 @@ def test_a_network_without_a_tower_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(perception_stage, "load_checkpoint", lambda name, dtype: _Text())
     with pytest.raises(RequestError, match="no image tower"):
         train_perception(_recipe(tmp_path), listener=_ignore)
+
+
+def test_shipped_parts_are_calibrated_and_fit_the_network(offline: Osler, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    save_json(folder / "config.json", {"model_type": "osler", "trained": ["answers"], **config_to_dict(CONFIG)})
+    train_perception(replace(_recipe(tmp_path, steps=2), ship=str(folder), skills=("boxes",)), listener=_ignore)
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert content["parts"] == ["heads", "temporal"]
+    assert content["trained"] == ["answers", "boxes"]
+    config = config_from_dict(content, source="here")
+    assert config.heads is not None
+    assert "right lung" in config.heads.labels
+    tensors = load_tensors(folder / "parts.safetensors")
+    whole = Osler(config)
+    _, unexpected = whole.load_state_dict(tensors, strict=False)
+    assert unexpected == []
+    assert whole.heads is not None
+    # Patients that calibrate have labels of two findings; the third was never seen there.
+    assert whole.heads.findings.scale.isnan().tolist() == [False, False, True]
+
+
+def test_a_finished_run_ships_without_training_again(offline: Osler, tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, steps=2)
+    train_perception(recipe, listener=_ignore)
+    before = (tmp_path / STATE_FILE).read_bytes()
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    save_json(folder / "config.json", config_to_dict(CONFIG))
+    train_perception(replace(recipe, ship=str(folder)), listener=_ignore)
+    assert (folder / "parts.safetensors").is_file()
+    assert (tmp_path / STATE_FILE).read_bytes() == before

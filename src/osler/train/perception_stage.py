@@ -48,14 +48,15 @@ from osler.train.perception_batch import (
     any_view,
     event_table,
     film_batch,
+    known_findings,
     pick,
     volume_batch,
 )
-from osler.train.perception_data import PerceptionData, open_perception_data
-from osler.train.perception_parts import ship_parts
+from osler.train.perception_data import PerceptionData, open_perception_data, spoken
+from osler.train.perception_parts import calibrate, ship_parts
 from osler.train.recipe import PerceptionRecipe
 from osler.train.run_log import RunLog
-from osler.weights import Checkpoint, load_checkpoint
+from osler.weights import load_checkpoint
 
 CHANGE_WEIGHTS = (0.15, 1.5, 1.5, 2.0, 2.0, 0.7)
 """Of `osler.model.heads.CHANGES`: most findings are absent at both dates."""
@@ -136,7 +137,9 @@ def train_perception(
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
-            _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean, base=base)
+            _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+    if recipe.ship:
+        _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data)
     return out
 
 
@@ -335,13 +338,29 @@ def _save(
     trainee: PerceptionTrainee,
     optimizer: torch.optim.Optimizer,
     mean: RunningMean,
-    base: Checkpoint,
 ) -> None:
     parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
     save_state(Path(recipe.out), RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
-    if recipe.ship:
-        tensors = trainee.state_dict() | (mean.mean if mean.decay > 0 else {})
-        ship_parts(Path(recipe.ship), tensors=tensors, config=trainee.config, preprocess=base.preprocess)
+
+
+def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData) -> None:
+    """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
+    if data.kept:
+        calibrate(
+            trainee.heads,
+            features_NPV=data.kept_bank.features([views[0].row for views in data.kept_bank.views]),
+            wanted_NF=known_findings(data.kept, findings=data.findings),
+        )
+    assert trainee.config.heads is not None
+    labels = tuple(sorted({spoken(label) for label in data.label_states}))
+    heads = replace(trainee.config.heads, labels=labels, slices=recipe.slices)
+    ship_parts(
+        Path(recipe.ship),
+        tensors=trainee.state_dict(),
+        config=replace(trainee.config, heads=heads),
+        preprocess=data.preprocess,
+        skills=recipe.skills,
+    )
 
 
 def _resume(out: Path, *, trainee: PerceptionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:

@@ -235,7 +235,8 @@ class PerceptionRecipe:
         trunk: Last layers of the tower that the heads have for themselves.
         time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
         synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
-        ship: Folder of the base weights that the trained parts are written into; empty for none.
+        ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
+        skills: That these weights are then listed for: those that were measured to be better than their baselines.
         workers: Processes that render.
         weights: Of the tasks.
     """
@@ -255,6 +256,7 @@ class PerceptionRecipe:
     time: Literal["attention", "none"] = "attention"
     synthetic: Literal["use", "none"] = "use"
     ship: str = ""
+    skills: tuple[str, ...] = ()
     seed: int = 5
     workers: int = 2
     save_every: int = 100
