@@ -185,7 +185,8 @@ class GapAttention(nn.Module):
         weights = (scores.softmax(-1) * seen[:, None, None]).to(x_BTnV.dtype)
         out_BTnV = torch.einsum("bnhts,bsnhd->btnhd", weights, v_BSnNH).flatten(-2)
         gap_BTSNH = self.gap_value(gaps).unflatten(-1, (self.heads, -1))
-        return self.out_proj(out_BTnV + torch.einsum("bnhts,btshd->btnhd", weights, gap_BTSNH).flatten(-2))
+        found_BTnV = self.out_proj(out_BTnV + torch.einsum("bnhts,btshd->btnhd", weights, gap_BTSNH).flatten(-2))
+        return found_BTnV * seen.any(-1)[..., None, None]
 
 
 def gap_features(gaps: Tensor) -> Tensor:
