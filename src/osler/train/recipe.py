@@ -236,6 +236,8 @@ class PerceptionRecipe:
         time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
         synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
         ship: Folder of the base weights that the trained parts are written into; empty for none.
+        skills: What the weights are then said to be trained for.
+        labels: Names that the box head is then offered for.
         workers: Processes that render.
         weights: Of the tasks.
     """
@@ -255,6 +257,8 @@ class PerceptionRecipe:
     time: Literal["attention", "none"] = "attention"
     synthetic: Literal["use", "none"] = "use"
     ship: str = ""
+    skills: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     seed: int = 5
     workers: int = 2
     save_every: int = 100
