@@ -145,9 +145,11 @@ def prefill(
     cache, marks = KVCache(config.decoder, planned=planned), []
     key = None
     if prefix is not None:
+        images = image_digests(prompt.features_NTD)
         key = PromptKey(
             token_ids=ids,
-            images=image_digests(prompt.features_NTD),
+            images=images,
+            memory="" if prompt.memory is None else "".join(images),
             image_token=image,
             image_tokens=1 if prompt.features_NTD is None else prompt.features_NTD.shape[1],
         )

@@ -12,11 +12,11 @@ from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
-from osler.engine.features import FeatureStore, image_batch
+from osler.engine.features import FeatureStore
 from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
 from osler.engine.heads import offered_heads
-from osler.engine.memory_plan import MemoryPlan, plan_request, require_context
+from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
@@ -306,17 +306,6 @@ class Session(SessionViews):
             prompt=Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD, memory=memory),
             text=AnswerText(self.checkpoint.tokenizer, stop=stop),
             answer=answer,
-        )
-
-    def _plan(self, *, longest: int, images: int, rows: int, decoding: Decoding) -> MemoryPlan:
-        return plan_request(
-            self.model.config,
-            prompt_tokens=longest,
-            max_tokens=decoding.max_tokens,
-            images=images,
-            itemsize=self.runner.dtype.itemsize,
-            image_batch=image_batch(self.model),
-            rows=rows,
         )
 
     def _pending(
