@@ -29,6 +29,7 @@ from typing import Any
 from osler.errors import OslerError, RequestError
 from osler.evaluate.rows import MODEL, Row, measured, paired_difference
 from osler.evaluate.runner import chosen_sets
+from osler.evaluate.sets.types import Settling
 
 PARTS = ("volume", "adapter", "temporal", "heads")
 
@@ -143,6 +144,8 @@ def compared(variants: Sequence[Variant], *, sets: Sequence[str], out: Path) -> 
     table = []
     for one in chosen_sets(sets):
         rows = {variant.name: read_rows(out / variant.name, name=one.name) for variant in variants}
+        if isinstance(one, Settling):
+            rows = {name: one.settle(found) for name, found in rows.items()}
         first = rows[variants[0].name]
         for measure in one.measures:
             for variant in variants:
