@@ -104,16 +104,17 @@ def _measured(found: Mapping[str, Any]) -> str:
     lines = [
         "By the clock, random weights in bfloat16: "
         f"one image through the whole tower {tower['image']:.1f} s, one slab of four slices {tower['slab']:.1f} s "
-        "(the better of two, in turns);",
+        "(once each);",
     ]
     for way in WAYS:
         one = layers[way]
         lines.append(
             f"the prompt of the {way} way ({one['tokens']:,.0f} tokens, chunks of 512 with a cache) "
-            f"{one['sliding']:.2f} s in a sliding layer (mean of five) and {one['global']:.2f} s in a global one;"
+            f"{one['sliding']:.2f} s in a sliding layer and {one['global']:.2f} s in a global one;"
         )
     lines.append(
-        "multiplied out: 85 images or 22 slabs, 29 sliding and 5 global layers. Mixing layers are counted in the "
+        "the short prompt is the mean of a run before and a run after the long one. "
+        "Multiplied out: 85 images or 22 slabs, 29 sliding and 5 global layers. Mixing layers are counted in the "
         "operations of slabs, and are not part of the seconds of a slab."
     )
     return "\n".join(lines)
