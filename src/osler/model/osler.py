@@ -1,9 +1,12 @@
-"""The whole network: image tower, projector, decoder.
+"""The whole network: image tower, projector, decoder, and the parts that may be added.
+
+A part exists where its configuration does. Each starts as an identity: what the
+published parts compute does not change by a bit until it is trained.
 
 Dimensions: B batch, L tokens, N images, S side of an image (px), T soft tokens
 of an image, D width of the decoder, V vocabulary; of volumes: X slabs, d slices
 of a slab, S slabs of all series, T cells of a slab, V width of the tower, M
-tokens of all series.
+tokens of all series; of heads: P patches, Q queries, K texts.
 """
 
 from __future__ import annotations
@@ -11,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from osler.errors import RequestError
+from osler.model.adapter import AdapterMemory, CrossAttentionAdapter
 from osler.model.config import OslerConfig
 from osler.model.decoder import Decoder
+from osler.model.heads import Heads
 from osler.model.projector import Projector
+from osler.model.temporal import ClinicalTemporalAttention, Events
 from osler.model.vision import VisionTower
 from osler.model.volume import TubeletEmbedding, mean_of_slots
 from osler.model.volume_projection import Grid, VolumetricProjection, merge_cells
@@ -44,6 +51,14 @@ class Osler(nn.Module):
         if config.volume is not None and config.vision is not None:
             self.volume = TubeletEmbedding(config.volume, vision=config.vision)
             self.volume_projection = VolumetricProjection(config.volume, vision=config.vision)
+        sees = config.vision is not None
+        self.heads = Heads(config) if sees and config.heads is not None else None
+        self.adapter = CrossAttentionAdapter(config) if sees and config.adapter is not None else None
+        self.temporal: ClinicalTemporalAttention | None = None
+        if config.temporal is not None and config.vision is not None:
+            self.temporal = ClinicalTemporalAttention(
+                config.temporal, width=config.vision.width, text_width=config.decoder.width
+            )
 
     @property
     def decoder(self) -> Decoder:
@@ -118,6 +133,106 @@ class Osler(nn.Module):
             cells_STV, positions_mm_ST3=positions_mm_ST3, series_S=series_S, grids=grids, projector=projector
         )
 
+    def encode_timeline(
+        self,
+        pixels_BT3SS: Tensor,
+        *,
+        days_BT: Tensor,
+        padding_BT: Tensor | None = None,
+        events: Events | None = None,
+    ) -> Tensor:
+        """Turns one image a date into soft tokens that know the dates before them and the record.
+
+        Args:
+            pixels_BT3SS: RGB in [-1, 1]; rows in order of time.
+            days_BT: Day of each, NaN where it is not known.
+            padding_BT: True where there is no image.
+            events: Of the record.
+
+        Returns:
+            (B, T, n, D); those of `encode_images` while the gate is zero.
+
+        Raises:
+            RequestError: If the network has no image tower or no attention over time, or the shape is wrong.
+        """
+        tower, projector = self._eyes(pixels_BT3SS.flatten(0, 1))
+        if self.temporal is None:
+            raise self._without("attention over time")
+        cells_BTnV = projector.pool_patches(tower(pixels_BT3SS.flatten(0, 1))).unflatten(0, days_BT.shape)
+        tokens_BTnV, _ = self.temporal(cells_BTnV, days_BT=days_BT, padding_BT=padding_BT, events=events)
+        return projector.project(tokens_BTnV)
+
+    def image_memory(self, pixels_N3SS: Tensor) -> AdapterMemory:
+        """Reads images into one memory for the adapter: keys and values of one row.
+
+        Raises:
+            RequestError: If the network has no adapter, or the shape is wrong.
+        """
+        tower, _ = self._eyes(pixels_N3SS)
+        if self.adapter is None:
+            raise self._without("cross-attention adapter")
+        pooled_NMV = self.adapter.pool_patches(tower(pixels_N3SS))
+        return self.adapter.memory_keys_values(pooled_NMV.flatten(0, 1)[None])
+
+    def head_features(self, pixels_N3SS: Tensor) -> Tensor:
+        """Encodes images for the heads, (N, P, V) with the tower's P patches and width V.
+
+        Raises:
+            RequestError: If the network has no heads, or the shape is wrong.
+        """
+        tower, _ = self._eyes(pixels_N3SS)
+        if self.heads is None:
+            raise self._without("heads")
+        shared = len(tower.encoder.layers) - len(self.heads.trunk.layers)
+        return self.heads.trunk(tower.forward_to(pixels_N3SS, layers=shared))
+
+    def text_states(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Turns short texts (labels, names of events) into states for the heads: normalized mean embeddings.
+
+        Args:
+            token_ids: Ids of each text, one at least.
+
+        Returns:
+            (K, D) in the dtype of the weights.
+        """
+        device = self.language_model.embed_tokens.weight.device
+        means = [self.language_model.embed(torch.tensor(ids, device=device)).mean(0) for ids in token_ids]
+        return as_query(torch.stack(means))
+
+    def boxes_at(
+        self, hidden_BLD: Tensor, *, token_ids_BL: Tensor, features_BMV: Tensor, positions_BM3: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Regresses a box from the decoder's state at every box token.
+
+        Args:
+            hidden_BLD: States after the last norm.
+            token_ids_BL: The tokens that were read; `TokenIds.box` where a box is meant.
+            features_BMV: Of `head_features`, row by row. positions_BM3: See `BoxHead`.
+
+        Returns:
+            Rows (B,) of the boxes' places as counts, boxes (sum, 6) and logits of their presence (sum,), in the
+            order of the tokens, row by row.
+
+        Raises:
+            RequestError: If the network has no heads.
+        """
+        if self.heads is None:
+            raise self._without("heads")
+        marked_BL = token_ids_BL == self.config.tokens.box
+        counts_B = marked_BL.sum(1)
+        most = max(int(counts_B.max()), 1)
+        # Marked places first, in order: a stable sort keeps them so.
+        places_BQ = (~marked_BL).int().argsort(dim=1, stable=True)[:, :most]
+        state_BQD = hidden_BLD.gather(1, places_BQ[..., None].expand(-1, -1, hidden_BLD.shape[-1]))
+        boxes_BQ6, presence_BQ = self.heads.boxes(
+            as_query(state_BQD), features_BMV=features_BMV, positions_BM3=positions_BM3
+        )
+        real_BQ = torch.arange(most, device=counts_B.device) < counts_B[:, None]
+        return counts_B, boxes_BQ6[real_BQ], presence_BQ[real_BQ]
+
+    def _without(self, part: str) -> RequestError:
+        return RequestError(f"The model {self.config.name!r} has no {part}.", next_step="Choose one that has.")
+
     def _eyes(self, pixels_N3SS: Tensor | None) -> tuple[VisionTower, Projector]:
         """Tower and projector, where there are any and the images fit them."""
         config = self.config.vision
@@ -181,6 +296,11 @@ class Osler(nn.Module):
                 allowed=f"The vocabulary of {self.config.name!r} has ids 0 to {self.config.decoder.vocab - 1}.",
                 next_step="Use the tokenizer that belongs to these weights.",
             )
+
+
+def as_query(states: Tensor) -> Tensor:
+    """Brings states of texts to one scale for the heads: mean 0 and variance 1 over the last axis."""
+    return F.layer_norm(states.float(), states.shape[-1:]).to(states.dtype)
 
 
 def image_blocks(token_ids_BL: Tensor, *, image_token: int) -> Tensor:

@@ -7,7 +7,24 @@ from dataclasses import asdict
 from typing import Any
 
 from osler.errors import CheckpointError, RequestError
-from osler.model.config import DecoderConfig, OslerConfig, TokenIds, VisionConfig, VolumeConfig
+from osler.model.config import (
+    AdapterConfig,
+    DecoderConfig,
+    HeadsConfig,
+    OslerConfig,
+    TemporalConfig,
+    TokenIds,
+    VisionConfig,
+    VolumeConfig,
+)
+
+PARTS: Mapping[str, type[Any]] = {
+    "heads": HeadsConfig,
+    "temporal": TemporalConfig,
+    "volume": VolumeConfig,
+    "adapter": AdapterConfig,
+}
+"""Parts that a variant may add to the published network: field of `OslerConfig`, and prefix of its tensors."""
 
 
 def config_to_dict(config: OslerConfig) -> dict[str, Any]:
@@ -29,7 +46,7 @@ def config_from_dict(content: Mapping[str, Any], *, source: str) -> OslerConfig:
             vision=None if vision is None else VisionConfig(**vision),
             image_tokens=int(content["image_tokens"]),
             tokens=TokenIds(**content["tokens"]),
-            volume=None if content.get("volume") is None else VolumeConfig(**content["volume"]),
+            **{name: kind(**content[name]) for name, kind in PARTS.items() if content.get(name) is not None},
         )
     except (TypeError, ValueError, KeyError, RequestError) as error:
         raise CheckpointError(
