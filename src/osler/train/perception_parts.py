@@ -9,7 +9,6 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from osler.train.checkpoints import save_json
 from osler.weights.config_json import config_to_dict
 from osler.weights.osler_folder import PARTS_FILE, parts_of
 from osler.weights.safetensors_io import write_safetensors
-from osler.weights.skills import Skill
 
 _AT_ONCE = 16
 
@@ -57,7 +55,7 @@ def ship_parts(
     """Writes heads and temporal attention in bfloat16 and notes them in the folder's configuration.
 
     Args:
-        folder: An Osler folder, which keeps what it has of other weights.
+        folder: An Osler folder.
         tensors: Under the network's names.
         config: With the parts.
         preprocess: The contract that they were trained with.
