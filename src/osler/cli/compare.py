@@ -22,7 +22,15 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.cli.task_options import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    VisualTokensOption,
+    run_task,
+    visual_tokens_of,
+)
 
 
 @guarded
@@ -41,6 +49,7 @@ def compare(
     record: RecordOption = None,
     allow_mixed_patients: MixedPatientsOption = False,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -71,6 +80,7 @@ def compare(
         findings=tuple(finding or ()),
         model=model,
         device=device,
+        visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.prepare import VisualTokens
 from osler.prepare.scope import regions_of
 from osler.progress import Progress
 from osler.readers.identity import Mixing
@@ -49,6 +50,7 @@ class CompareRequest:
         mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        visual_tokens: See `Session.seeing`.
     """
 
     now: str | Path
@@ -60,6 +62,7 @@ class CompareRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    visual_tokens: VisualTokens = None
 
 
 def run_compare(
@@ -84,6 +87,7 @@ def run_compare(
         model=request.model,
         device=request.device,
         mixing=request.mixing,
+        visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
     )
