@@ -1,4 +1,7 @@
-"""The help of every command has an example, and every example runs, with the weights that are shipped."""
+"""The help of every command has an example, and it runs, with the weights that are shipped.
+
+What is not run here is listed with the reason.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ from tests.cli.mini import needs_mini
 from tests.readers.make_document import GERMAN, make_pdf
 from tests.readers.make_fhir import coded, observation, patient, resource, write
 from tests.readers.orthanc import free_port
-from tests.shared_data import SHARED_DATA
 
 _load_once = functools.cache(load)
-_ELSEWHERE = {
+_NOT_RUN_HERE = {
     "train": "tests/train/test_vision_stage.py trains by recipes/debug.toml",
     "doctor": "tests/cli/test_doctor.py",
+    "evaluate": "takes minutes and needs the public sets; tests/evaluate/test_evaluation.py runs what it calls",
 }
 
 
@@ -50,7 +53,9 @@ def examples_of(name: str) -> list[str]:
     return re.findall(r"^ *Example: (.+)$", COMMANDS[name].help or "", flags=re.MULTILINE)
 
 
-_EXAMPLES = [pytest.param(line, id=line) for name in COMMANDS if name not in _ELSEWHERE for line in examples_of(name)]
+_EXAMPLES = [
+    pytest.param(line, id=line) for name in COMMANDS if name not in _NOT_RUN_HERE for line in examples_of(name)
+]
 
 
 def _write_files(folder: Path) -> None:
@@ -87,8 +92,6 @@ def run(line: str) -> Result:
     if words[1] == "receive":  # a server: on a port that is free, until nothing comes
         words[words.index("--port") + 1] = str(free_port())
         words += ["--stop-when-idle", "0.3"]
-    if words[1] == "evaluate":
-        words += ["--limit", "1"]
     piped = shlex.split(feed[0])[1] if feed else None
     return CliRunner().invoke(app, words[1:], input=piped)
 
@@ -106,10 +109,6 @@ def test_the_example_runs(line: str, folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(folder)
     monkeypatch.setenv("OSLER_STUDY_CACHE", str(folder / "cache"))
     monkeypatch.setattr("osler.engine.load.load", lambda name, **options: _load_once(name))
-    if " evaluate " in line:
-        if SHARED_DATA is None:
-            pytest.skip("no shared medical data to evaluate on")
-        (folder / "data").symlink_to(SHARED_DATA)
     if "search" in line and not (folder / "archive.index").exists():
         assert run(examples_of("index")[0]).exit_code == 0
     result = run(line)
