@@ -27,12 +27,12 @@ class Runner:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.decoder.embed_tokens.weight.device
+        return self.model.decoder.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
-        return self.model.decoder.embed_tokens.weight.dtype
+        return self.model.decoder.dtype
 
     @torch.inference_mode()
     def read(self, token_ids_1L: torch.Tensor, *, features_NTD: torch.Tensor | None, cache: KVCache) -> torch.Tensor:

@@ -240,7 +240,7 @@ def _stamp(session: Session) -> ModelStamp:
     return ModelStamp(
         name=checkpoint.name,
         weights=checkpoint.source.name,
-        bits=8 * session.runner.dtype.itemsize,
+        bits=session.checkpoint.bits or 8 * session.runner.dtype.itemsize,
         backend="torch",
         device=session.runner.device.type,
     )

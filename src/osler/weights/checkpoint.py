@@ -32,6 +32,7 @@ class Checkpoint:
         licence: Terms of the weights.
         digest: First digits of the SHA-256 of the weights; empty where reading them again takes long.
         identity: Changes whenever the weights do; empty for weights made in memory.
+        bits: What the weights were quantized to; ``None``: they are floating point.
         warnings: What was odd about the files.
         trained: What the weights were trained to do; a task that needs another skill says so.
     """
@@ -44,6 +45,7 @@ class Checkpoint:
     licence: str
     digest: str = ""
     identity: str = ""
+    bits: int | None = None
     warnings: tuple[str, ...] = ()
     trained: frozenset[Skill] = frozenset()
 
@@ -82,8 +84,14 @@ def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = 
 
 
 def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind == "osler-quantized":
+        raise CheckpointError(
+            f"{str(folder)!r} holds quantized weights, which this needs in floating point.",
+            next_step="Use the model that they were made from; answers come from osler.load.",
+        )
     weights = weights_digest(folder)
-    if read_json(folder / "config.json").get("model_type") == MODEL_TYPE:
+    if kind == MODEL_TYPE:
         own = load_osler_folder(folder, dtype=dtype)
         return Checkpoint(
             model=own.model,
@@ -127,11 +135,12 @@ def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Chec
             preprocess=preprocess_for(config),
             name=name,
             source=path,
-            licence=licence if licence != "unknown" else _licence_of(file.metadata.get("general.license")),
+            licence=licence if licence != "unknown" else licence_of(file.metadata.get("general.license")),
             digest=weights.shown,
             identity=weights.identity,
         )
 
 
-def _licence_of(stated: object) -> str:
+def licence_of(stated: object) -> str:
+    """Returns the terms that a GGUF file states for its weights."""
     return GEMMA_TERMS if stated == "gemma" else str(stated or "unknown")
