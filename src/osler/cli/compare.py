@@ -22,7 +22,7 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.patient_options import RecordOption
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.cli.task_options import BitsOption, DeviceOption, JsonOption, ModelOption, QuietOption, run_task
 
 
 @guarded
@@ -50,6 +50,7 @@ def compare(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Say what became of each finding: improved, stable, worsened, new or resolved.
@@ -69,6 +70,7 @@ def compare(
         findings=tuple(finding or ()),
         model=model,
         device=device,
+        bits=bits,
     )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture

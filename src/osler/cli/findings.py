@@ -17,7 +17,7 @@ from osler.cli.outputs import (
     PictureOption,
     SrOption,
 )
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.cli.task_options import BitsOption, DeviceOption, JsonOption, ModelOption, QuietOption, run_task
 from osler.errors import RequestError
 
 
@@ -44,6 +44,7 @@ def findings(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Give a probability for each finding, or say that it cannot be told.
@@ -65,6 +66,7 @@ def findings(
         source="answers" if from_answers else "head",
         model=model,
         device=device,
+        bits=bits,
     )
     outputs = Outputs.checked(force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, capture=capture)
     run_task(

@@ -19,7 +19,15 @@ from osler.cli.outputs import (
     SegOption,
     SrOption,
 )
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, PathArgument, QuietOption, run_task
+from osler.cli.task_options import (
+    BitsOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PathArgument,
+    QuietOption,
+    run_task,
+)
 
 
 @guarded
@@ -38,6 +46,7 @@ def locate(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Draw boxes around what is named, in pixels and in millimeters of the patient.
@@ -49,7 +58,9 @@ def locate(
     from osler.tasks.box_text import check_labels
     from osler.tasks.locate import LocateRequest, run_locate
 
-    request = LocateRequest(path=path, labels=check_labels(labels), model=model, device=device, slices=slices)
+    request = LocateRequest(
+        path=path, labels=check_labels(labels), model=model, device=device, bits=bits, slices=slices
+    )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture
     )

@@ -20,7 +20,15 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.patient_options import PriorOption, RecordOption
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, PathArgument, QuietOption, run_task
+from osler.cli.task_options import (
+    BitsOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PathArgument,
+    QuietOption,
+    run_task,
+)
 
 
 @guarded
@@ -41,6 +49,7 @@ def report(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write a report by section; sentences without evidence in the study are marked.
@@ -56,6 +65,7 @@ def report(
         indication=indication,
         model=model,
         device=device,
+        bits=bits,
         max_tokens=max_tokens,
         priors=tuple(prior or ()),
         records=tuple(record or ()),

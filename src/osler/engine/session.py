@@ -48,7 +48,7 @@ class Session(SessionViews):
 
     Args:
         checkpoint: The weights, the tokenizer and their preprocessing contract.
-        packing: See `load`; a choice is one that the weights have already. A packed decoder cannot be trained or saved any more.
+        packing: See `load`; a choice stands for weights that are packed already. Those cannot be trained or saved.
         device: Why they are where they are. dtype: Why they have their precision.
         studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
     """
@@ -64,10 +64,9 @@ class Session(SessionViews):
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        if isinstance(packing, Choice):
-            chosen = packing
-        else:
-            chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
+        chosen = packing
+        if not isinstance(chosen, Choice):
+            chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
         if chosen.value == "packed":
             pack(self.model.decoder)
         self.runner = Runner(self.model)

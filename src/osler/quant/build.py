@@ -34,7 +34,7 @@ _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf1
 _BASE = {"api.cpp": (), "parallel.cpp": (), "portable.cpp": ()}
 _X86 = {"avx2.cpp": ("-mavx2", "-mfma", "-mf16c"), "vnni.cpp": (*_AVX512, "-mavx512vnni")}
 _AMX = {"amx.cpp": (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16")}
-_SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+_SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300
 
 
@@ -68,12 +68,13 @@ def find_compiler() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-def build_kernels(*, target: Path | None = None, checked: Checked = "plain") -> Built:
+def build_kernels(*, target: Path | None = None, checked: Checked = "plain", main: Path | None = None) -> Built:
     """Compiles the kernels for every path that the compiler knows.
 
     Args:
         target: Of the library; the user's cache if not given.
         checked: ``"sanitized"`` adds the address and undefined-behavior sanitizers.
+        main: A source with a main function, for a program in place of a library.
 
     Raises:
         ModelError: If there is no compiler, or it fails.
@@ -83,11 +84,12 @@ def build_kernels(*, target: Path | None = None, checked: Checked = "plain") -> 
         raise ModelError(
             "There is no C++ compiler on this machine.",
             allowed="g++ 11 or clang++ 12, or newer; or $CXX.",
-            next_step="Nothing is lost but speed: without kernels PyTorch computes. On Debian and Ubuntu: apt install g++.",
+            next_step="Nothing is lost but speed: PyTorch computes. On Debian and Ubuntu: apt install g++.",
         )
     if sys.platform == "win32":
         raise ModelError(
-            "The kernels are not built on Windows.", next_step="Without them PyTorch computes; nothing is lost but speed."
+            "The kernels are not built on Windows.",
+            next_step="Without them PyTorch computes; nothing is lost but speed.",
         )
     target = target or library_path()
     flags = (*_COMMON, *(_SANITIZE if checked == "sanitized" else ()))
@@ -95,7 +97,7 @@ def build_kernels(*, target: Path | None = None, checked: Checked = "plain") -> 
     sets = [_BASE | _X86 | _AMX, _BASE | _X86, _BASE] if x86 else [_BASE]
     failures: list[str] = []
     for files in sets:
-        failure = _compile(compiler, files, flags=flags, target=target)
+        failure = _compile(compiler, files, flags=flags, target=target, main=main)
         if failure is None:
             return Built(path=target, compiler=compiler, notes=tuple(failures))
         left = sorted(set(sets[0]) - set(files)) if files is not sets[0] else []
@@ -107,7 +109,9 @@ def build_kernels(*, target: Path | None = None, checked: Checked = "plain") -> 
     )
 
 
-def _compile(compiler: str, files: dict[str, Sequence[str]], *, flags: Sequence[str], target: Path) -> str | None:
+def _compile(
+    compiler: str, files: dict[str, Sequence[str]], *, flags: Sequence[str], target: Path, main: Path | None
+) -> str | None:
     """Compiles and links; returns the first line of the error, ``None`` where all went well."""
     defines = [name for name, file in (("-DOSLER_X86", "avx2.cpp"), ("-DOSLER_AMX", "amx.cpp")) if file in files]
     try:
@@ -117,7 +121,8 @@ def _compile(compiler: str, files: dict[str, Sequence[str]], *, flags: Sequence[
             for file, own in files.items():
                 objects.append(str(Path(scratch) / f"{file}.o"))
                 _run([compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", objects[-1]])
-            _run([compiler, *flags, "-shared", "-pthread", *objects, "-o", str(part)])
+            kind = ["-shared"] if main is None else [f"-I{SOURCES}", str(main)]
+            _run([compiler, *flags, *kind, "-pthread", *objects, "-o", str(part)])
     except subprocess.CalledProcessError as error:
         lines = [line for line in str(error.stderr).splitlines() if "error" in line]
         return lines[0] if lines else f"exit status {error.returncode}"

@@ -189,7 +189,11 @@ def load_quantized_folder(
     chosen = TorchKernels() if kernels is None else kernels.kernels
     precision = torch_dtype(dtype)
     model = packed_network(
-        config, parts=stored.parts, tensor=lambda name: stored.plain(name).to(precision), dtype=precision, kernels=chosen
+        config,
+        parts=stored.parts,
+        tensor=lambda name: stored.plain(name).to(precision),
+        dtype=precision,
+        kernels=chosen,
     )
     embedded = content.get("tokenizer_home") == "embedded"
     tokenizer = GemmaTokenizer.from_gguf(read_gguf(embedded_gguf())) if embedded else GemmaTokenizer.from_folder(folder)
@@ -226,12 +230,12 @@ class _Writer:
         """Type and shape of each tensor."""
         places: dict[str, Place] = {}
         for name, text in self.plan.formats.items():
-            format = parse_format(text)
+            form = parse_format(text)
             rows, columns = _shape(name, self._opened)
-            codes, scale = layout_shapes(format, rows=rows, columns=columns)
+            codes, scale = layout_shapes(form, rows=rows, columns=columns)
             places[f"{name}.codes"] = (torch.uint8, codes)
             places[f"{name}.scale"] = (torch.float16, scale)
-            if format.zero == "asymmetric":
+            if form.zero == "asymmetric":
                 places[f"{name}.offset"] = (torch.float16, scale)
         shapes = self._opened.source.shapes()
         return places | {name: (self._dtype, shapes[name]) for name in self._plain}
@@ -277,12 +281,12 @@ class _Stored:
         return tensor
 
     def _weight(self, name: str, rows: int, columns: int) -> PackedWeight:
-        format = self._plan.format(name)
+        form = self._plan.format(name)
         codes, scale = self._tensors.get(f"{name}.codes"), self._tensors.get(f"{name}.scale")
-        if format is None or codes is None or scale is None:
+        if form is None or codes is None or scale is None:
             raise self._wrong(name, found="absent", wanted="codes, scales and a format in the plan")
         weight = PackedWeight(
-            format=format,
+            format=form,
             rows=rows,
             columns=columns,
             codes=codes,

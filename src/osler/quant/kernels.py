@@ -115,7 +115,9 @@ class NativeKernels:
             torch.get_num_threads(),
         )
         if status == 2:
-            raise CapacityError("A product ran out of memory.", next_step="Close other programs or ask a shorter question.")
+            raise CapacityError(
+                "A product ran out of memory.", next_step="Close other programs or ask a shorter question."
+            )
         assert status == 0, f"the kernels refused a call: {status}"
         return out_MN
 
@@ -123,9 +125,7 @@ class NativeKernels:
         """Returns rows of a weight, (M, K); the ids are in range."""
         ids = ids.to(torch.int64).contiguous()
         out_MK = torch.empty(len(ids), prepared.weight.columns, dtype=dtype)
-        status = self._rows(
-            ctypes.byref(prepared.struct), ids.data_ptr(), len(ids), out_MK.data_ptr(), _TYPES[dtype]
-        )
+        status = self._rows(ctypes.byref(prepared.struct), ids.data_ptr(), len(ids), out_MK.data_ptr(), _TYPES[dtype])
         assert status == 0, f"the kernels refused a call: {status}"
         return out_MK
 
@@ -141,11 +141,12 @@ class KernelChoice:
     reason: str
 
 
-def choose_kernels(wish: str | None = None) -> KernelChoice:
+def choose_kernels(wish: str | None = None, *, library: Path | None = None) -> KernelChoice:
     """Chooses the fastest kernels that are here.
 
     Args:
         wish: A path by its name, ``"torch"``, or ``"auto"``; ``None`` reads ``$OSLER_KERNELS``.
+        library: The compiled kernels; the user's own if not given.
 
     Raises:
         RequestError: If the name is unknown, or the path is asked for and not here.
@@ -155,19 +156,19 @@ def choose_kernels(wish: str | None = None) -> KernelChoice:
         raise unknown_name("kernels", name=wish, known=("auto", "torch", *PATHS))
     if wish == "torch":
         return KernelChoice(kernels=TorchKernels(), reason="asked for")
-    path = library_path()
+    path = library or library_path()
     if not path.is_file():
         reason = "the kernels are not built; 'osler build-kernels' builds them"
         return _without(wish, reason=reason)
     try:
-        library = _load(str(path), path.stat().st_mtime_ns)
+        loaded = _load(str(path), path.stat().st_mtime_ns)
     except ModelError as error:
         return _without(wish, reason=str(error))
-    here = [number for number in range(len(PATHS)) if library.osler_paths() >> number & 1]
+    here = [number for number in range(len(PATHS)) if loaded.osler_paths() >> number & 1]
     if wish == "auto":
         missing = ", ".join(name for number, name in enumerate(PATHS) if number not in here)
         reason = f"the fastest that this processor and its system have{f'; not here: {missing}' if missing else ''}"
-        return KernelChoice(kernels=NativeKernels(library, number=here[-1]), reason=reason)
+        return KernelChoice(kernels=NativeKernels(loaded, number=here[-1]), reason=reason)
     number = PATHS.index(wish)
     if number not in here:
         raise RequestError(
@@ -175,7 +176,7 @@ def choose_kernels(wish: str | None = None) -> KernelChoice:
             allowed=f"Here: {', '.join([PATHS[n] for n in here])}, torch.",
             next_step=f"Unset {VARIABLE}, or name one of these.",
         )
-    return KernelChoice(kernels=NativeKernels(library, number=number), reason="asked for")
+    return KernelChoice(kernels=NativeKernels(loaded, number=number), reason="asked for")
 
 
 def _without(wish: str, *, reason: str) -> KernelChoice:

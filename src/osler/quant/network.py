@@ -110,13 +110,13 @@ def pack_product(source: WeightSource, product: str, *, plan: QuantPlan) -> list
     assert wanted is not None, product
     tensors, shapes = part_names(product), source.shapes()
     kept = [_kept_format(source, tensor, wanted=wanted) for tensor in tensors]
-    if all(format is None for format in kept):
-        return [_quantize_joined(source, tensors, shapes=shapes, format=wanted, name=product)]
+    if all(form is None for form in kept):
+        return [_quantize_joined(source, tensors, shapes=shapes, form=wanted, name=product)]
     packed = []
-    for tensor, format in zip(tensors, kept, strict=True):
+    for tensor, form in zip(tensors, kept, strict=True):
         blocks = source.blocks(tensor)
-        if format is None or blocks is None:
-            packed.append(_quantize_joined(source, [tensor], shapes=shapes, format=wanted, name=product))
+        if form is None or blocks is None:
+            packed.append(_quantize_joined(source, [tensor], shapes=shapes, form=wanted, name=product))
         else:
             packed.append(repack(*blocks))
     return [_joined(packed)] if len(planned_parts(source, product, plan=plan)) == 1 else packed
@@ -128,9 +128,9 @@ def planned_parts(source: WeightSource, product: str, *, plan: QuantPlan) -> lis
     assert wanted is not None, product
     tensors, shapes = part_names(product), source.shapes()
     kept = [_kept_format(source, tensor, wanted=wanted) for tensor in tensors]
-    formats = [wanted if format is None else format for format in kept]
+    formats = [wanted if form is None else form for form in kept]
     whole = all(shapes[tensor][0] % LANES == 0 for tensor in tensors[:-1])
-    apart = any(kept) and (not whole or any(format != formats[0] for format in formats))
+    apart = any(kept) and (not whole or any(form != formats[0] for form in formats))
     return formats if apart else formats[:1]
 
 
@@ -170,7 +170,7 @@ def _quantize_joined(
     tensors: Sequence[str],
     *,
     shapes: dict[str, tuple[int, ...]],
-    format: WeightFormat,
+    form: WeightFormat,
     name: str,
 ) -> PackedWeight:
     counts = [shapes[tensor][0] for tensor in tensors]
@@ -184,7 +184,7 @@ def _quantize_joined(
             first += count
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    return quantize_rows(read, rows=sum(counts), columns=shapes[tensors[0]][1], format=format, name=name)
+    return quantize_rows(read, rows=sum(counts), columns=shapes[tensors[0]][1], form=form, name=name)
 
 
 def _joined(parts: Sequence[PackedWeight]) -> PackedWeight:

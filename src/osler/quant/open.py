@@ -81,9 +81,7 @@ def open_model(name_or_path: str | os.PathLike[str]) -> OpenedModel:
     return _open_osler(path, name=shown) if kind == MODEL_TYPE else _open_huggingface(path, name=shown)
 
 
-def load_and_quantize(
-    name: str, *, bits: int, dtype: DTypeName, kernels: KernelChoice
-) -> Checkpoint:
+def load_and_quantize(name: str, *, bits: int, dtype: DTypeName, kernels: KernelChoice) -> Checkpoint:
     """Loads a model and quantizes it on the way, by the usual plan.
 
     Args:

@@ -98,35 +98,35 @@ class PackedWeight:
         return self
 
 
-def layout_shapes(format: WeightFormat, *, rows: int, columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def layout_shapes(form: WeightFormat, *, rows: int, columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the shapes of the codes and of the scales of a weight (N, K)."""
     blocks, padded = -(-rows // LANES), -(-columns // UNIT) * UNIT
-    groups = 1 if format.group is None else columns // format.group
-    quads = padded // 4 if format.bits == 8 else padded // 8
+    groups = 1 if form.group is None else columns // form.group
+    quads = padded // 4 if form.bits == 8 else padded // 8
     return (blocks, quads, LANES, 4), (blocks, groups, LANES)
 
 
-def quantize(weight: Tensor, *, format: WeightFormat, name: str = "weight") -> PackedWeight:
+def quantize(weight: Tensor, *, form: WeightFormat, name: str = "weight") -> PackedWeight:
     """Quantizes a matrix (N, K)."""
     return quantize_rows(
-        lambda start, stop: weight[start:stop], rows=weight.shape[0], columns=weight.shape[1], format=format, name=name
+        lambda start, stop: weight[start:stop], rows=weight.shape[0], columns=weight.shape[1], form=form, name=name
     )
 
 
-def quantize_rows(read: ReadRows, *, rows: int, columns: int, format: WeightFormat, name: str = "weight") -> PackedWeight:
+def quantize_rows(read: ReadRows, *, rows: int, columns: int, form: WeightFormat, name: str = "weight") -> PackedWeight:
     """Quantizes a matrix that is read a few rows at a time.
 
     Args:
         read: Returns rows. rows: N. columns: K.
-        format: How to store it.
+        form: How to store it.
         name: For messages.
 
     Raises:
         RequestError: If the group does not divide the inputs.
         CheckpointError: If a value is not finite or too large for a binary16 scale.
     """
-    format.require_fit(columns, name=name)
-    packed = empty_weight(format, rows=rows, columns=columns)
+    form.require_fit(columns, name=name)
+    packed = empty_weight(form, rows=rows, columns=columns)
     step = max(1, _CHUNK_WEIGHTS // (LANES * packed.padded)) * LANES
     for start in range(0, rows, step):
         stop = min(rows, start + step)
@@ -135,42 +135,42 @@ def quantize_rows(read: ReadRows, *, rows: int, columns: int, format: WeightForm
             raise CheckpointError(
                 f"The weight {name!r} holds values that are not finite.", next_step="Copy the weights again."
             )
-        codes_RK, scale_RG, offset_RG = _quantize_chunk(x_RK, format=format, name=name)
+        codes_RK, scale_RG, offset_RG = _quantize_chunk(x_RK, form=form, name=name)
         blocks = slice(start // LANES, -(-stop // LANES))
-        packed.codes[blocks] = pack_codes(_whole_blocks(codes_RK), bits=format.bits)
+        packed.codes[blocks] = pack_codes(_whole_blocks(codes_RK), bits=form.bits)
         packed.scale[blocks] = _lanes(_whole_blocks(scale_RG))
         if packed.offset is not None and offset_RG is not None:
             packed.offset[blocks] = _lanes(_whole_blocks(offset_RG))
     return packed
 
 
-def empty_weight(format: WeightFormat, *, rows: int, columns: int, device: str = "cpu") -> PackedWeight:
+def empty_weight(form: WeightFormat, *, rows: int, columns: int, device: str = "cpu") -> PackedWeight:
     """Returns a weight whose tensors have shapes and no contents yet."""
-    codes, scale = layout_shapes(format, rows=rows, columns=columns)
+    codes, scale = layout_shapes(form, rows=rows, columns=columns)
     return PackedWeight(
-        format=format,
+        format=form,
         rows=rows,
         columns=columns,
         codes=torch.empty(codes, dtype=torch.uint8, device=device),
         scale=torch.empty(scale, dtype=torch.float16, device=device),
-        offset=torch.empty(scale, dtype=torch.float16, device=device) if format.zero == "asymmetric" else None,
+        offset=torch.empty(scale, dtype=torch.float16, device=device) if form.zero == "asymmetric" else None,
     )
 
 
-def from_codes(codes_NK: Tensor, *, scale_NG: Tensor, offset_NG: Tensor | None, format: WeightFormat) -> PackedWeight:
+def from_codes(codes_NK: Tensor, *, scale_NG: Tensor, offset_NG: Tensor | None, form: WeightFormat) -> PackedWeight:
     """Packs codes that are there already, such as those of a GGUF file.
 
     Args:
         codes_NK: Unsigned, uint8; K a multiple of 32.
         scale_NG: Any floating type, rounded to binary16. offset_NG: Alike, or ``None``.
-        format: Of the codes.
+        form: Of the codes.
     """
     rows, columns = codes_NK.shape
     return PackedWeight(
-        format=format,
+        format=form,
         rows=rows,
         columns=columns,
-        codes=pack_codes(_whole_blocks(codes_NK), bits=format.bits).contiguous(),
+        codes=pack_codes(_whole_blocks(codes_NK), bits=form.bits).contiguous(),
         scale=_lanes(_whole_blocks(scale_NG.to(torch.float16))).contiguous(),
         offset=None if offset_NG is None else _lanes(_whole_blocks(offset_NG.to(torch.float16))).contiguous(),
     )
@@ -234,12 +234,12 @@ def unpack_codes(codes: Tensor, *, bits: int) -> Tensor:
     return codes.transpose(1, 2).reshape(codes.shape[0] * LANES, -1)
 
 
-def _quantize_chunk(x_RK: Tensor, *, format: WeightFormat, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+def _quantize_chunk(x_RK: Tensor, *, form: WeightFormat, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
     columns = x_RK.shape[1]
-    x_RGW = x_RK.view(len(x_RK), -1, format.group or columns)
-    most, best = (1 << format.bits) - 1, None
-    for shrink in _SHRINK[format.bits]:
-        scale, offset = _range(x_RGW, format=format, shrink=shrink)
+    x_RGW = x_RK.view(len(x_RK), -1, form.group or columns)
+    most, best = (1 << form.bits) - 1, None
+    for shrink in _SHRINK[form.bits]:
+        scale, offset = _range(x_RGW, form=form, shrink=shrink)
         if bool((scale.abs() > _HALF_MOST).any()):
             raise CheckpointError(
                 f"The weight {name!r} holds values up to {float(x_RK.abs().max()):.3g}, too large for its scales.",
@@ -258,18 +258,18 @@ def _quantize_chunk(x_RK: Tensor, *, format: WeightFormat, name: str) -> tuple[T
     assert best is not None
     _, scale, offset, codes = best
     padding = -columns % UNIT
-    codes_RK = F.pad(codes.flatten(1).to(torch.uint8), (0, padding), value=format.zero_code)
-    return codes_RK, scale[..., 0], offset[..., 0] if format.zero == "asymmetric" else None
+    codes_RK = F.pad(codes.flatten(1).to(torch.uint8), (0, padding), value=form.zero_code)
+    return codes_RK, scale[..., 0], offset[..., 0] if form.zero == "asymmetric" else None
 
 
-def _range(x_RGW: Tensor, *, format: WeightFormat, shrink: float) -> tuple[Tensor, Tensor]:
+def _range(x_RGW: Tensor, *, form: WeightFormat, shrink: float) -> tuple[Tensor, Tensor]:
     """Scale and offset, (R, G, 1), that cover a group, shrunken."""
-    levels = 1 << format.bits
+    levels = 1 << form.bits
     low, high = x_RGW.aminmax(dim=-1, keepdim=True)
-    if format.zero == "asymmetric":
+    if form.zero == "asymmetric":
         low, high = low.clamp(max=0) * shrink, high.clamp(min=0) * shrink
         return (high - low) / (levels - 1), low
-    if format.bits == 8:
+    if form.bits == 8:
         scale = torch.maximum(-low, high) * (shrink / (levels // 2 - 1))
         return scale, scale.half().float() * -(levels // 2)
     # The extreme of a group gets the code that has no opposite, whatever its sign: 16 levels are used, not 15.

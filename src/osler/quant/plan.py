@@ -1,4 +1,4 @@
-"""Which product of a network is stored in which format.
+"""Which product of a network is stored in which form.
 
 A plan names the products of the decoder as `osler.model.pack` joins them, and
 the embedding, which is the language head too. What it does not name stays in
@@ -61,9 +61,7 @@ class QuantPlan:
             content = json.loads(text)
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']!r}")
-            plan = QuantPlan(
-                bits=int(content["bits"]), model=str(content["model"]), formats=dict(content["formats"])
-            )
+            plan = QuantPlan(bits=int(content["bits"]), model=str(content["model"]), formats=dict(content["formats"]))
             for name in plan.formats.values():
                 parse_format(name)
         except (ValueError, KeyError, TypeError, AttributeError, RequestError) as error:

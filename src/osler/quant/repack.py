@@ -59,7 +59,7 @@ def repack(file: GgufFile, name: str) -> PackedWeight:
             codes.reshape(stop - start, columns),
             scale_NG=scale.reshape(stop - start, -1),
             offset_NG=None if offset is None else offset.reshape(stop - start, -1),
-            format=target,
+            form=target,
         )
         blocks = slice(start // LANES, -(-stop // LANES))
         packed.codes[blocks], packed.scale[blocks] = part.codes, part.scale

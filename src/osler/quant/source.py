@@ -53,10 +53,7 @@ class WeightSource:
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Returns rows of a matrix, its adapter merged, in float32."""
-        if name in self.stored:
-            rows = self.stored[name][start:stop].float()
-        else:
-            rows = self._gguf_rows(name, start, stop)
+        rows = self.stored[name][start:stop].float() if name in self.stored else self._gguf_rows(name, start, stop)
         update = self.adapter.get(name.removesuffix(".weight"))
         if update is None:
             return rows

@@ -47,6 +47,7 @@ class CompareRequest:
         findings: Names to follow by the model; empty for what is measured.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
     """
 
     now: str | Path
@@ -57,6 +58,7 @@ class CompareRequest:
     findings: tuple[str, ...] = ()
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
 
 
 def run_compare(
@@ -77,7 +79,12 @@ def run_compare(
     check_fit(studies, drawn=request.drawn)
     events = _record(request.now, request.priors, records=request.records)
     first = open_and_load(
-        request.now, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+        request.now,
+        model=request.model,
+        device=request.device,
+        bits=request.bits,
+        on_progress=on_progress,
+        on_study=on_study,
     )
     answer = compare(
         first.session,

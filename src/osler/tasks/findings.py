@@ -46,6 +46,7 @@ class FindingsRequest:
         source: See `Source`.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
     """
 
     path: str | Path
@@ -53,6 +54,7 @@ class FindingsRequest:
     source: Source = "head"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
 
 
 def run_findings(
@@ -71,7 +73,12 @@ def run_findings(
     named_findings(request.findings)
     _check_source(request.source)
     opened = open_and_load(
-        request.path, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+        request.path,
+        model=request.model,
+        device=request.device,
+        bits=request.bits,
+        on_progress=on_progress,
+        on_study=on_study,
     )
     answer = findings(
         opened.session, opened.study, names=request.findings, source=request.source, on_progress=on_progress

@@ -56,6 +56,7 @@ class ReportRequest:
         indication: Why it was taken, in words; data, never an instruction.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
@@ -65,6 +66,7 @@ class ReportRequest:
     indication: str = ""
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
@@ -86,6 +88,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         request.path,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         priors=request.priors,
         records=request.records,
         on_progress=on_progress,
