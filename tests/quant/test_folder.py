@@ -44,7 +44,7 @@ def logits(model: Osler) -> torch.Tensor:
 def test_an_opened_folder_answers_like_the_float_model(folder: Path, quantized: Path) -> None:
     wanted = logits(load_huggingface(folder, dtype="float32").model)
     found = logits(load_quantized_folder(quantized, dtype="float32").model)
-    assert float((found - wanted).norm() / wanted.norm()) < 0.03
+    assert float((found - wanted).norm() / wanted.norm()) < 0.05
     assert float((found.argmax(-1) == wanted.argmax(-1)).float().mean()) > 0.9
 
 
