@@ -23,6 +23,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -46,6 +47,9 @@ LAYER = ((4096, 2560), (2560, 2048), (20_480, 2560), (2560, 10_240))
 """Outputs and inputs of the products of a layer of the 4B shape."""
 PROMPT, ANSWER = 512, 24
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCK: ContextVar[Callable[[], float]] = ContextVar("clock", default=time.perf_counter)
+
 Ways = Mapping[str, Callable[[], object]]
 
 
@@ -53,14 +57,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
     parser.add_argument("--parts", nargs="*", default=["rows", "tokens", "large"], help="rows, tokens, large")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
+    if options.clock == "cpu" and options.threads > 1:
+        parser.error("--clock cpu adds up the threads: use --threads 1")
+    CLOCK.set(CLOCKS[options.clock])
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     if not library_path().is_file():
         build_kernels()
-    result = {"threads": options.threads, "turns": options.turns, "limits": limits(options.threads)}
+    result = {"threads": options.threads, "turns": options.turns, "clock": options.clock}
+    result["limits"] = limits(options.threads)
     with torch.inference_mode():
         if "rows" in options.parts:
             result["one row"] = one_row(options.turns)
@@ -81,16 +90,17 @@ def main() -> None:
 def limits(threads: int) -> dict[str, float]:
     """Measures bytes and operations a second: the best of several tries, as nothing can be faster than the machine."""
     library = ctypes.CDLL(str(library_path()))
-    library.osler_peak.restype = library.osler_read.restype = ctypes.c_double
     library.osler_peak.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64)
     library.osler_read.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)
     choose_kernels()
     buffer = torch.ones(1 << 29, dtype=torch.uint8)
-    return {
-        "read": max(library.osler_read(buffer.data_ptr(), buffer.nbytes, threads) for _ in range(9)),
-        "bf16": max(library.osler_peak(0, threads, 200_000) for _ in range(9)),
-        "int8": max(library.osler_peak(1, threads, 200_000) for _ in range(9)),
-    }
+    turns, operations = 100_000, 4 * 16 * 16 * 2 * threads
+    read = min(timed(lambda: library.osler_read(buffer.data_ptr(), buffer.nbytes, threads)) for _ in range(9))
+    found = {"read": buffer.nbytes / read}
+    for kind, (name, depth) in enumerate((("bf16", 32), ("int8", 64))):
+        seconds = min(timed(lambda kind=kind: library.osler_peak(kind, threads, turns)) for _ in range(9))
+        found[name] = operations * depth * turns / seconds if "amx" in choose_kernels().kernels.name else 0.0
+    return found
 
 
 def in_turns(ways: Ways, *, turns: int) -> dict[str, float]:
@@ -98,11 +108,18 @@ def in_turns(ways: Ways, *, turns: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
-            started = time.perf_counter()
-            way()
+            taken = timed(way)
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(taken)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def timed(way: Callable[[], object]) -> float:
+    """Times one call by the chosen clock, seconds."""
+    clock = CLOCK.get()
+    started = clock()
+    way()
+    return clock() - started
 
 
 def random_weight(name: str, *, rows: int, columns: int) -> PackedWeight:
@@ -305,7 +322,8 @@ def report(result: dict, *, machine: Machine) -> str:
     lines = [
         "# Kernels for 4 and 8 bits",
         "",
-        f"`python -m benchmarks.quant_kernels`, {result['threads']} threads, medians of {result['turns']} turns.",
+        f"`python -m benchmarks.quant_kernels`, {result['threads']} threads, {result['clock']} clock, "
+        f"medians of {result['turns']} turns.",
         "",
         machine.markdown(),
         f"- best of 18 tries in this run: {read / 1e9:.1f} GB/s read by the kernels' threads; tiles in registers "
