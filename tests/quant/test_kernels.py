@@ -145,6 +145,7 @@ def test_one_bad_row_stays_alone(choose: Choose, path: str) -> None:
     wanted = product(choose(path), weight, x)
     x[7] = float("nan")
     found = product(choose(path), weight, x)
+    assert bool(found[7].isnan().all())
     rest = torch.arange(40) != 7
     assert torch.equal(found[rest], wanted[rest])
 
@@ -158,6 +159,24 @@ def test_rows_are_looked_up(choose: Choose, path: str, name: str) -> None:
     torch.testing.assert_close(found, dequantize(weight)[ids])
     rounded = kernels.take_rows(kernels.prepare(weight), ids, dtype=torch.bfloat16)
     assert torch.equal(rounded, found.bfloat16())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_infinity_is_not_lost(choose: Choose, path: str) -> None:
+    weight = quantize(torch.randn(32, 64), form=parse_format("int8-g32"))
+    x = torch.randn(2, 64)
+    x[1, 40] = float("inf")
+    found = product(choose(path), weight, x)
+    assert bool(found[0].isfinite().all())
+    assert not bool(found[1].isfinite().any())
+
+
+def test_ids_past_the_table_are_refused(choose: Choose) -> None:
+    weight = quantize(torch.randn(37, 64), form=parse_format("int4-g32"))
+    for kernels in (choose("portable"), TorchKernels()):
+        for wrong in (-99, 37, 1 << 40):
+            with pytest.raises(IndexError):
+                kernels.take_rows(kernels.prepare(weight), torch.tensor([0, wrong]), dtype=torch.float32)
 
 
 def test_no_rows_give_no_rows(choose: Choose) -> None:

@@ -122,10 +122,12 @@ class NativeKernels:
         return out_MN
 
     def take_rows(self, prepared: Prepared, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
-        """Returns rows of a weight, (M, K); the ids are in range."""
+        """Returns rows of a weight, (M, K)."""
         ids = ids.to(torch.int64).contiguous()
         out_MK = torch.empty(len(ids), prepared.weight.columns, dtype=dtype)
         status = self._rows(ctypes.byref(prepared.struct), ids.data_ptr(), len(ids), out_MK.data_ptr(), _TYPES[dtype])
+        if status == 3:
+            raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, and there are {prepared.weight.rows}")
         assert status == 0, f"the kernels refused a call: {status}"
         return out_MK
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from osler.quant.kernels import Kernels, TorchKernels
+from osler.quant.kernels import Kernels
 from osler.quant.packed import PackedWeight
 
 
@@ -73,9 +73,10 @@ class QuantEmbedding(nn.Module):
         return self.weight.codes.device
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Returns (..., D); the ids must lie in the vocabulary."""
+        """Returns (..., D).
+
+        Raises:
+            IndexError: If an id is not in the vocabulary, as `nn.Embedding` does.
+        """
         rows = self._kernels.take_rows(self._prepared, ids.reshape(-1), dtype=self.dtype)
         return rows.view(*ids.shape, self.weight.columns)
-
-
-__all__ = ["JoinedLinear", "QuantEmbedding", "QuantLinear", "TorchKernels"]

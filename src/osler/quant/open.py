@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -109,7 +110,7 @@ def load_and_quantize(name: str, *, bits: int, dtype: DTypeName, kernels: Kernel
         name=opened.name,
         source=opened.path,
         licence=opened.licence,
-        identity=f"{opened.identity} {plan.to_json()}",
+        identity=sha256(f"{opened.identity} {plan.to_json()}".encode()).hexdigest(),
         bits=bits,
         warnings=opened.warnings,
         trained=opened.trained,

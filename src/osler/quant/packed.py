@@ -190,7 +190,13 @@ def dequantize(weight: PackedWeight, *, start: int = 0, stop: int | None = None)
 
 
 def take_rows(weight: PackedWeight, ids: Tensor) -> Tensor:
-    """Returns single rows in float32, (R, K)."""
+    """Returns single rows in float32, (R, K).
+
+    Raises:
+        IndexError: If an id is no row.
+    """
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < weight.rows:
+        raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, and there are {weight.rows}")
     block, lane = ids // LANES, ids % LANES
     codes_RQ4 = weight.codes[block, :, lane]
     plain_RK = torch.stack((codes_RQ4 & 15, codes_RQ4 >> 4), dim=2) if weight.format.bits == 4 else codes_RQ4

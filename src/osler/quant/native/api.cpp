@@ -159,11 +159,12 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   return 0;
 }
 
-// out (count, K) = rows of W, for ids that the caller has checked. Returns 0, or 1 for an unknown type.
+// out (count, K) = rows of W. Returns 0, 1 for an unknown type, 3 for an id that is no row.
 int osler_rows(const OslerWeight* w, const int64_t* ids, int64_t count, void* out, int dtype) {
   if (dtype != kFloat32 && dtype != kBFloat16) return 1;
   const int64_t K = w->columns, scales = scale_groups(*w);
   for (int64_t i = 0; i < count; ++i) {
+    if (ids[i] < 0 || ids[i] >= w->rows) return 3;
     const int64_t block = ids[i] / kBlock, lane = ids[i] % kBlock;
     const uint8_t* codes = w->codes + block * block_bytes(*w) + lane * 4;
     float scale = 0.0f, offset = 0.0f;

@@ -1,7 +1,8 @@
 // AVX2 with FMA and F16C: products of bytes by pairs, exact.
 #include <immintrin.h>
 
-#include <cmath>
+#include <cstring>
+#include <limits>
 
 #include "kernels.h"
 

@@ -1,6 +1,6 @@
 // The path that every processor has.
-#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels.h"
 #include "half.h"
