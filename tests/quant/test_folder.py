@@ -21,6 +21,8 @@ from osler.quant.linear import QuantLinear
 from osler.quant.open import load_and_quantize
 from osler.quant.packed import dequantize
 from osler.weights import load_checkpoint, load_huggingface
+from osler.weights.contract import contract_of
+from osler.weights.skills import skills_of
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,11 @@ def test_nothing_is_copied_when_a_folder_is_opened(quantized: Path) -> None:
         pytest.skip("this system does not list what is mapped")
     ranges = [line.split()[0].split("-") for line in maps.read_text().splitlines() if WEIGHTS_FILE in line]
     assert any(int(low, 16) <= weight.codes.data_ptr() < int(high, 16) for low, high in ranges)
+
+
+def test_skills_and_contract_are_known_before_the_weights_are_read(folder: Path, quantized: Path) -> None:
+    assert skills_of(str(quantized)) == skills_of(str(folder))
+    assert contract_of(str(quantized)) == contract_of(str(folder))
 
 
 def test_a_session_says_its_bits(quantized: Path, monkeypatch: pytest.MonkeyPatch) -> None:
