@@ -25,7 +25,7 @@ QKV = "language_model.layers.0.self_attn.qkv_proj"
 def test_an_adapter_is_merged_into_the_rows_of_its_layer(model: Osler) -> None:
     a_RK, b_NR = torch.randn(2, 64), torch.randn(64, 2)
     layer = "language_model.layers.0.self_attn.q_proj"
-    source = WeightSource(stored=model.state_dict(), adapter={layer: LowRank(a_RK=a_RK, b_NR=b_NR, scale=0.5)})
+    source = WeightSource(stored=model.state_dict(), adapter={layer: (LowRank(a_RK=a_RK, b_NR=b_NR, scale=0.5),)})
     wanted = model.state_dict()[f"{layer}.weight"] + 0.5 * b_NR @ a_RK
     torch.testing.assert_close(source.rows(f"{layer}.weight", 5, 20), wanted[5:20])
     plan = default_plan(model.config, bits=8)
@@ -92,7 +92,7 @@ def test_parts_of_different_formats_stay_apart(model: Osler) -> None:
     plan = default_plan(config, bits=8)
     # One part keeps its codes, the others have an adapter and take the format of the plan, which is another.
     adapter = {
-        name.removesuffix(".weight"): LowRank(a_RK=torch.zeros(1, 640), b_NR=torch.zeros(rows, 1), scale=1.0)
+        name.removesuffix(".weight"): (LowRank(a_RK=torch.zeros(1, 640), b_NR=torch.zeros(rows, 1), scale=1.0),)
         for name, rows in zip(part_names(QKV)[:2], (1024, 256), strict=True)
     }
     mixed = replace(plan, formats={**plan.formats, QKV: "int8-g64"})

@@ -22,7 +22,16 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.patient_options import RecordOption
-from osler.cli.task_options import BitsOption, DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.cli.task_options import (
+    BitsOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    VisualTokensOption,
+    run_task,
+    visual_tokens_of,
+)
 
 
 @guarded
@@ -40,6 +49,7 @@ def compare(
     finding: Annotated[list[str] | None, typer.Option(help="A finding to follow; repeatable.")] = None,
     record: RecordOption = None,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -71,6 +81,7 @@ def compare(
         model=model,
         device=device,
         bits=bits,
+        visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture

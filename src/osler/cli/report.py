@@ -27,7 +27,9 @@ from osler.cli.task_options import (
     ModelOption,
     PathArgument,
     QuietOption,
+    VisualTokensOption,
     run_task,
+    visual_tokens_of,
 )
 
 
@@ -39,6 +41,7 @@ def report(
     record: RecordOption = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest report, in tokens.")] = 512,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -66,6 +69,7 @@ def report(
         model=model,
         device=device,
         bits=bits,
+        visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         priors=tuple(prior or ()),
         records=tuple(record or ()),

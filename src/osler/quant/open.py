@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from osler.errors import CheckpointError
+from osler.errors import CheckpointError, RequestError
 from osler.model.config import OslerConfig
-from osler.prepare import Preprocess, preprocess_for
+from osler.prepare import Preprocess, preprocess_for, require_same
 from osler.quant.kernels import KernelChoice
 from osler.quant.network import product_tensors, quantized_network
 from osler.quant.plan import default_plan
@@ -19,7 +19,8 @@ from osler.quant.source import WeightSource
 from osler.weights import Checkpoint
 from osler.weights.assemble import DTypeName, empty_network, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
-from osler.weights.checkpoint import licence_of
+from osler.weights.checkpoint import adapter_base, base_is_absent, licence_of, require_base
+from osler.weights.contract import read_contract
 from osler.weights.digest import weights_digest
 from osler.weights.embedded import embedded_gguf
 from osler.weights.gguf_config import config_from_gguf
@@ -27,8 +28,8 @@ from osler.weights.gguf_file import read_gguf
 from osler.weights.huggingface import open_huggingface
 from osler.weights.json_file import read_json
 from osler.weights.lora import LowRank, read_adapter
-from osler.weights.osler_folder import MODEL_TYPE, has_adapter, read_osler_folder
-from osler.weights.skills import PUBLISHED_SKILLS, Skill
+from osler.weights.osler_folder import BASE_HOME, MODEL_TYPE, has_adapter, read_osler_folder
+from osler.weights.skills import PUBLISHED_SKILLS, Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
 TokenizerHome = Literal["stored", "embedded"]
@@ -72,14 +73,19 @@ def open_model(name_or_path: str | os.PathLike[str]) -> OpenedModel:
     shown = name if name == MINI_NAME else path.resolve().name
     if path == MINI_FOLDER and not (path / "config.json").is_file():
         raise CheckpointError(f"This copy of Osler does not hold the trained parts of {MINI_NAME!r}.")
-    kind = read_json(path / "config.json").get("model_type")
+    content = read_json(path / "config.json")
+    kind = content.get("model_type")
     if kind == "osler-quantized":
         raise CheckpointError(
             f"{str(path)!r} is quantized already.",
             allowed="Quantize the model that it was made from.",
             next_step="Open it without asking for bits.",
         )
-    return _open_osler(path, name=shown) if kind == MODEL_TYPE else _open_huggingface(path, name=shown)
+    if kind != MODEL_TYPE:
+        return _open_huggingface(path, name=shown)
+    if content.get("decoder_home") == BASE_HOME:
+        return _open_adapter(path, content, name=shown)
+    return _open_osler(path, name=shown)
 
 
 def load_and_quantize(name: str, *, bits: int, dtype: DTypeName, kernels: KernelChoice) -> Checkpoint:
@@ -136,19 +142,15 @@ def _open_gguf(path: Path, *, name: str, licence: str, home: TokenizerHome) -> O
 
 def _open_osler(path: Path, *, name: str) -> OpenedModel:
     parts = read_osler_folder(path)
-    adapter: dict[str, LowRank] = {}
-    if has_adapter(path):
-        matrices = {entry: tuple(value.shape) for entry, value in empty_network(parts.config).state_dict().items()}
-        _, adapter = read_adapter(
-            path, shapes={entry.removesuffix(".weight"): shape for entry, shape in matrices.items() if len(shape) == 2}
-        )
-        _check_merges(adapter, config=parts.config, path=path)
+    adapter = _read_updates(path, config=parts.config) if has_adapter(path) else {}
     file = read_gguf(embedded_gguf()) if parts.home == "embedded" else None
     return OpenedModel(
         name=name,
         path=path,
         config=parts.config,
-        source=WeightSource(stored=parts.stored, gguf=file, adapter=adapter),
+        source=WeightSource(
+            stored=parts.stored, gguf=file, adapter={layer: (update,) for layer, update in adapter.items()}
+        ),
         tokenizer=lambda: GemmaTokenizer.from_folder(path) if file is None else GemmaTokenizer.from_gguf(file),
         tokenizer_home="stored" if file is None else "embedded",
         preprocess=parts.preprocess,
@@ -158,8 +160,33 @@ def _open_osler(path: Path, *, name: str) -> OpenedModel:
     )
 
 
-def _check_merges(adapter: dict[str, LowRank], *, config: OslerConfig, path: Path) -> None:
-    """An adapter on a layer that stays in floating point would be lost without a word."""
+def _open_adapter(path: Path, content: Mapping[str, Any], *, name: str) -> OpenedModel:
+    """An adapter on its base, whose own adapter stays."""
+    try:
+        base = open_model(adapter_base(path, content))
+    except RequestError as error:
+        raise base_is_absent(path, content) from error
+    require_base(path, content, digest=weights_digest(base.path).shown)
+    require_same(read_contract(path), base.preprocess)
+    updates = dict(base.source.adapter)
+    for layer, update in _read_updates(path, config=base.config).items():
+        updates[layer] = (*updates.get(layer, ()), update)
+    return replace(
+        base,
+        name=name,
+        path=path,
+        source=replace(base.source, adapter=updates),
+        licence=str(content.get("license", base.licence)),
+        identity=sha256(f"{weights_digest(path).identity} {base.identity}".encode()).hexdigest(),
+        trained=read_skills(content.get("trained", ["answers"]), source=str(path / "config.json")),
+    )
+
+
+def _read_updates(path: Path, *, config: OslerConfig) -> dict[str, LowRank]:
+    """Reads an adapter, and refuses one on a layer that stays in floating point: it would be lost without a word."""
+    matrices = {entry: tuple(value.shape) for entry, value in empty_network(config).state_dict().items()}
+    shapes = {entry.removesuffix(".weight"): shape for entry, shape in matrices.items() if len(shape) == 2}
+    _, adapter = read_adapter(path, shapes=shapes)
     merged = {name.removesuffix(".weight") for name in product_tensors(config)}
     if lost := sorted(set(adapter) - merged):
         raise CheckpointError(
@@ -167,6 +194,7 @@ def _check_merges(adapter: dict[str, LowRank], *, config: OslerConfig, path: Pat
             allowed="Adapters on the decoder's linear layers are merged while quantizing.",
             next_step="Merge the adapter, save the model, and quantize that.",
         )
+    return adapter
 
 
 def _open_huggingface(path: Path, *, name: str) -> OpenedModel:

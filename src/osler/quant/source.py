@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from osler.weights.gguf_file import GgufFile
 from osler.weights.lora import LowRank
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WeightSource:
     """The float weights of a network under its own names.
 
@@ -31,11 +32,12 @@ class WeightSource:
 
     stored: Mapping[str, Tensor]
     gguf: GgufFile | None = None
-    adapter: Mapping[str, LowRank] = field(default_factory=dict)
-    _names: dict[str, str] = field(init=False)
+    adapter: Mapping[str, tuple[LowRank, ...]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_names", {} if self.gguf is None else gguf_names(self.gguf))
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """The file's names by the network's."""
+        return {} if self.gguf is None else gguf_names(self.gguf)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns the shape of every tensor."""
@@ -54,10 +56,9 @@ class WeightSource:
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Returns rows of a matrix, its adapter merged, in float32."""
         rows = self.stored[name][start:stop].float() if name in self.stored else self._gguf_rows(name, start, stop)
-        update = self.adapter.get(name.removesuffix(".weight"))
-        if update is None:
-            return rows
-        return rows + update.scale * (update.b_NR[start:stop].float() @ update.a_RK.float())
+        for update in self.adapter.get(name.removesuffix(".weight"), ()):
+            rows = rows + update.scale * (update.b_NR[start:stop].float() @ update.a_RK.float())
+        return rows
 
     def blocks(self, name: str) -> tuple[GgufFile, str] | None:
         """Returns the file and the name of a GGUF tensor that nothing is merged into, else ``None``."""

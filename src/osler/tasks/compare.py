@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.prepare import VisualTokens
 from osler.prepare.scope import regions_of
 from osler.progress import Progress
 from osler.study import Answer, ClinicalEvent, Progression, Statement, Study
@@ -48,6 +49,7 @@ class CompareRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        visual_tokens: See `Session.seeing`.
     """
 
     now: str | Path
@@ -59,6 +61,7 @@ class CompareRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    visual_tokens: VisualTokens = None
 
 
 def run_compare(
@@ -83,6 +86,7 @@ def run_compare(
         model=request.model,
         device=request.device,
         bits=request.bits,
+        visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from osler.errors import unknown_name
+from osler.prepare import VisualTokens
 from osler.prepare.scope import regions_of
 from osler.progress import Progress
 from osler.study import Answer, Finding, Study
@@ -47,6 +48,7 @@ class FindingsRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        visual_tokens: See `Session.seeing`.
     """
 
     path: str | Path
@@ -55,6 +57,7 @@ class FindingsRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    visual_tokens: VisualTokens = None
 
 
 def run_findings(
@@ -77,6 +80,7 @@ def run_findings(
         model=request.model,
         device=request.device,
         bits=request.bits,
+        visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.errors import RequestError
+from osler.prepare import VisualTokens
 from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.progress import Progress
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
@@ -57,6 +58,7 @@ class ReportRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
@@ -67,6 +69,7 @@ class ReportRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
@@ -91,6 +94,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         bits=request.bits,
         priors=request.priors,
         records=request.records,
+        visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
     )
