@@ -21,7 +21,7 @@ _KEPT_BYTES = 1 << 30
 
 def image_batch(model: Osler) -> int:
     """Chooses how many images are encoded at a time: as many as 512 MiB of activations allow, at most 8."""
-    itemsize = next(model.parameters()).dtype.itemsize
+    itemsize = model.decoder.dtype.itemsize
     one = encode_bytes(model.config, images=1, itemsize=itemsize)
     return max(1, min(8, _BATCH_BYTES // one)) if one else 1
 
@@ -62,11 +62,11 @@ class FeatureStore:
         known = self._known(digests)
         missing = [index for index, digest in enumerate(digests) if digest not in known]
         size = image_batch(self._model)
-        weight = self._model.decoder.embed_tokens.weight
+        decoder = self._model.decoder
         for start in range(0, len(missing), size):
             chosen = missing[start : start + size]
             batch = PixelBatches(rgb=pixels.rgb[chosen], preprocess=pixels.preprocess).array()
-            pixels_N3SS = torch.from_numpy(batch).to(device=weight.device, dtype=weight.dtype)
+            pixels_N3SS = torch.from_numpy(batch).to(device=decoder.device, dtype=decoder.dtype)
             for index, features_TD in zip(chosen, self._model.encode_images(pixels_N3SS), strict=True):
                 known[digests[index]] = features_TD.clone()
                 if self._disk is not None:
@@ -83,7 +83,7 @@ class FeatureStore:
     def _known(self, digests: Sequence[str]) -> dict[str, torch.Tensor]:
         """Features that need not be computed."""
         known: dict[str, torch.Tensor] = {}
-        device = self._model.decoder.embed_tokens.weight.device
+        device = self._model.decoder.device
         for digest in digests:
             if digest in known:
                 continue

@@ -28,12 +28,12 @@ class Runner:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.decoder.embed_tokens.weight.device
+        return self.model.decoder.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
-        return self.model.decoder.embed_tokens.weight.dtype
+        return self.model.decoder.dtype
 
     @torch.inference_mode()
     def read(

@@ -50,7 +50,7 @@ class Session(SessionViews):
 
     Args:
         checkpoint: The weights, the tokenizer and their preprocessing contract.
-        packing: See `load`. A packed decoder cannot be trained or saved any more.
+        packing: See `load`; a choice stands for weights that are packed already. Those cannot be trained or saved.
         device: Why they are where they are. dtype: Why they have their precision.
         studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
     """
@@ -59,14 +59,16 @@ class Session(SessionViews):
         self,
         checkpoint: Checkpoint,
         *,
-        packing: str = "plain",
+        packing: str | Choice[str] = "plain",
         device: str = "given",
         dtype: str = "given",
         studies: Literal["disk", "memory"] = "memory",
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
+        chosen = packing
+        if not isinstance(chosen, Choice):
+            chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
         if chosen.value == "packed":
             pack(self.model.decoder)
         self.runner = Runner(self.model)
@@ -102,7 +104,7 @@ class Session(SessionViews):
         return ModelStamp(
             name=self.checkpoint.name,
             weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
-            bits=8 * self.runner.dtype.itemsize,
+            bits=self.checkpoint.bits or 8 * self.runner.dtype.itemsize,
             backend="torch",
             device=self.runner.device.type,
             seed=seed,

@@ -204,7 +204,7 @@ class Osler(nn.Module):
         Returns:
             (K, D) in the dtype of the weights.
         """
-        device = self.language_model.embed_tokens.weight.device
+        device = self.language_model.device
         means = [self.language_model.embed(torch.tensor(ids, device=device)).mean(0) for ids in token_ids]
         return as_query(torch.stack(means))
 

@@ -44,6 +44,7 @@ class ChatRequest:
         records: FHIR bundles, laboratory reports, letters of the same patient.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         max_tokens: Longest answer.
     """
 
@@ -51,6 +52,7 @@ class ChatRequest:
     records: tuple[str | Path, ...] = ()
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     max_tokens: int = 256
 
 

@@ -48,6 +48,7 @@ class CompareRequest:
         findings: Names to follow by the model; empty for what is measured.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -59,6 +60,7 @@ class CompareRequest:
     findings: tuple[str, ...] = ()
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
 
 
@@ -83,6 +85,7 @@ def run_compare(
         request.now,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
