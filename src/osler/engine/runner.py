@@ -5,10 +5,13 @@ Legend: B rows, L tokens, N images, T soft tokens of an image, D width, V vocabu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from osler.engine.kv_cache import KVCache
+from osler.engine.kv_cache import CachePoint, KVCache
 from osler.engine.lean_step import LeanStep
+from osler.model.config import OslerConfig
 from osler.model.osler import Osler, image_blocks
 
 
@@ -25,6 +28,11 @@ class Runner:
         self._lean = LeanStep(model.decoder) if LeanStep.fits(model.decoder) else None
 
     @property
+    def config(self) -> OslerConfig:
+        """Of the network."""
+        return self.model.config
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.decoder.embed_tokens.weight.device
@@ -33,6 +41,25 @@ class Runner:
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
         return self.model.decoder.embed_tokens.weight.dtype
+
+    def new_cache(self, *, planned: int) -> KVCache:
+        """Makes an empty cache for this many tokens."""
+        return KVCache(self.config.decoder, planned=planned)
+
+    def restored_cache(
+        self, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int
+    ) -> tuple[KVCache, CachePoint]:
+        """Builds the cache that `KVCache.saved` described, and its mark."""
+        return KVCache.restored(self.config.decoder, tensors, length=length, planned=planned, device=self.device)
+
+    @torch.inference_mode()
+    def score(self, token_ids_1L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
+        """Reads text and returns the logits after each of its tokens, (L, V)."""
+        token_ids_1L = token_ids_1L.to(self.device)
+        start = cache.length
+        positions_1L = torch.arange(start, start + token_ids_1L.shape[1], device=self.device)[None]
+        hidden_1LD = self.model.decoder(self.model.embed(token_ids_1L), positions_BL=positions_1L, cache=cache)
+        return self.model.logits(hidden_1LD)[0]
 
     @torch.inference_mode()
     def read(self, token_ids_1L: torch.Tensor, *, features_NTD: torch.Tensor | None, cache: KVCache) -> torch.Tensor:

@@ -77,7 +77,7 @@ class Session(SessionViews):
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
         self._features = FeatureStore(self.model, disk=self._disk)
-        self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
+        self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
         config = self.model.config
         self._grammars = Grammars(

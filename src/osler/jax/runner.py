@@ -179,25 +179,34 @@ class JaxRunner:
         )
         return JaxCache(arrays, lengths=[0], planned=planned)
 
+    def restored_cache(
+        self, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int
+    ) -> tuple[JaxCache, JaxPoint]:
+        """Builds the cache that `JaxCache.saved` described, and its mark."""
+        return JaxCache.restored(tensors, length=length, planned=planned)
+
     def encode_images(self, pixels_N3SS: torch.Tensor) -> torch.Tensor:
         """Turns images, RGB in [-1, 1], into soft tokens, (N, T, D)."""
         count = len(pixels_N3SS)
         padded = _padded(to_jax(pixels_N3SS), axis=0, size=_bucket(count, _IMAGE_BUCKETS))
         return _to_torch(_encode(self.weights, padded, config=self.config)[:count])
 
+    def score(self, token_ids_1L: torch.Tensor, *, cache: JaxCache) -> torch.Tensor:
+        """Reads text and returns the logits after each of its tokens, (L, V)."""
+        ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
+        logits_LV, cache.arrays = _score(self.weights, ids_1L, positions_1L, cache.arrays, config=self.config)
+        cache.lengths[0] += token_ids_1L.shape[1]
+        return _to_torch(logits_LV[: token_ids_1L.shape[1]])
+
     def read(self, token_ids_1L: torch.Tensor, *, features_NTD: torch.Tensor | None, cache: JaxCache) -> torch.Tensor:
         """Reads the next part of one prompt, whose images are whole; returns the logits after it, (1, V)."""
         count = token_ids_1L.shape[1]
-        cache.require_room(count)
-        start, size = cache.length, _bucket(count, BUCKETS)
-        ids_1L = _padded(to_jax(token_ids_1L).astype(jnp.int32), axis=1, size=size)
-        positions = np.full((1, size), -1, np.int32)
-        positions[0, :count] = np.arange(start, start + count)
+        ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
         features = None
         if features_NTD is not None:
             features = _padded(to_jax(features_NTD), axis=0, size=_bucket(len(features_NTD), _IMAGE_BUCKETS))
         logits_1V, cache.arrays = _read(
-            self.weights, ids_1L, jnp.asarray(positions), features, count - 1, cache.arrays, config=self.config
+            self.weights, ids_1L, positions_1L, features, count - 1, cache.arrays, config=self.config
         )
         cache.lengths[0] += count
         return _to_torch(logits_1V)
@@ -210,6 +219,15 @@ class JaxRunner:
         logits_BV, cache.arrays = _step(self.weights, ids_B1, positions, cache.arrays, config=self.config)
         cache.lengths = [length + 1 for length in cache.lengths]
         return _to_torch(logits_BV)
+
+    def _part(self, token_ids_1L: torch.Tensor, *, cache: JaxCache) -> tuple[jax.Array, jax.Array]:
+        """Pads the ids of a part to a bucket, and gives their positions, -1 for padding."""
+        count = token_ids_1L.shape[1]
+        cache.require_room(count)
+        size = _bucket(count, BUCKETS)
+        positions = np.full((1, size), -1, np.int32)
+        positions[0, :count] = np.arange(cache.length, cache.length + count)
+        return _padded(to_jax(token_ids_1L).astype(jnp.int32), axis=1, size=size), jnp.asarray(positions)
 
 
 @partial(jax.jit, static_argnames=("config",))
@@ -228,33 +246,44 @@ def _read(
     *,
     config: OslerConfig,
 ) -> tuple[jax.Array, Cache]:
-    seen_1L = osler.last_seen(positions_1L, ids_1L, image_token=config.tokens.image)
-    hidden_1LD, cache = decoder.forward(
-        weights["language_model"],
-        osler.embed(weights, ids_1L, features_NTD, config=config),
-        config=config.decoder,
-        positions_BL=positions_1L,
-        last_BL=seen_1L,
-        cache=cache,
-    )
+    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, features_NTD, cache, config=config)
     final_1D = jax.lax.dynamic_index_in_dim(hidden_1LD, last, axis=1, keepdims=False)
     return decoder.logits(weights["language_model"], final_1D, config=config.decoder).astype(jnp.float32), cache
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+def _score(
+    weights: dict[str, Any], ids_1L: jax.Array, positions_1L: jax.Array, cache: Cache, *, config: OslerConfig
+) -> tuple[jax.Array, Cache]:
+    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, None, cache, config=config)
+    return decoder.logits(weights["language_model"], hidden_1LD[0], config=config.decoder).astype(jnp.float32), cache
 
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
 def _step(
     weights: dict[str, Any], ids_B1: jax.Array, positions_B1: jax.Array, cache: Cache, *, config: OslerConfig
 ) -> tuple[jax.Array, Cache]:
-    text = weights["language_model"]
-    hidden_B1D, cache = decoder.forward(
-        text,
-        decoder.embed(text, ids_B1, config=config.decoder),
+    hidden_B1D, cache = _hidden(weights, ids_B1, positions_B1, None, cache, config=config)
+    return decoder.logits(weights["language_model"], hidden_B1D[:, 0], config=config.decoder).astype(jnp.float32), cache
+
+
+def _hidden(
+    weights: dict[str, Any],
+    ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    features_NTD: jax.Array | None,
+    cache: Cache,
+    *,
+    config: OslerConfig,
+) -> tuple[jax.Array, Cache]:
+    return decoder.forward(
+        weights["language_model"],
+        osler.embed(weights, ids_BL, features_NTD, config=config),
         config=config.decoder,
-        positions_BL=positions_B1,
-        last_BL=positions_B1,
+        positions_BL=positions_BL,
+        last_BL=osler.last_seen(positions_BL, ids_BL, image_token=config.tokens.image),
         cache=cache,
     )
-    return decoder.logits(text, hidden_B1D[:, 0], config=config.decoder).astype(jnp.float32), cache
 
 
 def to_jax(tensor: torch.Tensor) -> jax.Array:
