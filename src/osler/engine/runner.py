@@ -35,12 +35,32 @@ class Runner:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.decoder.embed_tokens.weight.device
+        return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
-        return self.model.decoder.embed_tokens.weight.dtype
+        return self.model.dtype
+
+    @property
+    def backend(self) -> str:
+        """The library that computes."""
+        return "torch"
+
+    @property
+    def place(self) -> str:
+        """The kind of device, such as ``"cpu"``."""
+        return self.device.type
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """What decides the last bits of a result, beside weights and inputs."""
+        if self.device.type == "cuda":
+            place = torch.cuda.get_device_name(self.device)
+        else:
+            amx = torch.cpu._is_amx_tile_supported()
+            place = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()} amx={amx}"
+        return {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
 
     def new_cache(self, *, planned: int) -> KVCache:
         """Makes an empty cache for this many tokens."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
+from osler.engine.backend import AnyRunner
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, image_batch
@@ -37,6 +38,7 @@ from osler.study import Answer, ModelStamp, Study
 if TYPE_CHECKING:
     import torch
 
+    from osler.jax.runner import JaxRunner
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
 
@@ -51,6 +53,7 @@ class Session(SessionViews):
         packing: See `load`. A packed decoder cannot be trained or saved any more.
         device: Why they are where they are. dtype: Why they have their precision.
         studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
+        runner: Computes instead of the checkpoint's own network, which then may have no storage.
     """
 
     def __init__(
@@ -61,13 +64,17 @@ class Session(SessionViews):
         device: str = "given",
         dtype: str = "given",
         studies: Literal["disk", "memory"] = "memory",
+        runner: JaxRunner | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
-        if chosen.value == "packed":
-            pack(self.model.decoder)
-        self.runner = Runner(self.model)
+        if runner is None:
+            chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
+            if chosen.value == "packed":
+                pack(self.model.decoder)
+        else:
+            chosen = Choice("plain", "JAX reads the weights as they lie")
+        self.runner: AnyRunner = runner or Runner(self.model)
         self.choices: Mapping[str, Choice] = {
             "device": Choice(self.runner.device, device),
             "dtype": Choice(self.runner.dtype, dtype),
@@ -76,7 +83,7 @@ class Session(SessionViews):
         self._disk = None
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
-        self._features = FeatureStore(self.model, disk=self._disk)
+        self._features = FeatureStore(runner or self.model, disk=self._disk)
         self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
         config = self.model.config
@@ -97,8 +104,8 @@ class Session(SessionViews):
             name=self.checkpoint.name,
             weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
             bits=8 * self.runner.dtype.itemsize,
-            backend="torch",
-            device=self.runner.device.type,
+            backend=self.runner.backend,
+            device=self.runner.place,
             seed=seed,
         )
 
@@ -300,7 +307,7 @@ class Session(SessionViews):
             max_tokens=decoding.max_tokens,
             images=images,
             itemsize=self.runner.dtype.itemsize,
-            image_batch=image_batch(self.model),
+            image_batch=image_batch(self.model if isinstance(self.runner, Runner) else self.runner),
             rows=rows,
         )
 

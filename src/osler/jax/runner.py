@@ -21,6 +21,7 @@ import torch
 
 from osler.errors import CapacityError
 from osler.jax import decoder, osler
+from osler.jax.devices import find_device, require_32_bits
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
 from osler.jax.parameters import parameters_from
 from osler.model.config import OslerConfig
@@ -151,11 +152,21 @@ class JaxRunner:
         tensors: Weights under Osler's names, all in one dtype.
         config: Of the network.
         longest: Tokens of the longest part of a prompt that is read at once.
+        device: See `osler.jax.devices.find_device`.
+
+    Raises:
+        RequestError: If JAX does not see the device or is set to 64 bits.
+        CheckpointError: If the weights do not fit the twin.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], *, config: OslerConfig, longest: int = 512) -> None:
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], *, config: OslerConfig, longest: int = 512, device: str = "auto"
+    ) -> None:
+        require_32_bits()
         self.config = config
-        self.weights = parameters_from(tensors, config=config)
+        self._device = find_device(device)
+        with jax.default_device(self._device):
+            self.weights = parameters_from(tensors, config=config)
         self.longest = max(longest, config.image_tokens)
 
     @property
@@ -167,6 +178,21 @@ class JaxRunner:
     def device(self) -> torch.device:
         """Where tensors are expected and given: JAX moves them itself."""
         return torch.device("cpu")
+
+    @property
+    def backend(self) -> str:
+        """The library that computes."""
+        return "jax"
+
+    @property
+    def place(self) -> str:
+        """The kind of device, such as ``"cpu"``."""
+        return self._device.platform
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """What decides the last bits of a result, beside weights and inputs."""
+        return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__}
 
     def new_cache(self, *, planned: int) -> JaxCache:
         """Makes an empty cache of one row for this many tokens."""

@@ -241,8 +241,8 @@ def _stamp(session: Session) -> ModelStamp:
         name=checkpoint.name,
         weights=checkpoint.source.name,
         bits=8 * session.runner.dtype.itemsize,
-        backend="torch",
-        device=session.runner.device.type,
+        backend=session.runner.backend,
+        device=session.runner.place,
     )
 
 
