@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,18 +26,21 @@ class PromptKey:
 
     Args:
         token_ids: The prompt.
-        images: Digest of the features of each image, in order.
+        images: Digest of the features of each image, in order; of each token where images differ in size.
         image_token: Id of a soft token.
-        image_tokens: Soft tokens of an image.
+        image_tokens: Soft tokens that one digest stands for.
     """
 
     token_ids: np.ndarray
     images: tuple[str, ...]
     image_token: int
     image_tokens: int
+    memory: str = ""
 
     def common(self, other: PromptKey) -> int:
         """Counts the leading tokens that are the same, images by their content."""
+        if self.memory != other.memory:
+            return 0
         count = min(len(self.token_ids), len(other.token_ids))
         differs = np.flatnonzero(self.token_ids[:count] != other.token_ids[:count])
         if len(differs):
@@ -57,7 +60,7 @@ class PromptKey:
     def study_digest(self) -> str:
         """Digest of the tokens and images of the study."""
         ids = np.ascontiguousarray(self.token_ids[: self.study], dtype=np.int64)
-        return hashlib.sha256(ids.tobytes() + "".join(self.images).encode()).hexdigest()
+        return hashlib.sha256(ids.tobytes() + "".join((*self.images, self.memory)).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -132,6 +135,10 @@ class PrefixStore:
     def put(self, key: PromptKey, *, cache: KVCache, marks: list[CachePoint]) -> None:
         """Keeps the cache of a prompt that was read to its end."""
         self._key, self._cache, self._marks = key, cache, marks
+
+    def fresh(self) -> PrefixStore:
+        """Returns an empty store on the same disk."""
+        return replace(self, _key=None, _cache=None, _marks=[], _on_disk="")
 
     def clear(self) -> None:
         """Forgets everything."""
