@@ -24,6 +24,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import VisualTokensOption, visual_tokens_of
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def ask(
         bool, typer.Option("--no-image", help="Ask without images: give the question alone, without PATH.")
     ] = False,
     model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -95,6 +97,7 @@ def ask(
         mixing=mixing_of(allow_mixed_patients),
         model=model,
         device=device,
+        visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         temperature=temperature,
         top_k=top_k,

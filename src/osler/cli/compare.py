@@ -22,7 +22,15 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.patient_options import RecordOption
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.cli.task_options import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    VisualTokensOption,
+    run_task,
+    visual_tokens_of,
+)
 
 
 @guarded
@@ -40,6 +48,7 @@ def compare(
     finding: Annotated[list[str] | None, typer.Option(help="A finding to follow; repeatable.")] = None,
     record: RecordOption = None,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -69,6 +78,7 @@ def compare(
         findings=tuple(finding or ()),
         model=model,
         device=device,
+        visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture

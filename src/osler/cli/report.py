@@ -20,7 +20,16 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.patient_options import PriorOption, RecordOption
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, PathArgument, QuietOption, run_task
+from osler.cli.task_options import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PathArgument,
+    QuietOption,
+    VisualTokensOption,
+    run_task,
+    visual_tokens_of,
+)
 
 
 @guarded
@@ -31,6 +40,7 @@ def report(
     record: RecordOption = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest report, in tokens.")] = 512,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -56,6 +66,7 @@ def report(
         indication=indication,
         model=model,
         device=device,
+        visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         priors=tuple(prior or ()),
         records=tuple(record or ()),

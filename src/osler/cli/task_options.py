@@ -12,6 +12,7 @@ from osler.cli.progress import StageProgress
 from osler.progress import Progress
 
 if TYPE_CHECKING:
+    from osler.prepare import VisualTokens
     from osler.tasks.opening import Done, OnStudy
 
 PathArgument = Annotated[
@@ -20,7 +21,28 @@ PathArgument = Annotated[
 ModelOption = Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
+VisualTokensOption = Annotated[
+    str | None,
+    typer.Option(
+        "--visual-tokens",
+        metavar="N|slices",
+        help="Read volumes as volumes, in at most N tokens together, or slice by slice. [default: as the model says]",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")]
+
+
+def visual_tokens_of(wish: str | None) -> VisualTokens:
+    """Reads ``--visual-tokens``.
+
+    Raises:
+        RequestError: If it is neither a whole number from 1 nor ``slices``.
+    """
+    from osler.prepare.contract import check_visual_tokens
+
+    if wish is None or wish == "slices":
+        return wish
+    return check_visual_tokens(int(wish) if wish.lstrip("-").isdecimal() else wish)
 
 
 class Task(Protocol):

@@ -39,7 +39,8 @@ class Prompt:
 
     Args:
         token_ids: (L,) ids; `TokenIds.image` where a soft token stands.
-        features_NTD: From `Osler.encode_images`, or ``None`` without images.
+        features_NTD: From `Osler.encode_images`, or one token each from `Osler.project_slabs`;
+            ``None`` without images.
     """
 
     token_ids: np.ndarray
@@ -145,7 +146,7 @@ def prefill(
             token_ids=ids,
             images=image_digests(prompt.features_NTD),
             image_token=image,
-            image_tokens=config.image_tokens,
+            image_tokens=1 if prompt.features_NTD is None else prompt.features_NTD.shape[1],
         )
         cache, marks = prefix.take(key, ends=ends, config=config.decoder, planned=planned)
     result.reused_tokens = cache.length
@@ -166,7 +167,7 @@ def prefill(
 
 
 def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | None:
-    """Features of the images inside a part of the prompt."""
+    """Features of the images (or tokens of slabs) inside a part of the prompt."""
     inside = int(np.count_nonzero(prompt.token_ids[part] == image))
     if not inside or prompt.features_NTD is None:
         return None

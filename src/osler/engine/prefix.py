@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ class PromptKey:
 
     Args:
         token_ids: The prompt.
-        images: Digest of the features of each image, in order.
+        images: Digest of the features of each image, in order; of each token where images differ in size.
         image_token: Id of a soft token.
-        image_tokens: Soft tokens of an image.
+        image_tokens: Soft tokens that one digest stands for.
     """
 
     token_ids: np.ndarray
@@ -132,6 +132,10 @@ class PrefixStore:
     def put(self, key: PromptKey, *, cache: KVCache, marks: list[CachePoint]) -> None:
         """Keeps the cache of a prompt that was read to its end."""
         self._key, self._cache, self._marks = key, cache, marks
+
+    def fresh(self) -> PrefixStore:
+        """Returns an empty store on the same disk."""
+        return replace(self, _key=None, _cache=None, _marks=[], _on_disk="")
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,12 +20,14 @@ from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.session_views import SessionViews
+from osler.engine.slab_features import SlabStore
+from osler.engine.stages import staged, timed
 from osler.engine.study_cache import open_study_cache
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
 from osler.errors import OslerError, RequestError
 from osler.model.pack import pack
-from osler.prepare import ModelInputs, PreparedImages, assemble, prepare_images
+from osler.prepare import ModelInputs, PreparedImages, VisualTokens, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.progress import Progress
 from osler.readers import open_study
@@ -77,8 +77,10 @@ class Session(SessionViews):
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
         self._features = FeatureStore(self.model, disk=self._disk)
+        self._slabs = SlabStore(self.model, disk=self._disk)
         self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
         self._prepared: tuple[Study, PreparedImages] | None = None
+        self._views: dict[str, Session] = {}
         config = self.model.config
         self._grammars = Grammars(
             checkpoint.tokenizer,
@@ -109,7 +111,7 @@ class Session(SessionViews):
             prepared: From `prepare`.
             on_progress: Called with the stage ``"encode"``.
         """
-        return self._features.encode(prepared.pixels, on_progress=_staged(on_progress, "encode"))
+        return self._features.encode(prepared.pixels, on_progress=staged(on_progress, "encode"))
 
     def prepare(self, study: Study, *, on_progress: Progress | None = None) -> PreparedImages:
         """Prepares the images of a study; the last study's are kept, so asking again is free.
@@ -121,7 +123,7 @@ class Session(SessionViews):
         if self._prepared is None or self._prepared[0] is not study:
             self._prepared = None
             prepared = prepare_images(
-                study, preprocess=self.checkpoint.preprocess, progress=_staged(on_progress, "prepare")
+                study, preprocess=self.checkpoint.preprocess, progress=staged(on_progress, "prepare")
             )
             self._prepared = (study, prepared)
         return self._prepared[1]
@@ -134,6 +136,7 @@ class Session(SessionViews):
         system: str = "",
         record: str = "",
         history: Sequence[tuple[str, str]] = (),
+        visual_tokens: VisualTokens = None,
         max_tokens: int = 256,
         temperature: float = 0.0,
         top_k: int | None = None,
@@ -153,6 +156,7 @@ class Session(SessionViews):
             system: An instruction that goes before it.
             record: Dated events and documents as text, shown between the images and the question as data.
             history: Questions asked before about the same study and their answers, oldest first.
+            visual_tokens: See `seeing`.
             max_tokens: Tokens of the answer at most.
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
@@ -174,9 +178,10 @@ class Session(SessionViews):
         words = Words(question=question, system=system, record=record, history=tuple(history))
         texts = check_stop(stop)
         rule = None if constraint is None else self._grammars.start(constraint, stop=texts)
-        waiting = self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
+        view = self.seeing(visual_tokens)
+        waiting = view._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
         waiting = replace(waiting, rule=rule)
-        (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
+        (answer,) = view._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
         return answer
 
     def ask_many(
@@ -236,8 +241,10 @@ class Session(SessionViews):
     def forget(self) -> None:
         """Frees what is remembered of the last study."""
         self._features.clear()
+        self._slabs.clear()
         self._prefix.clear()
         self._prepared = None
+        self._views.clear()
 
     def _inputs(self, study: Study | None, words: Words, *, on_progress: Progress | None) -> ModelInputs:
         checkpoint = self.checkpoint
@@ -266,17 +273,19 @@ class Session(SessionViews):
         """Does everything that comes before the first token."""
         check_question(words.question)
         seconds: dict[str, float] = {}
-        with _timed(seconds, "read"):
+        with timed(seconds, "read"):
             opened = _opened(study, on_progress=on_progress)
-        with _timed(seconds, "prepare"):
+        with timed(seconds, "prepare"):
             inputs = self._inputs(opened, words, on_progress=on_progress)
-            count, images = len(inputs.token_ids), len(inputs.images)
+            count, images = len(inputs.token_ids), self._images_worth(inputs.soft_tokens)
             require_context(self.model.config.decoder, prompt_tokens=count, max_tokens=decoding.max_tokens)
             # The cache of the last prompt is reused or freed, so its memory counts as free.
             plan = self._plan(longest=count, images=images, rows=1, decoding=decoding)
             plan.require(available_memory() + self._prefix.bytes)
-        with _timed(seconds, "encode"):
-            features_NTD = self._features.encode(inputs.pixels, on_progress=_staged(on_progress, "encode"))
+        with timed(seconds, "encode"):
+            features_NTD = self._slabs.encode_shown(
+                inputs, images=self._features, on_progress=staged(on_progress, "encode")
+            )
         answer = Answer(
             text="",
             model=self.stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
@@ -284,7 +293,7 @@ class Session(SessionViews):
             evidence=tuple(evidence_of(image) for image in inputs.images),
             used=inputs.used,
             left_out=inputs.left_out,
-            warnings=(*self.checkpoint.warnings, *inputs.warnings),
+            warnings=(*self.checkpoint.warnings, *self._volume_notes(inputs.volumes), *inputs.warnings),
             timings=seconds,
         )
         return Waiting(
@@ -357,7 +366,7 @@ class Session(SessionViews):
         """Whether requests fit into memory together."""
         plan = self._plan(
             longest=max(len(row.prompt.token_ids) for row in waiting),
-            images=sum(len(row.answer.evidence) for row in waiting),
+            images=self._images_worth(sum(row.soft_tokens for row in waiting)),
             rows=len(waiting),
             decoding=decoding,
         )
@@ -391,7 +400,7 @@ class Session(SessionViews):
             [row.prompt for row in waiting],
             decoding=decoding,
             on_token=take,
-            on_prefill=_staged(on_progress, "prefill"),
+            on_prefill=staged(on_progress, "prefill"),
             prefix=self._prefix,
             rules=[row.rule for row in waiting],
         )
@@ -431,20 +440,6 @@ def _opened(study: Study | str | Path | None, *, on_progress: Progress | None) -
     if on_progress is not None:
         on_progress("read", 0, 0)
     return open_study(study)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - started
-
-
-def _staged(on_progress: Progress | None, stage: str) -> Callable[..., None] | None:
-    """A callback of one stage; whatever stands before the two counts is left out."""
-    if on_progress is None:
-        return None
-    return lambda *counts: on_progress(stage, counts[-2], counts[-1])
 
 
 def _named(digest: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osler.engine.options import Decoding, Sampling, check_stop
-from osler.prepare import PreparedImages
+from osler.prepare import PreparedImages, VisualTokens
 from osler.prepare.inputs import check_question
 from osler.prepare.record_text import record_text
 from osler.progress import Progress
@@ -33,6 +33,7 @@ class AskRequest:
         mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
         top_k: Sample among so many, ``None`` for all.
@@ -49,6 +50,7 @@ class AskRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
     top_k: int | None = None
@@ -101,7 +103,7 @@ def ask(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(request.model, device=request.device)
+    session = load(request.model, device=request.device).seeing(request.visual_tokens)
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():

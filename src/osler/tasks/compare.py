@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.prepare import VisualTokens
 from osler.prepare.scope import regions_of
 from osler.progress import Progress
 from osler.study import Answer, ClinicalEvent, Progression, Statement, Study
@@ -47,6 +48,7 @@ class CompareRequest:
         findings: Names to follow by the model; empty for what is measured.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        visual_tokens: See `Session.seeing`.
     """
 
     now: str | Path
@@ -57,6 +59,7 @@ class CompareRequest:
     findings: tuple[str, ...] = ()
     model: str = "osler-mini"
     device: str = "auto"
+    visual_tokens: VisualTokens = None
 
 
 def run_compare(
@@ -77,7 +80,12 @@ def run_compare(
     check_fit(studies, drawn=request.drawn)
     events = _record(request.now, request.priors, records=request.records)
     first = open_and_load(
-        request.now, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+        request.now,
+        model=request.model,
+        device=request.device,
+        visual_tokens=request.visual_tokens,
+        on_progress=on_progress,
+        on_study=on_study,
     )
     answer = compare(
         first.session,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.prepare import PreparedImages
+from osler.prepare import PreparedImages, VisualTokens
 from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
 from osler.progress import Progress
 from osler.readers import open_study
@@ -60,10 +60,13 @@ def open_and_load(
     device: str,
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
+    visual_tokens: VisualTokens = None,
     on_progress: Progress | None = None,
     on_study: OnStudy | None = None,
 ) -> Opened:
     """Opens the files of one patient and loads the weights; cheap checks come first.
+
+    ``visual_tokens`` says how volumes are read; see `Session.seeing`.
 
     Raises:
         OslerError: If the files or the model are at fault.
@@ -79,7 +82,7 @@ def open_and_load(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(model, device=device)
+    session = load(model, device=device).seeing(visual_tokens)
     timings = {"read": opened - started, "load": time.perf_counter() - opened}
     return Opened(study=study, session=session, timings=timings)
 
@@ -173,4 +176,5 @@ def one_by_one(prepared: PreparedImages, numbers: Sequence[int]) -> Iterator[Pre
             pixels=batch,
             images=(image,),
             series=(ShownSeries(timepoint=0, date=None, images=1, kind="image"),),
+            volumes={},
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.errors import RequestError
+from osler.prepare import VisualTokens
 from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.progress import Progress
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
@@ -56,6 +57,7 @@ class ReportRequest:
         indication: Why it was taken, in words; data, never an instruction.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
@@ -65,6 +67,7 @@ class ReportRequest:
     indication: str = ""
     model: str = "osler-mini"
     device: str = "auto"
+    visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
@@ -88,6 +91,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         device=request.device,
         priors=request.priors,
         records=request.records,
+        visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
     )

@@ -3,7 +3,8 @@
 ========================= ====================================================
 ``config.json``           ``model_type: "osler"``, the network, where the decoder is, the license
 ``preprocess.json``       the contract the weights were trained with
-``*.safetensors``         weights under Osler's names; their metadata hold the contract and its hash
+``vision.safetensors``    tower and projector, ``decoder.safetensors`` the decoder, ``parts.safetensors`` what else the
+                          network has (`osler.weights.config_json.PARTS`); metadata hold the contract and its hash
 ``adapter_model...``      an adapter for the decoder, in peft's layout, merged when loaded
 ``tokenizer.json``        absent where the decoder is the embedded one, which brings its own
 ========================= ====================================================
@@ -24,11 +25,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from osler.errors import CheckpointError
+from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.prepare import Preprocess, require_same
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.cache import whole_file
-from osler.weights.config_json import config_from_dict, config_to_dict
+from osler.weights.config_json import PARTS, config_from_dict, config_to_dict
 from osler.weights.contract import CONTRACT_FILE, read_contract
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import gguf_tensors
@@ -46,8 +48,10 @@ BASE_HOME = "base"
 License = Literal["Gemma Terms of Use", "HAI-DEF Terms of Use", "unknown"]
 
 _VERSION = 1
+_EYES = ("vision_tower.", "multi_modal_projector.")
 _VISION_FILE = "vision.safetensors"
 _DECODER_FILE = "decoder.safetensors"
+PARTS_FILE = "parts.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None 
     """
     folder = Path(folder)
     content = read_json(folder / "config.json")
+    _check_parts(content, folder=folder)
     config = config_from_dict(content, source=str(folder / "config.json"))
     home = content.get("decoder_home", "stored")
     if home == "embedded":
@@ -116,18 +121,43 @@ def save_osler_folder(
     metadata = {"format": "pt", "preprocess": preprocess.to_json(), "preprocess_hash": preprocess.hash}
     state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
     inner = {name.replace(".base.weight", ".weight"): tensor for name, tensor in state.items()}
-    own = {name: tensor for name, tensor in inner.items() if not name.startswith("language_model.")}
+    own = {name: tensor for name, tensor in inner.items() if name.startswith(_EYES)}
+    parts = {name: tensor for name, tensor in inner.items() if not name.startswith((*_EYES, "language_model."))}
     text = {name: tensor for name, tensor in inner.items() if name.startswith("language_model.")}
     if own:
         write_safetensors(own, path=folder / _VISION_FILE, metadata=metadata)
+    if parts:
+        write_safetensors(parts, path=folder / PARTS_FILE, metadata=metadata)
     if decoder == "stored":
         write_safetensors(text, path=folder / _DECODER_FILE, metadata=metadata)
         tokenizer.save(folder)
     base = {"decoder_sha256": EMBEDDED_SHA256} if decoder == "embedded" else {}
     header = {"model_type": MODEL_TYPE, "version": _VERSION, "license": licence, "decoder_home": decoder, **base}
-    header["trained"] = sorted(trained)
+    header |= {"trained": sorted(trained), "parts": parts_of(model.config)}
     _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
+
+
+def parts_of(config: OslerConfig) -> list[str]:
+    """Names the parts that a network adds to the published one."""
+    return [name for name in PARTS if getattr(config, name) is not None]
+
+
+def _check_parts(content: Mapping[str, Any], *, folder: Path) -> None:
+    """Refuses parts that this version does not know; old folders list none."""
+    listed = content.get("parts", [])
+    if not isinstance(listed, list) or (unknown := [name for name in listed if name not in PARTS]):
+        named = ", ".join(map(repr, unknown)) if isinstance(listed, list) else repr(listed)
+        raise CheckpointError(
+            f"{str(folder)!r} has parts that this version does not know: {named}.",
+            allowed=f"Known: {', '.join(PARTS)}.",
+            next_step="Install the version of Osler that the folder was made with.",
+        )
+    if missing := [name for name in listed if not isinstance(content.get(name), dict)]:
+        raise CheckpointError(
+            f"{str(folder / 'config.json')!r} lists the part {missing[0]!r} without its sizes.",
+            next_step="Copy config.json again from where the weights came from.",
+        )
 
 
 def save_adapter_folder(
