@@ -24,12 +24,14 @@ def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], No
     Raises:
         RequestError: If the recipe or its data folder is not right.
     """
-    from osler.train.recipe import VisionRecipe, load_recipes
+    from osler.train.recipe import PerceptionRecipe, VisionRecipe, load_recipes
 
     made = []
     for recipe in load_recipes(path):
         if isinstance(recipe, VisionRecipe):
             from osler.train.vision_stage import train_vision as run
+        elif isinstance(recipe, PerceptionRecipe):
+            from osler.train.perception_stage import train_perception as run
         else:
             from osler.train.answers_stage import train_answers as run
         if listener is not None:
