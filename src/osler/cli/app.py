@@ -21,6 +21,7 @@ from osler.cli.deidentify import deidentify
 from osler.cli.demo import demo
 from osler.cli.doctor import doctor
 from osler.cli.ehr import ehr
+from osler.cli.evaluate import evaluate
 from osler.cli.extract import extract
 from osler.cli.findings import findings
 from osler.cli.inspect import inspect
@@ -65,7 +66,7 @@ _COMMANDS = (
     ask, chat, ehr, extract, report, locate, findings, compare,
     index, search, triage,
     inspect, receive, deidentify,
-    models, cache, doctor, demo, train, schema,
+    models, cache, doctor, demo, train, evaluate, schema,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)

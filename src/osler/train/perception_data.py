@@ -54,6 +54,7 @@ class PerceptionData:
         findings: Keys in the order of the head's queries.
         series: Synthetic patients. first_film: Number of each one's first film in the bank ``films``.
         xrays: Real X-rays, without those that calibrate; their features are in ``xray_bank``.
+        calibration: X-rays of patients that the heads are not trained on.
         volumes: A bank for each kind of volume, drawn from in turn.
         label_states: Text state of each label that boxes are asked by. lab_states: Of each laboratory value.
         report_states: (K, C), the report of each series' last film.
@@ -65,6 +66,7 @@ class PerceptionData:
     films: FeatureBank
     xrays: tuple[LabeledXray, ...]
     xray_bank: FeatureBank
+    calibration: tuple[LabeledXray, ...]
     volumes: tuple[FeatureBank, ...]
     label_states: dict[str, Tensor]
     lab_states: dict[str, Tensor]
@@ -88,7 +90,7 @@ def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) ->
     request = FilmRequest(seed=recipe.film_seed, patients=recipe.film_patients, size=checkpoint.preprocess.image_size)
     render_films(films, request=request, workers=recipe.workers)
     series = tuple(synthetic_series(films, seed=recipe.film_seed))
-    xrays, _ = calibration_part(real_xrays(root, split="train"))
+    xrays, calibration = calibration_part(real_xrays(root, split="train"))
     hippocampi = tuple(
         hippocampus_volumes(root, split="train", preprocess=checkpoint.preprocess, slices=3 * recipe.slices)
     )
@@ -107,6 +109,7 @@ def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) ->
         films=bank("films", every, views=recipe.views.films),
         xrays=tuple(xrays),
         xray_bank=bank("xrays", xrays, views=recipe.views.xrays),
+        calibration=tuple(calibration),
         volumes=tuple(bank(kind[0].source, kind, views=recipe.views.volumes) for kind in kinds),
         label_states=text_states(sorted(labels), checkpoint=checkpoint),
         lab_states=text_states(sorted(labs), checkpoint=checkpoint),

@@ -52,7 +52,7 @@ from osler.train.perception_batch import (
     volume_batch,
 )
 from osler.train.perception_data import PerceptionData, open_perception_data
-from osler.train.perception_parts import ship_parts
+from osler.train.perception_parts import calibrate, ship_parts
 from osler.train.recipe import PerceptionRecipe
 from osler.train.run_log import RunLog
 from osler.weights import Checkpoint, load_checkpoint
@@ -136,7 +136,9 @@ def train_perception(
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
-            _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean, base=base)
+            _save(out, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+    if recipe.ship:
+        _ship(recipe, trainee=trainee, mean=mean, base=base, data=data)
     return out
 
 
@@ -328,19 +330,36 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
 
 
 def _save(
-    recipe: PerceptionRecipe,
-    *,
-    step: int,
-    trainee: PerceptionTrainee,
-    optimizer: torch.optim.Optimizer,
-    mean: RunningMean,
-    base: Checkpoint,
+    out: Path, *, step: int, trainee: PerceptionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean
 ) -> None:
     parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
-    save_state(Path(recipe.out), RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
-    if recipe.ship:
-        tensors = trainee.state_dict() | (mean.mean if mean.decay > 0 else {})
-        ship_parts(Path(recipe.ship), tensors=tensors, config=trainee.config, preprocess=base.preprocess)
+    save_state(out, RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
+
+
+def _ship(
+    recipe: PerceptionRecipe,
+    *,
+    trainee: PerceptionTrainee,
+    mean: RunningMean,
+    base: Checkpoint,
+    data: PerceptionData,
+) -> None:
+    """Calibrates the averaged weights and writes them out."""
+    if mean.decay > 0:
+        trainee.load_state_dict(mean.mean, strict=False)
+    assert base.model.vision is not None
+    found = calibrate(trainee.heads, tower=base.model.vision, films=data.calibration, preprocess=base.preprocess)
+    if found is not None:
+        trainee.heads.findings.scale.copy_(found.scale_F)
+        trainee.heads.findings.shift.copy_(found.shift_F)
+    heads = replace(trainee.config.heads, labels=recipe.labels)  # type: ignore[type-var]
+    ship_parts(
+        Path(recipe.ship),
+        tensors=trainee.state_dict(),
+        config=replace(trainee.config, heads=heads),
+        preprocess=base.preprocess,
+        skills=recipe.skills,  # type: ignore[arg-type]
+    )
 
 
 def _resume(out: Path, *, trainee: PerceptionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from osler.errors import CheckpointError
+from osler.errors import CheckpointError, RequestError
 from osler.model.osler import Osler
-from osler.prepare import Preprocess, preprocess_for
+from osler.prepare import Preprocess, preprocess_for, require_same
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
+from osler.weights.contract import read_contract
 from osler.weights.digest import WeightsDigest, weights_digest
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import config_from_gguf, gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.huggingface import load_huggingface
 from osler.weights.json_file import read_json
-from osler.weights.osler_folder import MODEL_TYPE, load_osler_folder
-from osler.weights.skills import PUBLISHED_SKILLS, Skill
+from osler.weights.lora import load_adapter
+from osler.weights.osler_folder import BASE_HOME, MODEL_TYPE, load_osler_folder
+from osler.weights.skills import PUBLISHED_SKILLS, Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
 
@@ -83,7 +88,10 @@ def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = 
 
 def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
     weights = weights_digest(folder)
-    if read_json(folder / "config.json").get("model_type") == MODEL_TYPE:
+    content = read_json(folder / "config.json")
+    if content.get("model_type") == MODEL_TYPE and content.get("decoder_home") == BASE_HOME:
+        return _from_adapter(folder, content, name=name, dtype=dtype, weights=weights)
+    if content.get("model_type") == MODEL_TYPE:
         own = load_osler_folder(folder, dtype=dtype)
         return Checkpoint(
             model=own.model,
@@ -111,6 +119,43 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
             warnings=loaded.warnings,
             trained=PUBLISHED_SKILLS if loaded.model.vision is not None else frozenset({"answers"}),
         )
+
+
+def _from_adapter(
+    folder: Path, content: dict[str, Any], *, name: str, dtype: DTypeName, weights: WeightsDigest
+) -> Checkpoint:
+    """An adapter on its base: the base is loaded, checked, and the adapter merged into it."""
+    named = str(content.get("base") or "")
+    # A relative folder is meant from here, so that adapter and base can move together.
+    place = folder / named if named and (folder / named / "config.json").is_file() else named
+    if place and Path(place).resolve() == folder.resolve():
+        raise CheckpointError(f"{str(folder)!r} names itself as its base.", next_step="Mend `base` in its config.json.")
+    try:
+        base = load_checkpoint(place, dtype=dtype)
+    except RequestError as error:
+        raise CheckpointError(
+            f"{str(folder)!r} is an adapter on {named!r}, which is not here.",
+            next_step="Put the base back, or write its new place under `base` in config.json.",
+        ) from error
+    digest = content.get("base_digest") or ""
+    if digest and base.digest and digest != base.digest:
+        raise CheckpointError(
+            f"{str(folder)!r} was trained on other weights of {named!r}: their digest is {digest}.",
+            allowed=f"Those here have {base.digest}.",
+            next_step="Fine-tune again on these, or get back the base that it was trained on.",
+        )
+    require_same(read_contract(folder), base.preprocess)
+    load_adapter(base.model, folder, mode="merge")
+    return dataclasses.replace(
+        base,
+        name=name,
+        source=folder,
+        licence=str(content.get("license", base.licence)),
+        digest=weights.shown,
+        # Of both: answers that are remembered for one base must not be given for another.
+        identity=sha256(f"{weights.identity} {base.identity}".encode()).hexdigest(),
+        trained=read_skills(content.get("trained", ["answers"]), source=str(folder / "config.json")),
+    )
 
 
 def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Checkpoint:

@@ -9,7 +9,8 @@
 ``tokenizer.json``        absent where the decoder is the embedded one, which brings its own
 ========================= ====================================================
 
-The shipped mini is such a folder: tower and projector stored, decoder embedded.
+The shipped mini is such a folder: tower and projector stored, decoder embedded. A
+fine-tuned adapter is one too: it holds the adapter alone and names its base model.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.json_file import read_json
-from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
+from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, LoraConfig, load_adapter, save_adapter
 from osler.weights.safetensors_io import read_safetensors, write_safetensors
 from osler.weights.skills import Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
 MODEL_TYPE = "osler"
 DecoderHome = Literal["stored", "embedded"]
+BASE_HOME = "base"
+"""Where all weights are those of another model, which config.json names under ``base``."""
 License = Literal["Gemma Terms of Use", "HAI-DEF Terms of Use", "unknown"]
 
 _VERSION = 1
@@ -155,6 +158,42 @@ def _check_parts(content: Mapping[str, Any], *, folder: Path) -> None:
             f"{str(folder / 'config.json')!r} lists the part {missing[0]!r} without its sizes.",
             next_step="Copy config.json again from where the weights came from.",
         )
+
+
+def save_adapter_folder(
+    model: Osler,
+    folder: Path,
+    *,
+    lora: LoraConfig,
+    preprocess: Preprocess,
+    base_digest: str,
+    licence: str,
+    trained: Iterable[Skill],
+) -> None:
+    """Writes an adapter in peft's layout, with what Osler needs to load it on its base.
+
+    Args:
+        model: With adapters. lora: What they are; ``lora.base`` is the name or folder of the base.
+        base_digest: Of the base's weights; empty where that is not known.
+        trained: What base and adapter together were trained to do.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+    folder = Path(folder)
+    header = {
+        "model_type": MODEL_TYPE,
+        "version": _VERSION,
+        "license": licence,
+        "decoder_home": BASE_HOME,
+        "base": lora.base,
+        "base_digest": base_digest,
+        "preprocess_hash": preprocess.hash,
+        "trained": sorted(trained),
+    }
+    save_adapter(model, folder, config=lora)
+    _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
+    _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
 
 
 def _embedded(*, dtype: DTypeName, cache_dir: Path | None) -> tuple[GemmaTokenizer, dict[str, Tensor]]:
