@@ -290,14 +290,14 @@ def profile(model: Osler, *, runner: Runner, prompt: torch.Tensor) -> dict[str, 
             layer.mlp.gate_up_proj(row)
             layer.mlp.down_proj(inner)
 
-    logits_V = model.logits(row)[0]
+    logits_1V = model.logits(row)
     token = torch.tensor([1000])
     seconds = in_turns(
         {
             "whole token": lambda: runner.step(token, cache=cache),
             "products of the layers": products_of_layers,
             "language head": lambda: model.logits(row),
-            "greedy choice": lambda: greedy(logits_V),
+            "greedy choice": lambda: greedy(logits_1V),
         },
         turns=9,
     )

@@ -70,7 +70,7 @@ VARIANTS: dict[str, MakePlan] = {
     "8 bits, the usual plan": lambda config: default_plan(config, bits=8),
     "8 bits, one scale an output": _formats(8, "int8-channel", "int8-channel"),
     "4 bits, the usual plan": lambda config: default_plan(config, bits=4),
-    "4 bits, asymmetric": _formats(4, "int4-g32-asym", "int8-g32"),
+    "4 bits, symmetric": _formats(4, "int4-g32", "int8-g32"),
     "4 bits, groups of 64": _formats(4, "int4-g64", "int8-g32"),
     "4 bits, head too": _formats(4, "int4-g32", "int4-g32"),
     "4 bits, head too, asymmetric": _formats(4, "int4-g32-asym", "int4-g32-asym"),

@@ -18,7 +18,7 @@ def test_the_mini_is_quantized_and_answers(tmp_path: Path, monkeypatch: pytest.M
     made = invoke("quantize", "osler-mini", "--bits", "4", "--out", str(out), "--json")
     assert made.exit_code == 0, made.output
     content = json.loads(made.stdout)
-    assert content["formats"] == ["int4-g32", "int8-g32"]
+    assert content["formats"] == ["int4-g32-asym", "int8-g32"]
     assert content["bytes"] < 0.5 * content["bfloat16_bytes"]
     asked = invoke("ask", "--no-image", "What is pneumonia?", "--model", str(out), "--max-tokens", "6", "--json")
     assert asked.exit_code == 0, asked.output
