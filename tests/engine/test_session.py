@@ -214,7 +214,6 @@ def test_an_error_leaves_the_session_usable(session: Session, ct_study: Study) -
     ("options", "message"),
     [
         ({"bits": 3}, r"3 bits do not exist here.*Bits: 4, 8, 16, 32"),
-        ({"backend": "jax"}, r"JAX backend is not part of this version"),
         ({"backend": "torhc"}, r"Unknown backend 'torhc'.*Did you mean 'torch'"),
         ({"device": "gpu0"}, r"Unknown device 'gpu0'"),
         ({"dtype": "float16"}, r"overflows"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from osler.cli.failure import format_failure, guarded
-from osler.cli.patient_options import RecordOption
+from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
 from osler.cli.task_options import BitsOption, DeviceOption, ModelOption, QuietOption
 from osler.errors import OslerError
@@ -27,6 +27,7 @@ def chat(
         list[str] | None, typer.Argument(metavar="[PATH]...", help="A scan, then earlier ones of the same patient.")
     ] = None,
     record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     model: ModelOption = "osler-mini",
     device: DeviceOption = "auto",
@@ -51,6 +52,7 @@ def chat(
             session=load(model, device=device, bits=bits),
             paths=tuple(paths or ()),
             records=tuple(record or ()),
+            mixing=mixing_of(allow_mixed_patients),
             max_tokens=max_tokens,
         )
     if sys.stdin.isatty():

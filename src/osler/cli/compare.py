@@ -21,7 +21,7 @@ from osler.cli.outputs import (
     SegOption,
     SrOption,
 )
-from osler.cli.patient_options import RecordOption
+from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.task_options import (
     BitsOption,
     DeviceOption,
@@ -48,6 +48,7 @@ def compare(
     ] = None,
     finding: Annotated[list[str] | None, typer.Option(help="A finding to follow; repeatable.")] = None,
     record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     model: ModelOption = "osler-mini",
     visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
@@ -75,6 +76,7 @@ def compare(
         now=now,
         priors=tuple(priors),
         records=tuple(record or ()),
+        mixing=mixing_of(allow_mixed_patients),
         drawn=tuple(boxes or ()),
         dates=tuple(day.date() for day in date or ()),
         findings=tuple(finding or ()),

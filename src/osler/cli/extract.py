@@ -41,7 +41,7 @@ def extract(
 ) -> None:
     """Read a lab report or letter to structured values, each with the line that it stands in.
 
-    osler extract report.pdf --fhir observations.json
+    Example: osler extract report.pdf --fhir observations.json
     """
     from osler.tasks.extract import ExtractRequest, check_form
     from osler.tasks.extract import extract as extract_task

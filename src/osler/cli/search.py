@@ -89,8 +89,9 @@ def search(
 ) -> None:
     """Find studies that look like one, or whose reports speak of something.
 
-    Examples: osler search archive.index new-scan/
-    and: osler search archive.index "pleural effusion on the left"
+    Example: osler search archive.index new-scan/
+
+    Example: osler search archive.index "pleural effusion on the left"
     """
     from osler.tasks.search import SearchRequest
     from osler.tasks.search import search as search_task

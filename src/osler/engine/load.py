@@ -6,10 +6,11 @@ from typing import Literal
 
 import torch
 
+from osler.engine.backend import check_backend, jax_dtype, to_jax
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
-from osler.errors import RequestError, unknown_name
+from osler.errors import RequestError
 from osler.quant.folder import folder_plan, is_quantized, load_quantized_folder
 from osler.quant.kernels import choose_kernels
 from osler.quant.open import load_and_quantize
@@ -17,7 +18,6 @@ from osler.readers.limits import available_memory
 from osler.weights import load_checkpoint
 from osler.weights.catalog import find_model
 
-_BACKENDS = ("torch",)
 _BITS = (4, 8, 16, 32)
 
 
@@ -42,7 +42,7 @@ def load(
         name: A name from `osler models`, a folder or a GGUF file.
         bits: Of the weights: 4 or 8 quantizes them while they load, 16 is bfloat16, 32 float32.
             ``None``: as they are.
-        backend: ``"torch"``.
+        backend: ``"torch"``, or ``"jax"`` where it is installed.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         dtype: ``"auto"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` takes what is fast here.
         packing: ``"packed"`` rearranges a copy of the weights for faster decoding,
@@ -55,7 +55,10 @@ def load(
         CheckpointError: If the weights are missing or damaged.
         CapacityError: If they do not fit into memory.
     """
-    _check_options(bits=bits, backend=backend)
+    _check_bits(bits)
+    check_backend(backend)
+    if backend == "jax":
+        return _load_jax(str(name), bits=bits, dtype=dtype, device=device, studies=studies)
     place = choose_device(device)
     stored = quantized_bits(str(name))
     if stored is not None and bits not in (None, stored):
@@ -63,11 +66,7 @@ def load(
             f"{str(name)!r} holds weights of {stored} bits, and {bits} were asked for.",
             next_step="Leave --bits out, or name the model that they were made from.",
         )
-    if bits == 32:
-        if dtype not in ("auto", "float32"):
-            raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
-        dtype = "float32"
-    precision = choose_dtype(dtype, device=place.value)
+    precision = choose_dtype(_dtype_of(bits, dtype=dtype), device=place.value)
     width = str(precision.value).removeprefix("torch.")
     if stored is not None or bits in (4, 8):
         return _load_quantized(str(name), bits=stored or bits, device=place, dtype=precision, studies=studies)
@@ -113,13 +112,33 @@ def quantized_bits(name: str) -> int | None:
     return folder_plan(path).bits
 
 
-def _check_options(*, bits: int | None, backend: str) -> None:
-    if backend == "jax":
+def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
+    if bits in (4, 8) or quantized_bits(name) is not None:
         raise RequestError(
-            "The JAX backend is not part of this version.", allowed="Backends: torch.", next_step="Use backend='torch'."
+            "The JAX backend runs weights of 16 and 32 bits in this version.",
+            next_step="Use backend='torch' for 4 and 8 bits.",
         )
-    if backend not in _BACKENDS:
-        raise unknown_name("backend", name=backend, known=_BACKENDS)
+    dtype = _dtype_of(bits, dtype=dtype)
+    # XLA computes bfloat16 on a CPU by way of float32, more slowly than float32 itself.
+    reason = "asked for"
+    if dtype == "auto":
+        dtype, reason = jax_dtype(device)
+    choose_dtype(dtype, device=torch.device("cpu"))
+    plan_weights(name, itemsize=getattr(torch, dtype).itemsize).require(available_memory())
+    checkpoint, runner = to_jax(load_checkpoint(name, dtype=dtype), device=device)
+    place = "asked for" if device != "auto" else f"the fastest that JAX sees: {runner.place}"
+    return Session(checkpoint, runner=runner, device=place, dtype=reason, studies=studies)
+
+
+def _dtype_of(bits: int | None, *, dtype: str) -> str:
+    if bits != 32:
+        return dtype
+    if dtype not in ("auto", "float32"):
+        raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
+    return "float32"
+
+
+def _check_bits(bits: int | None) -> None:
     if bits is not None and bits not in _BITS:
         raise RequestError(
             f"Weights of {bits!r} bits do not exist here.", allowed=f"Bits: {', '.join(map(str, _BITS))}."

@@ -75,6 +75,16 @@ class Osler(nn.Module):
         """The projector, ``None`` for a text-only network."""
         return self.multi_modal_projector
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and activations."""
+        return self.language_model.embed_tokens.weight.dtype
+
     def encode_images(self, pixels_N3SS: Tensor) -> Tensor:
         """Turns images into soft tokens.
 

@@ -243,8 +243,8 @@ def _stamp(session: Session) -> ModelStamp:
         name=checkpoint.name,
         weights=checkpoint.source.name,
         bits=session.checkpoint.bits or 8 * session.runner.dtype.itemsize,
-        backend="torch",
-        device=session.runner.device.type,
+        backend=session.runner.backend,
+        device=session.runner.place,
     )
 
 
