@@ -29,8 +29,8 @@ def small_config() -> OslerConfig:
     return dataclasses.replace(debug, decoder=decoder, tokens=TokenIds())
 
 
-def write_base(folder: Path, *, poison: str = "") -> Path:
-    """Writes a random base; the embedding of the word ``poison`` is not a number."""
+def write_base(folder: Path) -> Path:
+    """Writes a random base."""
     torch.manual_seed(0)
     config = small_config()
     model = Osler(config)
@@ -38,9 +38,6 @@ def write_base(folder: Path, *, poison: str = "") -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.05)
-        if poison:
-            (word,) = tokenizer.encode(poison)
-            model.decoder.embed_tokens.weight[word] = float("nan")
     save_osler_folder(model, folder, preprocess=preprocess_for(config), tokenizer=tokenizer)
     return folder
 
@@ -74,3 +71,24 @@ def questions(names: Iterable[str]) -> list[dict[str, object]]:
         {"path": name, "question": "Is it bright?", "answer": "No, dark." if number % 2 else "Yes, bright."}
         for number, name in enumerate(names)
     ]
+
+
+def recipe_text(*, base: Path, csv_path: Path, out: Path, steps: int, more: str = "") -> str:
+    """A fine-tuning recipe for the small base, in float32, as TOML."""
+    return f"""stage = "finetune"
+csv = "{csv_path}"
+out = "{out}"
+base = "{base}"
+rank = 4
+micro_batch = 2
+save_every = 3
+precision = "float32"
+{more}
+[optimizer]
+steps = {steps}
+batch = 4
+learning_rate = 2e-2
+warmup = 2
+weight_decay = 0.0
+average = 0.5
+"""

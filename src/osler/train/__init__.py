@@ -50,7 +50,9 @@ def run_stage(recipe: Recipe, *, listener: Callable[[Mapping[str, float]], None]
     if listener is not None or os.environ.get("RANK", "0") != "0":
         # Of several processes, only the first draws.
         return run(recipe, listener=listener)
+    from rich.console import Console
+
     from osler.train.live_table import live_table
 
-    with live_table(recipe) as show:
+    with live_table(recipe, console=Console(stderr=True)) as show:
         return run(recipe, listener=show)

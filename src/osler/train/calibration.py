@@ -1,6 +1,12 @@
-"""Makes the probabilities of the findings head honest, on patients kept out of its training.
+"""Probabilities of findings that mean what they say, fitted on patients kept out of training.
 
-Dimensions: N X-rays, F findings.
+A logit z of finding f becomes ``sigmoid(scale * z + shift_f)``: one scale for
+all findings (a temperature) and a shift of each. The shifts are drawn to their
+common middle, the more so the fewer films show the finding, because a handful
+of films says little of one finding alone (Platt scaling, Platt 1999, with a
+Gaussian prior).
+
+Dimensions: N films, F findings.
 """
 
 from __future__ import annotations
@@ -11,55 +17,71 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST_POSITIVES = 3
-"""Fewer cases of a finding say nothing about its probabilities: it stays uncalibrated, and is not answered."""
+from osler.errors import RequestError
 
-_PULL = 4.0
+SPREAD = 0.5
+"""Standard deviation that the shifts are expected to have around their middle."""
+
+_ROUNDS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """``logit -> scale * logit + shift``, NaN scale where a finding could not be calibrated.
+    """What turns logits into probabilities.
 
     Args:
-        scale_F: Factor. shift_F: Added.
+        scale_F: Equal for all findings that were seen, NaN for the others. shift_F: Of each finding.
+        films_F: Films that each was fitted on. shown_F: Those of them that show it.
     """
 
     scale_F: Tensor
     shift_F: Tensor
+    films_F: Tensor
+    shown_F: Tensor
+
+    def probabilities(self, logits_NF: Tensor) -> Tensor:
+        """Returns probabilities, NaN for a finding that was not calibrated."""
+        return (self.scale_F * logits_NF + self.shift_F).sigmoid()
 
 
-def fit_calibration(logits_NF: Tensor, *, wanted_NF: Tensor) -> Calibration:
-    """Fits one factor for all findings and a shift for each by maximum likelihood (Platt scaling).
-
-    One factor, because a few cases cannot carry a factor each; shifts are pulled to their mean by a
-    normal prior.
+def fit_calibration(logits_NF: Tensor, *, wanted_NF: Tensor, spread: float = SPREAD) -> Calibration:
+    """Fits scale and shifts by maximum likelihood with a prior on the shifts.
 
     Args:
-        logits_NF: Of the head.
-        wanted_NF: 0 or 1, NaN where not known.
+        logits_NF: Of the findings head, for films of patients that it was not trained on.
+        wanted_NF: 0 to 1, NaN where nobody labeled it.
+        spread: See `SPREAD`; small keeps the shifts together.
+
+    Raises:
+        RequestError: If no film has a label.
     """
     known_NF = ~wanted_NF.isnan()
-    positives_F = torch.where(known_NF, wanted_NF, 0.0).round().sum(0)
-    usable_F = positives_F >= LEAST_POSITIVES
-    scale = torch.zeros((), requires_grad=True)
-    mean = torch.zeros((), requires_grad=True)
-    shift_F = torch.zeros(logits_NF.shape[1], requires_grad=True)
-    used_NF = known_NF & usable_F
-    if not bool(used_NF.any()):
-        nothing = torch.full((logits_NF.shape[1],), torch.nan)
-        return Calibration(scale_F=nothing, shift_F=torch.zeros_like(nothing))
-    optimizer = torch.optim.LBFGS([scale, mean, shift_F], lr=0.5, max_iter=200, line_search_fn="strong_wolfe")
-    wanted = wanted_NF[used_NF]
+    if not bool(known_NF.any()):
+        raise RequestError("No film with a label to calibrate findings on.", allowed="Films with known findings.")
+    logits_NF, wanted_NF = logits_NF.detach().double(), wanted_NF.double()
+    films_F = known_NF.sum(0)
+    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    middle = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    apart_F = torch.zeros(logits_NF.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [log_scale, middle, apart_F], max_iter=_ROUNDS, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
+    )
 
-    def objective() -> Tensor:
+    def loss() -> Tensor:
         optimizer.zero_grad()
-        found = (scale.exp() * logits_NF + mean + shift_F)[used_NF]
-        loss = F.binary_cross_entropy_with_logits(found, wanted, reduction="sum") + shift_F.pow(2).sum() * _PULL / 8
-        loss.backward()
-        return loss
+        scaled_NF = log_scale.exp() * logits_NF + middle + apart_F
+        fit = F.binary_cross_entropy_with_logits(scaled_NF[known_NF], wanted_NF[known_NF], reduction="sum")
+        value = fit + 0.5 * (apart_F / spread).square().sum()
+        value.backward()
+        return value
 
-    optimizer.step(objective)
-    with torch.no_grad():
-        factor_F = torch.where(usable_F, scale.exp(), torch.nan)
-        return Calibration(scale_F=factor_F, shift_F=torch.where(usable_F, mean + shift_F, 0.0))
+    optimizer.step(loss)
+    seen_F = films_F > 0
+    scale_F = torch.where(seen_F, log_scale.detach().exp(), torch.nan)
+    shift_F = torch.where(seen_F, (middle + apart_F).detach(), 0.0)
+    return Calibration(
+        scale_F=scale_F.float(),
+        shift_F=shift_F.float(),
+        films_F=films_F,
+        shown_F=torch.where(known_NF, wanted_NF, 0.0).round().sum(0).long(),
+    )

@@ -93,20 +93,21 @@ def image_encoder(learner: Learner) -> Callable[[PixelBatches], Tensor]:
 
 
 def write_result(
-    recipe: FinetuneRecipe, *, learner: Learner, weights: Mapping[str, Tensor], skills: frozenset[Skill]
+    recipe: FinetuneRecipe, *, learner: Learner, weights: Mapping[str, Tensor] | None, skills: frozenset[Skill]
 ) -> None:
-    """Writes the folder that ``osler ask --model`` opens.
+    """Writes the folder that ``osler ask --model`` opens; the learner is not used after it.
 
     Args:
-        weights: Of all that learned, whole, by the names of `Learner.trainable`; the learner may be sharded.
+        weights: Of all that learned, whole, by the names of `Learner.trainable`, where the learner is sharded;
+            ``None`` where it is not.
         skills: What was taught.
 
     Raises:
         CheckpointError: If the folder cannot be written or is full.
     """
-    fresh = build_learner(recipe, device=torch.device("cpu"))
+    fresh = learner if weights is None else build_learner(recipe, device=torch.device("cpu"))
     with torch.no_grad():
-        for name, parameter in fresh.trainable().items():
+        for name, parameter in fresh.trainable().items() if weights is not None else ():
             parameter.copy_(weights[name])
     checkpoint, out = learner.checkpoint, Path(recipe.out)
     trained = checkpoint.trained | skills

@@ -126,7 +126,8 @@ def _teach(
             for name, parameter in trainable.items():
                 parameter.copy_(mean.mean[name])
     after = measure(recipe, learner=learner, source=lessons.judged, numbers=lessons.judges, place=place)
-    weights = {name: whole(parameter.detach()).cpu() for name, parameter in trainable.items()}
+    sharded = place.mesh is not None
+    weights = {name: whole(parameter.detach()).cpu() for name, parameter in trainable.items()} if sharded else None
     if place.first:
         write_result(recipe, learner=learner, weights=weights, skills=lessons.skills)
         about = {

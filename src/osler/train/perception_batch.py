@@ -80,20 +80,24 @@ def film_batch(
         rng: Picks labels; ``None``: all labels of all boxes are asked for.
         series: See `FilmBatch`. labs: See there. texts: See there.
     """
-    wanted = torch.tensor([[film.findings.get(key, float("nan")) for key in findings] for film in films])
     changes = torch.tensor(
         [[CHANGE_NUMBER[film.changes[key]] if key in film.changes else UNKNOWN for key in findings] for film in films]
     )
     return FilmBatch(
         features=bank.features([view.row for view in views]),
         asked=tuple(_ask(view.boxes, film=film, rng=rng) for view, film in zip(views, films, strict=True)),
-        findings_NF=wanted,
+        findings_NF=known_findings(films, findings=findings),
         series=tuple(tuple(rows) for rows in series),
         days=torch.tensor([film.day for film in films]),
         changes_NF=changes,
         labs=tuple(labs),
         texts=tuple(texts),
     )
+
+
+def known_findings(films: Sequence[LabeledXray], *, findings: Sequence[str]) -> Tensor:
+    """Labels of films, (N, F): 0 to 1, NaN where nobody labeled it."""
+    return torch.tensor([[film.findings.get(key, float("nan")) for key in findings] for film in films])
 
 
 def _ask(

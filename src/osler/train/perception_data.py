@@ -54,7 +54,7 @@ class PerceptionData:
         findings: Keys in the order of the head's queries.
         series: Synthetic patients. first_film: Number of each one's first film in the bank ``films``.
         xrays: Real X-rays, without those that calibrate; their features are in ``xray_bank``.
-        calibration: X-rays of patients that the heads are not trained on.
+        kept: Real X-rays of patients that only calibrate; their features are in ``kept_bank``.
         volumes: A bank for each kind of volume, drawn from in turn.
         label_states: Text state of each label that boxes are asked by. lab_states: Of each laboratory value.
         report_states: (K, C), the report of each series' last film.
@@ -66,7 +66,8 @@ class PerceptionData:
     films: FeatureBank
     xrays: tuple[LabeledXray, ...]
     xray_bank: FeatureBank
-    calibration: tuple[LabeledXray, ...]
+    kept: tuple[LabeledXray, ...]
+    kept_bank: FeatureBank
     volumes: tuple[FeatureBank, ...]
     label_states: dict[str, Tensor]
     lab_states: dict[str, Tensor]
@@ -90,7 +91,8 @@ def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) ->
     request = FilmRequest(seed=recipe.film_seed, patients=recipe.film_patients, size=checkpoint.preprocess.image_size)
     render_films(films, request=request, workers=recipe.workers)
     series = tuple(synthetic_series(films, seed=recipe.film_seed))
-    xrays, calibration = calibration_part(real_xrays(root, split="train"))
+    xrays, kept = calibration_part(real_xrays(root, split="train"))
+    kept = [film for film in kept if film.findings]
     hippocampi = tuple(
         hippocampus_volumes(root, split="train", preprocess=checkpoint.preprocess, slices=3 * recipe.slices)
     )
@@ -109,7 +111,8 @@ def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) ->
         films=bank("films", every, views=recipe.views.films),
         xrays=tuple(xrays),
         xray_bank=bank("xrays", xrays, views=recipe.views.xrays),
-        calibration=tuple(calibration),
+        kept=tuple(kept),
+        kept_bank=bank("kept", kept, views=1),
         volumes=tuple(bank(kind[0].source, kind, views=recipe.views.volumes) for kind in kinds),
         label_states=text_states(sorted(labels), checkpoint=checkpoint),
         lab_states=text_states(sorted(labs), checkpoint=checkpoint),

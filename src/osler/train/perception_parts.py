@@ -1,57 +1,47 @@
-"""The trained parts of the perception stage: calibrated, and written into the folder of their weights.
+"""The trained parts of the perception stage, calibrated and written into the folder of the weights they belong to.
 
-Dimensions: N X-rays, F findings.
+Dimensions: N films, F findings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from osler.model.config import OslerConfig
 from osler.model.heads import Heads
-from osler.model.vision import VisionTower
 from osler.prepare import Preprocess
-from osler.prepare.pixels import PixelBatches
 from osler.train.calibration import Calibration, fit_calibration
 from osler.train.checkpoints import save_json
-from osler.train.labeled_xrays import LabeledXray, shown
-from osler.weights.config_json import PARTS, config_to_dict
-from osler.weights.osler_folder import PARTS_FILE
+from osler.weights.config_json import config_to_dict
+from osler.weights.osler_folder import PARTS_FILE, parts_of
 from osler.weights.safetensors_io import write_safetensors
-from osler.weights.skills import Skill
 
 _AT_ONCE = 16
 
 
 @torch.no_grad()
-def calibrate(
-    heads: Heads, *, tower: VisionTower, films: Sequence[LabeledXray], preprocess: Preprocess
-) -> Calibration | None:
-    """Fits the probabilities of the findings head to X-rays of patients that it was not trained on.
+def calibrate(heads: Heads, *, features_NPV: Tensor, wanted_NF: Tensor) -> Calibration:
+    """Fits the findings head's scale and shifts on films of patients kept out of training, and sets them.
 
-    Returns:
-        ``None`` where no film has findings.
+    Args:
+        heads: Trained; changed in place.
+        features_NPV: Of the frozen layers.
+        wanted_NF: 0 to 1, NaN where nobody labeled it.
     """
-    known = [film for film in films if film.findings]
-    if not known:
-        return None
-    shared = len(tower.encoder.layers) - len(heads.trunk.layers)
-    dtype, rows = tower.embeddings.patch_embedding.weight.dtype, []
-    for start in range(0, len(known), _AT_ONCE):
-        pictures = [shown(film, size=preprocess.image_size, rng=None)[0] for film in known[start : start + _AT_ONCE]]
-        pixels = torch.from_numpy(PixelBatches(rgb=np.stack(pictures), preprocess=preprocess).array())
-        features = heads.trunk(tower.forward_to(pixels.to(dtype), layers=shared).float())
-        rows.append(heads.findings(features)[1])
-    keys = heads.config.findings
-    wanted = torch.tensor([[film.findings.get(key, float("nan")) for key in keys] for film in known])
+    logits = []
+    for rows_NPV in features_NPV.split(_AT_ONCE):
+        with torch.autocast("cpu", torch.bfloat16, enabled=features_NPV.dtype == torch.bfloat16):
+            logits.append(heads.findings(heads.trunk(rows_NPV))[1].float())
     with torch.enable_grad():
-        return fit_calibration(torch.cat(rows).clone(), wanted_NF=wanted)
+        found = fit_calibration(torch.cat(logits), wanted_NF=wanted_NF)
+    heads.findings.scale.copy_(found.scale_F)
+    heads.findings.shift.copy_(found.shift_F)
+    return found
 
 
 def ship_parts(
@@ -60,16 +50,16 @@ def ship_parts(
     tensors: Mapping[str, Tensor],
     config: OslerConfig,
     preprocess: Preprocess,
-    skills: Sequence[Skill] = (),
+    skills: Collection[str] = (),
 ) -> None:
-    """Writes the parts in bfloat16 and notes them, and what they can do, in the folder's configuration.
+    """Writes heads and temporal attention in bfloat16 and notes them in the folder's configuration.
 
     Args:
-        folder: An Osler folder, which keeps what it has of other weights.
+        folder: An Osler folder.
         tensors: Under the network's names.
         config: With the parts.
         preprocess: The contract that they were trained with.
-        skills: Added to those that the folder lists.
+        skills: Added to those that the folder is listed as trained for.
 
     Raises:
         CheckpointError: If the folder cannot be written.
@@ -78,8 +68,7 @@ def ship_parts(
     plain = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}
     write_safetensors(plain, path=folder / PARTS_FILE, metadata=metadata)
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    sizes = config_to_dict(config)
-    content |= {name: sizes[name] for name in PARTS}
-    content["parts"] = [name for name in PARTS if sizes[name] is not None]
-    content["trained"] = sorted({*content.get("trained", ["answers"]), *skills})
+    names = parts_of(config)
+    content |= {name: config_to_dict(config)[name] for name in names}
+    content |= {"parts": names, "trained": sorted({*content.get("trained", ()), *skills})}
     save_json(folder / "config.json", content)

@@ -48,14 +48,15 @@ from osler.train.perception_batch import (
     any_view,
     event_table,
     film_batch,
+    known_findings,
     pick,
     volume_batch,
 )
-from osler.train.perception_data import PerceptionData, open_perception_data
+from osler.train.perception_data import PerceptionData, open_perception_data, spoken
 from osler.train.perception_parts import calibrate, ship_parts
 from osler.train.recipe import PerceptionRecipe
 from osler.train.run_log import RunLog
-from osler.weights import Checkpoint, load_checkpoint
+from osler.weights import load_checkpoint
 
 CHANGE_WEIGHTS = (0.15, 1.5, 1.5, 2.0, 2.0, 0.7)
 """Of `osler.model.heads.CHANGES`: most findings are absent at both dates."""
@@ -136,9 +137,9 @@ def train_perception(
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
-            _save(out, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+            _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
     if recipe.ship:
-        _ship(recipe, trainee=trainee, mean=mean, base=base, data=data)
+        _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data)
     return out
 
 
@@ -221,7 +222,8 @@ def lesson_losses(
     """Computes every loss of an update; all pictures pass the trunk together."""
     pictures = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
     flat = [batch.features for batch in pictures] + ([lesson.volumes.features] if lesson.volumes is not None else [])
-    features = trainee.heads.trunk(torch.cat(flat)).split([len(rows) for rows in flat])
+    kept = torch.cat(flat).to(torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
+    features = trainee.heads.trunk(kept).split([len(rows) for rows in flat])
     found: dict[str, list[Tensor]] = {}
 
     def add(name: str, value: Tensor) -> None:
@@ -330,35 +332,34 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
 
 
 def _save(
-    out: Path, *, step: int, trainee: PerceptionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean
-) -> None:
-    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
-    save_state(out, RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
-
-
-def _ship(
     recipe: PerceptionRecipe,
     *,
+    step: int,
     trainee: PerceptionTrainee,
+    optimizer: torch.optim.Optimizer,
     mean: RunningMean,
-    base: Checkpoint,
-    data: PerceptionData,
 ) -> None:
-    """Calibrates the averaged weights and writes them out."""
-    if mean.decay > 0:
-        trainee.load_state_dict(mean.mean, strict=False)
-    assert base.model.vision is not None
-    found = calibrate(trainee.heads, tower=base.model.vision, films=data.calibration, preprocess=base.preprocess)
-    if found is not None:
-        trainee.heads.findings.scale.copy_(found.scale_F)
-        trainee.heads.findings.shift.copy_(found.shift_F)
-    heads = replace(trainee.config.heads, labels=recipe.labels)  # type: ignore[type-var]
+    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
+    save_state(Path(recipe.out), RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
+
+
+def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData) -> None:
+    """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
+    if data.kept:
+        calibrate(
+            trainee.heads,
+            features_NPV=data.kept_bank.features([views[0].row for views in data.kept_bank.views]),
+            wanted_NF=known_findings(data.kept, findings=data.findings),
+        )
+    assert trainee.config.heads is not None
+    labels = recipe.labels or tuple(sorted({spoken(label) for label in data.label_states}))
+    heads = replace(trainee.config.heads, labels=labels, slices=recipe.slices)
     ship_parts(
         Path(recipe.ship),
         tensors=trainee.state_dict(),
         config=replace(trainee.config, heads=heads),
-        preprocess=base.preprocess,
-        skills=recipe.skills,  # type: ignore[arg-type]
+        preprocess=data.preprocess,
+        skills=recipe.skills,
     )
 
 

@@ -235,9 +235,9 @@ class PerceptionRecipe:
         trunk: Last layers of the tower that the heads have for themselves.
         time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
         synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
-        ship: Folder of the base weights that the trained parts are written into; empty for none.
-        skills: What the weights are then said to be trained for.
-        labels: Names that the box head is then offered for.
+        ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
+        skills: That these weights are then listed for: those that were measured to be better than their baselines.
+        labels: Names that the box head is then offered for; empty for all that it was trained on.
         workers: Processes that render.
         weights: Of the tasks.
     """
