@@ -6,6 +6,7 @@ Lengths are those of `thorax`; a radiograph projects what is painted here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -305,7 +306,7 @@ def vertebral_bodies(torso: Torso) -> list[tuple[list[np.ndarray], float]]:
     heights = _LEVELS[:, 0] * torso.t
     between = (heights[:-1] + heights[1:]) / 2
     bodies = []
-    for above, below in zip(between[:-1], between[1:], strict=True):
+    for above, below in pairwise(between):
         gap = float(np.interp((above + below) / 2 / torso.t, [-0.4, -0.15, 0.1, 0.3], [5.2, 4.4, 2.6, 2.2])) + 0.6
         ends = np.array([above - gap, below + gap])
         half = float(torso.spine_half(ends.mean(keepdims=True))[0])
