@@ -40,7 +40,7 @@ def commands(page: Path) -> list[str]:
 def speaks(text: str) -> bool:
     """Whether a snippet or a command needs the words of the trained model."""
     return "osler.load" in text or (
-        re.match(r"osler (ask|chat|index|search|report|locate|findings|compare|demo|doctor)\b", text) is not None
+        re.match(r"osler (ask|chat|index|search|report|locate|findings|compare|demo|doctor|train)\b", text) is not None
         and "||" not in text
     )
 
@@ -86,6 +86,12 @@ def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / "archive" / "one" / "report.txt").write_text("A pleural effusion on the left.")
     if "search archive.index" in line:
         invoke("index", tmp_path / "archive", "--out", tmp_path / "archive.index")
+    if "osler train" in line or "my-model" in line:
+        # The words of a small run; that it learns is tested in tests/train/test_fine_tune_how_to.py.
+        rows = [f"folder/1.dcm,What is it?,A scan.,{side}" for side in ("train", "kept-out")]
+        (tmp_path / "scans.csv").write_text("\n".join(["path,question,answer,split", *rows]))
+    if "--model my-model" in line:
+        invoke("train", "--csv", tmp_path / "scans.csv", "--out", tmp_path / "my-model", "--steps", "1")
     if "report.pdf" in line:
         make_pdf(tmp_path / "report.pdf", [[(60, "Potassium"), (200, "4.1 mmol/L"), (330, "3.5 - 5.1")]])
     monkeypatch.chdir(tmp_path)
@@ -93,7 +99,8 @@ def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     words = shlex.split(line.split("||")[0].split(">")[0])[1:]
     places = {"path/to/dicom-folder": "folder", "path/to/folder": "folder", "scan.nii.gz": "folder", "PATH": "folder"}
     places |= {"today": "folder", "before": "folder"}
-    result = invoke(*(places.get(word, word) for word in words))
+    few = ["--steps", "1"] if line.startswith("osler train --csv") else []
+    result = invoke(*(places.get(word, word) for word in words), *few)
     assert result.exit_code == (2 if refused else 0), result.output
 
 

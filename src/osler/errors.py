@@ -12,7 +12,8 @@
     ├── ModelError             a checkpoint or the install is at fault
     │   ├── CheckpointError    missing, extra, misshapen or damaged weights
     │   ├── PreprocessMismatchError
-    │   └── CapacityError      the request does not fit memory or context
+    │   ├── CapacityError      the request does not fit memory or context
+    │   └── TrainingError      a training run cannot go on; its last good state is kept
     └── RequestError           the question or an option is at fault
 
 Each message says what was wrong (with the value), what is allowed, and what to
@@ -80,6 +81,10 @@ class PreprocessMismatchError(ModelError):
 
 class CapacityError(ModelError):
     """A request does not fit into memory or into the model's context."""
+
+
+class TrainingError(ModelError):
+    """A training run cannot go on; the state of its last good update is kept."""
 
 
 class RequestError(OslerError):

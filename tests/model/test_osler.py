@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from osler.errors import RequestError
-from osler.model.config import get_config
+from osler.model.config import VolumeConfig, get_config
 from osler.model.osler import Osler, image_blocks
 
 CONFIG = get_config("debug")
@@ -96,3 +96,63 @@ def test_names_are_the_published_ones() -> None:
         "multi_modal_projector.mm_input_projection_weight",
     ):
         assert name in names
+
+
+@pytest.fixture(scope="module")
+def parts(model: Osler) -> Osler:
+    """The same weights, with every part that Osler adds, at its start."""
+    torch.manual_seed(1)
+    parts = Osler(get_config("debug-parts")).eval()
+    missing, unexpected = parts.load_state_dict(model.state_dict(), strict=False)
+    assert unexpected == []
+    assert {name.partition(".")[0] for name in missing} >= {"volume", "volume_projection"}
+    return parts
+
+
+def _cell_positions(slabs: int) -> torch.Tensor:
+    return torch.randn(slabs, CONFIG.image_tokens, 3) * 50
+
+
+@torch.inference_mode()
+def test_one_slice_a_slab_and_no_merging_is_the_image_path_to_the_last_bit(model: Osler, parts: Osler) -> None:
+    torch.nn.init.normal_(model.projector.mm_input_projection_weight)
+    parts.load_state_dict(model.state_dict(), strict=False)
+    images = torch.randn(3, 3, 32, 32)
+    wanted = model.encode_images(images)
+    assert torch.equal(parts.encode_images(images), wanted)
+    for network in (model, parts):
+        cells = network.encode_slabs(images[:, None].expand(-1, 4, -1, -1, -1))
+        tokens = network.project_slabs(
+            cells, positions_mm_ST3=_cell_positions(3), series_S=torch.tensor([0, 0, 1]), grids=[(2, 2, 2), (1, 2, 2)]
+        )
+        assert torch.equal(tokens, wanted.flatten(0, 1))
+
+
+@torch.inference_mode()
+def test_a_network_without_the_parts_averages_as_they_do_at_their_start(model: Osler, parts: Osler) -> None:
+    tubelets = torch.randn(5, 4, 3, 32, 32)
+    arguments = {"positions_mm_ST3": _cell_positions(5), "series_S": torch.zeros(5, dtype=torch.long)}
+    tokens = [
+        network.project_slabs(network.encode_slabs(tubelets), grids=[(2, 1, 2)], **arguments)
+        for network in (model, parts)
+    ]
+    assert tokens[0].shape == (4, CONFIG.decoder.width)
+    assert torch.equal(tokens[0], tokens[1])
+
+
+def test_slabs_of_another_size_and_text_only_networks_are_refused(model: Osler) -> None:
+    with pytest.raises(RequestError, match=r"shape \(4, 3, 64, 64\)"):
+        model.encode_slabs(torch.zeros(1, 4, 3, 64, 64))
+    with pytest.raises(RequestError, match="reads text only"):
+        Osler(replace(CONFIG, vision=None)).project_slabs(
+            torch.zeros(1, 4, 8), positions_mm_ST3=_cell_positions(1), series_S=torch.zeros(1), grids=[(1, 1, 1)]
+        )
+
+
+def test_the_full_size_takes_the_parts_without_new_names_for_the_old() -> None:
+    config = get_config("medgemma-1.5-4b")
+    with torch.device("meta"):
+        plain = set(Osler(config).state_dict())
+        grown = set(Osler(replace(config, volume=VolumeConfig(heads=16, mlp_width=2304))).state_dict())
+    assert plain < grown
+    assert {name.partition(".")[0] for name in grown - plain} == {"volume", "volume_projection"}

@@ -7,7 +7,7 @@ import pytest
 
 from osler.errors import CheckpointError, PreprocessMismatchError, RequestError
 from osler.model.config import get_config
-from osler.prepare import Preprocess, preprocess_for, require_same
+from osler.prepare import Preprocess, preprocess_for, require_same, with_visual_tokens
 from osler.study import Window
 
 OTHER = {
@@ -26,6 +26,9 @@ OTHER = {
     "version": 3,
     "tiles": "spread",
     "max_tiles": 252,
+    "visual_tokens": 512,
+    "slab_depth": 8,
+    "max_slabs": 40,
 }
 
 
@@ -129,3 +132,23 @@ def test_damaged_json_is_one_clear_error(contract):
     record = json.loads(contract.to_json()) | {"ct_windows": 7, "sampling": ["x"]}
     with pytest.raises(CheckpointError, match="cannot be read"):
         Preprocess.from_json(json.dumps(record))
+
+
+def test_a_budget_of_visual_tokens_changes_the_hash_and_slices_bring_it_back(contract):
+    slabs = with_visual_tokens(contract, 512)
+    assert slabs.visual_tokens == 512
+    assert slabs.hash != contract.hash
+    assert with_visual_tokens(slabs, None) is slabs
+    assert with_visual_tokens(slabs, "slices") == contract
+
+
+@pytest.mark.parametrize("wish", [0, -1, True, 2.5, "many"])
+def test_a_budget_that_is_no_number_from_1_is_refused(contract, wish):
+    with pytest.raises(RequestError, match=r"visual tokens.*whole number from 1"):
+        with_visual_tokens(contract, wish)
+
+
+@pytest.mark.parametrize("depth", [0, 3, 12])
+def test_a_depth_that_is_no_power_of_two_is_refused(contract, depth):
+    with pytest.raises(RequestError, match=f"slab_depth is {depth}"):
+        replace(contract, slab_depth=depth)

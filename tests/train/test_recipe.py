@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from osler.errors import RequestError
-from osler.train.recipe import AnswersRecipe, VisionRecipe, load_recipes
+from osler.train.recipe import AnswersRecipe, FinetuneRecipe, VisionRecipe, load_recipes
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_loads(path: Path) -> None:
-    assert all(isinstance(recipe, VisionRecipe | AnswersRecipe) for recipe in load_recipes(path))
+    assert all(isinstance(recipe, VisionRecipe | AnswersRecipe | FinetuneRecipe) for recipe in load_recipes(path))
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
@@ -69,3 +69,29 @@ def test_unknown_stage_is_refused(tmp_path: Path) -> None:
 def test_stages_run_in_order(tmp_path: Path) -> None:
     stage = "[[stages]]\n" + BASE + OPTIMIZER.replace("[optimizer]", "[stages.optimizer]")
     assert len(load_recipes(_write(tmp_path, stage + stage))) == 2
+
+
+def _finetune(folder: Path, text: str) -> None:
+    load_recipes(_write(folder, f'stage = "finetune"\nout = "x"\n{text}'))
+
+
+def test_fine_tuning_needs_exactly_one_source(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r'neither csv nor reports.*Add csv = "DATA\.csv"'):
+        _finetune(tmp_path, "")
+    with pytest.raises(RequestError, match="both csv and reports"):
+        _finetune(tmp_path, 'csv = "a"\nreports = "b"')
+    _finetune(tmp_path, 'csv = "a"')
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("kept_ot = 0.1", "Did you mean 'kept_out'"),
+        ("kept_out = 1.0", r"kept_out is 1\.0"),
+        ("rank = 0", "rank is 0"),
+        ('method = "lorra"', "Did you mean 'lora'"),
+    ],
+)
+def test_fine_tuning_refuses_what_makes_no_sense(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        _finetune(tmp_path, f'csv = "a"\n{line}')

@@ -17,7 +17,16 @@ from osler.cli.outputs import (
     PictureOption,
     SrOption,
 )
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, QuietOption, run_task
+from osler.cli.task_options import (
+    BitsOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    VisualTokensOption,
+    run_task,
+    visual_tokens_of,
+)
 from osler.errors import RequestError
 
 
@@ -36,6 +45,7 @@ def findings(
     ] = False,
     list_names: Annotated[bool, typer.Option("--list", help="Print the names that are known, and stop.")] = False,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -44,6 +54,7 @@ def findings(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Give a probability for each finding, or say that it cannot be told.
@@ -65,6 +76,8 @@ def findings(
         source="answers" if from_answers else "head",
         model=model,
         device=device,
+        bits=bits,
+        visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, capture=capture)
     run_task(

@@ -11,11 +11,13 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import VisualTokensOption, visual_tokens_of
 from osler.errors import OslerError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from osler.prepare import VisualTokens
     from osler.study import Study
     from osler.tasks.inspect import InspectedSeries, Inspection
 
@@ -46,19 +48,24 @@ def inspect(
     model: Annotated[
         str, typer.Option(help="Whose view to draw: a name from `osler models`, or a folder.")
     ] = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (`osler schema inspection`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Show what a file or folder holds: dates, series, geometry, units, problems.
 
     A DICOM SR, SEG or presentation state alone: its boxes, segments, findings and texts.
+
+    Example: osler inspect chest-ct --picture seen.png
     """
     from osler.cli.inspect_server import list_server
+    from osler.prepare import with_visual_tokens
     from osler.readers import open_patient
     from osler.readers.dicom_annotations import annotation_kind
     from osler.tasks.inspect import inspect_study
     from osler.weights.contract import contract_of
 
+    budget = visual_tokens_of(visual_tokens)
     if list_server(path, as_json=as_json):
         return
     if annotation_kind(path):
@@ -68,7 +75,8 @@ def inspect(
     with StageProgress(quiet=quiet) as progress:
         progress.update("read", 0, 0)
         study = open_patient(path, priors=prior or (), records=record or (), mixing=mixing_of(allow_mixed_patients))
-        preprocess = contract_of(model) if study.slides() else None
+        wanted = study.slides() or (study.volumes() and (target is not None or budget is not None))
+        preprocess = with_visual_tokens(contract_of(model), budget) if wanted else None
         inspection = inspect_study(study, preprocess=preprocess)
         if not as_json:
             progress.clear()
@@ -76,7 +84,7 @@ def inspect(
         if not study.timepoints:
             target = None  # a record alone has nothing to draw
         if target is not None:
-            _draw(study, target=target, model=model, progress=progress)
+            _draw(study, target=target, model=model, visual_tokens=budget, progress=progress)
     if as_json:
         record = inspection.to_dict()
         if target is not None:
@@ -104,13 +112,14 @@ def _picture_target(picture: Path | None, *, force: bool) -> Path | None:
         return None
 
 
-def _draw(study: Study, *, target: Path, model: str, progress: StageProgress) -> None:
+def _draw(study: Study, *, target: Path, model: str, visual_tokens: VisualTokens, progress: StageProgress) -> None:
     """Prepares the images as for a question, and writes them as one picture."""
-    from osler.prepare import prepare_images
+    from osler.prepare import prepare_images, with_visual_tokens
     from osler.weights.contract import contract_of
     from osler.writers import draw_view, write_atomic
 
-    prepared = prepare_images(study, preprocess=contract_of(model), progress=progress.update)
+    contract = with_visual_tokens(contract_of(model), visual_tokens)
+    prepared = prepare_images(study, preprocess=contract, progress=progress.update)
     progress.update("draw", 0, 0)
     write_atomic(target, data=draw_view(prepared, study=study, model=model))
 
@@ -167,6 +176,8 @@ def _print_inspection(inspection: Inspection) -> None:
     for entry in series:
         if entry.levels:
             say(_slide_line(entry))
+        if entry.slabs:
+            say(f"Volume {_name(entry)}: a model sees {entry.slabs}")
     for entry in series:
         for problem in entry.problems:
             say(f"Problem: {entry.modality} {_name(entry)}: {problem}", style="yellow")

@@ -19,7 +19,17 @@ from osler.cli.outputs import (
     SegOption,
     SrOption,
 )
-from osler.cli.task_options import DeviceOption, JsonOption, ModelOption, PathArgument, QuietOption, run_task
+from osler.cli.task_options import (
+    BitsOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PathArgument,
+    QuietOption,
+    VisualTokensOption,
+    run_task,
+    visual_tokens_of,
+)
 
 
 @guarded
@@ -28,6 +38,7 @@ def locate(
     labels: Annotated[list[str], typer.Argument(help='What to draw boxes around, such as "right lung".')],
     slices: Annotated[int, typer.Option(min=1, help="Slices of a volume that are asked about, evenly spread.")] = 24,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
@@ -38,6 +49,7 @@ def locate(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Draw boxes around what is named, in pixels and in millimeters of the patient.
@@ -49,7 +61,15 @@ def locate(
     from osler.tasks.box_text import check_labels
     from osler.tasks.locate import LocateRequest, run_locate
 
-    request = LocateRequest(path=path, labels=check_labels(labels), model=model, device=device, slices=slices)
+    request = LocateRequest(
+        path=path,
+        labels=check_labels(labels),
+        model=model,
+        device=device,
+        bits=bits,
+        slices=slices,
+        visual_tokens=visual_tokens_of(visual_tokens),
+    )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture
     )

@@ -12,15 +12,55 @@ from osler.cli.progress import StageProgress
 from osler.progress import Progress
 
 if TYPE_CHECKING:
+    from osler.prepare import VisualTokens
     from osler.tasks.opening import Done, OnStudy
 
 PathArgument = Annotated[
     str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
 ]
 ModelOption = Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")]
+BITS = (4, 8, 16, 32)
+
+
+def _checked_bits(bits: int | None) -> int | None:
+    if bits is not None and bits not in BITS:
+        raise typer.BadParameter(f"{bits} bits do not exist here. Bits: {', '.join(map(str, BITS))}.")
+    return bits
+
+
+BitsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        help="Of the weights: 4 or 8 takes little memory, 16 is bfloat16, 32 float32.",
+        callback=_checked_bits,
+        show_default=False,
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
+VisualTokensOption = Annotated[
+    str | None,
+    typer.Option(
+        "--visual-tokens",
+        metavar="N|slices",
+        help="Read volumes as volumes, in at most N tokens together, or slice by slice. [default: as the model says]",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")]
+
+
+def visual_tokens_of(wish: str | None) -> VisualTokens:
+    """Reads ``--visual-tokens``.
+
+    Raises:
+        RequestError: If it is neither a whole number from 1 nor ``slices``.
+    """
+    from osler.prepare.contract import check_visual_tokens
+
+    if wish is None or wish == "slices":
+        return wish
+    return check_visual_tokens(int(wish) if wish.lstrip("-").isdecimal() else wish)
 
 
 class Task(Protocol):

@@ -26,6 +26,7 @@ from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore, PromptKey, image_digests
 from osler.engine.runner import Runner
 from osler.engine.sampling import Sampler
+from osler.model.adapter import AdapterMemory
 from osler.model.config import TokenIds
 
 Stopped = Literal["end", "max_tokens", "stop_string"]
@@ -39,11 +40,14 @@ class Prompt:
 
     Args:
         token_ids: (L,) ids; `TokenIds.image` where a soft token stands.
-        features_NTD: From `Osler.encode_images`, or ``None`` without images.
+        features_NTD: From `Osler.encode_images`, or one token each from `Osler.project_slabs`;
+            ``None`` without images.
+        memory: From `Osler.image_memory`, for weights with an adapter.
     """
 
     token_ids: np.ndarray
     features_NTD: torch.Tensor | None = None
+    memory: AdapterMemory | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,9 +105,7 @@ def generate(
     """
     results = [Generated(prompt_tokens=len(prompt.token_ids)) for prompt in prompts]
     for prompt in prompts:
-        require_context(
-            runner.model.config.decoder, prompt_tokens=len(prompt.token_ids), max_tokens=decoding.max_tokens
-        )
+        require_context(runner.config.decoder, prompt_tokens=len(prompt.token_ids), max_tokens=decoding.max_tokens)
     caches, logits = [], []
     store = prefix if len(prompts) == 1 else None
     for prompt, result in zip(prompts, results, strict=True):
@@ -115,10 +117,10 @@ def generate(
         caches.append(cache)
         logits.append(logits_1V)
     planned = max(len(prompt.token_ids) for prompt in prompts) + decoding.max_tokens
-    cache = caches[0] if len(caches) == 1 else KVCache.stack(caches, planned=planned)
+    cache = caches[0] if len(caches) == 1 else caches[0].stack(caches, planned=planned)
     started = time.perf_counter()
     writing = _Writing(results, rules=rules or (None,) * len(results), decoding=decoding, on_token=on_token)
-    _decode(runner, torch.cat(logits), cache=cache, writing=writing)
+    _decode(runner, torch.cat(logits), cache=cache, writing=writing, memory=_together(prompts))
     for result in results:
         result.decode_seconds = time.perf_counter() - started
     return results
@@ -134,27 +136,32 @@ def prefill(
     prefix: PrefixStore | None,
 ) -> tuple[KVCache, torch.Tensor]:
     """Reads one prompt; returns its cache, with room for an answer, and the logits after it, (1, V)."""
-    config = runner.model.config
+    config = runner.config
     ids, image = prompt.token_ids, config.tokens.image
     ends = chunk_ends(ids, image_token=image, chunk=decoding.chunk)
     planned = len(ids) + decoding.max_tokens
-    cache, marks = KVCache(config.decoder, planned=planned), []
+    cache, marks = runner.new_cache(planned=planned), []
     key = None
     if prefix is not None:
+        images = image_digests(prompt.features_NTD)
         key = PromptKey(
             token_ids=ids,
-            images=image_digests(prompt.features_NTD),
+            images=images,
+            memory="" if prompt.memory is None else "".join(images),
             image_token=image,
-            image_tokens=config.image_tokens,
+            image_tokens=1 if prompt.features_NTD is None else prompt.features_NTD.shape[1],
         )
-        cache, marks = prefix.take(key, ends=ends, config=config.decoder, planned=planned)
+        cache, marks = prefix.take(key, ends=ends, runner=runner, planned=planned)
     result.reused_tokens = cache.length
     to_mark = {study_length(ids, image_token=image), ends[-2] if len(ends) > 1 else 0}
     logits_1V = torch.empty(0)
     for end in (end for end in ends if end > result.reused_tokens):
         part = slice(cache.length, end)
         logits_1V = runner.read(
-            torch.from_numpy(ids[part])[None], features_NTD=_features_of(prompt, part, image=image), cache=cache
+            torch.from_numpy(ids[part])[None],
+            features_NTD=_features_of(prompt, part, image=image),
+            cache=cache,
+            memory=prompt.memory,
         )
         if prefix is not None and end in to_mark and end < len(ids):
             marks.append(cache.mark())
@@ -165,8 +172,16 @@ def prefill(
     return cache, logits_1V
 
 
+def _together(prompts: Sequence[Prompt]) -> AdapterMemory | None:
+    """The memories of all rows as one."""
+    some = next((prompt.memory for prompt in prompts if prompt.memory is not None), None)
+    if some is None:
+        return None
+    return AdapterMemory.stack([some.nothing() if prompt.memory is None else prompt.memory for prompt in prompts])
+
+
 def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | None:
-    """Features of the images inside a part of the prompt."""
+    """Features of the images (or tokens of slabs) inside a part of the prompt."""
     inside = int(np.count_nonzero(prompt.token_ids[part] == image))
     if not inside or prompt.features_NTD is None:
         return None
@@ -217,8 +232,10 @@ class _Writing:
         return rule.ahead() if rule is not None and self.open_rows else []
 
 
-def _decode(runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing) -> None:
-    config = runner.model.config
+def _decode(
+    runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing, memory: AdapterMemory | None
+) -> None:
+    config = runner.config
     ends = {config.tokens.eos, config.tokens.end_of_turn}
     sampler = Sampler(
         writing.decoding.sampling,
@@ -238,6 +255,6 @@ def _decode(runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing:
             return
         if ahead:
             part_1L = torch.tensor([[int(token_ids_B[0]), *ahead]])
-            logits_BV = runner.read(part_1L, features_NTD=None, cache=cache)
+            logits_BV = runner.read(part_1L, features_NTD=None, cache=cache, memory=memory)
         else:
-            logits_BV = runner.step(token_ids_B, cache=cache)
+            logits_BV = runner.step(token_ids_B, cache=cache, memory=memory)

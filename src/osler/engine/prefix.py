@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from osler.engine.chunks import study_length
 from osler.engine.kv_cache import CachePoint, KVCache
+from osler.engine.runner import Runner
 from osler.engine.study_cache import StudyCache
-from osler.model.config import DecoderConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +26,21 @@ class PromptKey:
 
     Args:
         token_ids: The prompt.
-        images: Digest of the features of each image, in order.
+        images: Digest of the features of each image, in order; of each token where images differ in size.
         image_token: Id of a soft token.
-        image_tokens: Soft tokens of an image.
+        image_tokens: Soft tokens that one digest stands for.
     """
 
     token_ids: np.ndarray
     images: tuple[str, ...]
     image_token: int
     image_tokens: int
+    memory: str = ""
 
     def common(self, other: PromptKey) -> int:
         """Counts the leading tokens that are the same, images by their content."""
+        if self.memory != other.memory:
+            return 0
         count = min(len(self.token_ids), len(other.token_ids))
         differs = np.flatnonzero(self.token_ids[:count] != other.token_ids[:count])
         if len(differs):
@@ -57,7 +60,7 @@ class PromptKey:
     def study_digest(self) -> str:
         """Digest of the tokens and images of the study."""
         ids = np.ascontiguousarray(self.token_ids[: self.study], dtype=np.int64)
-        return hashlib.sha256(ids.tobytes() + "".join(self.images).encode()).hexdigest()
+        return hashlib.sha256(ids.tobytes() + "".join((*self.images, self.memory)).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -68,18 +71,16 @@ class PrefixStore:
 
     Args:
         disk: Where the read study outlives the session, if anywhere.
-        device: Where the network runs; ``None`` for the CPU.
     """
 
     disk: StudyCache | None = None
-    device: torch.device | None = None
     _key: PromptKey | None = None
     _cache: KVCache | None = None
     _marks: list[CachePoint] = field(default_factory=list)
     _on_disk: str = ""
 
     def take(
-        self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
+        self, key: PromptKey, *, ends: Sequence[int], runner: Runner, planned: int
     ) -> tuple[KVCache, list[CachePoint]]:
         """Returns a cache that holds as much of the prompt as was read before.
 
@@ -87,6 +88,7 @@ class PrefixStore:
             key: The new prompt.
             ends: Where it is cut; a mark elsewhere is not used, so that every
                 token is computed in the same part as without the store.
+            runner: Makes the cache if none can be used.
             planned: Tokens that the cache will hold at most.
 
         Returns:
@@ -101,8 +103,8 @@ class PrefixStore:
             if usable:
                 cache.rewind(usable[-1], planned=planned)
                 return cache, usable
-        return self._from_disk(key, ends=ends, config=config, planned=planned) or (
-            KVCache(config, planned=planned),
+        return self._from_disk(key, ends=ends, runner=runner, planned=planned) or (
+            runner.new_cache(planned=planned),
             [],
         )
 
@@ -117,7 +119,7 @@ class PrefixStore:
             self._on_disk = content
 
     def _from_disk(
-        self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
+        self, key: PromptKey, *, ends: Sequence[int], runner: Runner, planned: int
     ) -> tuple[KVCache, list[CachePoint]] | None:
         length = key.study
         if self.disk is None or not 0 < length < len(key.token_ids) or length not in ends:
@@ -125,13 +127,17 @@ class PrefixStore:
         tensors = self.disk.get("prefix", content=key.study_digest)
         if tensors is None:
             return None
-        cache, mark = KVCache.restored(config, tensors, length=length, planned=planned, device=self.device)
+        cache, mark = runner.restored_cache(tensors, length=length, planned=planned)
         self._on_disk = key.study_digest
         return cache, [mark]
 
     def put(self, key: PromptKey, *, cache: KVCache, marks: list[CachePoint]) -> None:
         """Keeps the cache of a prompt that was read to its end."""
         self._key, self._cache, self._marks = key, cache, marks
+
+    def fresh(self) -> PrefixStore:
+        """Returns an empty store on the same disk."""
+        return replace(self, _key=None, _cache=None, _marks=[], _on_disk="")
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from osler.engine.adapter_memory import MemoryStore
 from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
+from osler.engine.backend import AnyRunner
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
-from osler.engine.features import FeatureStore, image_batch
+from osler.engine.features import FeatureStore, ImageEncoder
 from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
-from osler.engine.memory_plan import MemoryPlan, plan_request, require_context
+from osler.engine.heads import HEAD_SKILLS, offered_heads
+from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.session_views import SessionViews
+from osler.engine.slab_features import SlabStore
+from osler.engine.stages import staged, timed
 from osler.engine.study_cache import open_study_cache
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
 from osler.errors import OslerError, RequestError
 from osler.model.pack import pack
-from osler.prepare import ModelInputs, PreparedImages, assemble, prepare_images
+from osler.prepare import ModelInputs, PreparedImages, VisualTokens, assemble, prepare_images
 from osler.prepare.inputs import check_question
 from osler.progress import Progress
 from osler.readers import open_study
@@ -37,6 +40,7 @@ from osler.study import Answer, ModelStamp, Study
 if TYPE_CHECKING:
     import torch
 
+    from osler.jax.runner import JaxRunner
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
 
@@ -48,37 +52,48 @@ class Session(SessionViews):
 
     Args:
         checkpoint: The weights, the tokenizer and their preprocessing contract.
-        packing: See `load`. A packed decoder cannot be trained or saved any more.
+        packing: See `load`; a choice stands for weights that are packed already. Those cannot be trained or saved.
         device: Why they are where they are. dtype: Why they have their precision.
         studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
+        runner: Computes instead of the checkpoint's own network, which then may have no storage.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         *,
-        packing: str = "plain",
+        packing: str | Choice[str] = "plain",
         device: str = "given",
         dtype: str = "given",
         studies: Literal["disk", "memory"] = "memory",
+        runner: JaxRunner | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
+        chosen = packing
+        if runner is not None:
+            chosen = Choice("plain", "JAX reads the weights as they lie")
+        if not isinstance(chosen, Choice):
+            chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
         if chosen.value == "packed":
             pack(self.model.decoder)
-        self.runner = Runner(self.model)
+        self.runner: AnyRunner = runner or Runner(self.model)
         self.choices: Mapping[str, Choice] = {
             "device": Choice(self.runner.device, device),
             "dtype": Choice(self.runner.dtype, dtype),
             "packing": chosen,
         }
+        self.heads: Mapping[Skill, Any] = offered_heads(self.model) if runner is None else {}
         self._disk = None
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
-        self._features = FeatureStore(self.model, disk=self._disk)
-        self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
+        self.encoder: ImageEncoder = runner or self.model
+        self._features = FeatureStore(self.encoder, disk=self._disk)
+        self._slabs = SlabStore(self.model, disk=self._disk)
+        self._memories = MemoryStore(self.model)
+        self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
+        self._views: dict[str, Session] = {}
         config = self.model.config
         self._grammars = Grammars(
             checkpoint.tokenizer,
@@ -88,17 +103,17 @@ class Session(SessionViews):
 
     @property
     def trained(self) -> frozenset[Skill]:
-        """What the weights were trained to do."""
-        return self.checkpoint.trained
+        """What the weights were trained to do, as far as the backend runs it."""
+        return self.checkpoint.trained - (HEAD_SKILLS if self.runner.backend == "jax" else frozenset())
 
     def stamp(self, *, seed: int | None = None) -> ModelStamp:
         """Says which weights answer, and how."""
         return ModelStamp(
             name=self.checkpoint.name,
             weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
-            bits=8 * self.runner.dtype.itemsize,
-            backend="torch",
-            device=self.runner.device.type,
+            bits=self.checkpoint.bits or 8 * self.runner.dtype.itemsize,
+            backend=self.runner.backend,
+            device=self.runner.place,
             seed=seed,
         )
 
@@ -109,7 +124,7 @@ class Session(SessionViews):
             prepared: From `prepare`.
             on_progress: Called with the stage ``"encode"``.
         """
-        return self._features.encode(prepared.pixels, on_progress=_staged(on_progress, "encode"))
+        return self._features.encode(prepared.pixels, on_progress=staged(on_progress, "encode"))
 
     def prepare(self, study: Study, *, on_progress: Progress | None = None) -> PreparedImages:
         """Prepares the images of a study; the last study's are kept, so asking again is free.
@@ -121,7 +136,7 @@ class Session(SessionViews):
         if self._prepared is None or self._prepared[0] is not study:
             self._prepared = None
             prepared = prepare_images(
-                study, preprocess=self.checkpoint.preprocess, progress=_staged(on_progress, "prepare")
+                study, preprocess=self.checkpoint.preprocess, progress=staged(on_progress, "prepare")
             )
             self._prepared = (study, prepared)
         return self._prepared[1]
@@ -134,6 +149,7 @@ class Session(SessionViews):
         system: str = "",
         record: str = "",
         history: Sequence[tuple[str, str]] = (),
+        visual_tokens: VisualTokens = None,
         max_tokens: int = 256,
         temperature: float = 0.0,
         top_k: int | None = None,
@@ -153,6 +169,7 @@ class Session(SessionViews):
             system: An instruction that goes before it.
             record: Dated events and documents as text, shown between the images and the question as data.
             history: Questions asked before about the same study and their answers, oldest first.
+            visual_tokens: See `seeing`.
             max_tokens: Tokens of the answer at most.
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
@@ -174,9 +191,10 @@ class Session(SessionViews):
         words = Words(question=question, system=system, record=record, history=tuple(history))
         texts = check_stop(stop)
         rule = None if constraint is None else self._grammars.start(constraint, stop=texts)
-        waiting = self._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
+        view = self.seeing(visual_tokens)
+        waiting = view._wait(study, words, decoding=decoding, stop=texts, on_progress=on_progress)
         waiting = replace(waiting, rule=rule)
-        (answer,) = self._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
+        (answer,) = view._answers([waiting], decoding=decoding, on_text=on_text, on_progress=on_progress)
         return answer
 
     def ask_many(
@@ -236,8 +254,11 @@ class Session(SessionViews):
     def forget(self) -> None:
         """Frees what is remembered of the last study."""
         self._features.clear()
+        self._slabs.clear()
+        self._memories.clear()
         self._prefix.clear()
         self._prepared = None
+        self._views.clear()
 
     def _inputs(self, study: Study | None, words: Words, *, on_progress: Progress | None) -> ModelInputs:
         checkpoint = self.checkpoint
@@ -266,17 +287,20 @@ class Session(SessionViews):
         """Does everything that comes before the first token."""
         check_question(words.question)
         seconds: dict[str, float] = {}
-        with _timed(seconds, "read"):
+        with timed(seconds, "read"):
             opened = _opened(study, on_progress=on_progress)
-        with _timed(seconds, "prepare"):
+        with timed(seconds, "prepare"):
             inputs = self._inputs(opened, words, on_progress=on_progress)
-            count, images = len(inputs.token_ids), len(inputs.images)
+            count, images = len(inputs.token_ids), self._images_worth(inputs.soft_tokens)
             require_context(self.model.config.decoder, prompt_tokens=count, max_tokens=decoding.max_tokens)
             # The cache of the last prompt is reused or freed, so its memory counts as free.
             plan = self._plan(longest=count, images=images, rows=1, decoding=decoding)
             plan.require(available_memory() + self._prefix.bytes)
-        with _timed(seconds, "encode"):
-            features_NTD = self._features.encode(inputs.pixels, on_progress=_staged(on_progress, "encode"))
+        with timed(seconds, "encode"):
+            features_NTD = self._slabs.encode_shown(
+                inputs, images=self._features, on_progress=staged(on_progress, "encode")
+            )
+            memory = self._memories.of(inputs.pixels)
         answer = Answer(
             text="",
             model=self.stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
@@ -284,24 +308,13 @@ class Session(SessionViews):
             evidence=tuple(evidence_of(image) for image in inputs.images),
             used=inputs.used,
             left_out=inputs.left_out,
-            warnings=(*self.checkpoint.warnings, *inputs.warnings),
+            warnings=(*self.checkpoint.warnings, *self._volume_notes(inputs.volumes), *inputs.warnings),
             timings=seconds,
         )
         return Waiting(
-            prompt=Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD),
+            prompt=Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD, memory=memory),
             text=AnswerText(self.checkpoint.tokenizer, stop=stop),
             answer=answer,
-        )
-
-    def _plan(self, *, longest: int, images: int, rows: int, decoding: Decoding) -> MemoryPlan:
-        return plan_request(
-            self.model.config,
-            prompt_tokens=longest,
-            max_tokens=decoding.max_tokens,
-            images=images,
-            itemsize=self.runner.dtype.itemsize,
-            image_batch=image_batch(self.model),
-            rows=rows,
         )
 
     def _pending(
@@ -357,7 +370,7 @@ class Session(SessionViews):
         """Whether requests fit into memory together."""
         plan = self._plan(
             longest=max(len(row.prompt.token_ids) for row in waiting),
-            images=sum(len(row.answer.evidence) for row in waiting),
+            images=self._images_worth(sum(row.soft_tokens for row in waiting)),
             rows=len(waiting),
             decoding=decoding,
         )
@@ -391,7 +404,7 @@ class Session(SessionViews):
             [row.prompt for row in waiting],
             decoding=decoding,
             on_token=take,
-            on_prefill=_staged(on_progress, "prefill"),
+            on_prefill=staged(on_progress, "prefill"),
             prefix=self._prefix,
             rules=[row.rule for row in waiting],
         )
@@ -431,20 +444,6 @@ def _opened(study: Study | str | Path | None, *, on_progress: Progress | None) -
     if on_progress is not None:
         on_progress("read", 0, 0)
     return open_study(study)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - started
-
-
-def _staged(on_progress: Progress | None, stage: str) -> Callable[..., None] | None:
-    """A callback of one stage; whatever stands before the two counts is left out."""
-    if on_progress is None:
-        return None
-    return lambda *counts: on_progress(stage, counts[-2], counts[-1])
 
 
 def _named(digest: str) -> str:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from osler.engine.features import image_batch
+from osler.engine.memory_plan import MemoryPlan, plan_request
 from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore
 from osler.engine.scoring import Scored, Scoring, score_continuations
 from osler.engine.waiting import evidence_of
 from osler.engine.words import Words
 from osler.errors import RequestError
-from osler.prepare import PreparedImages
+from osler.prepare import PreparedImages, SlabbedVolume, VisualTokens, with_visual_tokens
 from osler.progress import Progress
 from osler.study import Answer, Study
 
 if TYPE_CHECKING:
     from osler.engine.runner import Runner
     from osler.engine.waiting import Waiting
+    from osler.model.osler import Osler
     from osler.study import ModelStamp
     from osler.weights import Checkpoint
 
@@ -30,8 +33,10 @@ class SessionViews:
 
     checkpoint: Checkpoint
     runner: Runner
+    model: Osler
     _prefix: PrefixStore
     _prepared: tuple[Study, PreparedImages] | None
+    _views: dict[str, Self]
 
     if TYPE_CHECKING:
 
@@ -85,8 +90,58 @@ class SessionViews:
             evidence=tuple(evidence_of(image) for image in prepared.images),
             used=prepared.used,
             left_out=prepared.left_out,
-            warnings=(*self.checkpoint.warnings, *prepared.warnings),
+            warnings=(*self.checkpoint.warnings, *self._volume_notes(prepared.volumes), *prepared.warnings),
         )
+
+    def _volume_notes(self, volumes: Mapping[int, SlabbedVolume]) -> tuple[str, ...]:
+        """Says where volumes are read in a way that the weights have no trained parts for."""
+        if not volumes or self.model.config.volume is not None:
+            return ()
+        return (
+            f"{self.checkpoint.name} was not trained to read volumes as slabs: it sees means of neighboring slices.",
+        )
+
+    def _plan(self, *, longest: int, images: int, rows: int, decoding: Decoding) -> MemoryPlan:
+        return plan_request(
+            self.model.config,
+            prompt_tokens=longest,
+            max_tokens=decoding.max_tokens,
+            images=images,
+            itemsize=self.runner.dtype.itemsize,
+            image_batch=image_batch(self.encoder),
+            rows=rows,
+        )
+
+    def _images_worth(self, soft_tokens: int) -> int:
+        """Images that take as many tokens, rounded up."""
+        return -(-soft_tokens // max(1, self.model.config.image_tokens))
+
+    def seeing(self, visual_tokens: VisualTokens) -> Self:
+        """Returns a session on the same weights and features that reads volumes another way.
+
+        Args:
+            visual_tokens: Most tokens of all volumes of a prompt together, which are then read as slabs;
+                ``"slices"`` to read them slice by slice; ``None`` for what the weights say.
+
+        Raises:
+            RequestError: If the budget is not a whole number from 1, or the backend reads slices only.
+        """
+        own = self.checkpoint.preprocess
+        contract = with_visual_tokens(own, visual_tokens)
+        if contract == own:
+            return self
+        if self.runner.backend == "jax":
+            raise RequestError(
+                "The JAX backend reads volumes slice by slice in this version.",
+                next_step="Leave --visual-tokens out, or use backend='torch'.",
+            )
+        if contract.hash not in self._views:
+            twin = copy.copy(self)
+            twin.checkpoint = dataclasses.replace(self.checkpoint, preprocess=contract)
+            twin._prefix, twin._prepared, twin._views = self._prefix.fresh(), None, {}
+            self._views.clear()  # a view holds the pixels of a study
+            self._views[contract.hash] = twin
+        return self._views[contract.hash]
 
     def showing(self, study: Study, prepared: PreparedImages) -> Self:
         """Returns a session on the same weights and features that sees a study as it was prepared.
@@ -96,6 +151,6 @@ class SessionViews:
         """
         twin = copy.copy(self)
         twin.checkpoint = dataclasses.replace(self.checkpoint, preprocess=prepared.pixels.preprocess)
-        twin._prefix = PrefixStore()
+        twin._prefix, twin._views = PrefixStore(), {}
         twin._prepared = (study, prepared)
         return twin

@@ -28,6 +28,12 @@ class Waiting:
     answer: Answer
     rule: Rule | None = None
 
+    @property
+    def soft_tokens(self) -> int:
+        """Tokens of images in the prompt."""
+        features_NTD = self.prompt.features_NTD
+        return 0 if features_NTD is None else features_NTD.shape[0] * features_NTD.shape[1]
+
     def after(self, seconds: Mapping[str, float]) -> Waiting:
         """Adds the time that went into reading and preparing before its turn."""
         spent = self.answer.timings or {}

@@ -40,17 +40,24 @@ def _paragraphs(name: str) -> tuple[str, ...]:
     return tuple(part.strip().replace("\n", " ") for part in text.split("\n\n") if part.strip())
 
 
-@torch.inference_mode()
 def perplexity(
     model: Osler, texts: Sequence[str], *, tokenizer: GemmaTokenizer, longest: int = 512
 ) -> tuple[float, int]:
     """Returns the perplexity over all tokens but each text's first, and how many there were."""
     total, count = 0.0, 0
     for text in texts:
-        ids = torch.tensor([[model.config.tokens.bos, *tokenizer.encode(text)[: longest - 1]]])
-        positions = torch.arange(ids.shape[1])[None]
-        hidden = model.decoder(model.embed(ids), positions_BL=positions)
-        logits = model.logits(hidden[:, :-1]).float()
-        total += float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum"))
-        count += ids.shape[1] - 1
+        added, tokens = negative_log_likelihood(model, text, tokenizer=tokenizer, longest=longest)
+        total, count = total + added, count + tokens
     return math.exp(total / max(1, count)), count
+
+
+@torch.inference_mode()
+def negative_log_likelihood(
+    model: Osler, text: str, *, tokenizer: GemmaTokenizer, longest: int = 512, device: torch.device | str = "cpu"
+) -> tuple[float, int]:
+    """Returns the summed negative log-likelihood (nats) of a text's tokens but the first, and how many there are."""
+    ids = torch.tensor([[model.config.tokens.bos, *tokenizer.encode(text)[: longest - 1]]], device=device)
+    positions = torch.arange(ids.shape[1], device=device)[None]
+    hidden = model.decoder(model.embed(ids), positions_BL=positions)
+    logits = model.logits(hidden[:, :-1]).float()
+    return float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum")), ids.shape[1] - 1

@@ -7,10 +7,10 @@ Sources: the facts of Gemma 3 4B and MedGemma 1.5 (technical report arXiv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from osler.errors import unknown_name
+from osler.errors import RequestError, unknown_name
 
 LayerKind = Literal["sliding", "global"]
 
@@ -82,12 +82,103 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadsConfig:
+    """The heads that read the image tower: boxes, findings, progression, embeddings.
+
+    Args:
+        findings: Keys of the findings that have a query of their own.
+        trunk: Last layers of the tower that the heads have a copy of for themselves; 0 to read the tower's output.
+        embedding: Width of the shared space of images and texts.
+        heads: Of every attention.
+        labels: Names that the box head was trained on; empty: any text may be asked for.
+        slices: Slices of a volume that the box head reads at most, evenly spread.
+        unsure: Calibrated probabilities between these two are "cannot tell".
+
+    Raises:
+        RequestError: If a field makes no sense.
+    """
+
+    findings: tuple[str, ...]
+    trunk: int = 0
+    embedding: int = 256
+    heads: int = 4
+    labels: tuple[str, ...] = ()
+    slices: int = 16
+    unsure: tuple[float, float] = (0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        for name in ("findings", "labels", "unsure"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):
+            if getattr(self, name) < least:
+                raise RequestError(f"The heads' {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
+        low, high = self.unsure
+        if not 0 <= low <= high <= 1:
+            raise RequestError(f"Unsure from {low!r} to {high!r}.", allowed="Two rising numbers from 0 to 1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporalConfig:
+    """Attention over time points and the events of a record.
+
+    Args:
+        layers: Of attention over time points, then events, then an MLP.
+        heads: Of every attention.
+
+    Raises:
+        RequestError: If a field makes no sense.
+    """
+
+    layers: int = 2
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        if self.layers < 1 or self.heads < 1:
+            raise RequestError(
+                f"Attention over time with {self.layers!r} layers of {self.heads!r} heads.", allowed="At least 1 each."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterConfig:
+    """Cross-attention from the decoder to features of images, without tokens in the context.
+
+    Args:
+        every: Before layer ``i`` of the decoder iff ``(i + 1) % every == 0``.
+        heads: Attention heads. head_dim: Width of each.
+        pool: Side of the squares of patches that are averaged to one feature.
+
+    Raises:
+        RequestError: If a field makes no sense.
+    """
+
+    every: int = 6
+    heads: int = 4
+    head_dim: int = 64
+    pool: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("every", "heads", "head_dim", "pool"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"The adapter's {name} is {getattr(self, name)!r}.", allowed="At least 1.")
+
+    def layers(self, decoder: DecoderConfig) -> tuple[int, ...]:
+        """Numbers of the decoder's layers that have one."""
+        return tuple(index for index in range(decoder.layers) if (index + 1) % self.every == 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenIds:
-    """Ids of the tokens with a meaning of their own."""
+    """Ids of the tokens with a meaning of their own.
+
+    Args:
+        box: Stands for a box in an answer: ``<unused0>``, which no text encodes to.
+    """
 
     pad: int = 0
     eos: int = 1
     bos: int = 2
+    box: int = 6
     start_of_turn: int = 105
     end_of_turn: int = 106
     start_of_image: int = 255_999
@@ -96,20 +187,66 @@ class TokenIds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeConfig:
+    """The volumetric path: tubelets and what mixes slabs.
+
+    Args:
+        depth: Slices of a tubelet, a power of two: only then are equal slices averaged without rounding.
+        layers: Mixing layers between tower and decoder; 0 only merges.
+        heads: Attention heads of a mixing layer.
+        mlp_width: Hidden width of a mixing layer's MLP.
+        reach: Slabs that a slab sees on either side of it.
+        wavelengths: Shortest and longest wavelength of the positions, mm.
+        frequencies: Wavelengths an axis gets in the positions that are added to a token.
+
+    Raises:
+        RequestError: If a field makes no sense.
+    """
+
+    heads: int
+    mlp_width: int
+    depth: int = 4
+    layers: int = 2
+    reach: int = 8
+    wavelengths: tuple[float, float] = (8.0, 1024.0)
+    frequencies: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wavelengths", tuple(self.wavelengths))
+        if self.depth < 1 or self.depth & (self.depth - 1):
+            raise RequestError(f"A tubelet of {self.depth!r} slices.", allowed="A power of two, such as 4.")
+        for name, least in (("layers", 0), ("heads", 1), ("mlp_width", 1), ("reach", 0), ("frequencies", 1)):
+            if getattr(self, name) < least:
+                raise RequestError(f"The volume's {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
+        shortest, longest = self.wavelengths
+        if not 0 < shortest < longest:
+            raise RequestError(
+                f"Wavelengths from {shortest!r} to {longest!r} mm.", allowed="Two rising numbers above zero."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OslerConfig:
-    """The whole network: decoder, image tower and projector.
+    """The whole network: decoder, image tower and projector, and the parts that a variant adds.
 
     Args:
         name: The variant.
         image_tokens: Soft tokens an image takes after pooling; a square number.
         vision: ``None`` for a text-only network.
+        heads: ``None`` without trained heads. temporal: ``None`` without attention over time; needs ``heads``.
+        volume: Parts of the volumetric path that are learned; without them it averages.
+        adapter: Cross-attention from the decoder to features of images, or ``None``.
     """
 
     name: str
     decoder: DecoderConfig
     vision: VisionConfig | None
     image_tokens: int = 256
+    heads: HeadsConfig | None = None
+    temporal: TemporalConfig | None = None
     tokens: TokenIds = field(default_factory=TokenIds)
+    volume: VolumeConfig | None = None
+    adapter: AdapterConfig | None = None
 
 
 _GEMMA3_4B = DecoderConfig(
@@ -176,6 +313,31 @@ _CONFIGS = {
         image_tokens=4,
         tokens=TokenIds(start_of_image=500, end_of_image=501, image=511),
     ),
+}
+
+_PARTS_OF_DEBUG = {
+    "heads": HeadsConfig(findings=("pleural-effusion", "pneumothorax"), trunk=1, embedding=16, slices=4),
+    "temporal": TemporalConfig(layers=2, heads=4),
+    "volume": VolumeConfig(heads=4, mlp_width=64, reach=3, frequencies=4),
+    "adapter": AdapterConfig(every=3, heads=2, head_dim=16, pool=2),
+}
+_PARTS_OF_4B = {
+    "heads": HeadsConfig(findings=("pleural-effusion", "pneumothorax"), trunk=2),
+    "temporal": TemporalConfig(heads=8),
+    "volume": VolumeConfig(heads=16, mlp_width=2304),
+    "adapter": AdapterConfig(heads=8, head_dim=128, pool=4),
+}
+_PARTS_OF_MINI = {
+    "heads": HeadsConfig(findings=("pleural-effusion", "pneumothorax"), trunk=3),
+    "temporal": TemporalConfig(),
+    "volume": VolumeConfig(heads=5, mlp_width=640),
+    "adapter": AdapterConfig(),
+}
+# The same networks with every part that Osler adds to the published one.
+_CONFIGS |= {
+    "debug-parts": replace(_CONFIGS["debug"], name="debug-parts", **_PARTS_OF_DEBUG),
+    "osler-mini-parts": replace(_CONFIGS["osler-mini"], name="osler-mini-parts", **_PARTS_OF_MINI),
+    "medgemma-1.5-4b-parts": replace(_CONFIGS["medgemma-1.5-4b"], name="medgemma-1.5-4b-parts", **_PARTS_OF_4B),
 }
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from osler.model.adapter import AdapterMemory
 from osler.model.attention import KeyView, attend, last_seen
 from osler.model.cache_protocol import KeyValueCache
 from osler.model.config import DecoderConfig, LayerKind
@@ -43,11 +44,21 @@ class Decoder(nn.Module):
         # Set by `osler.model.pack`; without one the embedding is the head.
         self.head: nn.Module | None = None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations."""
+        table = self.embed_tokens
+        return table.weight.dtype if isinstance(table, nn.Embedding) else table.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        table = self.embed_tokens
+        return table.weight.device if isinstance(table, nn.Embedding) else table.device
+
     def embed(self, token_ids_BL: Tensor) -> Tensor:
         """Looks up scaled embeddings, (B, L, D)."""
-        weight_VD = self.embed_tokens.weight
-        scale = torch.tensor(self.config.width**0.5, dtype=weight_VD.dtype).item()
-        return F.embedding(token_ids_BL, weight_VD) * scale
+        return self.embed_tokens(token_ids_BL) * torch.tensor(self.config.width**0.5, dtype=self.dtype).item()
 
     def forward(
         self,
@@ -57,6 +68,7 @@ class Decoder(nn.Module):
         cache: KeyValueCache | None = None,
         image_blocks_BL: Tensor | None = None,
         padding_BL: Tensor | None = None,
+        memory: AdapterMemory | None = None,
     ) -> Tensor:
         """Runs all layers.
 
@@ -70,6 +82,7 @@ class Decoder(nn.Module):
                 over two calls. ``None`` where there are none.
             padding_BL: True where a token is padding, which no token sees and
                 whose own result is without meaning. ``None`` where there is none.
+            memory: Features of images that the layers read through the adapter.
 
         Returns:
             Hidden states after the last norm, (B, L, D).
@@ -81,6 +94,7 @@ class Decoder(nn.Module):
             image_blocks_BL=image_blocks_BL,
             padding_BL=padding_BL,
             dtype=x_BLD.dtype,
+            memory=memory,
         )
         for layer in self.layers:
             x_BLD = layer(x_BLD, step=step)
@@ -104,6 +118,7 @@ class ForwardStep:
         positions_BL: Positions of the tokens.
         cache: See `Decoder.forward`. image_blocks_BL: See there. padding_BL: See there.
         dtype: Of the hidden states.
+        memory: See `Decoder.forward`.
     """
 
     def __init__(
@@ -115,8 +130,10 @@ class ForwardStep:
         image_blocks_BL: Tensor | None,
         padding_BL: Tensor | None,
         dtype: torch.dtype,
+        memory: AdapterMemory | None = None,
     ) -> None:
         self.cache = cache
+        self.memory = memory
         self.dtype = dtype
         self.positions_BL = positions_BL
         self.image_blocks_BL = image_blocks_BL
@@ -189,6 +206,8 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x_BLD: Tensor, *, step: ForwardStep) -> Tensor:
         """Returns the stream after this layer, (B, L, D)."""
+        if step.memory is not None:
+            x_BLD = step.memory.read(x_BLD, layer=self.self_attn.index)
         update_BLD = self.self_attn(self.input_layernorm(x_BLD), step=step)
         x_BLD = x_BLD + self.post_attention_layernorm(update_BLD)
         update_BLD = self.mlp(self.pre_feedforward_layernorm(x_BLD))

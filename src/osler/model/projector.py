@@ -35,6 +35,13 @@ class Projector(nn.Module):
 
     def forward(self, features_BPV: Tensor) -> Tensor:
         """Returns soft tokens, (B, T, D)."""
+        return self.project(self.pool_patches(features_BPV))
+
+    def pool_patches(self, features_BPV: Tensor) -> Tensor:
+        """Averages squares of patches, (B, T, V); V may be any width."""
         features_BVpp = features_BPV.transpose(1, 2).unflatten(2, (self.side, self.side))
-        pooled_BTV = F.avg_pool2d(features_BVpp, self.pool).flatten(2).transpose(1, 2)
-        return self.mm_soft_emb_norm(pooled_BTV) @ self.mm_input_projection_weight
+        return F.avg_pool2d(features_BVpp, self.pool).flatten(2).transpose(1, 2)
+
+    def project(self, pooled_V: Tensor) -> Tensor:
+        """Normalizes and projects the last axis, (..., V) to (..., D)."""
+        return self.mm_soft_emb_norm(pooled_V) @ self.mm_input_projection_weight

@@ -40,6 +40,17 @@ class VisionTower(nn.Module):
         """
         return self.post_layernorm(self.encoder(self.embeddings(pixels_BCSS)))
 
+    def forward_to(self, pixels_BCSS: Tensor, *, layers: int) -> Tensor:
+        """Encodes images with the first layers only; the last norm belongs to all of them.
+
+        Returns:
+            (B, P, D).
+        """
+        x_BPD = self.embeddings(pixels_BCSS)
+        for layer in self.encoder.layers[:layers]:
+            x_BPD = layer(x_BPD)
+        return x_BPD if layers < len(self.encoder.layers) else self.post_layernorm(x_BPD)
+
 
 class PatchEmbedding(nn.Module):
     """Projects patches and adds their positions."""

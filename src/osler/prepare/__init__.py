@@ -10,12 +10,13 @@ from osler.prepare.chat import (
     render_chat,
     thinking_system,
 )
-from osler.prepare.contract import Preprocess, preprocess_for, require_same
+from osler.prepare.contract import Preprocess, VisualTokens, preprocess_for, require_same, with_visual_tokens
 from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.inputs import MAX_QUESTION, ModelInputs, assemble, first_turn, prepare_inputs
 from osler.prepare.pixels import PixelBatches, ShownImage, ShownTile
 from osler.prepare.resize import PixelMap
 from osler.prepare.sampling import pick_slices
+from osler.prepare.volume_slabs import SlabbedVolume
 
 __all__ = [
     "MAX_QUESTION",
@@ -29,8 +30,10 @@ __all__ = [
     "RenderedChat",
     "ShownImage",
     "ShownTile",
+    "SlabbedVolume",
     "Tokenizer",
     "Turn",
+    "VisualTokens",
     "assemble",
     "chat_text",
     "first_turn",
@@ -41,4 +44,5 @@ __all__ = [
     "render_chat",
     "require_same",
     "thinking_system",
+    "with_visual_tokens",
 ]

@@ -59,7 +59,13 @@ class ControlTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageSlot:
-    """The place of one image in a turn; images come in the order of their slots."""
+    """The place of one image in a turn; images come in the order of their slots.
+
+    Args:
+        tokens: Soft tokens that it takes; 0 for those of an image.
+    """
+
+    tokens: int = 0
 
 
 Part = str | ImageSlot
@@ -180,7 +186,6 @@ def check_turns(turns: Sequence[Turn]) -> None:
 
 
 def _pieces(turns: Sequence[Turn], *, tokens: ControlTokens, image_tokens: int, system: str) -> Iterator[_Piece]:
-    image = (tokens.start_of_image, *[tokens.image] * image_tokens, tokens.end_of_image)
     for index, turn in enumerate(turns):
         said = turn.role == "assistant"
         yield _Piece(said=False, text="\n" if index else "")
@@ -191,7 +196,8 @@ def _pieces(turns: Sequence[Turn], *, tokens: ControlTokens, image_tokens: int, 
         for part in turn.parts:
             if isinstance(part, ImageSlot):
                 yield _Piece(said=False, text=_AROUND_IMAGE)
-                yield _Piece(said=False, ids=image)
+                soft = [tokens.image] * (part.tokens or image_tokens)
+                yield _Piece(said=False, ids=(tokens.start_of_image, *soft, tokens.end_of_image))
                 yield _Piece(said=False, text=_AROUND_IMAGE)
             else:
                 yield _Piece(said=said, text=part.strip())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol, Self
 
 from osler.errors import CheckpointError, PreprocessMismatchError, RequestError
@@ -20,6 +20,8 @@ Aspect = Literal["stretch", "pad-square"]
 PromptStyle = Literal["labeled", "published"]
 Orientation = Literal["radiological", "as-stored"]
 SlideTiles = Literal["published", "spread"]
+VisualTokens = int | Literal["slices"] | None
+"""A budget of tokens for volumes, ``"slices"`` to read them slice by slice, ``None`` for what the weights say."""
 
 CONTRACT_VERSION = 2
 _HASH_SHOWN = 16
@@ -34,8 +36,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "prompt": ("labeled", "published"),
     "tiles": ("published", "spread"),
 }
+_LEAST = {
+    "image_size": 0, "image_tokens": 0, "max_slices": 1, "max_tiles": 1,
+    "visual_tokens": 0, "slab_depth": 1, "max_slabs": 1,
+}  # fmt: skip
 # Fields that came later: a contract that does not name them means these values, and keeps its hash.
-_LATER: dict[str, Any] = {"tiles": "published", "max_tiles": 126}
+_LATER: dict[str, Any] = {
+    "tiles": "published", "max_tiles": 126, "visual_tokens": 0, "slab_depth": 4, "max_slabs": 85,
+}  # fmt: skip
 
 
 class _VisionSize(Protocol):
@@ -95,6 +103,10 @@ class Preprocess:
         version: Version of the recipe behind these fields.
         tiles: Which tiles of a whole slide are shown: ``"published"`` or ``"spread"`` (`osler.prepare.tiles`).
         max_tiles: Most tiles of slides in one prompt; images and slices of other series count towards it.
+        visual_tokens: Most tokens of all volumes of a prompt together, which are then read as slabs
+            (`osler.prepare.volume_slabs`); 0 reads them slice by slice.
+        slab_depth: Slices that the tower reads as one, a power of two.
+        max_slabs: Most slabs of all volumes of a prompt together.
 
     Raises:
         RequestError: If a field has a value that does not exist or makes no sense.
@@ -118,15 +130,20 @@ class Preprocess:
     version: int = CONTRACT_VERSION
     tiles: SlideTiles = "published"
     max_tiles: int = 126
+    visual_tokens: int = 0
+    slab_depth: int = 4
+    max_slabs: int = 85
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise _bad(name, value=getattr(self, name), allowed=f"One of {', '.join(allowed)}.")
-        for name, least in (("image_size", 0), ("image_tokens", 0), ("max_slices", 1), ("max_tiles", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise _bad(name, value=value, allowed=f"A whole number, at least {least}.")
+        if self.slab_depth & (self.slab_depth - 1):
+            raise _bad("slab_depth", value=self.slab_depth, allowed="A power of two, such as 4.")
         if len(self.ct_windows) != 3:
             raise _bad("ct_windows", value=self.ct_windows, allowed="Three windows, for red, green and blue.")
         low, high = self.grey_percentiles
@@ -173,6 +190,37 @@ class Preprocess:
     def short_hash(self) -> str:
         """The first 16 digits of `hash`, as shown to people."""
         return self.hash[:_HASH_SHOWN]
+
+
+def with_visual_tokens(preprocess: Preprocess, wish: VisualTokens) -> Preprocess:
+    """Returns the contract with another way to read volumes.
+
+    Args:
+        preprocess: Of the weights.
+        wish: A budget of tokens for all volumes together, ``"slices"`` to read them slice by slice, or
+            ``None`` for what the weights say.
+
+    Raises:
+        RequestError: If the budget is not a whole number from 1.
+    """
+    if wish is None:
+        return preprocess
+    return replace(preprocess, visual_tokens=0 if wish == "slices" else check_visual_tokens(wish))
+
+
+def check_visual_tokens(wish: object) -> int:
+    """Checks a budget of visual tokens.
+
+    Raises:
+        RequestError: If it is not a whole number from 1.
+    """
+    if isinstance(wish, bool) or not isinstance(wish, int) or wish < 1:
+        raise RequestError(
+            f"A budget of {wish!r} visual tokens.",
+            allowed="A whole number from 1, or slices to read volumes slice by slice.",
+            next_step="Try 512; more than a volume has is no mistake.",
+        )
+    return wish
 
 
 def preprocess_for(config: ImageModelConfig) -> Preprocess:

@@ -6,23 +6,21 @@ into one uint8 array.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from osler.errors import DataError, RequestError, UnsupportedError
 from osler.prepare.contract import Preprocess
-from osler.prepare.orientation import AS_STORED, radiological
+from osler.prepare.image_plan import PlannedSeries, parts_of, plan_series
 from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import ShownSeries, slice_numbers
-from osler.prepare.resize import PixelMap, fit, pixel_map
-from osler.prepare.sampling import pick_slices, share_budget
-from osler.prepare.slides import read_tiles, shown_tile, slide_notes, tile_map, tiles_in_words, tiles_left_out
-from osler.prepare.tiles import TilePlan, plan_tiles
+from osler.prepare.resize import fit
+from osler.prepare.slides import read_tiles, shown_tile, slide_notes, tile_map, tiles_in_words
+from osler.prepare.tiles import TilePlan
+from osler.prepare.volume_slabs import SlabbedVolume
 from osler.prepare.windows import (
     FiniteRange,
     color_to_rgb,
@@ -33,12 +31,11 @@ from osler.prepare.windows import (
     require_numbers,
 )
 from osler.progress import Progress
-from osler.study import Image, LeftOut, Series, Slide, Study, TimePoint, UsedSeries, Volume
+from osler.study import Image, LeftOut, Slide, Study, UsedSeries, Volume
 
 # Readers decode over all cores within one call, so a call asks for much: 128 slices of 512x512.
 _READ_VOXELS = 2**25
 _WHOLE_VOXELS = 2**26
-_MOST_PADDED = 2**28
 _LEAST_SIDE = 16
 
 
@@ -53,6 +50,7 @@ class PreparedImages:
         used: What was shown of each series.
         left_out: What was not shown, and why.
         warnings: What the user should know, one sentence each.
+        volumes: Those that are read as slabs, by the number of their first image; their other images follow it.
     """
 
     pixels: PixelBatches
@@ -61,32 +59,12 @@ class PreparedImages:
     used: tuple[UsedSeries, ...]
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """A series with its time point and its share of the budget.
-
-    Args:
-        picks: Slices of a volume.
-        plan: Of a slice or image, or of the first tile.
-        tiles: Of a slide.
-    """
-
-    series: Series
-    timepoint: int
-    date: dt.date | None
-    picks: tuple[int, ...]
-    plan: PixelMap
-    tiles: TilePlan | None = None
+    volumes: Mapping[int, SlabbedVolume] = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
-        return series_name(self.series)
-
-    @property
-    def count(self) -> int:
-        return len(self.tiles.tiles) if self.tiles is not None else len(self.picks) or 1
+    def places(self) -> int:
+        """Images in the prompt; a group of slabs is one."""
+        return sum(series.images for series in self.series)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +100,12 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
         DataError: If pixels cannot be read or mean nothing.
         RequestError: If the network takes no images.
     """
-    entries, left_out = _plan(study, preprocess=preprocess)
+    entries, left_out = plan_series(study, preprocess=preprocess)
     total = sum(entry.count for entry in entries)
     size = preprocess.image_size
     rgb = np.empty((total, size, size, 3), dtype=np.uint8)
     used: list[UsedSeries] = []
+    volumes: dict[int, SlabbedVolume] = {}
     warnings: list[str] = list(study.problems)
     start = 0
     report = progress or (lambda stage, done, total: None)
@@ -136,9 +115,11 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
         for entry in entries:
             place = _Place(out=rgb[start : start + entry.count], start=start, total=total, report=report, pool=pool)
             tone, notes = _render(entry, place, preprocess=preprocess)
+            if entry.slabs is not None:
+                volumes[start] = entry.slabs
             start += entry.count
             warnings.extend(notes)
-            used.append(_used(entry, view=tone.view, tokens=entry.count * preprocess.image_tokens))
+            used.append(_used(entry, view=tone.view, preprocess=preprocess))
     shown = _shown_series(entries)
     return PreparedImages(
         pixels=PixelBatches(rgb=rgb, preprocess=preprocess),
@@ -149,91 +130,15 @@ def prepare_images(study: Study, *, preprocess: Preprocess, progress: Progress |
         used=tuple(used),
         left_out=(*study.left_out, *left_out),
         warnings=tuple(dict.fromkeys(warnings)),
+        volumes=volumes,
     )
-
-
-def series_name(series: Series) -> str:
-    """Returns what messages call a series: modality and description, or its identifier."""
-    kind = {Volume: "volume", Image: "image", Slide: "slide"}[type(series)]
-    return f"{series.modality} {kind} {series.description or series.series!r}".strip()
 
 
 def _workers() -> int:
     return max(1, min(8, os.cpu_count() or 1))
 
 
-def _plan(study: Study, *, preprocess: Preprocess) -> tuple[list[_Entry], list[LeftOut]]:
-    """Decides which images are shown, and says what is left out."""
-    found = [(index, point, series) for index, point in enumerate(study.timepoints) for series in point.series]
-    if found and preprocess.image_size == 0:
-        raise RequestError(
-            "This model reads text only, and the study has images.",
-            next_step="Ask without a study, or load a model with an image tower.",
-        )
-    shares = _shares(found, preprocess=preprocess)
-    entries: list[_Entry] = []
-    left_out: list[LeftOut] = []
-    for (index, point, series), share in zip(found, shares, strict=True):
-        if share == 0:
-            left_out.append(_series_left_out(series, preprocess=preprocess))
-        elif isinstance(series, Slide):
-            tiles = plan_tiles(series, sampling=preprocess.tiles, limit=share)
-            left_out.extend(tiles_left_out(tiles, name=series_name(series)))
-            plan = tile_map(tiles.tiles[0], preprocess=preprocess)
-            entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=(), plan=plan, tiles=tiles))
-        else:
-            count = _slices(series)
-            picks = pick_slices(count, limit=share, sampling=preprocess.sampling) if count else ()
-            if len(picks) < count:
-                left_out.append(_slices_left_out(series, shown=len(picks), count=count, sampling=preprocess.sampling))
-            plan = _fit_plan(series, preprocess=preprocess)
-            entries.append(_Entry(series=series, timepoint=index, date=point.date, picks=picks, plan=plan))
-    return entries, left_out
-
-
-def _shares(found: Sequence[tuple[int, TimePoint, Series]], *, preprocess: Preprocess) -> list[int]:
-    """Images that each series may show: slices and images first, slides of what is left to ``max_tiles``."""
-    shares = [0] * len(found)
-    # Undated time points stand last in a study, but nothing says that they are the newest.
-    ages = [-1 if point.date is None else index for index, point, _ in found]
-    slides = [place for place, (_, _, series) in enumerate(found) if isinstance(series, Slide)]
-    others = [place for place in range(len(found)) if place not in slides]
-    counts = {place: _slices(found[place][2]) for place in others}
-    tiles = dict.fromkeys(slides, preprocess.max_tiles)
-    for group, most in ((counts, preprocess.max_slices), (tiles, preprocess.max_tiles)):
-        places = most if group is counts else max(0, most - sum(shares))
-        given = share_budget(list(group.values()), ages=[ages[place] for place in group], places=places)
-        for place, share in zip(group, given, strict=True):
-            shares[place] = share
-    return shares
-
-
-def _slices(series: Volume | Image) -> int:
-    """Slices of a volume, 0 for an image; refuses a series without pixels."""
-    if 0 in series.pixels.shape:
-        raise DataError(
-            f"{series_name(series)} has no pixels: its shape is {series.pixels.shape}.",
-            allowed="At least one slice, row and column.",
-        )
-    return series.pixels.shape[0] if isinstance(series, Volume) else 0
-
-
-def _fit_plan(series: Volume | Image, *, preprocess: Preprocess) -> PixelMap:
-    shape = series.pixels.shape[1:] if isinstance(series, Volume) else series.pixels.shape
-    turn = radiological(series.affine) if preprocess.orientation == "radiological" else AS_STORED
-    plan = pixel_map(
-        width=shape[1], height=shape[0], image_size=preprocess.image_size, aspect=preprocess.aspect, turn=turn
-    )
-    if plan.padded_width * plan.padded_height > _MOST_PADDED:
-        raise UnsupportedError(
-            f"{series_name(series)} is {plan.width}x{plan.height} px, too large to prepare as one image.",
-            allowed=f"At most {_MOST_PADDED:,} px, padding to a square included.",
-            next_step="Crop it, or make it smaller.",
-        )
-    return plan
-
-
-def _render(entry: _Entry, place: _Place, *, preprocess: Preprocess) -> tuple[_Tone, list[str]]:
+def _render(entry: PlannedSeries, place: _Place, *, preprocess: Preprocess) -> tuple[_Tone, list[str]]:
     """Fills a place with the images of one series; returns how they were shown and what to say."""
     if isinstance(entry.series, Slide) and entry.tiles is not None:
         return _render_slide(entry, entry.series, entry.tiles, place, preprocess=preprocess)
@@ -255,7 +160,7 @@ def _render(entry: _Entry, place: _Place, *, preprocess: Preprocess) -> tuple[_T
 
 
 def _render_slide(
-    entry: _Entry, slide: Slide, plan: TilePlan, place: _Place, *, preprocess: Preprocess
+    entry: PlannedSeries, slide: Slide, plan: TilePlan, place: _Place, *, preprocess: Preprocess
 ) -> tuple[_Tone, list[str]]:
     read_tiles(
         slide,
@@ -270,7 +175,7 @@ def _render_slide(
 
 
 def _render_volume(
-    entry: _Entry, volume: Volume, place: _Place, *, preprocess: Preprocess
+    entry: PlannedSeries, volume: Volume, place: _Place, *, preprocess: Preprocess
 ) -> tuple[_Tone, FiniteRange]:
     extent = FiniteRange()
     if len(volume.pixels.shape) == 4:
@@ -293,7 +198,9 @@ def _render_volume(
     return tone, extent
 
 
-def _render_image(entry: _Entry, image: Image, place: _Place, *, preprocess: Preprocess) -> tuple[_Tone, FiniteRange]:
+def _render_image(
+    entry: PlannedSeries, image: Image, place: _Place, *, preprocess: Preprocess
+) -> tuple[_Tone, FiniteRange]:
     values = image.read()
     require_numbers(values, name=entry.name)
     extent = FiniteRange().including(values)
@@ -337,7 +244,7 @@ def _chunks(
         yield start, volume.read(slices=some) if whole is None else whole[some]
 
 
-def _show(chunks: Iterator[tuple[int, np.ndarray]], place: _Place, *, entry: _Entry, tone: _Tone) -> FiniteRange:
+def _show(chunks: Iterator[tuple[int, np.ndarray]], place: _Place, *, entry: PlannedSeries, tone: _Tone) -> FiniteRange:
     """Shows and resizes chunks of slices; returns the range of what was read."""
 
     def one(index: int, values: np.ndarray) -> None:
@@ -353,22 +260,30 @@ def _show(chunks: Iterator[tuple[int, np.ndarray]], place: _Place, *, entry: _En
     return extent
 
 
-def _shown_series(entries: Sequence[_Entry]) -> tuple[ShownSeries, ...]:
+def _shown_series(entries: Sequence[PlannedSeries]) -> tuple[ShownSeries, ...]:
     """Numbers time points among those shown."""
     ranks = {point: rank for rank, point in enumerate(sorted({entry.timepoint for entry in entries}))}
     return tuple(
         ShownSeries(
             timepoint=ranks[entry.timepoint],
             date=entry.date,
-            images=entry.count,
-            kind="volume" if entry.picks else "slide" if entry.tiles is not None else "image",
+            images=entry.count if entry.slabs is None else entry.slabs.grid.groups,
+            kind=_shown_kind(entry),
+            tokens=0 if entry.slabs is None else entry.slabs.grid.in_plane,
+            labels=() if entry.slabs is None else entry.slabs.labels,
         )
         for entry in entries
     )
 
 
+def _shown_kind(entry: PlannedSeries) -> str:
+    if entry.slabs is not None:
+        return "slabs"
+    return "volume" if entry.picks else "slide" if entry.tiles is not None else "image"
+
+
 def _shown_images(
-    entries: Sequence[_Entry], *, numbers: Sequence[int | None], preprocess: Preprocess
+    entries: Sequence[PlannedSeries], *, numbers: Sequence[int | None], preprocess: Preprocess
 ) -> Iterator[ShownImage]:
     number = iter(numbers)
     for entry in entries:
@@ -394,45 +309,21 @@ def _shown_images(
                 modality=series.modality,
                 timepoint=entry.timepoint,
                 slice=index,
-                number=next(number),
+                number=next(number) if entry.slabs is None else place + 1,
                 origin=series.origins[place] if place < len(series.origins) else None,
                 pixel_map=entry.plan,
                 affine=series.affine,
             )
 
 
-def _used(entry: _Entry, *, view: str, tokens: int) -> UsedSeries:
-    series = entry.series
+def _used(entry: PlannedSeries, *, view: str, preprocess: Preprocess) -> UsedSeries:
+    series, slabs = entry.series, entry.slabs
     return UsedSeries(
         series=series.series,
         modality=series.modality,
         description=series.description,
         slices=entry.picks,
-        of=_parts(entry.series, tiles=entry.tiles),
-        view=view,
-        tokens=tokens,
-    )
-
-
-def _parts(series: Series, *, tiles: TilePlan | None = None) -> int:
-    """Slices of a volume, tissue tiles of a slide, 1 for an image."""
-    if isinstance(series, Volume):
-        return series.pixels.shape[0]
-    return max(1, tiles.found) if tiles is not None else 1
-
-
-def _series_left_out(series: Series, *, preprocess: Preprocess) -> LeftOut:
-    limit = preprocess.max_tiles if isinstance(series, Slide) else preprocess.max_slices
-    return LeftOut(
-        what=series_name(series),
-        why=f"a prompt holds at most {limit} images, and other series were shown first (newest study, most slices)",
-        count=_parts(series),
-    )
-
-
-def _slices_left_out(series: Volume | Image, *, shown: int, count: int, sampling: str) -> LeftOut:
-    return LeftOut(
-        what=f"slices of {series_name(series)}",
-        why=f"{shown} of {count} slices are shown, evenly spread ({sampling} sampling)",
-        count=count - shown,
+        of=parts_of(entry.series, tiles=entry.tiles),
+        view=view if slabs is None else f"{view}, {slabs.in_words()}",
+        tokens=entry.count * preprocess.image_tokens if slabs is None else slabs.grid.tokens,
     )

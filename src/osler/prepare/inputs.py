@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -15,6 +15,7 @@ from osler.prepare.images import PreparedImages, prepare_images
 from osler.prepare.pixels import PixelBatches, ShownImage
 from osler.prepare.prompt import study_parts
 from osler.prepare.scope import scope_warnings
+from osler.prepare.volume_slabs import SlabbedVolume
 from osler.progress import Progress
 from osler.study import LeftOut, Study, UsedSeries
 
@@ -31,6 +32,8 @@ class ModelInputs:
         answer_mask: True where training asks for the id; all False without an answer.
         pixels: The images, normalized a few at a time.
         images: One entry an image, in the order of the prompt.
+        volumes: Those that are read as slabs, by the number of their first image.
+        soft_tokens: Places of image features among the ids.
         used: What was shown of each series.
         left_out: What was not shown, and why.
         warnings: What the user should know, one sentence each.
@@ -45,6 +48,8 @@ class ModelInputs:
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
     preprocess_hash: str
+    volumes: Mapping[int, SlabbedVolume] = field(default_factory=dict)
+    soft_tokens: int = 0
 
 
 def prepare_inputs(
@@ -133,10 +138,11 @@ def assemble(
     if answer is not None:
         turns.append(Turn.of("assistant", answer))
     slots = sum(turn.images for turn in turns)
-    if slots != len(prepared.images):
-        raise RequestError(f"The conversation shows {slots} images, but {len(prepared.images)} were prepared.")
+    if slots != prepared.places:
+        raise RequestError(f"The conversation shows {slots} images, but {prepared.places} were prepared.")
     chat = render_chat(turns, tokenizer=tokenizer, tokens=tokens, image_tokens=preprocess.image_tokens, system=system)
-    _check_length(len(chat.token_ids), context=context, images=slots, preprocess=preprocess)
+    spent = int(np.count_nonzero(chat.token_ids == tokens.image))
+    _check_length(len(chat.token_ids), context=context, images=slots, spent=spent)
     modalities = [series.modality for series in prepared.used]
     return ModelInputs(
         token_ids=chat.token_ids,
@@ -147,6 +153,8 @@ def assemble(
         left_out=prepared.left_out,
         warnings=(*prepared.warnings, *scope_warnings(question, study=study, modalities=modalities)),
         preprocess_hash=preprocess.hash,
+        volumes=prepared.volumes,
+        soft_tokens=spent,
     )
 
 
@@ -175,10 +183,9 @@ def check_question(question: str) -> None:
         )
 
 
-def _check_length(length: int, *, context: int | None, images: int, preprocess: Preprocess) -> None:
+def _check_length(length: int, *, context: int | None, images: int, spent: int) -> None:
     if context is None or length <= context:
         return
-    spent = images * preprocess.image_tokens
     raise CapacityError(
         f"The prompt has {length:,} tokens, {spent:,} of them for {images} images.",
         allowed=f"This model reads at most {context:,}.",

@@ -9,6 +9,9 @@ Labeled (Osler's own, for weights trained with it): the same, and where a study
 has several time points or series, a line such as ``STUDY 2 (2021-09-05, 184
 days later)`` or ``SERIES 1`` stands before the images it speaks of. Labels
 never name the modality, plane or body part: the model has to look.
+
+Slabs (volumes read as volumes, in either style): an image is a group of slabs,
+and ``SLICES 1-12`` behind it counts the slices of the series.
 """
 
 from __future__ import annotations
@@ -29,13 +32,18 @@ class ShownSeries:
         timepoint: Number of its time point among those shown, from 0, oldest first.
         date: Day of the time point, if known.
         images: Images shown.
-        kind: ``"volume"`` (each image gets ``SLICE n``) or ``"image"``.
+        kind: ``"volume"`` (each image gets ``SLICE n``), ``"slabs"`` (each gets its label), ``"slide"`` or
+            ``"image"``.
+        tokens: Soft tokens of one image; 0 for those of the contract.
+        labels: What stands behind each image of ``"slabs"``.
     """
 
     timepoint: int
     date: dt.date | None
     images: int
     kind: str
+    tokens: int = 0
+    labels: tuple[str, ...] = ()
 
 
 def study_parts(
@@ -43,7 +51,7 @@ def study_parts(
 ) -> tuple[Part, ...]:
     """Returns texts and image slots of the user turn, the question last."""
     parts: list[Part] = []
-    if instruction and any(series.kind == "volume" for series in shown):
+    if instruction and any(series.kind in ("volume", "slabs") for series in shown):
         parts.append(instruction)
     number = 0
     for index, series in enumerate(shown):
@@ -51,20 +59,22 @@ def study_parts(
             label = _label(shown, index=index)
             parts.extend([label] if label else [])
             number = 0
-        for _ in range(series.images):
-            parts.append(ImageSlot())
+        for image in range(series.images):
+            parts.append(ImageSlot(tokens=series.tokens))
             if series.kind == "volume":
                 number += 1
                 parts.append(f"SLICE {number}")
+            elif series.kind == "slabs":
+                parts.append(series.labels[image])
     parts.append(question)
     return tuple(parts) if style == "published" else _joined(parts)
 
 
 def slice_numbers(shown: Sequence[ShownSeries], *, style: PromptStyle) -> tuple[int | None, ...]:
-    """Returns the n of ``SLICE n`` for each image, ``None`` for a single image."""
+    """Returns the n of ``SLICE n`` for each image, ``None`` for a single image; nothing for slabs."""
     numbers: list[int | None] = []
     number = 0
-    for series in shown:
+    for series in (series for series in shown if series.kind != "slabs"):
         number = 0 if style == "labeled" else number
         for _ in range(series.images):
             number += series.kind == "volume"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from osler.errors import unknown_name
+from osler.prepare import VisualTokens
 from osler.prepare.scope import regions_of
 from osler.progress import Progress
 from osler.study import Answer, Finding, Study
@@ -46,6 +47,8 @@ class FindingsRequest:
         source: See `Source`.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
+        visual_tokens: See `Session.seeing`.
     """
 
     path: str | Path
@@ -53,6 +56,8 @@ class FindingsRequest:
     source: Source = "head"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
+    visual_tokens: VisualTokens = None
 
 
 def run_findings(
@@ -71,7 +76,13 @@ def run_findings(
     named_findings(request.findings)
     _check_source(request.source)
     opened = open_and_load(
-        request.path, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+        request.path,
+        model=request.model,
+        device=request.device,
+        bits=request.bits,
+        visual_tokens=request.visual_tokens,
+        on_progress=on_progress,
+        on_study=on_study,
     )
     answer = findings(
         opened.session, opened.study, names=request.findings, source=request.source, on_progress=on_progress

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from osler.prepare import Preprocess
+from osler.prepare.image_plan import plan_series
 from osler.prepare.slides import tiles_in_words
 from osler.prepare.tiles import plan_tiles
 from osler.study import ANSWER_SCHEMA_VERSION, FoundBox, Image, LeftOut, Slide, Study, TimePoint, Volume
@@ -37,6 +38,7 @@ class InspectedSeries:
         magnification: Of a slide's objective; 0 if the file does not say.
         tissue: Of a slide: share of its tiles that hold tissue, 0 to 1; ``None`` if not looked for.
         tiles: Of a slide: what a model would be shown.
+        slabs: Of a volume that is read as slabs: what a model would be shown.
     """
 
     series: str
@@ -59,6 +61,7 @@ class InspectedSeries:
     magnification: float = 0.0
     tissue: float | None = None
     tiles: str = ""
+    slabs: str = ""
     problems: tuple[str, ...] = ()
 
 
@@ -130,16 +133,21 @@ def inspect_study(study: Study, *, preprocess: Preprocess | None = None) -> Insp
 
     Args:
         study: The study.
-        preprocess: By which tissue and tiles of whole slides are told, reading their smallest levels;
-            ``None`` to leave that out.
+        preprocess: By which tissue and tiles of whole slides are told, reading their smallest levels, and
+            the slabs of volumes, if it reads them so; ``None`` to leave that out.
 
     Raises:
         DataError: If a slide is damaged.
+        RequestError: If there are fewer visual tokens than volumes.
     """
+    slabs = _slabs(study, preprocess=preprocess)
     dated = [event for event in study.events if event.date is not None]
     return Inspection(
         source=study.source,
-        timepoints=tuple(_timepoint(point, preprocess=preprocess) for point in study.timepoints),
+        timepoints=tuple(
+            _timepoint(point, preprocess=preprocess, slabs={key[1]: text for key, text in slabs.items() if key[0] == n})
+            for n, point in enumerate(study.timepoints)
+        ),
         events=len(study.events),
         record=dict(sorted(Counter(event.kind for event in study.events).items())),
         first_event=dated[0].when if dated else "",
@@ -193,12 +201,24 @@ def _box(box: FoundBox) -> dict[str, Any]:
     return record
 
 
-def _timepoint(point: TimePoint, *, preprocess: Preprocess | None) -> InspectedTimePoint:
+def _slabs(study: Study, *, preprocess: Preprocess | None) -> dict[tuple[int, str], str]:
+    """How a model would read each volume, by its time point and series; empty if not as slabs."""
+    if preprocess is None or preprocess.image_size == 0 or preprocess.visual_tokens == 0:
+        return {}
+    entries, _ = plan_series(study, preprocess=preprocess)
+    return {
+        (entry.timepoint, entry.series.series): entry.slabs.in_words() for entry in entries if entry.slabs is not None
+    }
+
+
+def _timepoint(point: TimePoint, *, preprocess: Preprocess | None, slabs: dict[str, str]) -> InspectedTimePoint:
     return InspectedTimePoint(
         date=point.date.isoformat() if point.date else "",
         description=point.description,
         series=tuple(
-            _slide(series, preprocess=preprocess) if isinstance(series, Slide) else _series(series)
+            _slide(series, preprocess=preprocess)
+            if isinstance(series, Slide)
+            else _series(series, slabs=slabs.get(series.series, ""))
             for series in point.series
         ),
     )
@@ -226,7 +246,7 @@ def _slide(slide: Slide, *, preprocess: Preprocess | None) -> InspectedSeries:
     )
 
 
-def _series(series: Volume | Image) -> InspectedSeries:
+def _series(series: Volume | Image, *, slabs: str) -> InspectedSeries:
     is_volume = isinstance(series, Volume)
     shape = series.pixels.shape
     slices, (rows, columns) = (shape[0], shape[1:3]) if is_volume else (1, shape[:2])
@@ -248,6 +268,7 @@ def _series(series: Volume | Image) -> InspectedSeries:
         window=(series.window.low, series.window.high) if series.window else (),
         view="" if is_volume else series.view,
         files=len({origin.file for origin in series.origins}),
+        slabs=slabs,
         problems=series.problems,
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from osler.errors import CapacityError, RequestError
-from osler.prepare import PreparedImages, ShownImage, prepare_images
+from osler.prepare import PreparedImages, ShownImage, VisualTokens, prepare_images
 from osler.progress import Progress
 from osler.study import Answer, Box2D, Evidence, FoundBox, Study, Volume
 from osler.tasks.box_text import (
@@ -62,6 +62,8 @@ class LocateRequest:
         labels: What to draw boxes around, such as ``"right lung"``.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
+        visual_tokens: See `Session.seeing`.
         slices: Slices of a volume that are asked about at most, evenly spread (box text only).
     """
 
@@ -69,6 +71,8 @@ class LocateRequest:
     labels: tuple[str, ...]
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
+    visual_tokens: VisualTokens = None
     slices: int = DEFAULT_SLICES
 
 
@@ -86,7 +90,13 @@ def run_locate(request: LocateRequest, *, on_progress: Progress | None = None, o
     labels = check_labels(request.labels)
     _check_slices(request.slices)
     opened = open_and_load(
-        request.path, model=request.model, device=request.device, on_progress=on_progress, on_study=on_study
+        request.path,
+        model=request.model,
+        device=request.device,
+        bits=request.bits,
+        visual_tokens=request.visual_tokens,
+        on_progress=on_progress,
+        on_study=on_study,
     )
     return opened.done(locate(opened.session, opened.study, labels, slices=request.slices, on_progress=on_progress))
 

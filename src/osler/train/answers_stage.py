@@ -86,7 +86,7 @@ def hidden_states(
     decoder: Decoder, x_BLD: Tensor, *, padding_BL: Tensor, image_blocks_BL: Tensor | None, keep: int = KEEP_TOKENS
 ) -> Tensor:
     """Runs the decoder; a batch of more than ``keep`` tokens is computed again in the backward pass."""
-    positions_BL = torch.arange(x_BLD.shape[1]).expand(x_BLD.shape[:2])
+    positions_BL = torch.arange(x_BLD.shape[1], device=x_BLD.device).expand(x_BLD.shape[:2])
     padding = padding_BL if bool(padding_BL.any()) else None
     if x_BLD.shape[0] * x_BLD.shape[1] <= keep:
         return decoder(x_BLD, positions_BL=positions_BL, image_blocks_BL=image_blocks_BL, padding_BL=padding)

@@ -34,8 +34,11 @@ def live_table(recipe: Recipe, *, console: Console | None = None) -> Iterator[Ca
 
 
 def _table(recipe: Recipe, *, recent: Mapping[str, deque[float]]) -> Table:
-    step = int(recent["step"][-1]) + 1
-    table = Table(title=f"{recipe.stage}: update {step} of {recipe.optimizer.steps}")
+    if "step" in recent:
+        title = f"{recipe.stage}: update {int(recent['step'][-1]) + 1} of {recipe.optimizer.steps}"
+    else:
+        title = f"{recipe.stage}: preparing"
+    table = Table(title=title)
     table.add_column("metric")
     table.add_column("now", justify="right")
     table.add_column(f"mean of {_MEAN_OVER}", justify="right")

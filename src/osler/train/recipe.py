@@ -18,6 +18,7 @@ from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
 from osler.train.emphasis import Emphasis
 from osler.train.lessons import LessonConfig
+from osler.train.losses import TaskWeights
 from osler.train.picture_book import Extras, Shares
 from osler.train.recall import RecallConfig
 
@@ -198,8 +199,146 @@ class AnswersRecipe:
     extras: Extras = field(default_factory=Extras)
 
 
-Recipe = VisionRecipe | AnswersRecipe
-_STAGES: dict[str, type[VisionRecipe] | type[AnswersRecipe]] = {"vision": VisionRecipe, "answers": AnswersRecipe}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmShares:
+    """What an update of the perception stage reads.
+
+    Args:
+        series: Synthetic patients, each with up to four films. xrays: Real X-rays. volumes: Volumes.
+    """
+
+    series: int = 6
+    xrays: int = 20
+    volumes: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewCounts:
+    """Augmented views of each picture or volume whose features are kept."""
+
+    films: int = 1
+    xrays: int = 5
+    volumes: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerceptionRecipe:
+    """Teaches the heads and the attention over time, on a trunk of their own.
+
+    Args:
+        stage: ``"perception"``.
+        base: Osler folder or name of the weights whose tower and decoder are read; they do not change.
+        films: Folder for the rendered films of synthetic patients. banks: Folder for features of the frozen layers.
+        film_patients: Patient numbers that are looked at for films. film_seed: Of the synthetic patients.
+        phantoms: Phantoms with boxes of organs.
+        slices: Slices of a volume.
+        trunk: Last layers of the tower that the heads have for themselves.
+        time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
+        synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
+        ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
+        skills: That these weights are then listed for: those that were measured to be better than their baselines.
+        labels: Names that the box head is then offered for; empty for all that it was trained on.
+        workers: Processes that render.
+        weights: Of the tasks.
+    """
+
+    stage: Literal["perception"]
+    data: str
+    out: str
+    films: str
+    banks: str
+    optimizer: OptimizerConfig
+    base: str = "osler-mini"
+    film_patients: int = 9000
+    film_seed: int = 11
+    phantoms: int = 300
+    slices: int = 12
+    trunk: int = 2
+    time: Literal["attention", "none"] = "attention"
+    synthetic: Literal["use", "none"] = "use"
+    ship: str = ""
+    skills: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    seed: int = 5
+    workers: int = 2
+    save_every: int = 100
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    views: ViewCounts = field(default_factory=ViewCounts)
+    shares: FilmShares = field(default_factory=FilmShares)
+    weights: TaskWeights = field(default_factory=TaskWeights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneRecipe:
+    """Teaches a model from a table of local scans, or from synthetic reports.
+
+    Args:
+        stage: ``"finetune"``.
+        out: The folder of the fine-tuned model; the run keeps its state in ``run/`` within it.
+        csv: Table with ``path, question, answer``, or ``path, label, x0, y0, x1, y1`` (see `osler.train.local_table`).
+        reports: Folder of Parquet shards of `osler synth reports`, in place of ``csv``.
+        base: Name or folder of the model to start from.
+        method: ``"lora"`` trains an adapter on the decoder, ``"full"`` all weights.
+        kept_out: Share of the patients that are never trained on, to measure by; chosen by a hash.
+        rank: Of the LoRA. alpha: Scale of the LoRA.
+        micro_batch: Samples computed at a time; an update adds up the gradients of ``optimizer.batch``.
+        keep_tokens: Tokens of a micro-batch above which activations are computed again in the backward pass.
+        slices: Slices of a volume that a box is taught on.
+        judged: Kept-out samples that are measured at most.
+        seed: Of the adapter and of the order of the samples.
+        save_every: Updates between saved states.
+    """
+
+    stage: Literal["finetune"]
+    out: str
+    csv: str = ""
+    reports: str = ""
+    base: str = "osler-mini"
+    method: Literal["lora", "full"] = "lora"
+    optimizer: OptimizerConfig = OptimizerConfig(steps=200, batch=8, learning_rate=5e-4, warmup=10, weight_decay=0.0)
+    kept_out: float = 0.2
+    rank: int = 16
+    alpha: float = 32.0
+    micro_batch: int = 4
+    keep_tokens: int = 2048
+    slices: int = 8
+    judged: int = 200
+    seed: int = 1
+    save_every: int = 50
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+
+    def __post_init__(self) -> None:
+        """Checks what the types do not say.
+
+        Raises:
+            RequestError: If there are no data, or two sources, or a number is out of its range.
+        """
+        if bool(self.csv) == bool(self.reports):
+            given = "both csv and reports" if self.csv else "neither csv nor reports"
+            raise RequestError(
+                f"The recipe names {given}.",
+                allowed="One source: csv (a table of local scans) or reports (Parquet shards of osler synth reports).",
+                next_step='Add csv = "DATA.csv" to the recipe, or --csv DATA.csv to the command.',
+            )
+        for name, value in (("out", self.out), ("base", self.base)):
+            if not value:
+                raise RequestError(f"The recipe's {name} is empty.", allowed="A name or a path.")
+        if not 0 <= self.kept_out < 1:
+            raise RequestError(f"kept_out is {self.kept_out!r}.", allowed="0 up to, but not, 1.")
+        numbers = {name: getattr(self, name) for name in ("rank", "micro_batch", "slices", "judged", "save_every")}
+        numbers |= {"optimizer.steps": self.optimizer.steps, "optimizer.batch": self.optimizer.batch}
+        for name, value in numbers.items():
+            if value < 1:
+                raise RequestError(f"{name} is {value!r}.", allowed="1 or more.")
+
+
+Recipe = VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe
+_STAGES: dict[str, type[VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe]] = {
+    "vision": VisionRecipe,
+    "answers": AnswersRecipe,
+    "perception": PerceptionRecipe,
+    "finetune": FinetuneRecipe,
+}
 
 
 def load_recipes(path: str | Path) -> tuple[Recipe, ...]:

@@ -3,12 +3,14 @@
 ========================= ====================================================
 ``config.json``           ``model_type: "osler"``, the network, where the decoder is, the license
 ``preprocess.json``       the contract the weights were trained with
-``*.safetensors``         weights under Osler's names; their metadata hold the contract and its hash
+``vision.safetensors``    tower and projector, ``decoder.safetensors`` the decoder, ``parts.safetensors`` what else the
+                          network has (`osler.weights.config_json.PARTS`); metadata hold the contract and its hash
 ``adapter_model...``      an adapter for the decoder, in peft's layout, merged when loaded
 ``tokenizer.json``        absent where the decoder is the embedded one, which brings its own
 ========================= ====================================================
 
-The shipped mini is such a folder: tower and projector stored, decoder embedded.
+The shipped mini is such a folder: tower and projector stored, decoder embedded. A
+fine-tuned adapter is one too: it holds the adapter alone and names its base model.
 """
 
 from __future__ import annotations
@@ -23,28 +25,33 @@ from typing import Any, Literal
 from torch import Tensor
 
 from osler.errors import CheckpointError
+from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.prepare import Preprocess, require_same
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.cache import whole_file
-from osler.weights.config_json import config_from_dict, config_to_dict
+from osler.weights.config_json import PARTS, config_from_dict, config_to_dict
 from osler.weights.contract import CONTRACT_FILE, read_contract
 from osler.weights.embedded import EMBEDDED_SHA256, embedded_gguf
 from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.json_file import read_json
-from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
+from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, LoraConfig, load_adapter, save_adapter
 from osler.weights.safetensors_io import read_safetensors, write_safetensors
 from osler.weights.skills import Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
 MODEL_TYPE = "osler"
 DecoderHome = Literal["stored", "embedded"]
+BASE_HOME = "base"
+"""Where all weights are those of another model, which config.json names under ``base``."""
 License = Literal["Gemma Terms of Use", "HAI-DEF Terms of Use", "unknown"]
 
 _VERSION = 1
+_EYES = ("vision_tower.", "multi_modal_projector.")
 _VISION_FILE = "vision.safetensors"
 _DECODER_FILE = "decoder.safetensors"
+PARTS_FILE = "parts.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,23 @@ class OslerFolder:
     trained: frozenset[Skill]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OslerParts:
+    """What one of Osler's folders holds itself.
+
+    Args:
+        home: Where the decoder is.
+        stored: The tensors of the folder, mapped.
+    """
+
+    config: OslerConfig
+    home: DecoderHome
+    preprocess: Preprocess
+    stored: dict[str, Tensor]
+    licence: str
+    trained: frozenset[Skill]
+
+
 def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None = None) -> OslerFolder:
     """Loads a network; its adapter, if there is one, is merged.
 
@@ -66,27 +90,48 @@ def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None 
         PreprocessMismatchError: If weights and preprocess.json name different contracts.
     """
     folder = Path(folder)
-    content = read_json(folder / "config.json")
-    config = config_from_dict(content, source=str(folder / "config.json"))
-    home = content.get("decoder_home", "stored")
-    if home == "embedded":
-        _check_base(content, folder=folder)
+    parts = read_osler_folder(folder)
+    if parts.home == "embedded":
         tokenizer, decoder = _embedded(dtype=dtype, cache_dir=cache_dir)
     else:
         tokenizer, decoder = GemmaTokenizer.from_folder(folder), {}
-    preprocess = read_contract(folder)
-    stored = _read_stored(folder, preprocess=preprocess)
-    tensors = decoder | {name: tensor.to(torch_dtype(dtype)) for name, tensor in stored.items()}
-    model = assemble(config, tensors, source=str(folder))
-    if (folder / ADAPTER_WEIGHTS).is_file() or (folder / ADAPTER_CONFIG).is_file():
+    tensors = decoder | {name: tensor.to(torch_dtype(dtype)) for name, tensor in parts.stored.items()}
+    model = assemble(parts.config, tensors, source=str(folder))
+    if has_adapter(folder):
         load_adapter(model, folder, mode="merge")
     return OslerFolder(
-        model=model,
-        tokenizer=tokenizer,
-        preprocess=preprocess,
-        licence=str(content.get("license", "unknown")),
-        trained=read_skills(content.get("trained", ["answers"]), source=str(folder / "config.json")),
+        model=model, tokenizer=tokenizer, preprocess=parts.preprocess, licence=parts.licence, trained=parts.trained
     )
+
+
+def read_osler_folder(folder: Path) -> OslerParts:
+    """Reads all of a folder but the embedded decoder and the tokenizer; tensors are mapped, not copied.
+
+    Raises:
+        CheckpointError: As `load_osler_folder`.
+        PreprocessMismatchError: As there.
+    """
+    source = str(folder / "config.json")
+    content = read_json(folder / "config.json")
+    _check_parts(content, folder=folder)
+    config = config_from_dict(content, source=source)
+    home: DecoderHome = "embedded" if content.get("decoder_home", "stored") == "embedded" else "stored"
+    if home == "embedded":
+        _check_base(content, folder=folder)
+    preprocess = read_contract(folder)
+    return OslerParts(
+        config=config,
+        home=home,
+        preprocess=preprocess,
+        stored=_read_stored(folder, preprocess=preprocess),
+        licence=str(content.get("license", "unknown")),
+        trained=read_skills(content.get("trained", ["answers"]), source=source),
+    )
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether an adapter for the decoder lies in a folder."""
+    return (folder / ADAPTER_WEIGHTS).is_file() or (folder / ADAPTER_CONFIG).is_file()
 
 
 def save_osler_folder(
@@ -113,16 +158,77 @@ def save_osler_folder(
     metadata = {"format": "pt", "preprocess": preprocess.to_json(), "preprocess_hash": preprocess.hash}
     state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
     inner = {name.replace(".base.weight", ".weight"): tensor for name, tensor in state.items()}
-    own = {name: tensor for name, tensor in inner.items() if not name.startswith("language_model.")}
+    own = {name: tensor for name, tensor in inner.items() if name.startswith(_EYES)}
+    parts = {name: tensor for name, tensor in inner.items() if not name.startswith((*_EYES, "language_model."))}
     text = {name: tensor for name, tensor in inner.items() if name.startswith("language_model.")}
     if own:
         write_safetensors(own, path=folder / _VISION_FILE, metadata=metadata)
+    if parts:
+        write_safetensors(parts, path=folder / PARTS_FILE, metadata=metadata)
     if decoder == "stored":
         write_safetensors(text, path=folder / _DECODER_FILE, metadata=metadata)
         tokenizer.save(folder)
     base = {"decoder_sha256": EMBEDDED_SHA256} if decoder == "embedded" else {}
     header = {"model_type": MODEL_TYPE, "version": _VERSION, "license": licence, "decoder_home": decoder, **base}
-    header["trained"] = sorted(trained)
+    header |= {"trained": sorted(trained), "parts": parts_of(model.config)}
+    _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
+    _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
+
+
+def parts_of(config: OslerConfig) -> list[str]:
+    """Names the parts that a network adds to the published one."""
+    return [name for name in PARTS if getattr(config, name) is not None]
+
+
+def _check_parts(content: Mapping[str, Any], *, folder: Path) -> None:
+    """Refuses parts that this version does not know; old folders list none."""
+    listed = content.get("parts", [])
+    if not isinstance(listed, list) or (unknown := [name for name in listed if name not in PARTS]):
+        named = ", ".join(map(repr, unknown)) if isinstance(listed, list) else repr(listed)
+        raise CheckpointError(
+            f"{str(folder)!r} has parts that this version does not know: {named}.",
+            allowed=f"Known: {', '.join(PARTS)}.",
+            next_step="Install the version of Osler that the folder was made with.",
+        )
+    if missing := [name for name in listed if not isinstance(content.get(name), dict)]:
+        raise CheckpointError(
+            f"{str(folder / 'config.json')!r} lists the part {missing[0]!r} without its sizes.",
+            next_step="Copy config.json again from where the weights came from.",
+        )
+
+
+def save_adapter_folder(
+    model: Osler,
+    folder: Path,
+    *,
+    lora: LoraConfig,
+    preprocess: Preprocess,
+    base_digest: str,
+    licence: str,
+    trained: Iterable[Skill],
+) -> None:
+    """Writes an adapter in peft's layout, with what Osler needs to load it on its base.
+
+    Args:
+        model: With adapters. lora: What they are; ``lora.base`` is the name or folder of the base.
+        base_digest: Of the base's weights; empty where that is not known.
+        trained: What base and adapter together were trained to do.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+    folder = Path(folder)
+    header = {
+        "model_type": MODEL_TYPE,
+        "version": _VERSION,
+        "license": licence,
+        "decoder_home": BASE_HOME,
+        "base": lora.base,
+        "base_digest": base_digest,
+        "preprocess_hash": preprocess.hash,
+        "trained": sorted(trained),
+    }
+    save_adapter(model, folder, config=lora)
     _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
 

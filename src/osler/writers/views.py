@@ -115,7 +115,7 @@ def _on_image(box: FoundBox, image: ShownImage) -> Box2D | None:
 
 
 def _color_notes(prepared: PreparedImages) -> tuple[str, ...]:
-    if not any(series.view == "CT windows" for series in prepared.used):
+    if not any(series.view.startswith("CT windows") for series in prepared.used):
         return ()
     windows = [f"{window.low:g} to {window.high:g}" for window in prepared.pixels.preprocess.ct_windows]
     return (f"Red, green and blue show CT values of {windows[0]}, {windows[1]} and {windows[2]} HU.",)

@@ -1,0 +1,121 @@
+"""Features of volumes that are read as slabs: the tower's work is kept by slab, whatever the budget of tokens.
+
+Legend: S slabs, d slices of a slab, T cells of a slab or soft tokens of an image, V width of the tower, M tokens
+of all volumes and images, D width of the decoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from osler.engine.features import FeatureStore, image_batch
+from osler.errors import RequestError
+from osler.prepare import PixelBatches, SlabbedVolume
+
+OnSlabs = Callable[[int, int], None]
+
+
+class Shown(Protocol):
+    """Prepared images, some of which belong to volumes: `PreparedImages` or `ModelInputs`."""
+
+    @property
+    def pixels(self) -> PixelBatches:
+        """All images."""
+        ...
+
+    @property
+    def volumes(self) -> Mapping[int, SlabbedVolume]:
+        """Volumes that are read as slabs, by the number of their first image."""
+        ...
+
+
+class SlabStore(FeatureStore):
+    """Encodes slabs, and remembers their cells by the digests of their slices; see `FeatureStore`."""
+
+    @torch.inference_mode()
+    def encode_shown(
+        self, shown: Shown, *, images: FeatureStore, on_progress: OnSlabs | None = None
+    ) -> torch.Tensor | None:
+        """Returns the soft tokens of a prompt.
+
+        Args:
+            shown: Prepared images.
+            images: Encodes those that belong to no volume.
+            on_progress: Called with the slabs (or images) done and those in all.
+
+        Returns:
+            (N, T, D) where there are images only; (M, 1, D), in the order of the prompt, where there are
+            volumes, as their groups differ in size; ``None`` where there is nothing.
+
+        Raises:
+            RequestError: If the weights are not PyTorch's.
+        """
+        if not shown.volumes:
+            return images.encode(shown.pixels, on_progress=on_progress)
+        inside = {start + k for start, plan in shown.volumes.items() for k in range(len(plan.picks))}
+        alone = [number for number in range(len(shown.pixels)) if number not in inside]
+        features_NTD = images.encode(_some(shown.pixels, alone))
+        tokens = self._volume_tokens(shown, on_progress=on_progress)
+        if features_NTD is not None:
+            tokens |= dict(zip(alone, features_NTD, strict=True))
+        return torch.cat([tokens[number] for number in sorted(tokens)])[:, None]
+
+    def _volume_tokens(self, shown: Shown, *, on_progress: OnSlabs | None) -> dict[int, torch.Tensor]:
+        """Tokens of each volume, (M, D), by the number of its first image."""
+        self._require_storage()
+        side = math.isqrt(self._model.config.image_tokens)
+        slots_Sd = np.concatenate([start + plan.slots for start, plan in shown.volumes.items()])
+        cells_STV = self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
+        plans = list(shown.volumes.values())
+        counts = torch.tensor([len(plan.slabs) for plan in plans], device=cells_STV.device)
+        positions = np.concatenate([plan.positions_mm(side=side) for plan in plans])
+        tokens_MD = self._model.project_slabs(
+            cells_STV,
+            positions_mm_ST3=torch.from_numpy(positions).to(cells_STV.device),
+            series_S=torch.arange(len(plans), device=cells_STV.device).repeat_interleave(counts),
+            grids=[(plan.grid.groups, plan.grid.rows, plan.grid.columns) for plan in plans],
+        )
+        return dict(zip(shown.volumes, tokens_MD.split([plan.grid.tokens for plan in plans]), strict=True))
+
+    def _cells(self, pixels: PixelBatches, *, slots_Sd: np.ndarray, on_progress: OnSlabs | None) -> torch.Tensor:
+        """Features of the cells of each slab, (S, T, V)."""
+        of_slices = pixels.digests()
+        digests = [_slab_digest([of_slices[slot] for slot in slots_d]) for slots_d in slots_Sd]
+        known = self._known(digests)
+        missing = [index for index, digest in enumerate(digests) if digest not in known]
+        size = image_batch(self._model)
+        device = self._model.decoder.device
+        for start in range(0, len(missing), size):
+            chosen = missing[start : start + size]
+            slices = _some(pixels, slots_Sd[chosen].reshape(-1).tolist()).array()
+            tubelets_XdCSS = torch.from_numpy(slices).unflatten(0, (len(chosen), -1)).to(device)
+            for index, cells_TV in zip(chosen, self._model.encode_slabs(tubelets_XdCSS), strict=True):
+                known[digests[index]] = cells_TV.clone()
+                if self._disk is not None:
+                    self._disk.put("features", content=digests[index], tensors={"features": cells_TV})
+            if on_progress is not None:
+                on_progress(len(digests) - len(missing) + start + len(chosen), len(digests))
+        self._keep(known)
+        return torch.stack([known[digest] for digest in digests])
+
+    def _require_storage(self) -> None:
+        if self._model.decoder.device.type == "meta":
+            raise RequestError(
+                "Volumes are read as slabs by PyTorch only.",
+                next_step="Use the torch backend, or read volumes slice by slice: --visual-tokens slices.",
+            )
+
+
+def _some(pixels: PixelBatches, numbers: Sequence[int]) -> PixelBatches:
+    return PixelBatches(rgb=pixels.rgb[list(numbers)], preprocess=pixels.preprocess)
+
+
+def _slab_digest(slices: Sequence[str]) -> str:
+    """Tells a slab from another, and from an image of the same pixels."""
+    return f"slab-{hashlib.sha256(' '.join(slices).encode()).hexdigest()}"

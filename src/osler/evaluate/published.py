@@ -1,0 +1,106 @@
+"""Prompts and figures of the MedGemma 1.5 technical report (arXiv 2604.05081), as printed there.
+
+Appendix B gives the prompts, Table 3 the figures; the model card gives the closed
+VQA-RAD accuracy. Words are kept as they are, the slips of the pen too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from osler.prepare.chat import THINK_SILENTLY, THOUGHT_END
+
+_TEXT = (
+    "{question}\nYou may write out your argument before stating your final, very short, definitive, and concise "
+    "answer (no more than a few words or the letter corresponding to your answer choice if the question is multiple "
+    'choice) X in the format "Final Answer: X":'
+)
+_VQA = (
+    "{question} You may write out your argument before stating your final, very short, definitive, and concise answer "
+    "X (no more than a few words or the letter corresponding to your answer choice if the question is multiple choice)"
+    ' in the format "Final Answer: X":'
+)
+_FINDING = (
+    'Is there {finding} in the image? You MUST end your responce with either "Final Answer: yes" or "Final Answer: no'
+)
+_FINAL = re.compile(r"final answer\s*:?\s*\**\s*(.+?)\s*(?:\n|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptStyle:
+    """How a model is asked.
+
+    Args:
+        name: In the report.
+        text: Around a text question. vqa: Around a question on a picture. finding: Asks for a finding.
+        thinking: System text of text questions.
+        text_tokens: Of the answer to a text question, at most. vqa_tokens: Of one on a picture.
+    """
+
+    name: Literal["published", "plain"]
+    text: str
+    vqa: str
+    finding: str
+    thinking: str
+    text_tokens: int
+    vqa_tokens: int
+
+
+PUBLISHED = PromptStyle(
+    name="published",
+    text=_TEXT,
+    vqa=_VQA,
+    finding=_FINDING,
+    thinking=THINK_SILENTLY,
+    text_tokens=3072,
+    vqa_tokens=512,
+)
+PLAIN = PromptStyle(
+    name="plain",
+    text="{question}",
+    vqa="{question}",
+    finding="Is there {finding} in this study? Answer with yes or no.",
+    thinking="",
+    text_tokens=24,
+    vqa_tokens=32,
+)
+"""For models that were not trained on long instructions: the question alone."""
+
+MEDGEMMA_15_4B: dict[tuple[str, str], float] = {
+    ("medqa", "generated"): 0.691,
+    ("medmcqa", "generated"): 0.598,
+    ("pubmedqa", "generated"): 0.676,
+    ("mmlu-medical", "generated"): 0.697,
+    ("vqa-rad", "token F1"): 0.481,
+    ("vqa-rad", "closed accuracy"): 0.702,
+}
+"""Set and measure to the published figure; whole test sets, so intervals of a part may miss them."""
+
+
+def final_answer(text: str) -> str:
+    """What a model gives as its answer: behind the last "Final Answer:", else the whole text; thoughts are cut off."""
+    said = text.rsplit(THOUGHT_END, 1)[-1]
+    found = _FINAL.findall(said)
+    return (found[-1] if found else said).strip().strip("*\"'. ")
+
+
+def letter_of(text: str, *, letters: str) -> str | None:
+    """The letter that an answer chooses; ``None`` if it chooses none or several.
+
+    Args:
+        text: Of `final_answer`.
+        letters: Those that may be chosen, such as ``"ABCD"``.
+    """
+    for pattern in (rf"^\(?([{letters}])\b", rf"\(([{letters}])\)", rf"\b([{letters}])\b"):
+        found = set(re.findall(pattern, text if "^" not in pattern else text.strip()))
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def yes_or_no(text: str) -> str | None:
+    """``"yes"`` or ``"no"`` where a text says one of both, else ``None``."""
+    found = re.findall(r"\b(yes|no)\b", text.lower())
+    return found[0] if found and len(set(found)) == 1 else None

@@ -1,0 +1,50 @@
+"""The evaluation sets, in the order in which they run: cheap ones first."""
+
+from __future__ import annotations
+
+from osler.evaluate.sets.ehr_imaging import EhrImaging
+from osler.evaluate.sets.language import Perplexity
+from osler.evaluate.sets.lung_boxes import LungBoxes
+from osler.evaluate.sets.perception import Perception
+from osler.evaluate.sets.progression import HannoverProgression, NihProgression, SyntheticProgression
+from osler.evaluate.sets.questions import QUESTION_SETS
+from osler.evaluate.sets.records import RecordQuestions
+from osler.evaluate.sets.report_facts import ReportFacts
+from osler.evaluate.sets.retrieval import RealRetrieval, SyntheticRetrieval
+from osler.evaluate.sets.slides import Slides
+from osler.evaluate.sets.types import EvaluationSet
+from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS
+from osler.evaluate.sets.vqa_rad import VqaRad
+from osler.evaluate.sets.xray_findings import NihFindings
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "published": ("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "vqa-rad"),
+    "images": ("perception", "vqa-rad", "nih-findings", "lung-boxes", "hippocampus-boxes", "organ-boxes"),
+    "text": ("perplexity", "medqa", "medmcqa", "mmlu-medical", "pubmedqa"),
+    "boxes": ("lung-boxes", "hippocampus-boxes", "organ-boxes", "lesion-boxes"),
+    "progression": ("progression-synthetic", "progression-nih", "progression-hannover"),
+    "retrieval": ("retrieval-synthetic", "retrieval-real"),
+}
+"""Names for several sets; ``published`` are those of MedGemma's report."""
+
+
+def all_sets() -> tuple[EvaluationSet, ...]:
+    """Builds every set."""
+    return (
+        Perplexity(),
+        RecordQuestions(),
+        Slides(),
+        NihFindings(),
+        LungBoxes(),
+        *VOLUME_BOX_SETS,
+        SyntheticProgression(),
+        NihProgression(),
+        HannoverProgression(),
+        RealRetrieval(),
+        SyntheticRetrieval(),
+        EhrImaging(),
+        ReportFacts(),
+        Perception(),
+        VqaRad(),
+        *QUESTION_SETS,
+    )

@@ -1,0 +1,83 @@
+"""Chest X-rays of public sets: their tables, and the pictures opened as what they are."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+from osler.errors import FileFormatError
+from osler.readers import open_study
+from osler.study import Study, TimePoint
+
+EPOCH = dt.date(2000, 1, 1)
+"""Day 0 of sets that give days, or an order, without dates."""
+
+# Findings of NIH ChestX-ray14 under the names of `osler.tasks.finding_names`.
+NIH_FINDINGS = {
+    "Atelectasis": "atelectasis",
+    "Cardiomegaly": "cardiomegaly",
+    "Consolidation": "consolidation",
+    "Edema": "pulmonary edema",
+    "Effusion": "pleural effusion",
+    "Emphysema": "emphysema",
+    "Fibrosis": "pulmonary fibrosis",
+    "Hernia": "hiatal hernia",
+    "Mass": "lung mass",
+    "Nodule": "pulmonary nodule",
+    "Pleural_Thickening": "pleural thickening",
+    "Pneumonia": "pneumonia",
+    "Pneumothorax": "pneumothorax",
+}
+"""Infiltration has no counterpart and is left out."""
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Reads a CSV file.
+
+    Raises:
+        FileFormatError: If it cannot be read or a column is missing.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = set(columns) - set(reader.fieldnames or ())
+            rows = [] if missing else list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path.name} cannot be read: {error}.") from error
+    if missing:
+        raise FileFormatError(
+            f"{path.name} has no column {sorted(missing)[0]!r}.", allowed=f"Columns: {', '.join(columns)}."
+        )
+    return rows
+
+
+def open_xray(path: Path, *, date: dt.date | None = None) -> Study:
+    """Opens a picture and says what a DICOM header would: a chest X-ray, and its date if that is known.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    study = open_study(path)
+    points = tuple(
+        dataclasses.replace(
+            point,
+            date=date,
+            series=tuple(dataclasses.replace(one, modality="DX", body_part="CHEST") for one in point.series),  # type: ignore[type-var]
+        )
+        for point in study.timepoints
+    )
+    return dataclasses.replace(study, timepoints=points)
+
+
+def together(studies: Sequence[Study]) -> Study:
+    """One study of several dates of one patient, oldest first."""
+    points: tuple[TimePoint, ...] = tuple(point for study in studies for point in study.timepoints)
+    return dataclasses.replace(studies[-1], timepoints=points)
+
+
+def nih_picture(root: Path, name: str) -> Path:
+    """Where the picture of an ``Image Index`` lies; time pairs put a folder before it."""
+    return root / "cxr" / "nih" / "images" / f"{Path(name).stem}.jpg"

@@ -1,0 +1,213 @@
+"""One run on several processes or machines: sharded by FSDP2, saved by DCP, started by `torchrun`.
+
+Each process holds a share of every weight, gradient and moment (`fully_shard`), gathers a
+layer while it computes, and learns from its own samples. Shares are saved as safetensors by
+PyTorch's distributed checkpoint, and read back by any number of processes, one included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from osler.engine.device import choose_device
+from osler.errors import CheckpointError, RequestError
+from osler.train.checkpoints import save_json
+
+STEP_FILE = "step.json"
+_PATIENCE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which process of a run this is.
+
+    Args:
+        rank: Its number, from 0. world: How many there are.
+        device: What it computes on.
+        mesh: Of all processes; ``None`` for a run of one.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    mesh: DeviceMesh | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes logs and the result."""
+        return self.rank == 0
+
+    def total(self, value: float) -> float:
+        """Adds up a number over all processes."""
+        if self.mesh is None:
+            return value
+        numbers = torch.tensor([value], dtype=torch.float64 if self.device.type == "cpu" else torch.float32)
+        numbers = numbers.to(self.device)
+        dist.all_reduce(numbers)
+        return float(numbers)
+
+    def names(self, names: list[str]) -> list[str]:
+        """Collects names from all processes."""
+        if self.mesh is None:
+            return names
+        gathered: list[list[str]] = [[] for _ in range(self.world)]
+        dist.all_gather_object(gathered, names)
+        return [name for part in gathered for name in part]
+
+    def wait(self) -> None:
+        """Waits for all processes."""
+        if self.mesh is not None:
+            dist.barrier()
+
+
+@contextmanager
+def joined() -> Iterator[Place]:
+    """Joins the processes that `torchrun` has started; alone without it.
+
+    Raises:
+        RequestError: If what `torchrun` sets is not there as a whole.
+    """
+    device = choose_device("auto").value
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Place(rank=0, world=1, device=device)
+        return
+    if absent := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise RequestError(
+            f"WORLD_SIZE is {world}, but {', '.join(absent)} are not set.",
+            next_step="Start it by: torchrun --nproc-per-node 2 -m osler train RECIPE",
+        )
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    # The first process prepares the scans while the others wait, which may take hours.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        mesh = init_device_mesh(device.type, (world,))
+        yield Place(rank=dist.get_rank(), world=world, device=device, mesh=mesh)
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(module: nn.Module, *, layers: list[nn.Module], place: Place) -> None:
+    """Divides the weights of a module among the processes, in place; nothing happens in a run of one.
+
+    Args:
+        module: Whose forward pass is called. layers: Parts of it that are gathered one at a time.
+    """
+    if place.mesh is None:
+        return
+    for layer in layers:
+        fully_shard(layer, mesh=place.mesh)
+    fully_shard(module, mesh=place.mesh)
+
+
+def whole(value: Tensor) -> Tensor:
+    """The whole of a tensor whose shares lie in several processes; all of them must call it."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def put(target: Tensor, value: Tensor) -> None:
+    """Copies a whole tensor into one that may be shared out."""
+    if isinstance(target, DTensor):
+        value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
+    target.copy_(value)
+
+
+def save_shares(folder: Path, tensors: Mapping[str, Tensor], *, step: int, place: Place) -> None:
+    """Writes the shares of all processes into a folder that takes its name only when it is whole.
+
+    Raises:
+        CheckpointError: If the place cannot be written or is full; the old folder stays.
+    """
+    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+
+    part = folder.with_name(f".{folder.name}.partial")
+    if place.first:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True, exist_ok=True)
+    place.wait()
+    problem = ""
+    try:
+        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(part), save_distributed=True))
+    except Exception as error:  # DCP wraps what went wrong on any process in an exception of its own
+        problem = _cause(error)
+    if problems := place.names([problem] if problem else []):
+        if place.first:
+            shutil.rmtree(part, ignore_errors=True)
+        raise CheckpointError(
+            f"Cannot write {str(folder)!r}: {problems[0]}.",
+            allowed="The state that was saved last is whole.",
+            next_step="Make room and give the same command again: it goes on from there.",
+        )
+    if place.first:
+        save_json(part / STEP_FILE, {"step": step, "processes": place.world})
+        _replace(part, folder)
+    place.wait()
+
+
+def load_shares(folder: Path, into: MutableMapping[str, Tensor]) -> None:
+    """Reads shares back into tensors of the same names, whatever number of processes wrote them.
+
+    Raises:
+        CheckpointError: If files are missing or damaged, or do not fit.
+    """
+    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it reads alone
+            load(into, storage_reader=HuggingFaceStorageReader(str(folder)))  # type: ignore[arg-type]
+    except Exception as error:  # as in `save_shares`
+        raise CheckpointError(
+            f"The saved run in {str(folder)!r} is damaged or does not fit: {_cause(error)}.",
+            next_step="Choose another `out`, or go back to the old recipe.",
+        ) from error
+
+
+def shared_step(folder: Path) -> int | None:
+    """Updates done when the shares were saved; ``None`` where there are none."""
+    # A kill between the two renames of `_replace` leaves the old folder under this name.
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    try:
+        return int(json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))["step"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{str(folder / STEP_FILE)!r} is damaged.", next_step="Delete the folder and train again."
+        ) from error
+
+
+def _replace(part: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong."""
+    inner: Any = next(iter(getattr(error, "failures", {}).values()), error)
+    inner = inner[0] if isinstance(inner, tuple) else inner
+    return str(inner).strip().splitlines()[0] if str(inner).strip() else type(inner).__name__

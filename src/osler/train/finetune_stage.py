@@ -1,0 +1,270 @@
+"""Fine-tuning on a user's own scans, or on synthetic reports: prepare, measure, update, measure, write.
+
+A run is a function of its recipe: the samples of update s follow from the seed and s, and
+the state holds all that changes. So a run that was killed goes on to the same weights, bit
+for bit, and one on several processes follows the same curve as on one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from osler.errors import CheckpointError, RequestError
+from osler.train.checkpoints import save_json
+from osler.train.distributed import Place, joined, shard, whole
+from osler.train.finetune_model import Learner, build_learner, image_encoder, write_result
+from osler.train.finetune_state import resume_run, run_tensors, save_run, start_moments
+from osler.train.finetune_update import Measured, measure, update
+from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
+from osler.train.local_table import read_local_table
+from osler.train.optimizer import RunningMean, make_optimizer, set_rate
+from osler.train.recipe import FinetuneRecipe
+from osler.train.report_shards import ReportShards, ShardOrder
+from osler.train.run_log import RunLog
+from osler.train.taught import Order, Places, Source
+from osler.weights.cache import whole_file
+from osler.weights.catalog import find_model
+from osler.weights.json_file import read_json
+from osler.weights.skills import Skill
+
+Listener = Callable[[Mapping[str, float]], None]
+
+RUN_FOLDER = "run"
+SUMMARY = "summary.json"
+_FREE = ("out", "save_every", "judged", "micro_batch", "keep_tokens")
+"""Keys that a run may change when it goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lessons:
+    """What a run learns from.
+
+    Args:
+        source: All samples to learn from. order: In which they are taken.
+        judged: Samples to measure by, with their numbers in ``judges``.
+        about: What is written of the data. digest: Changes whenever the data do.
+    """
+
+    source: Source
+    order: Places
+    judged: Source
+    judges: Sequence[int]
+    skills: frozenset[Skill]
+    about: Mapping[str, object]
+    digest: str
+
+
+def train_finetune(recipe: FinetuneRecipe, *, listener: Listener | None = None) -> Path:
+    """Runs the stage, from its last saved state if there is one.
+
+    Returns:
+        The folder of the model.
+
+    Raises:
+        RequestError: If the recipe does not fit its data, or another run is in the folder.
+        DataError: If no row can be used.
+        CheckpointError: If a file is damaged or cannot be written.
+        TrainingError: If a loss is not a number.
+    """
+    with joined() as place:
+        batch = recipe.optimizer.batch
+        if batch % place.world:
+            raise RequestError(
+                f"An update has {batch} samples, for {place.world} processes.",
+                allowed="A multiple of the number of processes.",
+                next_step=f"Set optimizer.batch to {-(-batch // place.world) * place.world}.",
+            )
+        find_model(recipe.base)
+        if recipe.csv:
+            read_local_table(Path(recipe.csv))  # refused before the weights are loaded
+        learner = build_learner(recipe, device=place.device)
+        lessons = _lessons(recipe, learner=learner, place=place, listener=listener)
+        _same_run(recipe, digest=lessons.digest, learner=learner, place=place)
+        shard(learner.teacher, layers=list(learner.model.decoder.layers), place=place)
+        return _teach(recipe, learner=learner, lessons=lessons, place=place, listener=listener)
+
+
+def _teach(
+    recipe: FinetuneRecipe, *, learner: Learner, lessons: Lessons, place: Place, listener: Listener | None
+) -> Path:
+    out = Path(recipe.out)
+    folder = out / RUN_FOLDER
+    trainable = learner.trainable()
+    optimizer = make_optimizer([(trainable.values(), 1.0)], config=recipe.optimizer)
+    mean = RunningMean(learner.teacher, decay=recipe.optimizer.average) if recipe.optimizer.average else None
+    start_moments(optimizer)
+    tensors = run_tensors(trainable, optimizer=optimizer, mean=mean)
+    before = _before(recipe, learner=learner, lessons=lessons, place=place)
+    first = resume_run(folder, tensors, place=place)
+    if mean is not None:
+        mean.steps = first
+    log = RunLog(folder, first=first, listener=listener) if place.first else None
+    ledger = _ledger(folder, first=first, place=place)
+    steps = recipe.optimizer.steps
+    for step in range(first, steps):
+        rate = set_rate(optimizer, step=step, config=recipe.optimizer)
+        done = update(
+            recipe,
+            learner=learner,
+            source=lessons.source,
+            order=lessons.order,
+            optimizer=optimizer,
+            step=step,
+            place=place,
+        )
+        if mean is not None:
+            mean.update(learner.teacher)
+        ledger.note(step=step, samples=done.names)
+        if log is not None:
+            log.write(step=step, rate=rate, norm=done.norm, loss=done.loss, right=done.right, tokens=done.tokens)
+        if (step + 1) % recipe.save_every == 0 or step + 1 == steps:
+            save_run(folder, tensors, step=step + 1, place=place)
+    if mean is not None:
+        with torch.no_grad():
+            for name, parameter in trainable.items():
+                parameter.copy_(mean.mean[name])
+    after = measure(recipe, learner=learner, source=lessons.judged, numbers=lessons.judges, place=place)
+    sharded = place.mesh is not None
+    weights = {name: whole(parameter.detach()).cpu() for name, parameter in trainable.items()} if sharded else None
+    if place.first:
+        write_result(recipe, learner=learner, weights=weights, skills=lessons.skills)
+        about = {
+            **lessons.about,
+            "updates": max(first, steps),
+            "kept_out": {"before": asdict(before), "after": asdict(after)},
+        }
+        save_json(folder / SUMMARY, about)
+    place.wait()
+    return out
+
+
+def _before(recipe: FinetuneRecipe, *, learner: Learner, lessons: Lessons, place: Place) -> Measured:
+    """Kept-out samples under the base, measured once and remembered; the adapter still adds nothing."""
+    path = Path(recipe.out) / RUN_FOLDER / "before.json"
+    key = f"{lessons.digest} {recipe.judged} {recipe.precision}"
+    known = read_json(path) if path.is_file() else {}
+    if known.get("key") == key:
+        return Measured(**known["measured"])
+    before = measure(recipe, learner=learner, source=lessons.judged, numbers=lessons.judges, place=place)
+    place.wait()
+    if place.first:
+        save_json(path, {"key": key, "measured": asdict(before)})
+    return before
+
+
+def _ledger(folder: Path, *, first: int, place: Place) -> RunLog:
+    """Which samples each update took, a file for each process; lines of updates that are done again are cut."""
+    if place.first:
+        for path in folder.glob("samples-*.jsonl"):
+            RunLog(folder, first=first, name=path.name)
+    place.wait()
+    return RunLog(folder, first=first, name=f"samples-{place.rank}.jsonl")
+
+
+def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener: Listener | None) -> Lessons:
+    if recipe.reports:
+        return _report_lessons(recipe, learner=learner)
+    folder = Path(recipe.out) / RUN_FOLDER
+    table = read_local_table(Path(recipe.csv))
+    keeper = ScanKeeper(
+        checkpoint=learner.checkpoint,
+        encode=image_encoder(learner),
+        folder=folder / "scans",
+        method=recipe.method,
+        slices=recipe.slices,
+    )
+
+    def on_progress(done: int, total: int) -> None:
+        if listener is not None and place.first:
+            listener({"scans": done, "scans in all": total})
+
+    if place.first:
+        scans = keeper.keep(table, share=recipe.kept_out, on_progress=on_progress)
+        _list_unreadable(folder / "unreadable.csv", scans=scans)
+    place.wait()
+    if not place.first:  # all is kept now, and only read
+        scans = keeper.keep(table, share=recipe.kept_out)
+    asked = {row.line: row.box is not None for row in table.rows}
+    boxes = any(asked.values())
+    skills: set[Skill] = {"answers"} if not all(asked.values()) else set()
+    return Lessons(
+        source=KeptSamples(scans.train),
+        order=Order(len(scans.train), seed=recipe.seed),
+        judged=KeptSamples(scans.kept_out),
+        judges=_spread(len(scans.kept_out), most=recipe.judged),
+        skills=frozenset(skills | ({"box_text"} if boxes else set())),
+        about={
+            "rows": len(table.rows) + len(table.unreadable),
+            "unreadable": len(scans.unreadable),
+            "train_samples": len(scans.train),
+            "kept_out_samples": len(scans.kept_out),
+            "preprocess_hashes": scans.contracts,
+        },
+        digest=table.digest,
+    )
+
+
+def _report_lessons(recipe: FinetuneRecipe, *, learner: Learner) -> Lessons:
+    shards = ReportShards(Path(recipe.reports), checkpoint=learner.checkpoint)
+    kept = shards.kept_out_shards(share=recipe.kept_out)
+    used = [number for number in range(len(shards.paths)) if number not in kept]
+    judges = [int(shards.starts[k]) + i for k in kept for i in range(int(shards.counts[k]))]
+    names = " ".join(f"{path.name} {count}" for path, count in zip(shards.paths, shards.counts, strict=True))
+    order = ShardOrder(used, counts=shards.counts, starts=shards.starts, seed=recipe.seed)
+    return Lessons(
+        source=shards,
+        order=order,
+        judged=ReportShards(Path(recipe.reports), checkpoint=learner.checkpoint),
+        judges=[judges[i] for i in _spread(len(judges), most=recipe.judged)],
+        skills=frozenset({"answers"}),
+        about={"train_samples": order.count, "kept_out_samples": len(judges), "shards": len(shards.paths)},
+        digest=names,
+    )
+
+
+def _spread(count: int, *, most: int) -> list[int]:
+    return [i * count // most for i in range(most)] if count > most else list(range(count))
+
+
+def _list_unreadable(path: Path, *, scans: LocalScans) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("line", "path", "reason"))
+    writer.writerows((entry.line, entry.path, entry.reason) for entry in scans.unreadable)
+    try:
+        with whole_file(path) as out:
+            out.write(text.getvalue().encode())
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write {str(path)!r}: {error}.", next_step="Choose a folder with room."
+        ) from error
+
+
+def _same_run(recipe: FinetuneRecipe, *, digest: str, learner: Learner, place: Place) -> None:
+    """Refuses to go on with a run of another recipe, other data or another base."""
+    path = Path(recipe.out) / RUN_FOLDER / "plan.json"
+    settings = {key: value for key, value in asdict(recipe).items() if key not in _FREE}
+    settings["optimizer"] = {key: value for key, value in settings["optimizer"].items() if key != "steps"}
+    plan = settings | {"data": digest, "weights": learner.checkpoint.digest}
+    if path.is_file():
+        old = read_json(path)
+        differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key))
+        if differ:
+            raise RequestError(
+                f"{recipe.out!r} holds a run with another {', '.join(differ)}.",
+                allowed=f"Going on may change optimizer.steps, {', '.join(_FREE[1:])}.",
+                next_step="Choose another `out`, or delete its folder run/ to start anew.",
+            )
+    place.wait()
+    if place.first and not path.is_file():
+        if (Path(recipe.out) / "config.json").is_file():
+            raise RequestError(
+                f"{recipe.out!r} holds a model already.", allowed="A new folder.", next_step="Choose another `out`."
+            )
+        save_json(path, plan)

@@ -1,0 +1,94 @@
+"""What a fine-tuning run learns from: samples with their images, in an order that is known beforehand.
+
+Dimensions: B samples, L tokens, N images, S side (px), T soft tokens of an image, D width of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from osler.train.samples import Batch, Sample, collate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Taught:
+    """One sample.
+
+    Args:
+        name: Where it comes from, such as ``"line 3"``; named when its loss is not a number.
+        token_ids: (L,). answer_mask: (L,), True where the loss is.
+        images: Soft tokens (N, T, D) where the tower is frozen, else 8-bit pixels (N, S, S, 3); ``None`` without.
+    """
+
+    name: str
+    token_ids: np.ndarray
+    answer_mask: np.ndarray
+    images: Tensor | None = None
+
+
+class Source(Protocol):
+    """Numbered samples; number i is the same whenever it is asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int) -> Taught: ...
+
+
+class Places(Protocol):
+    """Which sample stands at a place of the run."""
+
+    def __getitem__(self, place: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MicroBatch:
+    """Samples that go through the network together; ``wanted`` counts the tokens that are asked for."""
+
+    names: tuple[str, ...]
+    batch: Batch
+    images: Tensor | None
+    wanted: int
+
+
+def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
+    """Packs samples: tokens padded to the longest, the images of all in one row, however many each has."""
+    batch = collate([Sample(token_ids=s.token_ids, answer_mask=s.answer_mask) for s in samples], pad=pad)
+    images = [s.images for s in samples if s.images is not None]
+    return MicroBatch(
+        names=tuple(s.name for s in samples),
+        batch=batch,
+        images=torch.cat(images) if images else None,
+        wanted=int(batch.wanted_BL.sum()),
+    )
+
+
+class Order:
+    """The order of the samples: epoch after epoch, each a seeded shuffle, without end.
+
+    Place p of the run is a function of the seed alone, so a run that goes on and a run on
+    more machines see the same samples in the same updates, each once an epoch.
+
+    Args:
+        count: Samples. seed: Of the shuffles.
+    """
+
+    def __init__(self, count: int, *, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self._epoch, self._shuffled = -1, np.empty(0, dtype=np.int64)
+
+    def __getitem__(self, place: int) -> int:
+        """The number of the sample at a place."""
+        epoch, index = divmod(place, self.count)
+        if epoch != self._epoch:
+            self._epoch, self._shuffled = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        return int(self._shuffled[index])
+
+
+def numbers_of_update(order: Places, step: int, *, batch: int, rank: int = 0, world: int = 1) -> list[int]:
+    """Numbers of the samples of update ``step`` that fall to one of ``world`` processes."""
+    return [order[place] for place in range(step * batch + rank, (step + 1) * batch, world)]

@@ -1,0 +1,71 @@
+"""The loss of answers as one module, so that it can be sharded and run in parts.
+
+Dimensions: B samples, L tokens, N images, T soft tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from osler.model.osler import Osler, image_blocks
+from osler.prepare import PixelBatches, Preprocess
+from osler.train.answers_stage import hidden_states
+from osler.train.taught import MicroBatch
+
+
+class AnswerTeacher(nn.Module):
+    """Computes the cross-entropy of the answers of a micro-batch.
+
+    Args:
+        model: The network. preprocess: Its contract, which normalizes pixels.
+        keep_tokens: Tokens up to which activations are kept for the backward pass; above, each
+            layer keeps its input only and is computed again.
+    """
+
+    def __init__(self, model: Osler, *, preprocess: Preprocess, keep_tokens: int) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocess = preprocess
+        self.keep_tokens = keep_tokens
+
+    def forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Runs the network.
+
+        Returns:
+            The sum of the losses in nats, the losses of each sample (B,) without gradient, and how many
+            tokens were right.
+        """
+        ids_BL = micro.batch.token_ids_BL.to(self.device)
+        wanted_BL = micro.batch.wanted_BL.to(self.device)
+        x_BLD = self.model.embed(ids_BL, self._features(micro))
+        blocks_BL = None
+        if micro.images is not None:
+            blocks_BL = image_blocks(ids_BL, image_token=self.model.config.tokens.image)
+        hidden_BLD = hidden_states(
+            self.model.decoder,
+            x_BLD,
+            padding_BL=micro.batch.padding_BL.to(self.device),
+            image_blocks_BL=blocks_BL,
+            keep=self.keep_tokens,
+        )
+        targets = ids_BL.roll(-1, dims=1)[wanted_BL]
+        logits = self.model.logits(hidden_BLD[wanted_BL]).float()
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        rows = wanted_BL.nonzero()[:, 0]
+        each_B = torch.zeros(len(ids_BL), device=losses.device).index_add_(0, rows, losses.detach())
+        right = (logits.detach().argmax(-1) == targets).sum()
+        return losses.sum(), each_B, right
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.decoder.device
+
+    def _features(self, micro: MicroBatch) -> Tensor | None:
+        images = micro.images
+        if images is None or images.dtype != torch.uint8:
+            return None if images is None else images.to(self.device)
+        pixels = PixelBatches(rgb=images.numpy(), preprocess=self.preprocess).array()
+        return self.model.encode_images(torch.from_numpy(pixels).to(self.device))

@@ -1,0 +1,82 @@
+"""Metrics equal those of scikit-learn, weights and ties included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from osler.evaluate.metrics import auroc, calibration_error, exp_ratio, ratio, token_f1
+
+
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(2, 8))
+def test_auroc_is_that_of_scikit_learn(seed: int, count: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(levels, size=count) / levels  # many ties
+    truths = rng.integers(2, size=count).astype(float)
+    weights = rng.integers(0, 4, size=(3, count)).astype(float)
+    found = auroc(scores, truths, weights_RN=weights)
+    for value, row in zip(found, weights, strict=True):
+        if len({*truths[row > 0]}) < 2:
+            assert np.isnan(value)
+        else:
+            assert value == pytest.approx(roc_auc_score(truths, scores, sample_weight=row))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 80))
+def test_calibration_error_is_the_one_of_its_definition(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities, truths = rng.random(count), rng.integers(2, size=count).astype(float)
+    weights = rng.integers(0, 3, size=count).astype(float)
+    expected = 0.0
+    for number in range(15):
+        inside = (probabilities >= number / 15) & (probabilities < (number + 1) / 15)
+        weight = weights[inside].sum()
+        if weight:
+            confidence = np.average(probabilities[inside], weights=weights[inside])
+            expected += weight * abs(confidence - np.average(truths[inside], weights=weights[inside]))
+    (found,) = calibration_error(probabilities, truths, weights_RN=weights[None])
+    if weights.sum():
+        assert found == pytest.approx(expected / weights.sum())
+    else:
+        assert np.isnan(found)
+
+
+def test_calibration_error_agrees_with_the_curve_of_scikit_learn() -> None:
+    from sklearn.calibration import calibration_curve
+
+    rng = np.random.default_rng(3)
+    probabilities = rng.random(400)
+    truths = (rng.random(400) < probabilities**2).astype(float)
+    frequency, confidence = calibration_curve(truths, probabilities, n_bins=15)
+    counts = np.histogram(probabilities, bins=np.linspace(0, 1, 16))[0]
+    expected = (np.abs(frequency - confidence) * counts[counts > 0]).sum() / len(truths)
+    (found,) = calibration_error(probabilities, truths, weights_RN=np.ones((1, 400)))
+    assert found == pytest.approx(expected)
+
+
+def test_ratio_means_and_pools() -> None:
+    weights = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    means = ratio(np.array([1.0, 0.0, 0.0]), np.ones(3), weights_RN=weights)
+    assert means[:2] == pytest.approx([1 / 3, 1.0])
+    assert np.isnan(means[2])
+    pooled = ratio(np.array([2.0, 4.0, 0.0]), np.array([3.0, 4.0, 5.0]), weights_RN=weights)
+    assert pooled[0] == pytest.approx(0.5)
+    (perplexity,) = exp_ratio(np.array([3.0, 3.0]), np.array([1.0, 2.0]), weights_RN=np.ones((1, 2)))
+    assert perplexity == pytest.approx(np.exp(2.0))
+
+
+@pytest.mark.parametrize(
+    ("said", "truth", "expected"),
+    [
+        ("The right lung.", "right lung", 1.0),
+        ("right lung", "left lung", 0.5),
+        ("", "yes", 0.0),
+        ("no", "yes", 0.0),
+        ("yes yes", "yes", 2 / 3),
+    ],
+)
+def test_token_f1_counts_words_as_squad_does(said: str, truth: str, expected: float) -> None:
+    assert token_f1(said, truth) == pytest.approx(expected)

@@ -1,0 +1,154 @@
+"""Failures cost one case, rows survive a crash, and what nobody trained is not scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from osler.errors import FileFormatError, RequestError
+from osler.evaluate.published import PLAIN
+from osler.evaluate.responder import Inquiry, Meter
+from osler.evaluate.rows import MODEL, Measure, Row
+from osler.evaluate.runner import chosen_sets, run_set
+from osler.evaluate.sets.types import Case, Plan, Setting
+
+
+class Counting:
+    """A model of others that counts what it is asked."""
+
+    name = "counting"
+    style = PLAIN
+    session = None
+    note = ""
+
+    def __init__(self, *, key: str = "k") -> None:
+        self.key = key
+        self.trained = frozenset({"answers"})
+        self.meter = Meter()
+
+    def ask(self, inquiries: Sequence[Inquiry], *, max_tokens: int) -> list[str]:
+        self.meter.questions += len(inquiries)
+        self.meter.prompt_tokens += 10 * len(inquiries)
+        return ["yes" for _ in inquiries]
+
+    def score(self, inquiry: Inquiry, choices: Sequence[str]) -> list[float]:
+        self.meter.questions += 1
+        return [float(-number) for number, _ in enumerate(choices)]
+
+
+class Numbers:
+    """Asks about numbers; 3 and 7 are broken files, and their batch with them."""
+
+    name = "numbers"
+    title = "Numbers"
+    measures = (Measure(name="accuracy", field="right"),)
+
+    def __init__(self, *, skills: frozenset = frozenset({"answers"}), batch: int = 4, broken: tuple = (3, 7)) -> None:
+        self.skills = skills
+        self.batch = batch
+        self.broken = broken
+
+    def plan(self, setting: Setting) -> Plan:
+        return Plan(cases=tuple(Case(name=str(n), patient=f"p{n % 5}", content=n) for n in range(10)))
+
+    def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
+        for case in cases:
+            if case.content in self.broken:
+                raise FileFormatError(f"file {case.name} is broken.")
+        said = setting.responder.ask([Inquiry(study=None, question=case.name) for case in cases], max_tokens=1)
+        return [
+            Row(case=f"{case.name}#0", patient=case.patient, values={"right": {MODEL: (1.0, 1.0)}}, said=text)
+            for case, text in zip(cases, said, strict=True)
+        ]
+
+
+def setting(responder: Counting, **options: object) -> Setting:
+    return Setting(root=Path(), responder=responder, **options)  # type: ignore[arg-type]
+
+
+def test_a_broken_file_costs_one_case_not_its_batch() -> None:
+    result = run_set(Numbers(), setting(Counting()))
+    assert result.state == "measured"
+    assert [entry.case for entry in result.failed] == ["3", "7"]
+    assert "broken" in result.failed[0].why
+    assert sorted(row.case for row in result.rows) == [f"{n}#0" for n in range(10) if n not in (3, 7)]
+    assert (result.asked, result.cases) == (10, 10)
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    class KilledError(Exception):
+        pass
+
+    class Stopping(Counting):
+        def ask(self, inquiries: Sequence[Inquiry], *, max_tokens: int) -> list[str]:
+            if self.meter.questions >= 4:
+                raise KilledError
+            return super().ask(inquiries, max_tokens=max_tokens)
+
+    with pytest.raises(KilledError):
+        run_set(Numbers(batch=2, broken=()), setting(Stopping()), out=tmp_path)
+    path = tmp_path / "rows" / "numbers.jsonl"
+    assert len(path.read_text().splitlines()) == 1 + 4
+    with path.open("a") as file:
+        file.write('{"case": "9", "rows": [')  # the power went
+    again = Counting()
+    result = run_set(Numbers(batch=2, broken=()), setting(again), out=tmp_path)
+    assert again.meter.questions == 6
+    assert len(result.rows) == 10
+    assert result.prompt_tokens == 100
+    third = Counting()
+    assert len(run_set(Numbers(batch=2, broken=()), setting(third), out=tmp_path).rows) == 10
+    assert third.meter.questions == 0
+
+
+def test_rows_of_other_weights_are_not_taken_up(tmp_path: Path) -> None:
+    run_set(Numbers(), setting(Counting()), out=tmp_path)
+    other = Counting(key="other")
+    run_set(Numbers(), setting(other), out=tmp_path)
+    assert other.meter.questions == 8
+    assert json.loads((tmp_path / "rows" / "numbers.jsonl").read_text().splitlines()[0])["model"] == "other"
+
+
+def test_more_cases_are_added_to_those_of_a_shorter_run(tmp_path: Path) -> None:
+    run_set(Numbers(batch=1, broken=()), setting(Counting(), limit=3), out=tmp_path)
+    more = Counting()
+    result = run_set(Numbers(batch=1, broken=()), setting(more, limit=5), out=tmp_path)
+    assert (more.meter.questions, len(result.rows), result.asked, result.cases) == (2, 5, 5, 10)
+
+
+def test_what_nobody_trained_is_listed_and_not_scored() -> None:
+    model = Counting()
+    result = run_set(Numbers(skills=frozenset({"boxes"})), setting(model))
+    assert (result.state, result.rows, model.meter.questions) == ("not trained", [], 0)
+    assert "boxes" in result.why
+    # A model of others has no task to be asked all the same.
+    assert run_set(Numbers(skills=frozenset({"boxes"})), setting(model, untrained="ask")).state == "not trained"
+
+
+def test_a_set_whose_cases_all_fail_says_so() -> None:
+    result = run_set(Numbers(broken=tuple(range(10))), setting(Counting()))
+    assert result.state == "failed"
+    assert result.why.startswith("all 10 cases failed; the first: file 0")
+
+
+def test_missing_data_is_said(tmp_path: Path) -> None:
+    for one in chosen_sets(("nih-findings", "lung-boxes", "hippocampus-boxes", "vqa-rad", "medqa", "slides")):
+        one.skills = frozenset()  # whatever the weights can do
+        result = run_set(one, Setting(root=tmp_path, responder=Counting()))
+        assert result.state == "no data", one.name
+        assert result.why
+
+
+def test_an_unknown_set_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(RequestError, match="Did you mean 'lung-boxes'"):
+        chosen_sets(("lung-box",))
+    assert [one.name for one in chosen_sets(("published",))] == [
+        "vqa-rad",
+        "medqa",
+        "medmcqa",
+        "mmlu-medical",
+        "pubmedqa",
+    ]

@@ -1,0 +1,184 @@
+"""A whole fine-tuning: it learns, survives kills and full disks, names bad samples, and its result answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from osler.errors import CheckpointError, RequestError, TrainingError
+from osler.train.checkpoints import load_state, save_tensors
+from osler.train.finetune_stage import train_finetune
+from osler.train.recipe import FinetuneRecipe, load_recipes
+from osler.weights.checkpoint import load_checkpoint
+from osler.weights.safetensors_io import read_safetensors
+from tests.train.small_base import questions, recipe_text, write_pictures, write_table
+
+SOURCES = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    return write_table(folder / "data.csv", [*questions(write_pictures(folder, count=12)), *questions(["gone.png"])])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _recipe(folder: Path, *, table: Path, base: Path, steps: int = 8, more: str = "") -> FinetuneRecipe:
+    path = folder / "run.toml"
+    path.write_text(recipe_text(base=base, csv_path=table, out=folder / "out", steps=steps, more=more))
+    (recipe,) = load_recipes(path)
+    assert isinstance(recipe, FinetuneRecipe)
+    return recipe
+
+
+def _losses(folder: Path) -> list[float]:
+    lines = (folder / "out" / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(len(lines)))
+    return [json.loads(line)["loss"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, table: Path, small_base: Path) -> Path:
+    """A run of eight updates without a break."""
+    folder = tmp_path_factory.mktemp("straight")
+    torch.set_num_threads(1)
+    train_finetune(_recipe(folder, table=table, base=small_base))
+    return folder
+
+
+def test_kept_out_rows_gain_and_the_result_answers(straight: Path, table: Path, small_base: Path) -> None:
+    summary = json.loads((straight / "out" / "run" / "summary.json").read_text())
+    measured = summary["kept_out"]
+    assert measured["before"]["samples"] == summary["kept_out_samples"] > 0
+    assert measured["after"]["loss"] < measured["before"]["loss"] - 0.1
+    assert (summary["rows"], summary["unreadable"]) == (13, 1)
+    assert "gone.png" in (straight / "out" / "run" / "unreadable.csv").read_text()
+    found = load_checkpoint(straight / "out", dtype="float32")
+    base = load_checkpoint(small_base, dtype="float32")
+    assert found.trained >= {"answers"}
+    assert found.preprocess.hash == base.preprocess.hash
+    assert summary["preprocess_hashes"] == [base.preprocess.hash]
+    from osler.engine.session import Session
+    from osler.readers import open_study
+
+    answer = Session(found, studies="memory").ask(open_study(table.parent / "scan0.png"), "Is it bright?", max_tokens=4)
+    assert answer.text
+
+
+def test_kept_out_samples_are_never_trained_on(straight: Path) -> None:
+    ledger = (straight / "out" / "run" / "samples-0.jsonl").read_text().splitlines()
+    names = [name for line in ledger for name in json.loads(line)["samples"]]
+    assert len(names) == 8 * 4
+    summary = json.loads((straight / "out" / "run" / "summary.json").read_text())
+    assert len(set(names)) == summary["train_samples"] == 12 - summary["kept_out_samples"]
+
+
+_KILLED = """
+import os, signal, sys, torch
+from osler.train.finetune_stage import train_finetune
+from osler.train.recipe import load_recipes
+torch.set_num_threads(1)
+def kill(metrics):
+    if metrics.get("step") == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+train_finetune(load_recipes(sys.argv[1])[0], listener=kill)
+"""
+
+
+@pytest.mark.parametrize("step", [1, 6], ids=["before the first save", "after a save"])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    tmp_path: Path, table: Path, small_base: Path, straight: Path, step: int
+) -> None:
+    recipe = _recipe(tmp_path, table=table, base=small_base)
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, tmp_path / "run.toml", str(step)],
+        env={**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out" / "config.json").exists()
+    train_finetune(recipe)
+    for name in ("out/adapter_model.safetensors", "out/run/resume.safetensors"):
+        expected, found = (read_safetensors(folder / name).tensors for folder in (straight, tmp_path))
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    assert _losses(tmp_path) == _losses(straight)
+
+
+@contextmanager
+def _small_files(most: int) -> Iterator[None]:
+    """As on a full disk, no file of this process can grow past so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_and_the_last_state_stays(
+    tmp_path: Path, table: Path, small_base: Path, straight: Path
+) -> None:
+    train_finetune(_recipe(tmp_path, table=table, base=small_base, steps=3))
+    longer = _recipe(tmp_path, table=table, base=small_base, steps=6)
+    with _small_files(20_000), pytest.raises(CheckpointError, match=r"Cannot write .*resume\.safetensors"):
+        train_finetune(longer)
+    state = load_state(tmp_path / "out" / "run")
+    assert state is not None
+    assert state.step == 3
+    assert not list((tmp_path / "out" / "run").glob(".*partial"))
+    assert load_checkpoint(tmp_path / "out", dtype="float32").model is not None
+    train_finetune(longer)
+    assert len(_losses(tmp_path)) == 6
+
+
+def test_a_loss_that_is_no_number_names_the_sample_and_keeps_the_state(tmp_path: Path, small_base: Path) -> None:
+    names = write_pictures(tmp_path, count=6)
+    csv_path = write_table(tmp_path / "data.csv", [{**row, "split": "train"} for row in questions(names)])
+    # The order of seed 0 is 3 2 5 4 | 0 1: scan 1, line 3, comes in the second update.
+    train_finetune(_recipe(tmp_path, table=csv_path, base=small_base, steps=1, more="seed = 0"))
+    state = tmp_path / "out" / "run" / "resume.safetensors"
+    before = state.read_bytes()
+    for path in (tmp_path / "out" / "run" / "scans").iterdir():
+        kept = read_safetensors(path)
+        if '"lines": [3]' in kept.metadata["about"]:
+            bad = {**kept.tensors, "images": torch.full_like(kept.tensors["images"], float("nan"))}
+            save_tensors(path, {name: value.clone() for name, value in bad.items()}, metadata=kept.metadata)
+    with pytest.raises(TrainingError, match=r"loss is not a number in update 2, at: line 3 \(scan1\.png\)\."):
+        train_finetune(_recipe(tmp_path, table=csv_path, base=small_base, steps=4, more="seed = 0"))
+    assert state.read_bytes() == before
+    assert len(_losses(tmp_path)) == 1
+
+
+def test_another_run_in_the_folder_is_not_gone_on_with(straight: Path, table: Path, small_base: Path) -> None:
+    other = _recipe(straight, table=table, base=small_base, more="seed = 9\nalpha = 8.0")
+    with pytest.raises(RequestError, match=r"holds a run with another alpha, seed\.") as caught:
+        train_finetune(other)
+    assert "optimizer.steps" in caught.value.allowed
+
+
+def test_all_weights_can_learn(tmp_path: Path, table: Path, small_base: Path) -> None:
+    recipe = _recipe(tmp_path, table=table, base=small_base, steps=2, more='method = "full"')
+    train_finetune(recipe)
+    found = load_checkpoint(tmp_path / "out", dtype="float32")
+    base = load_checkpoint(small_base, dtype="float32").model.state_dict()
+    moved = {name for name, value in found.model.state_dict().items() if not torch.equal(value, base[name])}
+    for part in ("vision_tower", "multi_modal_projector", "language_model.layers.2", "language_model.embed_tokens"):
+        assert any(name.startswith(part) for name in moved), part
