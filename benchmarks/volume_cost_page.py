@@ -36,12 +36,13 @@ def _part(name: str, part: Mapping[str, Any]) -> list[str]:
         blocks += [_measured(part["measured"])]
     else:
         blocks.append(
-            "All by the clock, median of three, the two ways in turns. Memory is the most of its own that the process "
+            "All measured, the better of two, the two ways in turns. Memory is the most of its own that the process "
             "took in a stage beyond what it held at the stage's start (pictures, features, keys and values, scratch)."
         )
     blocks.append(
-        f"Machine, {part['threads']} thread, at low priority while other programs used the same cores: seconds are "
-        f"above those of an idle machine and ratios count (run of {part['run_seconds']} s):\n\n"
+        f"Machine, {part['threads']} thread, at low priority while other programs used the same cores. Seconds "
+        f"are those of one core that the work itself took; with shared caches they are above those of an idle machine "
+        f"(run of {part['run_seconds']} s):\n\n"
         f"{part['machine']}"
     )
     return blocks
@@ -102,15 +103,15 @@ def _table(costs: Sequence[Cost], *, timed: bool) -> str:
 def _measured(found: Mapping[str, Any]) -> str:
     tower, layers = found["tower_seconds"], found["layer_seconds"]
     lines = [
-        "By the clock, random weights in bfloat16: "
-        f"one image through the whole tower {tower['image']:.1f} s, one slab of four slices {tower['slab']:.1f} s "
-        "(the better of two, in turns);",
+        "Measured, random weights in bfloat16: "
+        f"one image through the whole tower {tower['image']:.1f} s, one slab of four slices {tower['slab']:.1f} s;",
     ]
     for way in WAYS:
         one = layers[way]
         lines.append(
-            f"the prompt of the {way} way ({one['tokens']:,.0f} tokens, chunks of 512 with a cache) "
-            f"{one['sliding']:.2f} s in a sliding layer (mean of five) and {one['global']:.2f} s in a global one;"
+            f"the prompt of the {way} way, {one['read']:,.0f} of its {one['tokens']:,.0f} tokens in chunks of up to "
+            f"512, each after all that comes before it: {one['sliding']:.2f} s for the whole prompt in a sliding layer "
+            f"and {one['global']:.2f} s in a global one;"
         )
     lines.append(
         "multiplied out: 85 images or 22 slabs, 29 sliding and 5 global layers. Mixing layers are counted in the "

@@ -25,7 +25,7 @@ def projection_flops(config: OslerConfig, *, tokens: int) -> int:
 
 
 def mixing_flops(volume: VolumeConfig, *, config: OslerConfig, slabs: int) -> int:
-    """Of the parts that a trained volumetric path adds: deviation, mixing layers, positions."""
+    """Of what a trained volumetric path adds: deviation and mixing layers."""
     vision = config.vision
     assert vision is not None
     width, cells = vision.width, slabs * config.image_tokens

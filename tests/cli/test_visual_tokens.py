@@ -21,6 +21,7 @@ COMMANDS = {
     "report": (),
     "findings": (),
     "locate": ("liver",),
+    "compare": ("before.nii",),
     "inspect": ("--no-picture",),
 }
 

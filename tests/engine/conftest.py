@@ -151,3 +151,29 @@ def ct_study() -> Study:
         description="made by a test",
     )
     return Study(timepoints=(TimePoint(series=(volume,)),))
+
+
+@pytest.fixture(scope="session")
+def parts_model() -> Osler:
+    """The `debug` network with every part, random weights and gates a little open."""
+    generator = torch.Generator().manual_seed(11)
+    network = Osler(get_config("debug-parts")).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.15, generator=generator)
+        network.decoder.embed_tokens.weight.mul_(0.1)
+    return network.requires_grad_(False)
+
+
+@pytest.fixture
+def parts_checkpoint(parts_model: Osler, tokenizer: GemmaTokenizer) -> Checkpoint:
+    """Weights with heads, made anew for each test, which may change them."""
+    return Checkpoint(
+        model=copy.deepcopy(parts_model),
+        tokenizer=tokenizer,
+        preprocess=preprocess_for(parts_model.config),
+        name="debug-parts",
+        source=Path("random-weights"),
+        licence="none",
+        trained=frozenset({"answers", "boxes", "findings", "progression", "embeddings"}),
+    )

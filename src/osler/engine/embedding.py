@@ -23,6 +23,8 @@ def image_vectors(session: Session, prepared: PreparedImages, *, on_progress: Pr
         prepared: At least one image.
         on_progress: Called with ``"encode"``.
     """
+    if "embeddings" in session.trained and "embeddings" in session.heads:
+        return session.heads["embeddings"].images(prepared)
     features_NTD = session.encode(prepared, on_progress=on_progress)
     assert features_NTD is not None
     vectors_ND = features_NTD.float().mean(dim=1).cpu().numpy()

@@ -26,6 +26,7 @@ from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore, PromptKey, image_digests
 from osler.engine.runner import Runner
 from osler.engine.sampling import Sampler
+from osler.model.adapter import AdapterMemory
 from osler.model.config import TokenIds
 
 Stopped = Literal["end", "max_tokens", "stop_string"]
@@ -41,10 +42,12 @@ class Prompt:
         token_ids: (L,) ids; `TokenIds.image` where a soft token stands.
         features_NTD: From `Osler.encode_images`, or one token each from `Osler.project_slabs`;
             ``None`` without images.
+        memory: From `Osler.image_memory`, for weights with an adapter.
     """
 
     token_ids: np.ndarray
     features_NTD: torch.Tensor | None = None
+    memory: AdapterMemory | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,7 +122,7 @@ def generate(
     cache = caches[0] if len(caches) == 1 else KVCache.stack(caches, planned=planned)
     started = time.perf_counter()
     writing = _Writing(results, rules=rules or (None,) * len(results), decoding=decoding, on_token=on_token)
-    _decode(runner, torch.cat(logits), cache=cache, writing=writing)
+    _decode(runner, torch.cat(logits), cache=cache, writing=writing, memory=_together(prompts))
     for result in results:
         result.decode_seconds = time.perf_counter() - started
     return results
@@ -142,9 +145,11 @@ def prefill(
     cache, marks = KVCache(config.decoder, planned=planned), []
     key = None
     if prefix is not None:
+        images = image_digests(prompt.features_NTD)
         key = PromptKey(
             token_ids=ids,
-            images=image_digests(prompt.features_NTD),
+            images=images,
+            memory="" if prompt.memory is None else "".join(images),
             image_token=image,
             image_tokens=1 if prompt.features_NTD is None else prompt.features_NTD.shape[1],
         )
@@ -155,7 +160,10 @@ def prefill(
     for end in (end for end in ends if end > result.reused_tokens):
         part = slice(cache.length, end)
         logits_1V = runner.read(
-            torch.from_numpy(ids[part])[None], features_NTD=_features_of(prompt, part, image=image), cache=cache
+            torch.from_numpy(ids[part])[None],
+            features_NTD=_features_of(prompt, part, image=image),
+            cache=cache,
+            memory=prompt.memory,
         )
         if prefix is not None and end in to_mark and end < len(ids):
             marks.append(cache.mark())
@@ -164,6 +172,14 @@ def prefill(
     if prefix is not None and key is not None:
         prefix.put(key, cache=cache, marks=[mark for mark in marks if mark.length in to_mark])
     return cache, logits_1V
+
+
+def _together(prompts: Sequence[Prompt]) -> AdapterMemory | None:
+    """The memories of all rows as one."""
+    some = next((prompt.memory for prompt in prompts if prompt.memory is not None), None)
+    if some is None:
+        return None
+    return AdapterMemory.stack([some.nothing() if prompt.memory is None else prompt.memory for prompt in prompts])
 
 
 def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | None:
@@ -218,7 +234,9 @@ class _Writing:
         return rule.ahead() if rule is not None and self.open_rows else []
 
 
-def _decode(runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing) -> None:
+def _decode(
+    runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing, memory: AdapterMemory | None
+) -> None:
     config = runner.model.config
     ends = {config.tokens.eos, config.tokens.end_of_turn}
     sampler = Sampler(
@@ -239,6 +257,6 @@ def _decode(runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing:
             return
         if ahead:
             part_1L = torch.tensor([[int(token_ids_B[0]), *ahead]])
-            logits_BV = runner.read(part_1L, features_NTD=None, cache=cache)
+            logits_BV = runner.read(part_1L, features_NTD=None, cache=cache, memory=memory)
         else:
-            logits_BV = runner.step(token_ids_B, cache=cache)
+            logits_BV = runner.step(token_ids_B, cache=cache, memory=memory)

@@ -35,9 +35,12 @@ class PromptKey:
     images: tuple[str, ...]
     image_token: int
     image_tokens: int
+    memory: str = ""
 
     def common(self, other: PromptKey) -> int:
         """Counts the leading tokens that are the same, images by their content."""
+        if self.memory != other.memory:
+            return 0
         count = min(len(self.token_ids), len(other.token_ids))
         differs = np.flatnonzero(self.token_ids[:count] != other.token_ids[:count])
         if len(differs):
@@ -57,7 +60,7 @@ class PromptKey:
     def study_digest(self) -> str:
         """Digest of the tokens and images of the study."""
         ids = np.ascontiguousarray(self.token_ids[: self.study], dtype=np.int64)
-        return hashlib.sha256(ids.tobytes() + "".join(self.images).encode()).hexdigest()
+        return hashlib.sha256(ids.tobytes() + "".join((*self.images, self.memory)).encode()).hexdigest()
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import torch
 
 from osler.engine.kv_cache import KVCache
 from osler.engine.lean_step import LeanStep
+from osler.model.adapter import AdapterMemory
 from osler.model.osler import Osler, image_blocks
 
 
@@ -35,12 +36,20 @@ class Runner:
         return self.model.decoder.embed_tokens.weight.dtype
 
     @torch.inference_mode()
-    def read(self, token_ids_1L: torch.Tensor, *, features_NTD: torch.Tensor | None, cache: KVCache) -> torch.Tensor:
+    def read(
+        self,
+        token_ids_1L: torch.Tensor,
+        *,
+        features_NTD: torch.Tensor | None,
+        cache: KVCache,
+        memory: AdapterMemory | None = None,
+    ) -> torch.Tensor:
         """Reads the next part of one prompt, whose images are whole.
 
         Args:
             token_ids_1L: Ids of the part. features_NTD: Of its images.
             cache: Holds what came before; the part is added.
+            memory: What the adapter reads, if the network has one.
 
         Returns:
             Logits after the last token, (1, V).
@@ -56,13 +65,14 @@ class Runner:
             positions_BL=positions_1L,
             cache=cache,
             image_blocks_BL=blocks,
+            memory=memory,
         )
         return self.model.logits(hidden_1LD[:, -1:])[:, 0]
 
     @torch.inference_mode()
-    def step(self, token_ids_B: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
-        """Adds one token to each row and returns the logits after it, (B, V)."""
-        if self._lean is not None and len(token_ids_B) == 1:
+    def step(self, token_ids_B: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:
+        """Adds one token to each row and returns the logits after it, (B, V); ``memory`` as for `read`."""
+        if self._lean is not None and len(token_ids_B) == 1 and memory is None:
             return self.model.logits(self._lean.hidden(token_ids_B, cache=cache))
         positions_B = torch.full_like(token_ids_B, cache.length, device=self.device)
         if cache.padding_B is not None:
@@ -71,5 +81,6 @@ class Runner:
             self.model.decoder.embed(token_ids_B[:, None].to(self.device)),
             positions_BL=positions_B[:, None],
             cache=cache,
+            memory=memory,
         )
         return self.model.logits(hidden_B1D)[:, 0]

@@ -16,6 +16,7 @@ from osler.engine.kv_cache import KVCache
 from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.model.adapter import AdapterMemory
 from osler.study import Answer
 
 
@@ -88,18 +89,27 @@ def score_continuations(
     for token_ids in continuations:
         if cache.length > point.length:
             cache.rewind(point, planned=planned)
-        found.append(_after(runner, token_ids, first_1V=logits_1V, cache=cache))
+        found.append(_after(runner, token_ids, first_1V=logits_1V, cache=cache, memory=prompt.memory))
     return found
 
 
 @torch.inference_mode()
-def _after(runner: Runner, token_ids: Sequence[int], *, first_1V: torch.Tensor, cache: KVCache) -> tuple[float, ...]:
+def _after(
+    runner: Runner,
+    token_ids: Sequence[int],
+    *,
+    first_1V: torch.Tensor,
+    cache: KVCache,
+    memory: AdapterMemory | None,
+) -> tuple[float, ...]:
     logits_LV = first_1V
     if len(token_ids) > 1:
         ids_1L = torch.tensor([token_ids[:-1]], device=runner.device)
         start = cache.length
         positions_1L = torch.arange(start, start + ids_1L.shape[1], device=runner.device)[None]
-        hidden_1LD = runner.model.decoder(runner.model.embed(ids_1L), positions_BL=positions_1L, cache=cache)
+        hidden_1LD = runner.model.decoder(
+            runner.model.embed(ids_1L), positions_BL=positions_1L, cache=cache, memory=memory
+        )
         logits_LV = torch.cat((first_1V, runner.model.logits(hidden_1LD)[0]))
     logprobs_LV = torch.log_softmax(logits_LV.float(), dim=-1)
     picked = torch.tensor(token_ids, device=runner.device)[:, None]

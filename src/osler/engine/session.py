@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from osler.engine.adapter_memory import MemoryStore
 from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
-from osler.engine.features import FeatureStore, image_batch
+from osler.engine.features import FeatureStore
 from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
-from osler.engine.memory_plan import MemoryPlan, plan_request, require_context
+from osler.engine.heads import offered_heads
+from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
@@ -73,11 +75,13 @@ class Session(SessionViews):
             "dtype": Choice(self.runner.dtype, dtype),
             "packing": chosen,
         }
+        self.heads: Mapping[Skill, Any] = offered_heads(self.model)
         self._disk = None
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
         self._features = FeatureStore(self.model, disk=self._disk)
         self._slabs = SlabStore(self.model, disk=self._disk)
+        self._memories = MemoryStore(self.model)
         self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
         self._prepared: tuple[Study, PreparedImages] | None = None
         self._views: dict[str, Session] = {}
@@ -242,6 +246,7 @@ class Session(SessionViews):
         """Frees what is remembered of the last study."""
         self._features.clear()
         self._slabs.clear()
+        self._memories.clear()
         self._prefix.clear()
         self._prepared = None
         self._views.clear()
@@ -286,6 +291,7 @@ class Session(SessionViews):
             features_NTD = self._slabs.encode_shown(
                 inputs, images=self._features, on_progress=staged(on_progress, "encode")
             )
+            memory = self._memories.of(inputs.pixels)
         answer = Answer(
             text="",
             model=self.stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),
@@ -297,20 +303,9 @@ class Session(SessionViews):
             timings=seconds,
         )
         return Waiting(
-            prompt=Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD),
+            prompt=Prompt(token_ids=inputs.token_ids, features_NTD=features_NTD, memory=memory),
             text=AnswerText(self.checkpoint.tokenizer, stop=stop),
             answer=answer,
-        )
-
-    def _plan(self, *, longest: int, images: int, rows: int, decoding: Decoding) -> MemoryPlan:
-        return plan_request(
-            self.model.config,
-            prompt_tokens=longest,
-            max_tokens=decoding.max_tokens,
-            images=images,
-            itemsize=self.runner.dtype.itemsize,
-            image_batch=image_batch(self.model),
-            rows=rows,
         )
 
     def _pending(

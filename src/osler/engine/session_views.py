@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from osler.engine.features import image_batch
+from osler.engine.memory_plan import MemoryPlan, plan_request
 from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore
 from osler.engine.scoring import Scored, Scoring, score_continuations
@@ -97,6 +99,17 @@ class SessionViews:
             return ()
         return (
             f"{self.checkpoint.name} was not trained to read volumes as slabs: it sees means of neighboring slices.",
+        )
+
+    def _plan(self, *, longest: int, images: int, rows: int, decoding: Decoding) -> MemoryPlan:
+        return plan_request(
+            self.model.config,
+            prompt_tokens=longest,
+            max_tokens=decoding.max_tokens,
+            images=images,
+            itemsize=self.runner.dtype.itemsize,
+            image_batch=image_batch(self.model),
+            rows=rows,
         )
 
     def _images_worth(self, soft_tokens: int) -> int:

@@ -16,7 +16,7 @@ from osler.atomic import write_atomic
 from osler.errors import OslerError, RequestError, unknown_name
 from osler.evaluate.rows import Row
 from osler.evaluate.sets import GROUPS, all_sets
-from osler.evaluate.sets.types import Case, EvaluationSet, Plan, Setting
+from osler.evaluate.sets.types import Case, EvaluationSet, Plan, Setting, Settling
 from osler.progress import Progress
 
 State = Literal["measured", "not trained", "no data", "failed"]
@@ -158,6 +158,8 @@ def _ask_all(
             result.seconds += record.seconds
             result.prompt_tokens += record.prompt_tokens
             result.answer_tokens += record.answer_tokens
+    if isinstance(one, Settling):
+        result.rows = one.settle(result.rows)
     if setting.responder.session is not None:
         setting.responder.session.forget()
 

@@ -44,6 +44,12 @@ class AdapterMemory:
         k_BNMH, v_BNMH = self.keys_values[layer]
         return self.layers[layer](x_BLD, k_BNMH=k_BNMH, v_BNMH=v_BNMH, padding_BM=self.padding_BM)
 
+    def nothing(self) -> AdapterMemory:
+        """A memory of the same adapter for one row without images."""
+        empty = {layer: (k[:1, :, :1] * 0, v[:1, :, :1] * 0) for layer, (k, v) in self.keys_values.items()}
+        padding_11 = torch.ones(1, 1, dtype=torch.bool, device=self.device)
+        return AdapterMemory(layers=self.layers, keys_values=empty, padding_BM=padding_11)
+
     @staticmethod
     def stack(memories: Sequence[AdapterMemory]) -> AdapterMemory:
         """Joins memories of single rows into one of several; shorter ones are padded.

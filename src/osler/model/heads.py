@@ -270,3 +270,22 @@ def patch_positions(side: int, *, slices: int = 1, device: torch.device | None =
     depth = (torch.arange(slices, device=device, dtype=torch.float32) + 0.5) / slices
     z, y, x = torch.meshgrid(depth, at, at, indexing="ij")
     return torch.stack((x, y, z), dim=-1).flatten(0, 2)
+
+
+def volume_features(features_NPV: Tensor, *, depth_BS: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Joins the slices of volumes, four patches to one.
+
+    Args:
+        features_NPV: Of the slices of all volumes, one after the other.
+        depth_BS: Center of each slice along its volume, 0 to 1; S slices each.
+        side: Patches along one side of a slice, an even number.
+
+    Returns:
+        Features (B, M, V) and the places of their centers (B, M, 3).
+    """
+    B, S = depth_BS.shape
+    grid_NVpp = features_NPV.transpose(1, 2).unflatten(2, (side, side))
+    pooled_NpV = F.avg_pool2d(grid_NVpp, 2).flatten(2).transpose(1, 2)
+    places_BSp3 = patch_positions(side // 2, device=features_NPV.device).expand(B, S, -1, -1).clone()
+    places_BSp3[..., 2] = depth_BS[..., None].to(places_BSp3)
+    return pooled_NpV.unflatten(0, (B, S)).flatten(1, 2), places_BSp3.flatten(1, 2)

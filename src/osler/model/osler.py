@@ -168,11 +168,20 @@ class Osler(nn.Module):
         Raises:
             RequestError: If the network has no adapter, or the shape is wrong.
         """
+        return self.memory_of(self.memory_features(pixels_N3SS))
+
+    def memory_features(self, pixels_N3SS: Tensor) -> Tensor:
+        """Encodes images for the adapter, (N, M, V); see `image_memory`."""
         tower, _ = self._eyes(pixels_N3SS)
         if self.adapter is None:
             raise self._without("cross-attention adapter")
-        pooled_NMV = self.adapter.pool_patches(tower(pixels_N3SS))
-        return self.adapter.memory_keys_values(pooled_NMV.flatten(0, 1)[None])
+        return self.adapter.pool_patches(tower(pixels_N3SS))
+
+    def memory_of(self, features_NMV: Tensor) -> AdapterMemory:
+        """Makes one memory of the features of images; see `image_memory`."""
+        if self.adapter is None:
+            raise self._without("cross-attention adapter")
+        return self.adapter.memory_keys_values(features_NMV.flatten(0, 1)[None])
 
     def head_features(self, pixels_N3SS: Tensor) -> Tensor:
         """Encodes images for the heads, (N, P, V) with the tower's P patches and width V.

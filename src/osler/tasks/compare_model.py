@@ -84,7 +84,13 @@ class ByModel:
         entries += [
             progression(pair, finding=name, change="cannot tell") for name in names if name not in head.findings
         ]
-        return Said(entries=tuple(entries), statements=tuple(statement(entry, _both(pair)) for entry in entries))
+        told = {entry.finding for entry in entries}
+        unseen = [finding.name for finding in self.followed if finding.name not in told]
+        return Said(
+            entries=tuple(entries),
+            statements=tuple(statement(entry, _both(pair)) for entry in entries),
+            notes=(f"Likely at neither date: {', '.join(unseen)}.",) if unseen else (),
+        )
 
     def _by_text(self, pair: Pair, *, study: Study, on_progress: Progress | None) -> Said:
         """The published longitudinal question in words; each named finding as a choice of three."""

@@ -8,44 +8,17 @@ only where the skill is also listed in ``session.trained``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from osler.study import Box2D, Box3D, Change, Study
+from osler.engine.head_results import HeadBox, HeadChange
+from osler.study import Study
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from osler.engine.session import Session
+    from osler.prepare import PreparedImages
     from osler.weights.skills import Skill
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadBox:
-    """A box that a head found: on one image of the prepared study, or in the patient.
-
-    Args:
-        label: One of the labels asked for.
-        series: Series identifier.
-        score: Probability that the label is there and its box fits, 0 to 1.
-        image: Number of the image among those of ``session.prepare(study)``, for ``box``.
-        box: In the network's pixels of that image.
-        patient: In patient LPS mm, instead of ``image`` and ``box``.
-    """
-
-    label: str
-    series: str
-    score: float
-    image: int | None = None
-    box: Box2D | None = None
-    patient: Box3D | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadChange:
-    """What a progression head makes of one finding, with the probability of it."""
-
-    finding: str
-    change: Change
-    probability: float
 
 
 class BoxHead(Protocol):
@@ -66,7 +39,7 @@ class FindingsHead(Protocol):
 
     @property
     def findings(self) -> frozenset[str]:
-        """Names that it was trained on, of `osler.tasks.finding_names`."""
+        """Names that it was trained on, of `osler.prepare.finding_names`."""
         ...
 
     @property
@@ -84,11 +57,23 @@ class ProgressionHead(Protocol):
 
     @property
     def findings(self) -> frozenset[str]:
-        """Names that it was trained on, of `osler.tasks.finding_names`."""
+        """Names that it was trained on, of `osler.prepare.finding_names`."""
         ...
 
     def changes(self, session: Session, study: Study, *, findings: Sequence[str]) -> Sequence[HeadChange]:
         """Compares the last time point of a study with the one before."""
+        ...
+
+
+class EmbeddingHead(Protocol):
+    """Puts images and texts into one space (skill ``"embeddings"``)."""
+
+    def images(self, prepared: PreparedImages) -> np.ndarray:
+        """Returns one unit vector an image, (N, E)."""
+        ...
+
+    def text(self, session: Session, text: str) -> np.ndarray:
+        """Returns the unit vector of a text, (E,)."""
         ...
 
 

@@ -22,6 +22,7 @@ from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
 from osler.study import NO_MODEL, Answer, Match, Study
+from osler.tasks.heads import EmbeddingHead, head_for
 from osler.tasks.search_index import IndexedPage, SearchIndex, StudyEntry
 from osler.tasks.search_words import best_passage, rank
 
@@ -36,6 +37,7 @@ _UNTRAINED = (
     "These weights were not trained for retrieval: images are compared by what the image tower tells apart "
     "(modality, region, plane), not by disease."
 )
+_OTHER_INDEX = "The index was not made with these weights as they are now: only reports were searched."
 _NO_TEXT_TO_IMAGE = "These weights cannot compare a text with an image: only reports were searched."
 
 
@@ -152,7 +154,7 @@ def search(
     try:
         if request.by_study:
             return _by_study(index, request, session=session, on_progress=on_progress)
-        return _by_words(index, request)
+        return _by_words(index, request, session=session, on_progress=on_progress)
     finally:
         index.close()
 
@@ -259,7 +261,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _by_words(index: SearchIndex, request: SearchRequest) -> Answer:
+def _by_words(
+    index: SearchIndex, request: SearchRequest, *, session: Session | None, on_progress: Progress | None
+) -> Answer:
+    """Reports that fit the words, best first; then, by weights that can compare, images that fit them."""
     pages, wanted = index.pages(request.query)
     if not wanted:
         raise RequestError(f"No words to look for in {request.query!r}.", allowed="At least one word.")
@@ -274,14 +279,70 @@ def _by_words(index: SearchIndex, request: SearchRequest) -> Answer:
     matches = tuple(
         Match(study=page.study, score=score / most, text=_passage(page, query=request.query)) for score, page in ranked
     )
+    comparing = _able_to_compare(request, session=session, on_progress=on_progress)
+    if comparing is None:
+        return Answer(
+            task="search",
+            text=_summary(matches, asked=f"whose reports speak of {request.query!r}"),
+            model=NO_MODEL,
+            preprocess="",
+            untrained=("embeddings",),
+            warnings=(_NO_TEXT_TO_IMAGE,),
+            matches=matches,
+        )
+    alike = index.weights == comparing.checkpoint.key
+    if alike:
+        told = {match.study for match in matches}
+        images = _images_like(index, request, session=comparing)
+        matches = (*matches, *(match for match in images if match.study not in told))[: request.top]
     return Answer(
         task="search",
-        text=_summary(matches, asked=f"whose reports speak of {request.query!r}"),
-        model=NO_MODEL,
-        preprocess="",
-        untrained=("embeddings",),
-        warnings=(_NO_TEXT_TO_IMAGE,),
+        text=_summary(matches, asked=f"whose reports speak of {request.query!r}, then whose images fit it"),
+        model=comparing.stamp(),
+        preprocess=comparing.checkpoint.preprocess.hash,
+        warnings=() if alike else (_OTHER_INDEX,),
         matches=matches,
+    )
+
+
+def _able_to_compare(
+    request: SearchRequest, *, session: Session | None, on_progress: Progress | None
+) -> Session | None:
+    """A session whose weights put texts and images into one space; the model is loaded only if it can."""
+    if session is None:
+        from osler.weights.skills import skills_of
+
+        if "embeddings" not in skills_of(request.model):
+            return None
+        if on_progress is not None:
+            on_progress("load", 0, 0)
+        from osler.engine.load import load
+
+        session = load(request.model, device=request.device)
+    return session if head_for(session, "embeddings") is not None else None
+
+
+def _images_like(index: SearchIndex, request: SearchRequest, *, session: Session) -> tuple[Match, ...]:
+    """The image of each study that fits the words best; a score is a cosine, 0 where it is negative."""
+    head: EmbeddingHead | None = head_for(session, "embeddings")
+    assert head is not None
+    places, vectors_ND = index.vectors()
+    if not len(vectors_ND):
+        return ()
+    best: dict[str, tuple[float, int]] = {}
+    for number, cosine in enumerate((vectors_ND @ head.text(session, request.query)).tolist()):
+        study = places[number].study
+        if study not in best or cosine > best[study][0]:
+            best[study] = (cosine, number)
+    ranked = sorted(best.values(), key=lambda pair: -pair[0])[: request.top]
+    return tuple(
+        Match(
+            study=places[number].study,
+            score=min(max(cosine, 0.0), 1.0),
+            series=places[number].series,
+            slice=places[number].slice,
+        )
+        for cosine, number in ranked
     )
 
 

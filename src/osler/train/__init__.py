@@ -36,11 +36,13 @@ def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], No
 
 def run_stage(recipe: Recipe, *, listener: Callable[[Mapping[str, float]], None] | None = None) -> Path:
     """Runs one stage; see `run_recipe`."""
-    from osler.train.recipe import FinetuneRecipe, VisionRecipe
+    from osler.train.recipe import FinetuneRecipe, PerceptionRecipe, VisionRecipe
 
     run: Callable[..., Path]
     if isinstance(recipe, VisionRecipe):
         from osler.train.vision_stage import train_vision as run
+    elif isinstance(recipe, PerceptionRecipe):
+        from osler.train.perception_stage import train_perception as run
     elif isinstance(recipe, FinetuneRecipe):
         from osler.train.finetune_stage import train_finetune as run
     else:

@@ -18,6 +18,7 @@ from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
 from osler.train.emphasis import Emphasis
 from osler.train.lessons import LessonConfig
+from osler.train.losses import TaskWeights
 from osler.train.picture_book import Extras, Shares
 from osler.train.recall import RecallConfig
 
@@ -199,6 +200,75 @@ class AnswersRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilmShares:
+    """What an update of the perception stage reads.
+
+    Args:
+        series: Synthetic patients, each with up to four films. xrays: Real X-rays. volumes: Volumes.
+    """
+
+    series: int = 6
+    xrays: int = 20
+    volumes: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewCounts:
+    """Augmented views of each picture or volume whose features are kept."""
+
+    films: int = 1
+    xrays: int = 5
+    volumes: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerceptionRecipe:
+    """Teaches the heads and the attention over time, on a trunk of their own.
+
+    Args:
+        stage: ``"perception"``.
+        base: Osler folder or name of the weights whose tower and decoder are read; they do not change.
+        films: Folder for the rendered films of synthetic patients. banks: Folder for features of the frozen layers.
+        film_patients: Patient numbers that are looked at for films. film_seed: Of the synthetic patients.
+        phantoms: Phantoms with boxes of organs.
+        slices: Slices of a volume.
+        trunk: Last layers of the tower that the heads have for themselves.
+        time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
+        synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
+        ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
+        skills: That these weights are then listed for: those that were measured to be better than their baselines.
+        labels: Names that the box head is then offered for; empty for all that it was trained on.
+        workers: Processes that render.
+        weights: Of the tasks.
+    """
+
+    stage: Literal["perception"]
+    data: str
+    out: str
+    films: str
+    banks: str
+    optimizer: OptimizerConfig
+    base: str = "osler-mini"
+    film_patients: int = 9000
+    film_seed: int = 11
+    phantoms: int = 300
+    slices: int = 12
+    trunk: int = 2
+    time: Literal["attention", "none"] = "attention"
+    synthetic: Literal["use", "none"] = "use"
+    ship: str = ""
+    skills: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    seed: int = 5
+    workers: int = 2
+    save_every: int = 100
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    views: ViewCounts = field(default_factory=ViewCounts)
+    shares: FilmShares = field(default_factory=FilmShares)
+    weights: TaskWeights = field(default_factory=TaskWeights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneRecipe:
     """Teaches a model from a table of local scans, or from synthetic reports.
 
@@ -262,10 +332,11 @@ class FinetuneRecipe:
                 raise RequestError(f"{name} is {value!r}.", allowed="1 or more.")
 
 
-Recipe = VisionRecipe | AnswersRecipe | FinetuneRecipe
-_STAGES: dict[str, type[VisionRecipe] | type[AnswersRecipe] | type[FinetuneRecipe]] = {
+Recipe = VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe
+_STAGES: dict[str, type[VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe]] = {
     "vision": VisionRecipe,
     "answers": AnswersRecipe,
+    "perception": PerceptionRecipe,
     "finetune": FinetuneRecipe,
 }
 

@@ -38,6 +38,7 @@ class Bright:
 
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:
         (value,) = brightness(session, study)
+        value = None if 0.4 < value < 0.6 else value  # unsure, as of a blanked film
         return {name: value if name == "pleural effusion" else None for name in findings}
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from osler.errors import RequestError
 from osler.synth.draw import draw_patient
-from osler.synth.facts import Exam, FindingFact, PatientFacts
+from osler.synth.facts import Exam, FindingFact, PatientFacts, Side
 from osler.synth.mirror import mirror
 from osler.synth.phantoms import ORGANS, render_volume
 from osler.synth.phantoms.lesions import LOOKS
@@ -245,3 +245,14 @@ def test_every_look_uses_known_tissues() -> None:
     assert set(CT_NAMES) == set(_mr_rows())
     for look in LOOKS.values():
         assert {look.tissue, look.rim, look.core, look.edema} - {""} <= set(CT_NAMES)
+
+
+@pytest.mark.parametrize(("side", "half"), [("right", slice(0, 32)), ("left", slice(32, 64))])
+def test_a_broken_hip_is_drawn_on_its_side(side: Side, half: slice) -> None:
+    patient, exam = exams_of("ct-abdomen-portal-venous", count=1)[0]
+    fact = FindingFact(key="hip-fracture", lesion=1, certainty="present", side=side, site=f"{side}-hip")
+    bodies = [with_findings(patient, exam=exam, findings=facts) for facts in ((), (fact,))]
+    whole, broken = (render_volume(body, exam=exam, shape=(64, 64, 64), axes="LPS") for body in bodies)
+    changed = np.abs(whole.array.astype(int) - broken.array) > 150
+    assert changed[:, :, half].any()
+    assert not np.delete(changed, np.r_[half], axis=2).any()

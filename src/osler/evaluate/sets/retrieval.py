@@ -19,6 +19,7 @@ from osler.evaluate.rows import MODEL, Measure, Row
 from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffled
 from osler.evaluate.sets.xrays import nih_picture, open_xray, read_table
 from osler.study import Study
+from osler.tasks.heads import head_for
 from osler.weights.skills import Skill
 
 if TYPE_CHECKING:
@@ -142,13 +143,11 @@ def ranks_of(scores_QN: np.ndarray, *, wanted: Sequence[Sequence[int]]) -> list[
 
 
 def text_encoder(session: Session) -> Any | None:
-    """What turns texts into vectors of the images' space, where the weights can."""
-    from osler.engine import embedding
-
-    encode = getattr(embedding, "text_vectors", None)
-    if encode is None or "embeddings" not in session.trained:
+    """What turns texts into vectors of the images' space, (N, D), where the weights can."""
+    head = head_for(session, "embeddings")
+    if head is None:
         return None
-    return lambda texts: encode(session, texts)
+    return lambda texts: np.stack([head.text(session, text) for text in texts])
 
 
 def _vector(session: Session, study: Study) -> np.ndarray:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from osler.evaluate.responder import Responder
 from osler.evaluate.rows import Measure, Row
@@ -98,6 +98,15 @@ class EvaluationSet(Protocol):
         Raises:
             OslerError: If a file is at fault; the runner counts the case as failed and goes on.
         """
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A set whose rows can only be judged together."""
+
+    def settle(self, rows: Sequence[Row]) -> list[Row]:
+        """Returns the rows as they count, once all cases were asked about."""
         ...
 
 

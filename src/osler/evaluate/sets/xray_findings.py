@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from osler.evaluate.responder import blank_study
@@ -13,17 +14,18 @@ from osler.tasks.findings import findings
 from osler.weights.skills import Skill
 
 _TABLE = "cxr/nih/labels.csv"
+_UNSURE = 0.5
 
 
 class NihFindings:
-    """Probabilities through `osler.findings`; findings that a head was not trained on give no row."""
+    """Probabilities through `osler.findings`; findings that a head was not trained on do not count."""
 
     name = "nih-findings"
     title = "Findings on chest X-rays (NIH)"
     skills: frozenset[Skill] = frozenset({"findings"})
     measures = (
         Measure(name="macro AUROC", field="probability", kind="auroc", over="parts"),
-        Measure(name="ECE", field="probability", kind="calibration_error", better="lower"),
+        Measure(name="ECE", field="told", kind="calibration_error", better="lower"),
         Measure(name="answered", field="answered"),
     )
     batch = 1
@@ -44,6 +46,7 @@ class NihFindings:
         ]
         notes = (
             "Labels were mined from reports by a program; about one in ten is wrong.",
+            '"Cannot tell" counts as a probability of 0.5 for the AUROC, and not for the ECE.',
             "Prevalence: each finding's share among the patients that a baseline may be fitted on.",
         )
         return Plan(cases=shuffled(cases), absent="" if cases else "no held-out X-ray", notes=notes)
@@ -58,12 +61,17 @@ class NihFindings:
             blind = probabilities(setting, blank_study(study))
             for label, name in NIH_FINDINGS.items():
                 truth = float(label in case.content)
-                values: dict[str, dict[str, Pair]] = {"answered": {MODEL: (float(told[name] is not None), 1.0)}}
-                if (probability := told[name]) is not None:
-                    values["probability"] = {MODEL: (probability, truth)}
-                    values["probability"]["prevalence"] = (self._prevalence(setting, label, asked=case.patient), truth)
-                    if (unseen := blind[name]) is not None:
-                        values["probability"]["blanked"] = (unseen, truth)
+                prevalence = (self._prevalence(setting, label, asked=case.patient), truth)
+                values: dict[str, dict[str, Pair]] = {
+                    "answered": {MODEL: (float(told[name] is not None), 1.0)},
+                    "probability": {
+                        MODEL: (_UNSURE if told[name] is None else told[name], truth),
+                        "blanked": (_UNSURE if blind[name] is None else blind[name], truth),
+                        "prevalence": prevalence,
+                    },
+                }
+                if told[name] is not None:
+                    values["told"] = {MODEL: (told[name], truth), "prevalence": prevalence}
                 found.append(
                     Row(
                         case=case.name,
@@ -77,6 +85,14 @@ class NihFindings:
                     )
                 )
         return found
+
+    def settle(self, rows: Sequence[Row]) -> list[Row]:
+        """Leaves out the findings that the model never answers: it does not know them."""
+        known = {row.part for row in rows if row.values["answered"][MODEL][0]}
+        return [
+            row if row.part in known else dataclasses.replace(row, values={"answered": row.values["answered"]})
+            for row in rows
+        ]
 
     def _prevalence(self, setting: Setting, label: str, *, asked: str) -> float:
         known = [

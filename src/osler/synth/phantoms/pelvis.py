@@ -63,7 +63,7 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
         )[0]
         paint_bone(canvas, ramus, radius=8.5, organ="pelvis"), paint_bone(canvas, seat, radius=13.0, organ="pelvis")
         if name in broken:
-            crack = (*cup, side * 26, 5, -20)
+            crack = (cup[0] + side * 26, cup[1] + 5, cup[2] - 20)
             canvas.paint(
                 ellipsoid(crack, (3.0, 22, 20), turn=side * 0.6),
                 tissue="soft",

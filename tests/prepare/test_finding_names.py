@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from osler.errors import RequestError
+from osler.prepare.finding_names import finding_names, findings_for, named_findings
 from osler.synth.ontology import load_ontology
-from osler.tasks.finding_names import finding_names, findings_for, named_findings
 
 
 def test_the_list_is_that_of_the_ontology() -> None:

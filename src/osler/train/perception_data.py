@@ -1,0 +1,213 @@
+"""Everything that the perception stage reads, opened or rendered once.
+
+Dimensions: K texts, C width of a text state, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from osler.errors import RequestError
+from osler.prepare import Preprocess
+from osler.synth.iterate import iterate_reports
+from osler.train.cache_key import cache_key
+from osler.train.checkpoints import save_tensors
+from osler.train.labeled_volumes import (
+    LabeledVolume,
+    hippocampus_volumes,
+    phantom_volumes,
+    read_volumes,
+    write_volumes,
+)
+from osler.train.labeled_xrays import (
+    LabeledXray,
+    XraySeries,
+    calibration_part,
+    real_xrays,
+    synthetic_series,
+    xray_findings,
+)
+from osler.train.perception_bank import FeatureBank, fill_bank
+from osler.train.recipe import PerceptionRecipe
+from osler.train.synthetic_films import FilmRequest, read_films, render_films
+from osler.weights import Checkpoint
+from osler.weights.safetensors_io import read_safetensors
+
+REPORT_TOKENS = 160
+"""Tokens of a report that its state is made of."""
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PerceptionData:
+    """Training data in memory.
+
+    Args:
+        findings: Keys in the order of the head's queries.
+        series: Synthetic patients. first_film: Number of each one's first film in the bank ``films``.
+        xrays: Real X-rays, without those that calibrate; their features are in ``xray_bank``.
+        kept: Real X-rays of patients that only calibrate; their features are in ``kept_bank``.
+        volumes: A bank for each kind of volume, drawn from in turn.
+        label_states: Text state of each label that boxes are asked by. lab_states: Of each laboratory value.
+        report_states: (K, C), the report of each series' last film.
+    """
+
+    findings: tuple[str, ...]
+    series: tuple[XraySeries, ...]
+    first_film: tuple[int, ...]
+    films: FeatureBank
+    xrays: tuple[LabeledXray, ...]
+    xray_bank: FeatureBank
+    kept: tuple[LabeledXray, ...]
+    kept_bank: FeatureBank
+    volumes: tuple[FeatureBank, ...]
+    label_states: dict[str, Tensor]
+    lab_states: dict[str, Tensor]
+    report_states: Tensor
+    preprocess: Preprocess
+
+
+def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) -> PerceptionData:
+    """Opens the sets, renders what is not there, and computes text states.
+
+    Raises:
+        RequestError: If the data folder is not right.
+        DataError: If rendering fails.
+    """
+    root = Path(recipe.data)
+    if not (root / "cxr").is_dir():
+        raise RequestError(
+            f"No training data at {root}.", allowed="A folder with cxr/ and mr/, as the model card lists them."
+        )
+    films = Path(recipe.films)
+    request = FilmRequest(seed=recipe.film_seed, patients=recipe.film_patients, size=checkpoint.preprocess.image_size)
+    render_films(films, request=request, workers=recipe.workers)
+    series = tuple(synthetic_series(films, seed=recipe.film_seed))
+    xrays, kept = calibration_part(real_xrays(root, split="train"))
+    kept = [film for film in kept if film.findings]
+    hippocampi = tuple(
+        hippocampus_volumes(root, split="train", preprocess=checkpoint.preprocess, slices=3 * recipe.slices)
+    )
+    phantoms = _phantoms(recipe, preprocess=checkpoint.preprocess)
+    kinds = tuple(kind for kind in (hippocampi, phantoms) if kind)
+    every = [film for item in series for film in item.films]
+    bank = partial(_bank, recipe, checkpoint=checkpoint)
+    labels = {label for item in series for film in item.films for label in (*(film.boxes or ()), *film.findings)}
+    labels |= {label for film in xrays for label in film.boxes or ()}
+    labels |= {label for kind in kinds for volume in kind for label in volume.boxes}
+    labs = {name for item in series for name, _, _ in item.labs}
+    return PerceptionData(
+        findings=xray_findings(),
+        series=series,
+        first_film=tuple(accumulate((len(item.films) for item in series[:-1]), initial=0)),
+        films=bank("films", every, views=recipe.views.films),
+        xrays=tuple(xrays),
+        xray_bank=bank("xrays", xrays, views=recipe.views.xrays),
+        kept=tuple(kept),
+        kept_bank=bank("kept", kept, views=1),
+        volumes=tuple(bank(kind[0].source, kind, views=recipe.views.volumes) for kind in kinds),
+        label_states=text_states(sorted(labels), checkpoint=checkpoint),
+        lab_states=text_states(sorted(labs), checkpoint=checkpoint),
+        report_states=_report_states(recipe, checkpoint=checkpoint, films=films),
+        preprocess=checkpoint.preprocess,
+    )
+
+
+def _bank(
+    recipe: PerceptionRecipe,
+    name: str,
+    items: Sequence[LabeledXray] | Sequence[LabeledVolume],
+    *,
+    views: int,
+    checkpoint: Checkpoint,
+) -> FeatureBank:
+    tower = checkpoint.model.vision
+    assert tower is not None
+    owners = [(item.source, item.patient) for item in items]
+    return fill_bank(
+        Path(recipe.banks) / name,
+        items=items,
+        views=views,
+        tower=tower,
+        layers=len(tower.encoder.layers) - recipe.trunk,
+        preprocess=checkpoint.preprocess,
+        slices=recipe.slices,
+        key=cache_key(weights=checkpoint.key, owners=owners),
+        seed=recipe.seed,
+        workers=recipe.workers,
+    )
+
+
+@torch.no_grad()
+def text_states(texts: Sequence[str], *, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Text states of labels and names, as the heads get them in use; float32."""
+    if not texts:
+        return {}
+    ids = [checkpoint.tokenizer.encode(spoken(text)) for text in texts]
+    return dict(zip(texts, checkpoint.model.text_states(ids).float(), strict=True))
+
+
+def spoken(label: str) -> str:
+    """A key of the ontology as words: ``"pleural-effusion"`` is asked for as ``"pleural effusion"``."""
+    return label.replace("-", " ")
+
+
+def _phantoms(recipe: PerceptionRecipe, *, preprocess: Preprocess) -> tuple[LabeledVolume, ...]:
+    if not recipe.phantoms:
+        return ()
+    key = cache_key(count=recipe.phantoms, slices=recipe.slices, seed=recipe.film_seed, contract=preprocess.hash)
+    path = Path(recipe.banks) / f"phantoms-{key[:16]}.npz"
+    if not path.is_file():
+        patients = range(1_000_000, 1_000_000 + recipe.phantoms * 3)
+        found = phantom_volumes(
+            seed=recipe.film_seed, patients=patients, preprocess=preprocess, slices=2 * recipe.slices
+        )
+        write_volumes(path, [volume for volume, _ in zip(found, range(recipe.phantoms), strict=False)])
+    return tuple(read_volumes(path))
+
+
+def _report_states(recipe: PerceptionRecipe, *, checkpoint: Checkpoint, films: Path) -> Tensor:
+    """State of the report of each series' last film, computed once."""
+    last: dict[int, int] = {}
+    for film in read_films(films):
+        last[film.patient] = max(film.exam, last.get(film.patient, 0))
+    key = cache_key(wanted=sorted(last.items()), weights=checkpoint.key, tokens=REPORT_TOKENS)
+    path = Path(recipe.banks) / "reports.safetensors"
+    if path.is_file():
+        kept = read_safetensors(path)
+        if kept.metadata.get("key") == key:
+            return kept.tensors["states"]
+    texts = dict.fromkeys(last, "")
+    for sample in iterate_reports(seed=recipe.film_seed, stop=max(last) + 1):
+        if last.get(sample.patient) == sample.exam:
+            texts[sample.patient] = sample.report
+    states = report_states(list(texts.values()), checkpoint=checkpoint)
+    save_tensors(path, {"states": states}, metadata={"key": key})
+    return states
+
+
+@torch.no_grad()
+def report_states(texts: Sequence[str], *, checkpoint: Checkpoint) -> Tensor:
+    """Mean of the decoder's last hidden states over each text, (K, C) float32."""
+    decoder, tokens = checkpoint.model.decoder, checkpoint.model.config.tokens
+    rows = []
+    for start in range(0, len(texts), _BATCH):
+        ids = [
+            [tokens.bos, *checkpoint.tokenizer.encode(text)[:REPORT_TOKENS]] for text in texts[start : start + _BATCH]
+        ]
+        longest = max(map(len, ids))
+        ids_BL = torch.tensor([[*row, *[tokens.pad] * (longest - len(row))] for row in ids])
+        padding_BL = torch.tensor([[False] * len(row) + [True] * (longest - len(row)) for row in ids])
+        positions_BL = torch.arange(longest).expand(len(ids), -1)
+        hidden_BLC = decoder(decoder.embed(ids_BL), positions_BL=positions_BL, padding_BL=padding_BL).float()
+        kept = (~padding_BL)[..., None].float()
+        rows.append((hidden_BLC * kept).sum(1) / kept.sum(1))
+    return torch.cat(rows)

@@ -1,0 +1,74 @@
+"""The trained parts of the perception stage, calibrated and written into the folder of the weights they belong to.
+
+Dimensions: N films, F findings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from osler.model.config import OslerConfig
+from osler.model.heads import Heads
+from osler.prepare import Preprocess
+from osler.train.calibration import Calibration, fit_calibration
+from osler.train.checkpoints import save_json
+from osler.weights.config_json import config_to_dict
+from osler.weights.osler_folder import PARTS_FILE, parts_of
+from osler.weights.safetensors_io import write_safetensors
+
+_AT_ONCE = 16
+
+
+@torch.no_grad()
+def calibrate(heads: Heads, *, features_NPV: Tensor, wanted_NF: Tensor) -> Calibration:
+    """Fits the findings head's scale and shifts on films of patients kept out of training, and sets them.
+
+    Args:
+        heads: Trained; changed in place.
+        features_NPV: Of the frozen layers.
+        wanted_NF: 0 to 1, NaN where nobody labeled it.
+    """
+    logits = []
+    for rows_NPV in features_NPV.split(_AT_ONCE):
+        with torch.autocast("cpu", torch.bfloat16, enabled=features_NPV.dtype == torch.bfloat16):
+            logits.append(heads.findings(heads.trunk(rows_NPV))[1].float())
+    with torch.enable_grad():
+        found = fit_calibration(torch.cat(logits), wanted_NF=wanted_NF)
+    heads.findings.scale.copy_(found.scale_F)
+    heads.findings.shift.copy_(found.shift_F)
+    return found
+
+
+def ship_parts(
+    folder: Path,
+    *,
+    tensors: Mapping[str, Tensor],
+    config: OslerConfig,
+    preprocess: Preprocess,
+    skills: Collection[str] = (),
+) -> None:
+    """Writes heads and temporal attention in bfloat16 and notes them in the folder's configuration.
+
+    Args:
+        folder: An Osler folder.
+        tensors: Under the network's names.
+        config: With the parts.
+        preprocess: The contract that they were trained with.
+        skills: Added to those that the folder is listed as trained for.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+    metadata = {"format": "pt", "preprocess": preprocess.to_json(), "preprocess_hash": preprocess.hash}
+    plain = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}
+    write_safetensors(plain, path=folder / PARTS_FILE, metadata=metadata)
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = parts_of(config)
+    content |= {name: config_to_dict(config)[name] for name in names}
+    content |= {"parts": names, "trained": sorted({*content.get("trained", ()), *skills})}
+    save_json(folder / "config.json", content)

@@ -1,0 +1,374 @@
+"""The perception stage: heads and attention over time learn boxes, findings, progression and alikeness together.
+
+The tower's first layers and the decoder stay as they are; the heads' trunk is a
+copy of the tower's last layers. So what the decoder reads does not change, and
+answers stay the same bit for bit.
+
+Dimensions: N pictures, P patches, V width, B volumes, S slices, M features of a
+volume, Q boxes, F findings, T time points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from osler.errors import RequestError
+from osler.model.config import HeadsConfig, OslerConfig, TemporalConfig
+from osler.model.heads import Heads, patch_positions
+from osler.model.osler import Osler
+from osler.model.temporal import ClinicalTemporalAttention
+from osler.train.checkpoints import (
+    RunState,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_weights,
+    save_state,
+)
+from osler.train.losses import (
+    box_loss,
+    contrastive_loss,
+    findings_loss,
+    presence_loss,
+    progression_loss,
+    total_loss,
+)
+from osler.train.optimizer import RunningMean, make_optimizer, set_rate
+from osler.train.perception_batch import (
+    Asked,
+    FilmBatch,
+    VolumeBatch,
+    any_view,
+    event_table,
+    film_batch,
+    known_findings,
+    pick,
+    volume_batch,
+)
+from osler.train.perception_data import PerceptionData, open_perception_data, spoken
+from osler.train.perception_parts import calibrate, ship_parts
+from osler.train.recipe import PerceptionRecipe
+from osler.train.run_log import RunLog
+from osler.weights import load_checkpoint
+
+CHANGE_WEIGHTS = (0.15, 1.5, 1.5, 2.0, 2.0, 0.7)
+"""Of `osler.model.heads.CHANGES`: most findings are absent at both dates."""
+
+
+class PerceptionTrainee(nn.Module):
+    """What learns, and the frozen network that it reads.
+
+    Args:
+        base: Tower and decoder, frozen.
+        config: With ``heads`` and ``temporal``.
+    """
+
+    def __init__(self, base: Osler, *, config: OslerConfig) -> None:
+        super().__init__()
+        assert config.heads is not None
+        assert config.temporal is not None
+        assert config.vision is not None
+        assert base.vision is not None
+        self.config = config
+        self.heads = Heads(config)
+        self.temporal = ClinicalTemporalAttention(
+            config.temporal, width=config.vision.width, text_width=config.decoder.width
+        )
+        layers = base.vision.encoder.layers
+        with torch.no_grad():
+            for own, source in zip(self.heads.trunk.layers, layers[len(layers) - config.heads.trunk :], strict=True):
+                own.load_state_dict({name: t.float() for name, t in source.state_dict().items()})
+            if config.heads.trunk:
+                norm = base.vision.post_layernorm
+                self.heads.trunk.norm.load_state_dict({name: t.float() for name, t in norm.state_dict().items()})
+
+
+def new_config(base: OslerConfig, *, findings: Sequence[str], trunk: int) -> OslerConfig:
+    """Adds heads and attention over time to a configuration."""
+    heads = HeadsConfig(findings=tuple(findings), trunk=trunk)
+    return replace(base, heads=heads, temporal=TemporalConfig())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """One update's worth."""
+
+    films: FilmBatch
+    xrays: FilmBatch | None
+    volumes: VolumeBatch | None
+
+
+def train_perception(
+    recipe: PerceptionRecipe, *, listener: Callable[[Mapping[str, float]], None] | None = None
+) -> Path:
+    """Runs the stage, from its last checkpoint if there is one.
+
+    Returns:
+        The folder of the run; ``recipe.ship`` holds the trained parts.
+
+    Raises:
+        RequestError: If the base has no image tower, or the data folder is not right.
+        CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
+    """
+    out = Path(recipe.out)
+    base = load_checkpoint(recipe.base, dtype="bfloat16" if recipe.precision == "bfloat16" else "float32")
+    if base.model.vision is None:
+        raise RequestError(f"The weights {recipe.base!r} have no image tower.", allowed="Weights with a tower.")
+    data = open_perception_data(recipe, checkpoint=base)
+    torch.manual_seed(recipe.seed)
+    trainee = PerceptionTrainee(
+        base.model, config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk)
+    )
+    optimizer = make_optimizer(
+        [(trainee.heads.trunk.parameters(), 0.3), (_fresh(trainee), 1.0)], config=recipe.optimizer
+    )
+    mean = RunningMean(trainee, decay=recipe.optimizer.average)
+    first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
+    log = RunLog(out, first=first, listener=listener)
+    for step in range(first, recipe.optimizer.steps):
+        metrics = _update(recipe, step=step, trainee=trainee, optimizer=optimizer, data=data)
+        mean.update(trainee)
+        log.write(step=step, **metrics)
+        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
+            _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+    if recipe.ship:
+        _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data)
+    return out
+
+
+def _fresh(trainee: PerceptionTrainee) -> list[nn.Parameter]:
+    return [parameter for name, parameter in trainee.named_parameters() if not name.startswith("heads.trunk.")]
+
+
+def draw_lesson(recipe: PerceptionRecipe, *, step: int, data: PerceptionData) -> Lesson:
+    """Draws an update's films, X-rays and volumes; the same for the same step."""
+    rng = np.random.default_rng([recipe.seed, step])
+    chosen = pick(data.series, count=recipe.shares.series, rng=rng)
+    films, rows, views = [], [], []
+    for number in chosen:
+        rows.append(range(len(films), len(films) + len(data.series[number].films)))
+        films.extend(data.series[number].films)
+        first = data.first_film[number]
+        views.extend(any_view(data.films.views[first + place], rng=rng) for place in range(len(rows[-1])))
+    shown = film_batch(
+        films,
+        views=views,
+        bank=data.films,
+        findings=data.findings,
+        rng=rng,
+        series=rows,
+        labs=[data.series[number].labs for number in chosen],
+        texts=chosen,
+    )
+    xrays = volumes = None
+    if recipe.shares.xrays and data.xrays:
+        taken = _spread_kinds(data, count=recipe.shares.xrays, rng=rng)
+        xrays = film_batch(
+            [data.xrays[i] for i in taken],
+            views=[any_view(data.xray_bank.views[i], rng=rng) for i in taken],
+            bank=data.xray_bank,
+            findings=data.findings,
+            rng=rng,
+        )
+    if recipe.shares.volumes and data.volumes:
+        bank = data.volumes[step % len(data.volumes)]
+        some = rng.integers(len(bank.views), size=recipe.shares.volumes)
+        volumes = volume_batch([any_view(bank.views[int(i)], rng=rng) for i in some], bank=bank)
+    return Lesson(films=shown, xrays=xrays, volumes=volumes)
+
+
+def _spread_kinds(data: PerceptionData, *, count: int, rng: np.random.Generator) -> list[int]:
+    """Two fifths of the X-rays with boxes, the rest with findings."""
+    boxed = [i for i, film in enumerate(data.xrays) if film.boxes is not None]
+    others = [i for i, film in enumerate(data.xrays) if film.boxes is None]
+    sizes = (count * 2 // 5, count - count * 2 // 5) if boxed and others else (count, 0) if boxed else (0, count)
+    return [
+        int(pool[int(i)]) for pool, size in zip((boxed, others), sizes, strict=True) if size
+        for i in rng.integers(len(pool), size=size)
+    ]  # fmt: skip
+
+
+def _update(
+    recipe: PerceptionRecipe,
+    *,
+    step: int,
+    trainee: PerceptionTrainee,
+    optimizer: torch.optim.Optimizer,
+    data: PerceptionData,
+) -> dict[str, float]:
+    rate = set_rate(optimizer, step=step, config=recipe.optimizer)
+    lesson = draw_lesson(recipe, step=step, data=data)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        parts = lesson_losses(trainee, lesson, data=data, recipe=recipe)
+    loss = total_loss(parts, weights=recipe.weights)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.optimizer.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    named = {name: float(value.detach()) for name, value in parts.items()}
+    return {"loss": float(loss.detach()), "rate": rate, "norm": float(norm), **named}
+
+
+def lesson_losses(
+    trainee: PerceptionTrainee, lesson: Lesson, *, data: PerceptionData, recipe: PerceptionRecipe
+) -> dict[str, Tensor]:
+    """Computes every loss of an update; all pictures pass the trunk together."""
+    pictures = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
+    flat = [batch.features for batch in pictures] + ([lesson.volumes.features] if lesson.volumes is not None else [])
+    kept = torch.cat(flat).to(torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
+    features = trainee.heads.trunk(kept).split([len(rows) for rows in flat])
+    found: dict[str, list[Tensor]] = {}
+
+    def add(name: str, value: Tensor) -> None:
+        found.setdefault(name, []).append(value)
+
+    assert trainee.config.vision is not None
+    places_P3 = patch_positions(trainee.config.vision.side)
+    for number, (batch, features_NPV) in enumerate(zip(pictures, features, strict=False)):
+        state_NFV, logits_NF = trainee.heads.findings(features_NPV)
+        synthetic = number == 0
+        if not synthetic or recipe.synthetic == "use":
+            add("findings", findings_loss(logits_NF, wanted_BF=batch.findings_NF))
+            _add_boxes(add, trainee, batch.asked, features_NPV, places_P3.expand(len(features_NPV), -1, -1), data=data)
+        if synthetic:
+            scores, wanted = progression_scores(trainee, batch, state_NFV, data=data, time=recipe.time)
+            weights = torch.tensor(CHANGE_WEIGHTS)
+            add("progression", progression_loss(scores, wanted_BF=wanted, class_weights_C=weights))
+            add("contrastive", _alike(trainee, batch, features_NPV, data=data))
+    if lesson.volumes is not None:
+        pooled_BMV, places_BM3 = volume_features(
+            features[-1], depth_BS=lesson.volumes.depth_BS, side=trainee.config.vision.side
+        )
+        _add_boxes(add, trainee, lesson.volumes.asked, pooled_BMV, places_BM3, data=data)
+    return {name: torch.stack(values).mean() for name, values in found.items()}
+
+
+def volume_features(features_NPV: Tensor, *, depth_BS: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Joins the slices of each volume, four patches to one: features (B, M, V) and their places (B, M, 3)."""
+    B, S = depth_BS.shape
+    half = side // 2
+    grid = features_NPV.transpose(1, 2).unflatten(2, (side, side))
+    pooled_NpV = F.avg_pool2d(grid, 2).flatten(2).transpose(1, 2)
+    places_p3 = patch_positions(half, device=features_NPV.device)
+    places_BSp3 = places_p3.expand(B, S, -1, -1).clone()
+    places_BSp3[..., 2] = depth_BS[..., None].to(places_BSp3)
+    return pooled_NpV.unflatten(0, (B, S)).flatten(1, 2), places_BSp3.flatten(1, 2)
+
+
+def _add_boxes(
+    add: Callable[[str, Tensor], None],
+    trainee: PerceptionTrainee,
+    asked: Sequence[Asked],
+    features_BMV: Tensor,
+    places_BM3: Tensor,
+    *,
+    data: PerceptionData,
+) -> None:
+    rows = [number for number, one in enumerate(asked) if one.labels]
+    if not rows:
+        return
+    most = max(len(asked[number].labels) for number in rows)
+    width = trainee.config.decoder.width
+    text_BQC = torch.zeros(len(rows), most, width)
+    wanted_BQ6 = torch.full((len(rows), most, 6), torch.nan)
+    real_BQ = torch.zeros(len(rows), most, dtype=torch.bool)
+    for place, number in enumerate(rows):
+        for column, label in enumerate(asked[number].labels):
+            text_BQC[place, column] = data.label_states[label]
+            wanted_BQ6[place, column] = asked[number].boxes_Q6[column]
+            real_BQ[place, column] = True
+    boxes_BQ6, presence_BQ = trainee.heads.boxes(
+        text_BQC, features_BMV=features_BMV[rows], positions_BM3=places_BM3[rows]
+    )
+    there_BQ = ~wanted_BQ6[..., 0].isnan()
+    add("presence", presence_loss(presence_BQ[real_BQ], there_Q=there_BQ[real_BQ]))
+    if bool(there_BQ.any()):
+        add("boxes", box_loss(boxes_BQ6[there_BQ], wanted_BQ6[there_BQ]))
+
+
+def progression_scores(
+    trainee: PerceptionTrainee, batch: FilmBatch, state_NFV: Tensor, *, data: PerceptionData, time: str
+) -> tuple[Tensor, Tensor]:
+    """Scores of every film that has one before it, and what became of each finding: (n, F, 6) and (n, F)."""
+    longest = max(len(rows) for rows in batch.series)
+    count, width = state_NFV.shape[1:]
+    tokens = state_NFV.new_zeros(len(batch.series), longest, count, width)
+    days = torch.full((len(batch.series), longest), torch.nan)
+    padding = torch.ones(len(batch.series), longest, dtype=torch.bool)
+    for number, rows in enumerate(batch.series):
+        tokens[number, : len(rows)] = state_NFV[list(rows)]
+        days[number, : len(rows)] = batch.days[list(rows)]
+        padding[number, : len(rows)] = False
+    last = [float(batch.days[rows[-1]]) for rows in batch.series]
+    events = event_table(batch.labs, states=data.lab_states, last_days=last)
+    if time == "attention":
+        _, tokens = trainee.temporal(tokens, days_BT=days, padding_BT=padding, events=events)
+    scores, wanted = [], []
+    for number, rows in enumerate(batch.series):
+        for place in range(1, len(rows)):
+            scores.append(trainee.heads.progression(tokens[number, place]))
+            wanted.append(batch.changes_NF[rows[place]])
+    return torch.stack(scores), torch.stack(wanted)
+
+
+def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *, data: PerceptionData) -> Tensor:
+    """The last film of each patient against their reports and those of other patients."""
+    head = trainee.heads.contrastive
+    last = [rows[-1] for rows in batch.series]
+    own = list(dict.fromkeys(batch.texts))
+    others = [(number * 7919 + batch.texts[0]) % len(data.report_states) for number in range(1, 11)]
+    keys = own + [key for key in dict.fromkeys(others) if key not in own]
+    images = head.images(features_NPV[last])
+    texts = head.texts(data.report_states[keys])
+    same = torch.tensor([[key == text for key in keys] for text in batch.texts])
+    return contrastive_loss(head.logits(images, texts), same_BB=same)
+
+
+def _save(
+    recipe: PerceptionRecipe,
+    *,
+    step: int,
+    trainee: PerceptionTrainee,
+    optimizer: torch.optim.Optimizer,
+    mean: RunningMean,
+) -> None:
+    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
+    save_state(Path(recipe.out), RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
+
+
+def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData) -> None:
+    """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
+    if data.kept:
+        calibrate(
+            trainee.heads,
+            features_NPV=data.kept_bank.features([views[0].row for views in data.kept_bank.views]),
+            wanted_NF=known_findings(data.kept, findings=data.findings),
+        )
+    assert trainee.config.heads is not None
+    labels = recipe.labels or tuple(sorted({spoken(label) for label in data.label_states}))
+    heads = replace(trainee.config.heads, labels=labels, slices=recipe.slices)
+    ship_parts(
+        Path(recipe.ship),
+        tensors=trainee.state_dict(),
+        config=replace(trainee.config, heads=heads),
+        preprocess=data.preprocess,
+        skills=recipe.skills,
+    )
+
+
+def _resume(out: Path, *, trainee: PerceptionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
+    state = load_state(out)
+    if state is None:
+        return 0
+    restore_weights(trainee.state_dict(), state.parts.get("weights", {}))
+    restore_weights(mean.mean, state.parts.get("mean", {}))
+    mean.steps = state.counts.get("mean_steps", 0)
+    restore_optimizer(optimizer, state.parts.get("optimizer", {}))
+    return state.step
