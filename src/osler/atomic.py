@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -80,19 +80,36 @@ def write_atomic(path: Path, *, data: bytes) -> Path:
     Raises:
         RequestError: If the disk is full or the folder cannot be written.
     """
-    part = _beside(path)
     try:
-        with open(part, "xb") as file:
+        with replaced(path, part=_beside(path)) as part, open(part, "xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def replaced(path: Path, *, part: Path) -> Iterator[Path]:
+    """Lends a temporary path; what is written there takes the place of ``path`` on success alone.
+
+    On any error, Ctrl-C included, the temporary file is removed and the old file stays.
+
+    Args:
+        path: The file.
+        part: The temporary one: absent, in the same folder.
+
+    Raises:
+        OSError: If the folder cannot be written or is full.
+    """
+    try:
+        yield part
+        # Without this a power cut can leave a full-length file of zeros under the final name.
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-    return path
 
 
 def _beside(path: Path) -> Path:

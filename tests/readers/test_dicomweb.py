@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osler.errors import OslerError, RequestError, ServerError, UnsupportedError
+from osler.errors import OslerError, PatientMixError, RequestError, ServerError, UnsupportedError
 from osler.readers import open_study
 from osler.readers.dicomweb import list_studies
+from osler.readers.patient import open_patient
 from osler.study import Study
 from tests.cli.running import invoke
-from tests.readers import odd_server
+from tests.readers import make_fhir, odd_server
 from tests.readers.make_dicom import SERIES_UID, STUDY_UID, base_dataset, ramp, save, write_enhanced, write_series
+from tests.readers.make_fhir import observation
 from tests.readers.odd_server import OddServer, reply, reply_file
 from tests.readers.orthanc import Orthanc, needs_orthanc, running
 from tests.shared_data import SHARED_DATA, needs_shared_data
@@ -337,6 +339,38 @@ def test_a_study_without_images(tmp_path: Path) -> None:
     report = save(base_dataset(ramp(1)[0], modality="SR"), tmp_path / "r.dcm")
     with OddServer([report]) as server, pytest.raises(UnsupportedError, match="holds nothing that can be used"):
         open_study(server.study)
+
+
+def two_patients(folder: Path) -> list[Path]:
+    """One study whose images name two patients, as a wrong merge on a server leaves it."""
+    one = save(base_dataset(ramp(1)[0], PatientBirthDate="19500101"), folder / "1.dcm")
+    other = base_dataset(ramp(1)[0], PatientID="OTHER-9", PatientBirthDate="19600202", SeriesInstanceUID="1.2.3.9")
+    return [one, save(other, folder / "2.dcm")]
+
+
+def test_several_patients_in_one_study_are_refused_as_in_a_folder(tmp_path: Path) -> None:
+    files = two_patients(tmp_path)
+    with OddServer(files) as server:
+        for place in (server.study, tmp_path):
+            with pytest.raises(PatientMixError, match="belong to 2 patients") as caught:
+                open_study(place)
+            assert "OTHER-9" not in str(caught.value)
+        mixed, on_disk = open_study(server.study, mixing="allow"), open_study(tmp_path, mixing="allow")
+    assert len(mixed.timepoints[0].series) == 2
+    assert mixed.problems == on_disk.problems
+    assert "different patients were put together" in mixed.problems[0]
+
+
+def test_a_record_is_tied_to_a_study_on_a_server_as_to_one_on_disk(tmp_path: Path) -> None:
+    image = save(base_dataset(ramp(1)[0], PatientBirthDate="19500101"), tmp_path / "study" / "1.dcm")
+
+    same = make_fhir.write(tmp_path / "same.json", make_fhir.patient("SECRET-1", birth="1950-01-01"), observation())
+    other = make_fhir.write(tmp_path / "b.json", make_fhir.patient("N", birth="1970-05-05"), observation())
+    with OddServer([image]) as server:
+        for place in (server.study, image):
+            assert open_patient(place, records=[same]).problems == ()
+            with pytest.raises(PatientMixError, match=r"b\.json \(record\)"):
+                open_patient(place, records=[other])
 
 
 def test_a_server_that_is_down() -> None:

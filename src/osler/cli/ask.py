@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osler.cli.ehr import entry_line
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.outputs import (
@@ -24,7 +25,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import VisualTokensOption, visual_tokens_of
+from osler.cli.task_options import BitsOption, VisualTokensOption, visual_tokens_of
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -63,13 +64,16 @@ def ask(
     seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    bits: BitsOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
-    """Ask a question about a scan.
+    """Ask a question about a scan, or about scans and the patient's record.
 
-    osler ask PATH "question", or without a scan: osler ask --no-image "question"
+    What the record alone answers (a value, a date, a drug) comes from its entries, without a model.
 
-    As a DICOM report and a page: osler ask PATH "question" --sr answer.sr.dcm --markdown answer.md
+    Without a scan: osler ask --no-image "question"
+
+    Example: osler ask scan.dcm "Which plane is this?" --sr answer.sr.dcm --markdown answer.md
     """
     from osler.prepare.inputs import check_question
     from osler.tasks.ask import AskRequest
@@ -97,6 +101,7 @@ def ask(
         mixing=mixing_of(allow_mixed_patients),
         model=model,
         device=device,
+        bits=bits,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         temperature=temperature,
@@ -175,11 +180,19 @@ def run_ask(request: AskRequest, *, outputs: Outputs, as_json: bool, quiet: bool
             on_notice=notice,
         )
         progress.update("write", 0, 0)
-        written = outputs.write(asked.answer, study=asked.study, question=request.question, prepared=asked.prepared)
+        prepared = asked.prepared
+        if prepared is None and outputs.draws:  # the record answered: no model has seen the images
+            from osler.prepare import prepare_images
+            from osler.weights.contract import contract_of
+
+            prepared = prepare_images(asked.study, preprocess=contract_of(request.model))
+        written = outputs.write(asked.answer, study=asked.study, question=request.question, prepared=prepared)
     if as_json:
         echo_json(asked.answer.to_dict())
         return
     typer.echo("\n")
+    for one in asked.answer.evidence[-10:] if asked.prepared is None else ():
+        typer.echo(printable(f"Entry     {entry_line(one)}"))
     typer.echo(format_evidence(asked.answer))
     for name, path in written:
         typer.echo(f"{OUTPUT_NAMES[name]}: {path}")

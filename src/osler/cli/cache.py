@@ -22,6 +22,8 @@ def cache(
 
     They make a second question about a study start sooner. OSLER_STUDY_CACHE names another
     folder, or is "off"; OSLER_STUDY_CACHE_GB sets the limit.
+
+    Example: osler cache --clear
     """
     from osler.engine.study_cache import open_study_cache
 

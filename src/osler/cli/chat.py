@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from osler.cli.failure import format_failure, guarded
-from osler.cli.patient_options import RecordOption
+from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import DeviceOption, ModelOption, QuietOption
+from osler.cli.task_options import BitsOption, DeviceOption, ModelOption, QuietOption
 from osler.errors import OslerError
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ def chat(
         list[str] | None, typer.Argument(metavar="[PATH]...", help="A scan, then earlier ones of the same patient.")
     ] = None,
     record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     model: ModelOption = "osler-mini",
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Talk about a scan: it stays loaded, and what was said before goes along.
@@ -47,9 +49,10 @@ def chat(
         from osler.engine.load import load
 
         talk = Chat(
-            session=load(model, device=device),
+            session=load(model, device=device, bits=bits),
             paths=tuple(paths or ()),
             records=tuple(record or ()),
+            mixing=mixing_of(allow_mixed_patients),
             max_tokens=max_tokens,
         )
     if sys.stdin.isatty():

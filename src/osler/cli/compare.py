@@ -21,8 +21,9 @@ from osler.cli.outputs import (
     SegOption,
     SrOption,
 )
-from osler.cli.patient_options import RecordOption
+from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.task_options import (
+    BitsOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -47,6 +48,7 @@ def compare(
     ] = None,
     finding: Annotated[list[str] | None, typer.Option(help="A finding to follow; repeatable.")] = None,
     record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     model: ModelOption = "osler-mini",
     visual_tokens: VisualTokensOption = None,
     as_json: JsonOption = False,
@@ -59,6 +61,7 @@ def compare(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Say what became of each finding: improved, stable, worsened, new or resolved.
@@ -73,11 +76,13 @@ def compare(
         now=now,
         priors=tuple(priors),
         records=tuple(record or ()),
+        mixing=mixing_of(allow_mixed_patients),
         drawn=tuple(boxes or ()),
         dates=tuple(day.date() for day in date or ()),
         findings=tuple(finding or ()),
         model=model,
         device=device,
+        bits=bits,
         visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(

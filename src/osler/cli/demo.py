@@ -42,7 +42,10 @@ def demo(
     picture: Annotated[Path, typer.Option(help="PNG to write.")] = _DEFAULT_PICTURE,
     force: Annotated[bool, typer.Option("--force", help="Let --picture overwrite any file.")] = False,
 ) -> None:
-    """Answer a question about a real CT slice that comes with pydicom; needs no download."""
+    """Answer a question about a real CT slice that comes with pydicom; needs no download.
+
+    Example: osler demo --picture demo.png
+    """
     from osler.tasks.ask import AskRequest
 
     outputs = Outputs.checked(picture=picture, force=force)

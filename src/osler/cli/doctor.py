@@ -20,7 +20,10 @@ _MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "fail": ("FAIL", 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check this installation: versions, processor, memory, weights, and a known answer."""
+    """Check this installation: versions, processor, memory, weights, and a known answer.
+
+    Example: osler doctor
+    """
     from osler.cli.checks import run_checks
 
     found: list[Check] = []

@@ -13,6 +13,7 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import BitsOption
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,14 +33,15 @@ def ehr(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer of the model, in tokens.")] = 256,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    bits: BitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Ask a question about a patient's record, with the entries that the answer rests on.
 
-    Values, dates, counts, courses and lists come from the entries themselves, without a model:
+    Values, dates, counts, courses and lists come from the entries themselves, without a model.
 
-    osler ehr record.json "What was the last HbA1c?"
+    Example: osler ehr record.json "What was the last HbA1c?" --steps
     """
     from osler.tasks.ehr import EhrRequest, ask_record
     from osler.writers import printable
@@ -54,6 +56,7 @@ def ehr(
         mixing=mixing_of(allow_mixed_patients),
         model=model,
         device=device,
+        bits=bits,
         max_tokens=max_tokens,
         seed=seed,
     )
@@ -81,13 +84,14 @@ def _print_rest(answer: Answer, *, steps: bool) -> None:
             given = ", ".join(f"{name}={value}" for name, value in step.arguments.items())
             typer.echo(printable(f"Step {number}    {step.tool}({given}): {step.result}"))
     for one in answer.evidence[-10:]:
-        typer.echo(printable(f"Entry     {_entry(one)}"))
+        typer.echo(printable(f"Entry     {entry_line(one)}"))
     if len(answer.evidence) > 10:
         typer.echo(f"          and {len(answer.evidence) - 10} more (--json lists them)")
     typer.echo(format_evidence(answer))
 
 
-def _entry(one: Evidence) -> str:
+def entry_line(one: Evidence) -> str:
+    """An entry of the record in one line: date, value, place."""
     value = f"{one.value:.6g}" if isinstance(one.value, float) else one.value
     shown = " ".join(str(part) for part in (one.note, value, one.unit) if part not in (None, ""))
     date = one.date.isoformat() if one.date else "no date"

@@ -55,6 +55,8 @@ def inspect(
     """Show what a file or folder holds: dates, series, geometry, units, problems.
 
     A DICOM SR, SEG or presentation state alone: its boxes, segments, findings and texts.
+
+    Example: osler inspect chest-ct --picture seen.png
     """
     from osler.cli.inspect_server import list_server
     from osler.prepare import with_visual_tokens

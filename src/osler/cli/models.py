@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models: where they are, their licenses, sizes and the memory they need."""
+    """List the models: where they are, their licenses, sizes and the memory they need.
+
+    Example: osler models --json
+    """
     from osler.weights.catalog import list_models
 
     entries = list_models()

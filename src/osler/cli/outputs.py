@@ -98,6 +98,11 @@ class Outputs:
             import_extra("highdicom", extra="dicom")
         return cls(force=force, **checked)
 
+    @property
+    def draws(self) -> bool:
+        """Whether one of the files is a picture of the images."""
+        return self.picture is not None or self.capture is not None
+
     def refuse_unfit(self, study: Study) -> None:
         """Refuses DICOM objects about images that are not DICOM, before a model runs.
 

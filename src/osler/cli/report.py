@@ -19,8 +19,9 @@ from osler.cli.outputs import (
     SegOption,
     SrOption,
 )
-from osler.cli.patient_options import PriorOption, RecordOption
+from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.task_options import (
+    BitsOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -38,6 +39,7 @@ def report(
     indication: Annotated[str, typer.Option(help="Why the scan was taken, in words.")] = "",
     prior: PriorOption = None,
     record: RecordOption = None,
+    allow_mixed_patients: MixedPatientsOption = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest report, in tokens.")] = 512,
     model: ModelOption = "osler-mini",
     visual_tokens: VisualTokensOption = None,
@@ -51,6 +53,7 @@ def report(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write a report by section; sentences without evidence in the study are marked.
@@ -66,10 +69,12 @@ def report(
         indication=indication,
         model=model,
         device=device,
+        bits=bits,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         priors=tuple(prior or ()),
         records=tuple(record or ()),
+        mixing=mixing_of(allow_mixed_patients),
     )
     outputs = Outputs.checked(
         force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, seg=seg, gsps=gsps, capture=capture

@@ -16,7 +16,10 @@ def schema(
         str, typer.Argument(help="Which schema: answer, failure (an error), inspection (osler inspect).")
     ] = "answer",
 ) -> None:
-    """Print the JSON Schema of an answer, an error or an inspection."""
+    """Print the JSON Schema of an answer, an error or an inspection.
+
+    Example: osler schema answer
+    """
     from osler.writers import load_schema
 
     echo_json(load_schema(name))

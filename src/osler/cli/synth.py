@@ -56,6 +56,8 @@ def reports(
 
     The same seed gives the same bytes, with any number of workers. Stopped or
     killed, the same command goes on from the last finished shard.
+
+    Example: osler synth reports --count 1000 --out reports
     """
     from osler.synth.report_run import write_reports
     from osler.synth.shards import ReportRun

@@ -34,7 +34,10 @@ def patients(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
-    """Write synthetic patients: DICOM series, FHIR record, PDFs and reports that tell one story."""
+    """Write synthetic patients: DICOM series, FHIR record, PDFs and reports that tell one story.
+
+    Example: osler synth patients --count 2 --out patients --images none
+    """
     from osler.synth.extra import require_synth
 
     require_synth()

@@ -30,7 +30,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
-    """Show one synthetic patient: exams with boxes, lesions and labs over time, drugs, the report."""
+    """Show one synthetic patient: exams with boxes, lesions and labs over time, drugs, the report.
+
+    Example: osler synth show 12 --picture patient.png
+    """
     from osler.synth.extra import require_synth
 
     require_synth()

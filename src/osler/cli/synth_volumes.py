@@ -22,7 +22,10 @@ def volumes(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
-    """Write CT and MR volumes of synthetic patients, with label maps and boxes."""
+    """Write CT and MR volumes of synthetic patients, with label maps and boxes.
+
+    Example: osler synth volumes --count 1 --out volumes --spacing 4
+    """
     from osler.synth.phantoms.write import write_volumes
 
     records = []

@@ -36,6 +36,8 @@ def train(
     """Train a model by a recipe, or fine-tune one on your own scans with --csv and --out.
 
     Interrupted, the same command goes on from the last saved state.
+
+    Example: osler train recipes/debug.toml
     """
     from osler.train import run_stage
     from osler.train.recipe import load_recipes

@@ -12,13 +12,14 @@ from typing import Any
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from osler.errors import DataError, OslerError, PatientMixError, RequestError, ServerError, UnsupportedError
+from osler.errors import DataError, OslerError, RequestError, ServerError, UnsupportedError
 from osler.readers.dicom_errors import PARSE_ERRORS
 from osler.readers.dicom_header import FrameHeader
 from osler.readers.dicom_pixels import DicomImagePixels, DicomVolumePixels
 from osler.readers.dicom_scan import scan_dataset
 from osler.readers.dicom_series import build_series
 from osler.readers.dicom_values import as_int, as_text
+from osler.readers.identity import Identity, Mixing, dicom_identities, require_one_patient
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.web_address import WebAddress, is_uid, parse_address
 from osler.readers.web_client import Access, connect, server_error
@@ -117,12 +118,18 @@ def _date(text: str) -> dt.date | None:
         return None
 
 
-def open_dicomweb(path: str | Path, *, limits: Limits = LIMITS) -> Study:
+def open_dicomweb(
+    path: str | Path, *, limits: Limits = LIMITS, mixing: Mixing = "refuse"
+) -> tuple[Study, dict[Identity, int]]:
     """Opens a study or a series on a server: metadata now, images when they are read.
 
     Args:
         path: ``dicomweb://host[:port]/path/studies/UID`` or ``.../studies/UID/series/UID``.
         limits: Bounds on sizes and numbers.
+        mixing: ``"allow"`` takes a study whose images name several patients, and says so in ``problems``.
+
+    Returns:
+        The study, and whose images it holds, in how many instances each.
 
     Raises:
         RequestError: If the address names no study.
@@ -143,13 +150,10 @@ def open_dicomweb(path: str | Path, *, limits: Limits = LIMITS) -> Study:
         warnings.simplefilter("ignore")
         records = _metadata(address, access=access, limits=limits)
         frames, left_out = _frames(records, address=address, limits=limits)
-        if len({frame.file.patient for frame in frames} - {""}) > 1:
-            raise PatientMixError(
-                "The images of this study name several patients.",
-                allowed="One patient at a time.",
-                next_step="Have the study corrected on the server, or open single series.",
-            )
-        return _study(frames, address=address, store=store, left_out=left_out)
+        files = {id(frame.file): frame.file for frame in frames}
+        shown = dicom_identities((file.patient, file.birth) for file in files.values())
+        mixed = require_one_patient(shown, (), mixing=mixing)
+        return _study(frames, address=address, store=store, left_out=left_out, problems=mixed), shown
 
 
 def _metadata(address: WebAddress, *, access: Access, limits: Limits) -> list[dict[str, Any]]:
@@ -212,7 +216,14 @@ def _dataset(record: dict[str, Any]) -> Any:
     return dataset
 
 
-def _study(frames: Sequence[FrameHeader], *, address: WebAddress, store: WebStore, left_out: list[LeftOut]) -> Study:
+def _study(
+    frames: Sequence[FrameHeader],
+    *,
+    address: WebAddress,
+    store: WebStore,
+    left_out: list[LeftOut],
+    problems: tuple[str, ...],
+) -> Study:
     by_series: dict[str, list[FrameHeader]] = {}
     for frame in frames:
         by_series.setdefault(frame.file.series_uid, []).append(frame)
@@ -236,7 +247,9 @@ def _study(frames: Sequence[FrameHeader], *, address: WebAddress, store: WebStor
         description=about.study_description,
     )
     patient = next((frame.file.patient for frame in frames if frame.file.patient), "")
-    return Study(timepoints=(point,), patient=patient, source=address.shown, left_out=tuple(left_out))
+    return Study(
+        timepoints=(point,), patient=patient, source=address.shown, left_out=tuple(left_out), problems=problems
+    )
 
 
 def _on_server(series: Series, *, store: WebStore) -> Series:

@@ -8,6 +8,7 @@ against any birth date.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -58,6 +59,21 @@ def birth_key(text: str) -> str:
 def dicom_identity(key: str, *, birth: str = "") -> Identity:
     """The identity that a DICOM header gives."""
     return Identity(numbers={_DICOM: frozenset({key})} if key else {}, dicom=frozenset({key} - {""}), birth=birth)
+
+
+def dicom_identities(files: Iterable[tuple[str, str]]) -> dict[Identity, int]:
+    """The patients of DICOM files, and how many files each has.
+
+    Args:
+        files: Key of the patient and of the birth date of each file, either empty where the file gives none.
+    """
+    births: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for key, birth in files:
+        if key:
+            counts[key] += 1
+            births[key] = births.get(key) or birth
+    return {dicom_identity(key, birth=births[key]): count for key, count in counts.items()}
 
 
 def fhir_identity(patient: Mapping[str, Any]) -> Identity:
@@ -129,7 +145,7 @@ def require_one_patient(
         problem = f"The record holds entries of {len(recorded)} patients."
     elif "different" in verdicts:
         problem = "The images and the record belong to different patients."
-    if problem and mixing == "refuse":
+    if problem and mixing != "allow":
         raise PatientMixError(
             problem,
             allowed="One patient at a time.",

@@ -25,7 +25,7 @@ from osler.readers.document_kind import Pictures, is_document
 from osler.readers.document_process import DocumentProcess, missing_packages
 from osler.readers.fhir import FhirFile, Record, build_record, read_fhir
 from osler.readers.folder import find_files
-from osler.readers.identity import Identity, Mixing, dicom_identity, require_one_patient
+from osler.readers.identity import Identity, Mixing, dicom_identities, require_one_patient
 from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
@@ -105,8 +105,8 @@ def open_identified(
     if is_address(path):
         from osler.readers.dicomweb import open_dicomweb  # late: its packages are an extra
 
-        study = open_dicomweb(path, limits=limits)
-        return Opened(study=study, identities=(dicom_identity(study.patient),) if study.patient else ())
+        study, shown = open_dicomweb(path, limits=limits, mixing=mixing)
+        return Opened(study=study, identities=tuple(shown))
     with warnings.catch_warnings():
         # The libraries' warnings may quote the patient. What matters is said in problems.
         warnings.simplefilter("ignore")
@@ -154,12 +154,10 @@ def _document_problems(documents: Sequence[Document], *, alone: bool) -> list[st
 
 def _identities(frames: Sequence[FrameHeader], *, slides: Sequence[SlideHeader]) -> dict[Identity, int]:
     """Whose images these are, and how many files each has."""
-    files = {id(frame.file): frame.file for frame in frames if frame.file.patient}
-    births: dict[str, str] = {slide.patient: "" for slide in slides if slide.patient}
-    counts = Counter([file.patient for file in files.values()] + [slide.patient for slide in slides if slide.patient])
-    for file in files.values():
-        births[file.patient] = births.get(file.patient) or file.birth
-    return {dicom_identity(key, birth=births[key]): count for key, count in counts.items()}
+    files = {id(frame.file): frame.file for frame in frames}
+    return dicom_identities(
+        [*((file.patient, file.birth) for file in files.values()), *((slide.patient, "") for slide in slides)]
+    )
 
 
 def _patient(shown: dict[Identity, int], recorded: Sequence[Identity]) -> str:

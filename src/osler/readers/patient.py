@@ -92,7 +92,7 @@ def _require_one(parts: Sequence[_Part], *, mixing: Mixing) -> list[str]:
             mixed.append(part)
         elif verdict == "cannot tell" and not any(_verdict(other, part) == "same" for other in parts if other != part):
             untied.append(part)
-    if mixed and mixing == "refuse":
+    if mixed and mixing != "allow":
         names = ", ".join(f"{part.place} ({part.role})" for part in mixed)
         raise PatientMixError(
             f"Different patients: {first.place} ({first.role}) is of another patient than {names}.",

@@ -18,6 +18,7 @@ from osler.readers.identity import Mixing
 from osler.study import Answer, Study
 from osler.tasks.ehr import with_record
 from osler.tasks.opening import flat, merged, noticed
+from osler.tasks.record_question import answer_from_record
 from osler.weights.catalog import find_model
 
 
@@ -33,6 +34,7 @@ class AskRequest:
         mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
@@ -50,6 +52,7 @@ class AskRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
@@ -62,11 +65,11 @@ class AskRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
-    """An answer, the study that it is about (empty without a scan) and what the model saw of it."""
+    """An answer, the study that it is about (empty without a scan) and what the model saw of it, if one was asked."""
 
     answer: Answer
     study: Study
-    prepared: PreparedImages
+    prepared: PreparedImages | None
 
 
 def ask(
@@ -78,6 +81,9 @@ def ask(
     on_notice: Callable[[str], None] | None = None,
 ) -> Asked:
     """Opens the study, loads the model and asks; cheap checks come first.
+
+    A question that the record alone answers exactly is answered from its entries, and no model is loaded
+    (`osler.tasks.record_question`).
 
     Args:
         request: What to ask.
@@ -98,12 +104,18 @@ def ask(
     study = _opened(request)
     if on_study is not None and request.path is not None:
         on_study(study)
-    record = record_text(study, question=request.question)
     opened = time.perf_counter()
+    exact = answer_from_record(study, request.question)
+    if exact is not None:
+        if on_text is not None:
+            on_text(exact.text)
+        timings = {"read": opened - started, **(exact.timings or {})}
+        return Asked(answer=dataclasses.replace(exact, timings=timings), study=study, prepared=None)
+    record = record_text(study, question=request.question)
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(request.model, device=request.device).seeing(request.visual_tokens)
+    session = load(request.model, device=request.device, bits=request.bits).seeing(request.visual_tokens)
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():

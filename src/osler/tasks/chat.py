@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from osler.errors import CapacityError, RequestError, unknown_name
 from osler.prepare import PreparedImages
 from osler.progress import Progress
+from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, Study
 from osler.tasks.opening import flat, noticed, one_by_one, open_together
+from osler.tasks.record_question import answer_from_record
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
@@ -42,15 +44,19 @@ class ChatRequest:
     Args:
         paths: Scans of one patient, that of today first; may be empty.
         records: FHIR bundles, laboratory reports, letters of the same patient.
+        mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         max_tokens: Longest answer.
     """
 
     paths: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
+    mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     max_tokens: int = 256
 
 
@@ -77,12 +83,14 @@ class Chat:
         session: From `osler.load`.
         paths: Scans of one patient, that of today first.
         records: The record of the patient.
+        mixing: ``"allow"`` takes files of different patients together, also those that `open` and `add_prior` name.
         max_tokens: Longest answer.
     """
 
     session: Session
     paths: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
+    mixing: Mixing = "refuse"
     max_tokens: int = 256
     turns: list[Turn] = field(default_factory=list)
     study: Study | None = None
@@ -91,7 +99,7 @@ class Chat:
 
     def __post_init__(self) -> None:
         if self.paths and self.study is None:
-            self.study = open_together(self.paths[0], priors=self.paths[1:], records=self.records)
+            self.study = open_together(self.paths[0], priors=self.paths[1:], records=self.records, mixing=self.mixing)
 
     def notice(self, question: str) -> tuple[str, ...]:
         """Says where a question does not fit the study; for before the answer."""
@@ -106,7 +114,7 @@ class Chat:
         on_text: Callable[[str], None] | None = None,
         on_progress: Progress | None = None,
     ) -> tuple[Answer, str]:
-        """Asks a question with all that was said before.
+        """Asks a question with all that was said before; what the record alone answers needs no model.
 
         Returns:
             The answer, and what was dropped of the conversation to make room; empty if nothing.
@@ -118,6 +126,12 @@ class Chat:
         session = self.session if self._shown is None else self._shown[2]
         study = self.study
         before = self.dropped
+        exact = None if study is None else answer_from_record(study, question)
+        if exact is not None:
+            if on_text is not None:
+                on_text(exact.text)
+            self.turns.append(Turn(question=question, answer=exact))
+            return exact, ""
         while True:
             kept = self.turns[self.dropped :]
             try:
@@ -142,7 +156,7 @@ class Chat:
 
     def open(self, path: str | Path) -> str:
         """Goes over to another scan; returns what to say."""
-        study = open_together(path, priors=(), records=())
+        study = open_together(path, priors=(), records=(), mixing=self.mixing)
         self.study, self.paths, self.records = study, (path,), ()
         self.turns, self.dropped, self._shown = [], 0, None
         self.session.forget()
@@ -153,7 +167,7 @@ class Chat:
         if not self.paths:
             raise RequestError("There is no scan yet.", next_step="/open one first.")
         paths = (*self.paths, path)
-        self.study = open_together(paths[0], priors=paths[1:], records=self.records)
+        self.study = open_together(paths[0], priors=paths[1:], records=self.records, mixing=self.mixing)
         self.paths, self._shown = paths, None
         return f"{_counted(self.study)}."
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from osler.prepare import VisualTokens
 from osler.prepare.scope import regions_of
 from osler.progress import Progress
+from osler.readers.identity import Mixing
 from osler.study import Answer, ClinicalEvent, Progression, Statement, Study
 from osler.tasks.change_rules import lab_change, size_change
 from osler.tasks.compare_checks import check_fit, last_point, open_all
@@ -46,8 +47,10 @@ class CompareRequest:
             empty without.
         dates: Day of each study, the study of today first, where the files give none; empty without.
         findings: Names to follow by the model; empty for what is measured.
+        mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -57,8 +60,10 @@ class CompareRequest:
     drawn: tuple[str | Path, ...] = ()
     dates: tuple[dt.date, ...] = ()
     findings: tuple[str, ...] = ()
+    mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
 
 
@@ -76,14 +81,16 @@ def run_compare(
         OslerError: If the request, the files or the model are at fault.
     """
     named_findings(request.findings)
-    studies = open_all(request.now, request.priors, dates=request.dates)
-    check_fit(studies, drawn=request.drawn)
-    events = _record(request.now, request.priors, records=request.records)
+    studies = open_all(request.now, request.priors, dates=request.dates, mixing=request.mixing)
+    check_fit(studies, drawn=request.drawn, mixing=request.mixing)
+    events = _record(request.now, request.priors, records=request.records, mixing=request.mixing)
     first = open_and_load(
         request.now,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         visual_tokens=request.visual_tokens,
+        mixing=request.mixing,
         on_progress=on_progress,
         on_study=on_study,
     )
@@ -93,6 +100,7 @@ def run_compare(
         studies[1:],
         drawn=request.drawn,
         findings=request.findings,
+        mixing=request.mixing,
         on_progress=on_progress,
     )
     return Opened(study=_together(studies), session=first.session, timings=first.timings).done(answer)
@@ -107,6 +115,7 @@ def compare(
     drawn: Sequence[str | Path] = (),
     dates: Sequence[dt.date] = (),
     findings: Sequence[str] = (),
+    mixing: Mixing = "refuse",
     on_progress: Progress | None = None,
 ) -> Answer:
     """Compares a study with each earlier one.
@@ -119,7 +128,7 @@ def compare(
         session: From `osler.load`.
         now: The study of today. priors: Earlier ones of the same patient, one at least.
         records: FHIR bundles, laboratory reports, letters of the same patient.
-        drawn: See `CompareRequest`. dates: See there. findings: See there.
+        drawn: See `CompareRequest`. dates: See there. findings: See there. mixing: See there.
         on_progress: See `Session.ask`.
 
     Returns:
@@ -131,11 +140,11 @@ def compare(
         DataError: If a file cannot be read.
     """
     followed = named_findings(findings)
-    studies = open_all(now, priors, dates=dates)
-    notes = [*check_fit(studies, drawn=drawn), *_seen_notes(session, studies)]
+    studies = open_all(now, priors, dates=dates, mixing=mixing)
+    notes = [*check_fit(studies, drawn=drawn, mixing=mixing), *_seen_notes(session, studies)]
     pairs = _pairs(studies, drawn=drawn)
     study = _together(studies)
-    events = (*study.events, *_record(now, priors, records=records))
+    events = (*study.events, *_record(now, priors, records=records, mixing=mixing))
     found = [entry for pair in pairs for entry in (*_drawn_changes(pair), *_lab_changes(pair, events=events))]
     by_model = ByModel(session=session, followed=followed).changes(pairs, study=study, on_progress=on_progress)
     blank = session.blank(study, on_progress=on_progress)
@@ -191,7 +200,11 @@ def _pairs(studies: Sequence[Study], *, drawn: Sequence[str | Path]) -> list[Pai
 
 
 def _record(
-    now: Study | str | Path, priors: Sequence[Study | str | Path], *, records: Sequence[str | Path]
+    now: Study | str | Path,
+    priors: Sequence[Study | str | Path],
+    *,
+    records: Sequence[str | Path],
+    mixing: Mixing,
 ) -> tuple[ClinicalEvent, ...]:
     """Events of the record, whose patient is checked against that of the studies on disk."""
     if not records:
@@ -200,7 +213,7 @@ def _record(
 
     path = now if isinstance(now, str | Path) else None
     earlier = [prior for prior in priors if isinstance(prior, str | Path)]
-    return open_patient(path, priors=earlier, records=records).events
+    return open_patient(path, priors=earlier, records=records, mixing=mixing).events
 
 
 def _drawn_changes(pair: Pair) -> Iterator[tuple[Progression, Statement]]:

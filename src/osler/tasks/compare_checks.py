@@ -9,15 +9,22 @@ from pathlib import Path
 
 from osler.errors import PatientMixError, RequestError
 from osler.prepare.scope import kinds_of, regions_of
+from osler.readers.identity import MIXED, Mixing
 from osler.study import Study, TimePoint
 from osler.tasks.opening import as_study
 
 
-def open_all(now: Study | str | Path, priors: Sequence[Study | str | Path], *, dates: Sequence[dt.date]) -> list[Study]:
+def open_all(
+    now: Study | str | Path,
+    priors: Sequence[Study | str | Path],
+    *,
+    dates: Sequence[dt.date],
+    mixing: Mixing = "refuse",
+) -> list[Study]:
     """All studies, that of today first, dated by the user where the files are not."""
     if not priors:
         raise RequestError("There is nothing to compare with.", allowed="osler compare NOW PRIOR...")
-    studies = [as_study(entry) for entry in (now, *priors)]
+    studies = [as_study(entry, mixing=mixing) for entry in (now, *priors)]
     if not dates:
         return studies
     if len(dates) != len(studies):
@@ -38,11 +45,14 @@ def dated(study: Study, date: dt.date) -> Study:
     )
 
 
-def check_fit(studies: Sequence[Study], *, drawn: Sequence[str | Path]) -> list[str]:
+def check_fit(studies: Sequence[Study], *, drawn: Sequence[str | Path], mixing: Mixing = "refuse") -> list[str]:
     """Refuses what cannot be compared; returns what to say of the rest."""
-    if len({study.patient for study in studies if study.patient}) > 1:
+    mixed = len({study.patient for study in studies if study.patient}) > 1
+    if mixed and mixing != "allow":
         raise PatientMixError(
-            "The studies are of different patients.", allowed="Studies of one patient.", next_step="Check the paths."
+            "The studies are of different patients.",
+            allowed="Studies of one patient.",
+            next_step="Check the paths; for research, --allow-mixed-patients (mixing='allow') takes them together.",
         )
     if drawn and len(drawn) != len(studies):
         raise RequestError(
@@ -51,7 +61,8 @@ def check_fit(studies: Sequence[Study], *, drawn: Sequence[str | Path]) -> list[
     for study in studies:
         if not any(study.series()):
             raise RequestError(f"No image in {study.source or 'a study'}.", next_step="Give scans.")
-    notes = [*_dates_noticed(studies)]
+    notes = [f"The studies are of different patients. {MIXED}"] if mixed else []
+    notes += _dates_noticed(studies)
     for prior in studies[1:]:
         notes += _fit_noticed(studies[0], prior)
     if any(not study.patient for study in studies):

@@ -12,9 +12,7 @@ from osler.study import ClinicalEvent
 from osler.tasks.ehr_question import Query
 
 # Words that say how or where something is measured, and change nothing about which value is meant.
-_NEUTRAL = frozenset(
-    {"serum", "blood", "plasma", "count", "rate", "score", "body", "status", "total", "automated", "oral"}
-)
+_NEUTRAL = frozenset({"serum", "blood", "plasma", "count", "rate", "body", "status", "total", "automated", "oral"})
 _QUALIFIERS = re.compile(r"\((?:disorder|finding|procedure|situation|event|morphologic abnormality)\)", re.IGNORECASE)
 _STRENGTH = re.compile(r"\b(?:nda\d+|\d+(?:\.\d+)?|mg|ml|mcg|ug|g|mg/ml|hr|actuat|unt|meq)\b")
 

@@ -13,6 +13,7 @@ from osler.prepare import PreparedImages, VisualTokens
 from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
 from osler.progress import Progress
 from osler.readers import open_study
+from osler.readers.identity import Mixing
 from osler.study import Answer, Study
 from osler.weights.catalog import find_model
 
@@ -58,9 +59,11 @@ def open_and_load(
     *,
     model: str,
     device: str,
+    bits: int | None = None,
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
     visual_tokens: VisualTokens = None,
+    mixing: Mixing = "refuse",
     on_progress: Progress | None = None,
     on_study: OnStudy | None = None,
 ) -> Opened:
@@ -75,30 +78,36 @@ def open_and_load(
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
-    study = open_together(path, priors=priors, records=records)
+    study = open_together(path, priors=priors, records=records, mixing=mixing)
     if on_study is not None:
         on_study(study)
     opened = time.perf_counter()
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(model, device=device).seeing(visual_tokens)
+    session = load(model, device=device, bits=bits).seeing(visual_tokens)
     timings = {"read": opened - started, "load": time.perf_counter() - opened}
     return Opened(study=study, session=session, timings=timings)
 
 
-def open_together(path: str | Path, *, priors: Sequence[str | Path], records: Sequence[str | Path]) -> Study:
+def open_together(
+    path: str | Path,
+    *,
+    priors: Sequence[str | Path],
+    records: Sequence[str | Path],
+    mixing: Mixing = "refuse",
+) -> Study:
     """Opens a study, with its priors and records where there are any."""
     if not priors and not records:
-        return open_study(path)
+        return open_study(path, mixing=mixing)
     from osler.readers.patient import open_patient
 
-    return open_patient(path, priors=priors, records=records)
+    return open_patient(path, priors=priors, records=records, mixing=mixing)
 
 
-def as_study(study: Study | str | Path) -> Study:
+def as_study(study: Study | str | Path, *, mixing: Mixing = "refuse") -> Study:
     """Opens a path; a study is returned as it is."""
-    return open_study(study) if isinstance(study, str | Path) else study
+    return open_study(study, mixing=mixing) if isinstance(study, str | Path) else study
 
 
 def noticed(session: Session, study: Study, requests: Sequence[str]) -> dict[str, tuple[str, ...]]:

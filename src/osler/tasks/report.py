@@ -18,6 +18,7 @@ from osler.errors import RequestError
 from osler.prepare import VisualTokens
 from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.progress import Progress
+from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
 from osler.tasks.evidence_links import link
 from osler.tasks.opening import (
@@ -57,20 +58,24 @@ class ReportRequest:
         indication: Why it was taken, in words; data, never an instruction.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
+        mixing: ``"allow"`` takes files of different patients together.
     """
 
     path: str | Path
     indication: str = ""
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
+    mixing: Mixing = "refuse"
 
 
 def run_report(request: ReportRequest, *, on_progress: Progress | None = None, on_study: OnStudy | None = None) -> Done:
@@ -89,9 +94,11 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         request.path,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         priors=request.priors,
         records=request.records,
         visual_tokens=request.visual_tokens,
+        mixing=request.mixing,
         on_progress=on_progress,
         on_study=on_study,
     )

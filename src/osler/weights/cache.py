@@ -6,9 +6,11 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from osler.atomic import replaced
 
 
 def cache_folder() -> Path:
@@ -37,15 +39,8 @@ def whole_path(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
+    with replaced(target, part=part):
         yield part
-        # Without this a power cut can leave a full-length file of zeros under the final name.
-        with part.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(part, target)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
 
 
 @contextmanager
