@@ -27,7 +27,7 @@ _DEVICE_STEP_MM = 0.7
 _LAYERS = 6
 _LEAST_SINE = 0.4
 _LONGEST_ROD = 400
-_PLATE_MM, _PLATE_DENSE = 0.8, 1.3
+_PLATE_MM, _PLATE_DENSE = 0.9, 1.1
 """Half thickness of a vertebra's end plate, and its density relative to the cortex of a rib."""
 
 
