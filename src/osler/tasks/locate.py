@@ -155,6 +155,8 @@ def _by_head(
     found = [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)]
     blank = session.blank(study)
     notes = [f"The box head was not trained on {_listed(strange)}." for _ in strange[:1]]
+    if head.scope and not found:
+        notes.append(f"The box head reads {head.scope} only; boxes on anything else are not drawn.")
     return dataclasses.replace(
         blank,
         task="locate",
