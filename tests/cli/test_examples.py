@@ -24,6 +24,7 @@ from tests.cli.mini import needs_mini
 from tests.readers.make_document import GERMAN, make_pdf
 from tests.readers.make_fhir import coded, observation, patient, resource, write
 from tests.readers.orthanc import free_port
+from tests.shared_data import SHARED_DATA
 
 _load_once = functools.cache(load)
 _ELSEWHERE = {
@@ -86,6 +87,8 @@ def run(line: str) -> Result:
     if words[1] == "receive":  # a server: on a port that is free, until nothing comes
         words[words.index("--port") + 1] = str(free_port())
         words += ["--stop-when-idle", "0.3"]
+    if words[1] == "evaluate":
+        words += ["--limit", "1"]
     piped = shlex.split(feed[0])[1] if feed else None
     return CliRunner().invoke(app, words[1:], input=piped)
 
@@ -103,6 +106,10 @@ def test_the_example_runs(line: str, folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(folder)
     monkeypatch.setenv("OSLER_STUDY_CACHE", str(folder / "cache"))
     monkeypatch.setattr("osler.engine.load.load", lambda name, **options: _load_once(name))
+    if " evaluate " in line:
+        if SHARED_DATA is None:
+            pytest.skip("no shared medical data to evaluate on")
+        (folder / "data").symlink_to(SHARED_DATA)
     if "search" in line and not (folder / "archive.index").exists():
         assert run(examples_of("index")[0]).exit_code == 0
     result = run(line)
