@@ -27,6 +27,7 @@ help:
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
+	@$(PY) -m osler build-kernels --if-possible
 	@$(PY) -m osler demo
 
 # One thread a worker: threads of PyTorch in two workers wait for each other.

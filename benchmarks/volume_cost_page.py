@@ -36,14 +36,13 @@ def _part(name: str, part: Mapping[str, Any]) -> list[str]:
         blocks += [_measured(part["measured"])]
     else:
         blocks.append(
-            "All measured, the better of two, the two ways in turns. Memory is the most of its own that the process "
+            f"All measured ({part['clock']}), the two ways in turns. Memory is the most of its own that the process "
             "took in a stage beyond what it held at the stage's start (pictures, features, keys and values, scratch)."
         )
     blocks.append(
-        f"Machine, {part['threads']} thread, at low priority while other programs used the same cores. Seconds "
-        f"are those of one core that the work itself took; with shared caches they are above those of an idle machine "
-        f"(run of {part['run_seconds']} s):\n\n"
-        f"{part['machine']}"
+        f"Machine, {part['threads']} thread, at low priority while other programs used the same cores "
+        f"({part['clock']}; {part['run_seconds']} s in all). Seconds are above those of an idle machine, so ratios "
+        f"count; the rates below are by the wall clock:\n\n{part['machine']}"
     )
     return blocks
 

@@ -40,7 +40,8 @@ def commands(page: Path) -> list[str]:
 def speaks(text: str) -> bool:
     """Whether a snippet or a command needs the words of the trained model."""
     return "osler.load" in text or (
-        re.match(r"osler (ask|chat|index|search|report|locate|findings|compare|demo|doctor|train)\b", text) is not None
+        re.match(r"osler (ask|chat|index|search|report|locate|findings|compare|demo|doctor|quantize|train)\b", text)
+        is not None
         and "||" not in text
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "osler"
 ORDER = (
-    "study", "readers", "prepare", "model", "weights", "quant", "engine",
+    "study", "readers", "prepare", "model", "weights", "quant", "jax", "engine",
     "tasks", "writers", "synth", "train", "evaluate", "serve", "cli",
 )  # fmt: skip
 NO_TORCH = ("study", "readers", "prepare", "writers", "synth", "cli")

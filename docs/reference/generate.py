@@ -15,7 +15,8 @@ from pathlib import Path
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = (
     "ask", "chat", "ehr", "extract", "report", "locate", "findings", "compare", "index", "search", "triage",
-    "inspect", "receive", "deidentify", "models", "cache", "doctor", "demo", "train", "schema",
+    "inspect", "receive", "deidentify", "models", "quantize", "build-kernels", "cache", "doctor", "demo", "train",
+    "evaluate", "schema",
     "synth reports", "synth volumes", "synth patients", "synth show",
 )  # fmt: skip
 _WIDTH = "100"

@@ -11,3 +11,25 @@ def test_an_absent_recipe_is_refused(tmp_path: Path) -> None:
     result = invoke("train", tmp_path / "absent.toml")
     require_refusal(result)
     assert "absent.toml" in result.stderr
+
+
+def test_neither_recipe_nor_table_is_refused(tmp_path: Path) -> None:
+    result = invoke("train")
+    require_refusal(result)
+    assert "no --csv and no --out" in result.stderr
+    assert "osler train --csv DATA.csv --out FOLDER" in result.stderr
+    assert "no --out" in invoke("train", "--csv", tmp_path / "a.csv").stderr
+
+
+def test_options_beside_a_recipe_of_another_stage_are_refused() -> None:
+    debug = Path(__file__).resolve().parents[2] / "recipes" / "debug.toml"
+    result = invoke("train", debug, "--steps", "3")
+    require_refusal(result)
+    assert "stage 'vision'" in result.stderr
+
+
+def test_an_absent_table_is_refused(tmp_path: Path) -> None:
+    result = invoke("train", "--csv", tmp_path / "no.csv", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "No table at" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -46,15 +46,14 @@ def test_reused_logits_are_equal_to_the_bit(runner: Runner, make_prompt: Callabl
     key = PromptKey(
         token_ids=second.token_ids, images=image_digests(second.features_NTD), image_token=511, image_tokens=4
     )
-    config = runner.model.config.decoder
     ends = [32, len(second.token_ids) - 9, len(second.token_ids)]
-    reused, _ = store.take(key, ends=ends, config=config, planned=len(second.token_ids))
+    reused, _ = store.take(key, ends=ends, runner=runner, planned=len(second.token_ids))
     assert reused.length == len(second.token_ids) - 9
     question = torch.from_numpy(second.token_ids[-9:])[None]
     from_store = runner.read(question, features_NTD=None, cache=reused)
     fresh = PrefixStore()
     _ask(runner, second, store=fresh)
-    again, _ = fresh.take(key, ends=ends, config=config, planned=len(second.token_ids))
+    again, _ = fresh.take(key, ends=ends, runner=runner, planned=len(second.token_ids))
     assert torch.equal(from_store, runner.read(question, features_NTD=None, cache=again))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -89,16 +90,17 @@ def test_shares_of_one_process_read_back_and_damage_is_said(tmp_path: Path) -> N
         shared_step(folder)
 
 
-def test_shares_that_cannot_be_written_leave_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:
     folder = tmp_path / "shares"
     save_shares(folder, {"a": torch.ones(2)}, step=1, place=ALONE)
-
-    def full(*args: object, **kwargs: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("torch.distributed.checkpoint.save", full)
-    with pytest.raises(CheckpointError, match=r"Cannot write .*No space left on device"):
-        save_shares(folder, {"a": torch.zeros(2)}, step=2, place=ALONE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As on a full disk, no file can grow past so many bytes.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"Cannot write .*shares.*goes on from there"):
+            save_shares(folder, {"a": torch.zeros(100_000)}, step=2, place=ALONE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert shared_step(folder) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["shares"]
 

@@ -14,6 +14,7 @@ import typer
 
 import osler
 from osler.cli.ask import ask
+from osler.cli.build_kernels import build_kernels
 from osler.cli.cache import cache
 from osler.cli.chat import chat
 from osler.cli.compare import compare
@@ -27,6 +28,7 @@ from osler.cli.findings import findings
 from osler.cli.inspect import inspect
 from osler.cli.locate import locate
 from osler.cli.models import models
+from osler.cli.quantize import quantize
 from osler.cli.receive import receive
 from osler.cli.report import report
 from osler.cli.schema import schema
@@ -66,7 +68,7 @@ _COMMANDS = (
     ask, chat, ehr, extract, report, locate, findings, compare,
     index, search, triage,
     inspect, receive, deidentify,
-    models, cache, doctor, demo, train, evaluate, schema,
+    models, quantize, build_kernels, cache, doctor, demo, train, evaluate, schema,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)

@@ -12,7 +12,7 @@ import typer
 from osler.cli.failure import format_failure, guarded
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import DeviceOption, ModelOption, QuietOption
+from osler.cli.task_options import BitsOption, DeviceOption, ModelOption, QuietOption
 from osler.errors import OslerError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     model: ModelOption = "osler-mini",
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Talk about a scan: it stays loaded, and what was said before goes along.
@@ -48,7 +49,7 @@ def chat(
         from osler.engine.load import load
 
         talk = Chat(
-            session=load(model, device=device),
+            session=load(model, device=device, bits=bits),
             paths=tuple(paths or ()),
             records=tuple(record or ()),
             mixing=mixing_of(allow_mixed_patients),

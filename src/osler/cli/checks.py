@@ -146,6 +146,20 @@ def _threads(name: str) -> Check:
     return Check(name=name, status="ok", found=found)
 
 
+def _kernels(name: str) -> Check:
+    from osler.quant import choose_kernels
+    from osler.quant.build import find_compiler, library_path
+
+    chosen = choose_kernels()
+    found = f"weights of 4 and 8 bits run on {chosen.kernels.name}: {chosen.reason}"
+    if library_path().is_file() or chosen.reason == "asked for":
+        return Check(name=name, status="ok", found=found)
+    step = (
+        "osler build-kernels" if find_compiler() else "Nothing to do: PyTorch computes. A C++ compiler makes it faster."
+    )
+    return Check(name=name, status="note", found=found, next_step=step)
+
+
 def _memory(name: str) -> Check:
     from osler.readers.limits import available_memory
     from osler.weights.catalog import list_models
@@ -239,6 +253,7 @@ _CHECKS: dict[str, Callable[[str], Check]] = {
     "image decoders": _image_decoders,
     "processor": _cpu,
     "threads": _threads,
+    "kernels": _kernels,
     "memory": _memory,
     "decoder cache": _decoder_cache,
     "shipped weights": _shipped_weights,

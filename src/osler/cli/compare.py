@@ -23,6 +23,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.task_options import (
+    BitsOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -60,6 +61,7 @@ def compare(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Say what became of each finding: improved, stable, worsened, new or resolved.
@@ -80,6 +82,7 @@ def compare(
         findings=tuple(finding or ()),
         model=model,
         device=device,
+        bits=bits,
         visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(

@@ -13,6 +13,7 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import BitsOption
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def ehr(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer of the model, in tokens.")] = 256,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    bits: BitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -54,6 +56,7 @@ def ehr(
         mixing=mixing_of(allow_mixed_patients),
         model=model,
         device=device,
+        bits=bits,
         max_tokens=max_tokens,
         seed=seed,
     )

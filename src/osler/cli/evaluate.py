@@ -10,7 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import DeviceOption, QuietOption
+from osler.cli.task_options import BitsOption, DeviceOption, QuietOption
 
 
 @guarded
@@ -29,7 +29,7 @@ def evaluate(
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Ask for what the weights were not trained for, too.")
     ] = False,
-    bits: Annotated[int, typer.Option(help="Of the weights.")] = 16,
+    bits: BitsOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result, pictures and rows; a stopped run goes on from there.")
     ] = None,

@@ -18,6 +18,7 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.task_options import (
+    BitsOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -53,6 +54,7 @@ def findings(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Give a probability for each finding, or say that it cannot be told.
@@ -74,6 +76,7 @@ def findings(
         source="answers" if from_answers else "head",
         model=model,
         device=device,
+        bits=bits,
         visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, capture=capture)

@@ -20,6 +20,7 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.task_options import (
+    BitsOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -48,6 +49,7 @@ def locate(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Draw boxes around what is named, in pixels and in millimeters of the patient.
@@ -64,6 +66,7 @@ def locate(
         labels=check_labels(labels),
         model=model,
         device=device,
+        bits=bits,
         slices=slices,
         visual_tokens=visual_tokens_of(visual_tokens),
     )

@@ -20,6 +20,7 @@ _TITLES = {
     "prefill": "Reading the question",
     "answer": "Answering",
     "index": "Indexing studies",
+    "quantize": "Quantizing",
 }
 
 

@@ -21,6 +21,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.task_options import (
+    BitsOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -52,6 +53,7 @@ def report(
     capture: CaptureOption = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    bits: BitsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write a report by section; sentences without evidence in the study are marked.
@@ -67,6 +69,7 @@ def report(
         indication=indication,
         model=model,
         device=device,
+        bits=bits,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         priors=tuple(prior or ()),

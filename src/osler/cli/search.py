@@ -11,6 +11,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import BitsOption
 
 
 class QueryKind(StrEnum):
@@ -27,6 +28,7 @@ def index(
     out: Annotated[Path, typer.Option("--out", help="The index: a file that is made, or brought up to date.")],
     model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    bits: BitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -46,7 +48,7 @@ def index(
         progress.update("load", 0, 0)
         from osler.engine.load import load
 
-        session = load(model, device=device, studies="memory")
+        session = load(model, device=device, bits=bits, studies="memory")
         report = build_index(
             session, folders, index=out, on_study=lambda done, total, path: progress.update("index", done, total)
         )
@@ -81,6 +83,7 @@ def search(
     top: Annotated[int, typer.Option(min=1, help="Most matches.")] = 10,
     model: Annotated[str, typer.Option(help="Whose vectors the index holds.")] = "osler-mini",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    bits: BitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -94,7 +97,7 @@ def search(
     from osler.tasks.search import search as search_task
     from osler.writers import format_answer
 
-    request = SearchRequest(index=index, query=query, kind=kind.value, top=top, model=model, device=device)
+    request = SearchRequest(index=index, query=query, kind=kind.value, top=top, model=model, device=device, bits=bits)
     with StageProgress(quiet=quiet) as progress:
         answer = search_task(request, on_progress=progress.update)
     if as_json:

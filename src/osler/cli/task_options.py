@@ -19,6 +19,24 @@ PathArgument = Annotated[
     str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
 ]
 ModelOption = Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")]
+BITS = (4, 8, 16, 32)
+
+
+def _checked_bits(bits: int | None) -> int | None:
+    if bits is not None and bits not in BITS:
+        raise typer.BadParameter(f"{bits} bits do not exist here. Bits: {', '.join(map(str, BITS))}.")
+    return bits
+
+
+BitsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        help="Of the weights: 4 or 8 takes little memory, 16 is bfloat16, 32 float32.",
+        callback=_checked_bits,
+        show_default=False,
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
 VisualTokensOption = Annotated[

@@ -33,11 +33,11 @@ class MemoryStore:
         key = tuple(pixels.digests())
         if key != self._key:
             self._key, self._memory = (), None
-            weight, size = self._model.decoder.embed_tokens.weight, image_batch(self._model)
+            decoder, size = self._model.decoder, image_batch(self._model)
             parts = []
             for start in range(0, len(pixels), size):
                 some = PixelBatches(rgb=pixels.rgb[start : start + size], preprocess=pixels.preprocess)
-                batch = torch.from_numpy(some.array()).to(device=weight.device, dtype=weight.dtype)
+                batch = torch.from_numpy(some.array()).to(device=decoder.device, dtype=decoder.dtype)
                 parts.append(self._model.memory_features(batch))
             self._memory, self._key = self._model.memory_of(torch.cat(parts)), key
         return self._memory

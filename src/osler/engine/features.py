@@ -7,22 +7,45 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
 from osler.engine.memory_plan import encode_bytes
 from osler.engine.study_cache import StudyCache
-from osler.model.osler import Osler
+from osler.model.config import OslerConfig
 from osler.prepare import PixelBatches
 
 _BATCH_BYTES = 512 << 20
 _KEPT_BYTES = 1 << 30
 
 
-def image_batch(model: Osler) -> int:
+class ImageEncoder(Protocol):
+    """What turns images into features, on any backend."""
+
+    @property
+    def config(self) -> OslerConfig:
+        """Of the network."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are expected."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of images and features."""
+        ...
+
+    def encode_images(self, pixels_N3SS: torch.Tensor) -> torch.Tensor:
+        """Turns images, RGB in [-1, 1], into soft tokens, (N, T, D)."""
+        ...
+
+
+def image_batch(model: ImageEncoder) -> int:
     """Chooses how many images are encoded at a time: as many as 512 MiB of activations allow, at most 8."""
-    itemsize = next(model.parameters()).dtype.itemsize
-    one = encode_bytes(model.config, images=1, itemsize=itemsize)
+    one = encode_bytes(model.config, images=1, itemsize=model.dtype.itemsize)
     return max(1, min(8, _BATCH_BYTES // one)) if one else 1
 
 
@@ -35,7 +58,7 @@ class FeatureStore:
         kept_bytes: Memory for features; the ones not used for longest go first.
     """
 
-    def __init__(self, model: Osler, *, disk: StudyCache | None = None, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, model: ImageEncoder, *, disk: StudyCache | None = None, kept_bytes: int = _KEPT_BYTES) -> None:
         self._model = model
         self._disk = disk
         self._kept_bytes = kept_bytes
@@ -62,11 +85,10 @@ class FeatureStore:
         known = self._known(digests)
         missing = [index for index, digest in enumerate(digests) if digest not in known]
         size = image_batch(self._model)
-        weight = self._model.decoder.embed_tokens.weight
         for start in range(0, len(missing), size):
             chosen = missing[start : start + size]
             batch = PixelBatches(rgb=pixels.rgb[chosen], preprocess=pixels.preprocess).array()
-            pixels_N3SS = torch.from_numpy(batch).to(device=weight.device, dtype=weight.dtype)
+            pixels_N3SS = torch.from_numpy(batch).to(device=self._model.device, dtype=self._model.dtype)
             for index, features_TD in zip(chosen, self._model.encode_images(pixels_N3SS), strict=True):
                 known[digests[index]] = features_TD.clone()
                 if self._disk is not None:
@@ -83,14 +105,13 @@ class FeatureStore:
     def _known(self, digests: Sequence[str]) -> dict[str, torch.Tensor]:
         """Features that need not be computed."""
         known: dict[str, torch.Tensor] = {}
-        device = self._model.decoder.embed_tokens.weight.device
         for digest in digests:
             if digest in known:
                 continue
             if digest in self._features_TD:
                 known[digest] = self._features_TD[digest]
             elif self._disk is not None and (kept := self._disk.get("features", content=digest)) is not None:
-                known[digest] = kept["features"].to(device)
+                known[digest] = kept["features"].to(self._model.device)
         return known
 
     def _keep(self, known: dict[str, torch.Tensor]) -> None:

@@ -105,9 +105,7 @@ def generate(
     """
     results = [Generated(prompt_tokens=len(prompt.token_ids)) for prompt in prompts]
     for prompt in prompts:
-        require_context(
-            runner.model.config.decoder, prompt_tokens=len(prompt.token_ids), max_tokens=decoding.max_tokens
-        )
+        require_context(runner.config.decoder, prompt_tokens=len(prompt.token_ids), max_tokens=decoding.max_tokens)
     caches, logits = [], []
     store = prefix if len(prompts) == 1 else None
     for prompt, result in zip(prompts, results, strict=True):
@@ -119,7 +117,7 @@ def generate(
         caches.append(cache)
         logits.append(logits_1V)
     planned = max(len(prompt.token_ids) for prompt in prompts) + decoding.max_tokens
-    cache = caches[0] if len(caches) == 1 else KVCache.stack(caches, planned=planned)
+    cache = caches[0] if len(caches) == 1 else caches[0].stack(caches, planned=planned)
     started = time.perf_counter()
     writing = _Writing(results, rules=rules or (None,) * len(results), decoding=decoding, on_token=on_token)
     _decode(runner, torch.cat(logits), cache=cache, writing=writing, memory=_together(prompts))
@@ -138,11 +136,11 @@ def prefill(
     prefix: PrefixStore | None,
 ) -> tuple[KVCache, torch.Tensor]:
     """Reads one prompt; returns its cache, with room for an answer, and the logits after it, (1, V)."""
-    config = runner.model.config
+    config = runner.config
     ids, image = prompt.token_ids, config.tokens.image
     ends = chunk_ends(ids, image_token=image, chunk=decoding.chunk)
     planned = len(ids) + decoding.max_tokens
-    cache, marks = KVCache(config.decoder, planned=planned), []
+    cache, marks = runner.new_cache(planned=planned), []
     key = None
     if prefix is not None:
         images = image_digests(prompt.features_NTD)
@@ -153,7 +151,7 @@ def prefill(
             image_token=image,
             image_tokens=1 if prompt.features_NTD is None else prompt.features_NTD.shape[1],
         )
-        cache, marks = prefix.take(key, ends=ends, config=config.decoder, planned=planned)
+        cache, marks = prefix.take(key, ends=ends, runner=runner, planned=planned)
     result.reused_tokens = cache.length
     to_mark = {study_length(ids, image_token=image), ends[-2] if len(ends) > 1 else 0}
     logits_1V = torch.empty(0)
@@ -237,7 +235,7 @@ class _Writing:
 def _decode(
     runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing, memory: AdapterMemory | None
 ) -> None:
-    config = runner.model.config
+    config = runner.config
     ends = {config.tokens.eos, config.tokens.end_of_turn}
     sampler = Sampler(
         writing.decoding.sampling,

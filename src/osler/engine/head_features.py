@@ -51,17 +51,17 @@ class HeadFeatures:
         Raises:
             RequestError: If the weights are not PyTorch's.
         """
-        if self._model.decoder.embed_tokens.weight.device.type == "meta":
+        if self._model.decoder.device.type == "meta":
             raise RequestError("Heads are run by PyTorch only.", next_step="Use the torch backend.")
         digests = PixelBatches(rgb=pixels.rgb[list(numbers)], preprocess=pixels.preprocess).digests()
         known = {digest: self._features_PV[digest] for digest in digests if digest in self._features_PV}
         missing = [place for place, digest in enumerate(digests) if digest not in known]
-        weight, size = self._model.decoder.embed_tokens.weight, image_batch(self._model)
+        decoder, size = self._model.decoder, image_batch(self._model)
         for start in range(0, len(missing), size):
             chosen = missing[start : start + size]
             rgb = pixels.rgb[[numbers[place] for place in chosen]]
             batch = torch.from_numpy(PixelBatches(rgb=rgb, preprocess=pixels.preprocess).array())
-            encoded = self._model.head_features(batch.to(device=weight.device, dtype=weight.dtype))
+            encoded = self._model.head_features(batch.to(device=decoder.device, dtype=decoder.dtype))
             known |= {digests[place]: features_PV.clone() for place, features_PV in zip(chosen, encoded, strict=True)}
         self._keep(known)
         return torch.stack([known[digest] for digest in digests])

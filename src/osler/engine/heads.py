@@ -13,6 +13,9 @@ from osler.engine.heads_progression import ChangeReader
 from osler.model.osler import Osler
 from osler.weights.skills import Skill
 
+HEAD_SKILLS: frozenset[Skill] = frozenset({"boxes", "findings", "progression", "embeddings"})
+"""Skills that only heads have."""
+
 
 def offered_heads(model: Osler) -> Mapping[Skill, Any]:
     """Returns objects that fit the protocols of `osler.tasks.heads`; they share the features of a study."""

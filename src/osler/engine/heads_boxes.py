@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from osler.engine.head_features import HeadFeatures, series_images, spread, text_states
+from osler.engine.head_features import HeadFeatures, frontal_xrays, series_images, spread, text_states
 from osler.engine.head_results import HeadBox
 from osler.model.heads import Heads, patch_positions, volume_features
 from osler.prepare import PreparedImages
@@ -43,6 +43,11 @@ class BoxFinder:
         """Labels that it was trained on; empty where any text may be asked for."""
         return frozenset(self._heads.config.labels)
 
+    @property
+    def scope(self) -> str:
+        """What it was found good for, in words; empty where it reads everything."""
+        return "frontal X-rays" if self._heads.config.boxes_on == "xrays" else ""
+
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> list[HeadBox]:
         """Finds at most one box a label and series.
 
@@ -63,8 +68,15 @@ class BoxFinder:
             for series in entry.series
             if isinstance(series, Volume)
         }
+        xrays = {
+            number
+            for timepoint in range(len(study.timepoints))
+            for number in frontal_xrays(study, prepared, timepoint=timepoint)
+        }
         found: list[HeadBox] = []
         for numbers in series_images(prepared):
+            if self.scope and numbers[0] not in xrays:
+                continue
             first = prepared.images[numbers[0]]
             if first.slice is None:
                 found += self._on_image(prepared, numbers[0], text_1QC=text_1QC, labels=labels)

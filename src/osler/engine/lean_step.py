@@ -70,7 +70,7 @@ class LeanStep:
         """Whether every part of a decoder is one that this path knows."""
         return (
             decoder.config.attention_softcap is None
-            and decoder.embed_tokens.weight.device.type == "cpu"
+            and decoder.device.type == "cpu"
             and all(
                 type(layer) is DecoderLayer
                 and {name: type(child) for name, child in layer.named_children()} == _CHILDREN
@@ -99,7 +99,7 @@ class LeanStep:
         return _rms_norm(x_1D, self._norm_D, eps=config.norm_eps)
 
     def _rotation(self, position_11: torch.Tensor, *, theta: float, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        dtype, head_dim = self._decoder.embed_tokens.weight.dtype, self._decoder.config.head_dim
+        dtype, head_dim = self._decoder.dtype, self._decoder.config.head_dim
         cos, sin = rotary_table(position_11, head_dim=head_dim, theta=theta, scale=scale, dtype=dtype)
         return cos.view(1, head_dim), sin.view(1, head_dim)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Literal
 
-from osler.engine.device import choose_device, choose_dtype
+import torch
+
+from osler.engine.backend import check_backend, jax_dtype, to_jax
+from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
-from osler.errors import RequestError, unknown_name
+from osler.errors import RequestError
+from osler.quant.folder import folder_plan, is_quantized, load_quantized_folder
+from osler.quant.kernels import choose_kernels
+from osler.quant.open import load_and_quantize
 from osler.readers.limits import available_memory
 from osler.weights import load_checkpoint
+from osler.weights.catalog import find_model
 
-_BACKENDS = ("torch",)
-_BITS = (16, 32)
+_BITS = (4, 8, 16, 32)
 
 
 def load(
     name: str = "osler-mini",
     *,
-    bits: int = 16,
+    bits: int | None = None,
     backend: str = "torch",
     device: str = "auto",
     dtype: str = "auto",
@@ -34,8 +40,9 @@ def load(
 
     Args:
         name: A name from `osler models`, a folder or a GGUF file.
-        bits: Of the weights: 16, or 32 for float32.
-        backend: ``"torch"``.
+        bits: Of the weights: 4 or 8 quantizes them while they load, 16 is bfloat16, 32 float32.
+            ``None``: as they are.
+        backend: ``"torch"``, or ``"jax"`` where it is installed.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         dtype: ``"auto"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` takes what is fast here.
         packing: ``"packed"`` rearranges a copy of the weights for faster decoding,
@@ -48,33 +55,91 @@ def load(
         CheckpointError: If the weights are missing or damaged.
         CapacityError: If they do not fit into memory.
     """
-    _check_options(bits=bits, backend=backend)
+    _check_bits(bits)
+    check_backend(backend)
+    if backend == "jax":
+        return _load_jax(str(name), bits=bits, dtype=dtype, device=device, studies=studies)
     place = choose_device(device)
-    if bits == 32:
-        if dtype not in ("auto", "float32"):
-            raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
-        dtype = "float32"
-    precision = choose_dtype(dtype, device=place.value)
+    stored = quantized_bits(str(name))
+    if stored is not None and bits not in (None, stored):
+        raise RequestError(
+            f"{str(name)!r} holds weights of {stored} bits, and {bits} were asked for.",
+            next_step="Leave --bits out, or name the model that they were made from.",
+        )
+    precision = choose_dtype(_dtype_of(bits, dtype=dtype), device=place.value)
+    width = str(precision.value).removeprefix("torch.")
+    if stored is not None or bits in (4, 8):
+        return _load_quantized(str(name), bits=stored or bits, device=place, dtype=precision, studies=studies)
     plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
-    checkpoint = load_checkpoint(name, dtype=str(precision.value).removeprefix("torch."))
+    checkpoint = load_checkpoint(name, dtype=width)
     checkpoint.model.to(place.value)
     return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason, studies=studies)
 
 
-def _check_options(*, bits: int, backend: str) -> None:
-    if backend == "jax":
+def _load_quantized(
+    name: str,
+    *,
+    bits: int,
+    device: Choice[torch.device],
+    dtype: Choice[torch.dtype],
+    studies: Literal["disk", "memory"],
+) -> Session:
+    if device.value.type != "cpu":
+        if device.reason == "asked for":
+            raise RequestError(
+                f"Weights of {bits} bits run on the CPU only in this version.",
+                allowed="On a GPU: 16 or 32 bits.",
+                next_step="Use --device cpu, or leave --bits out.",
+            )
+        device = Choice(torch.device("cpu"), f"weights of {bits} bits run on the CPU only")
+    kernels = choose_kernels()
+    width = str(dtype.value).removeprefix("torch.")
+    path = find_model(name)
+    if is_quantized(path):
+        checkpoint = load_quantized_folder(path, dtype=width, kernels=kernels)
+    else:
+        plan_weights(name, itemsize=dtype.value.itemsize, bits=bits).require(available_memory())
+        checkpoint = load_and_quantize(name, bits=bits, dtype=width, kernels=kernels)
+    packing = Choice(f"int{bits} {kernels.kernels.name}", kernels.reason)
+    return Session(checkpoint, packing=packing, device=device.reason, dtype=dtype.reason, studies=studies)
+
+
+def quantized_bits(name: str) -> int | None:
+    """Returns the bits of a folder of quantized weights, ``None`` for any other model."""
+    path = find_model(name)
+    if not path.is_dir() or not is_quantized(path):
+        return None
+    return folder_plan(path).bits
+
+
+def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
+    if bits in (4, 8) or quantized_bits(name) is not None:
         raise RequestError(
-            "The JAX backend is not part of this version.", allowed="Backends: torch.", next_step="Use backend='torch'."
+            "The JAX backend runs weights of 16 and 32 bits in this version.",
+            next_step="Use backend='torch' for 4 and 8 bits.",
         )
-    if backend not in _BACKENDS:
-        raise unknown_name("backend", name=backend, known=_BACKENDS)
-    if bits in (4, 8):
-        raise RequestError(
-            f"Weights of {bits} bits are not part of this version.",
-            allowed=f"Bits: {', '.join(map(str, _BITS))}.",
-            next_step="Use bits=16.",
-        )
-    if bits not in _BITS:
+    dtype = _dtype_of(bits, dtype=dtype)
+    # XLA computes bfloat16 on a CPU by way of float32, more slowly than float32 itself.
+    reason = "asked for"
+    if dtype == "auto":
+        dtype, reason = jax_dtype(device)
+    choose_dtype(dtype, device=torch.device("cpu"))
+    plan_weights(name, itemsize=getattr(torch, dtype).itemsize).require(available_memory())
+    checkpoint, runner = to_jax(load_checkpoint(name, dtype=dtype), device=device)
+    place = "asked for" if device != "auto" else f"the fastest that JAX sees: {runner.place}"
+    return Session(checkpoint, runner=runner, device=place, dtype=reason, studies=studies)
+
+
+def _dtype_of(bits: int | None, *, dtype: str) -> str:
+    if bits != 32:
+        return dtype
+    if dtype not in ("auto", "float32"):
+        raise RequestError(f"32 bits and the precision {dtype!r} contradict each other.", allowed="float32.")
+    return "float32"
+
+
+def _check_bits(bits: int | None) -> None:
+    if bits is not None and bits not in _BITS:
         raise RequestError(
             f"Weights of {bits!r} bits do not exist here.", allowed=f"Bits: {', '.join(map(str, _BITS))}."
         )

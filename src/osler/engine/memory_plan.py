@@ -113,13 +113,18 @@ def plan_request(
     )
 
 
-def plan_weights(name: str, *, itemsize: int) -> MemoryPlan:
+def plan_weights(name: str, *, itemsize: int, bits: int | None = None) -> MemoryPlan:
     """Plans the loading of a model, as far as its size is known before.
 
     Args:
         name: A name in the catalog, a folder or a GGUF file.
         itemsize: Bytes of one weight in memory.
+        bits: Of the quantized ones; those of the image tower count as if they were, too.
     """
+    if bits is not None:
+        # Scales take half a bit a weight, and a language head of 8 bits a sixth of a large decoder.
+        whole = plan_weights(name, itemsize=2).weights
+        return MemoryPlan(weights=int(whole * (bits + 1.5) / 16))
     entry = next((entry for entry in list_models() if entry.name == name), None)
     if entry is not None:
         return MemoryPlan(weights=entry.memory_bytes * itemsize // BYTES_A_WEIGHT)

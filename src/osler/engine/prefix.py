@@ -16,8 +16,8 @@ import torch
 
 from osler.engine.chunks import study_length
 from osler.engine.kv_cache import CachePoint, KVCache
+from osler.engine.runner import Runner
 from osler.engine.study_cache import StudyCache
-from osler.model.config import DecoderConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +71,16 @@ class PrefixStore:
 
     Args:
         disk: Where the read study outlives the session, if anywhere.
-        device: Where the network runs; ``None`` for the CPU.
     """
 
     disk: StudyCache | None = None
-    device: torch.device | None = None
     _key: PromptKey | None = None
     _cache: KVCache | None = None
     _marks: list[CachePoint] = field(default_factory=list)
     _on_disk: str = ""
 
     def take(
-        self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
+        self, key: PromptKey, *, ends: Sequence[int], runner: Runner, planned: int
     ) -> tuple[KVCache, list[CachePoint]]:
         """Returns a cache that holds as much of the prompt as was read before.
 
@@ -90,6 +88,7 @@ class PrefixStore:
             key: The new prompt.
             ends: Where it is cut; a mark elsewhere is not used, so that every
                 token is computed in the same part as without the store.
+            runner: Makes the cache if none can be used.
             planned: Tokens that the cache will hold at most.
 
         Returns:
@@ -104,8 +103,8 @@ class PrefixStore:
             if usable:
                 cache.rewind(usable[-1], planned=planned)
                 return cache, usable
-        return self._from_disk(key, ends=ends, config=config, planned=planned) or (
-            KVCache(config, planned=planned),
+        return self._from_disk(key, ends=ends, runner=runner, planned=planned) or (
+            runner.new_cache(planned=planned),
             [],
         )
 
@@ -120,7 +119,7 @@ class PrefixStore:
             self._on_disk = content
 
     def _from_disk(
-        self, key: PromptKey, *, ends: Sequence[int], config: DecoderConfig, planned: int
+        self, key: PromptKey, *, ends: Sequence[int], runner: Runner, planned: int
     ) -> tuple[KVCache, list[CachePoint]] | None:
         length = key.study
         if self.disk is None or not 0 < length < len(key.token_ids) or length not in ends:
@@ -128,7 +127,7 @@ class PrefixStore:
         tensors = self.disk.get("prefix", content=key.study_digest)
         if tensors is None:
             return None
-        cache, mark = KVCache.restored(config, tensors, length=length, planned=planned, device=self.device)
+        cache, mark = runner.restored_cache(tensors, length=length, planned=planned)
         self._on_disk = key.study_digest
         return cache, [mark]
 

@@ -5,11 +5,14 @@ Legend: B rows, L tokens, N images, T soft tokens of an image, D width, V vocabu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from osler.engine.kv_cache import KVCache
+from osler.engine.kv_cache import CachePoint, KVCache
 from osler.engine.lean_step import LeanStep
 from osler.model.adapter import AdapterMemory
+from osler.model.config import OslerConfig
 from osler.model.osler import Osler, image_blocks
 
 
@@ -26,14 +29,60 @@ class Runner:
         self._lean = LeanStep(model.decoder) if LeanStep.fits(model.decoder) else None
 
     @property
+    def config(self) -> OslerConfig:
+        """Of the network."""
+        return self.model.config
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.decoder.embed_tokens.weight.device
+        return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
-        return self.model.decoder.embed_tokens.weight.dtype
+        return self.model.dtype
+
+    @property
+    def backend(self) -> str:
+        """The library that computes."""
+        return "torch"
+
+    @property
+    def place(self) -> str:
+        """The kind of device, such as ``"cpu"``."""
+        return self.device.type
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """What decides the last bits of a result, beside weights and inputs."""
+        if self.device.type == "cuda":
+            place = torch.cuda.get_device_name(self.device)
+        else:
+            amx = torch.cpu._is_amx_tile_supported()
+            place = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()} amx={amx}"
+        return {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+
+    def new_cache(self, *, planned: int) -> KVCache:
+        """Makes an empty cache for this many tokens."""
+        return KVCache(self.config.decoder, planned=planned)
+
+    def restored_cache(
+        self, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int
+    ) -> tuple[KVCache, CachePoint]:
+        """Builds the cache that `KVCache.saved` described, and its mark."""
+        return KVCache.restored(self.config.decoder, tensors, length=length, planned=planned, device=self.device)
+
+    @torch.inference_mode()
+    def score(self, token_ids_1L: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:
+        """Reads text and returns the logits after each of its tokens, (L, V)."""
+        token_ids_1L = token_ids_1L.to(self.device)
+        start = cache.length
+        positions_1L = torch.arange(start, start + token_ids_1L.shape[1], device=self.device)[None]
+        hidden_1LD = self.model.decoder(
+            self.model.embed(token_ids_1L), positions_BL=positions_1L, cache=cache, memory=memory
+        )
+        return self.model.logits(hidden_1LD)[0]
 
     @torch.inference_mode()
     def read(

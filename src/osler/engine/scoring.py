@@ -104,13 +104,7 @@ def _after(
 ) -> tuple[float, ...]:
     logits_LV = first_1V
     if len(token_ids) > 1:
-        ids_1L = torch.tensor([token_ids[:-1]], device=runner.device)
-        start = cache.length
-        positions_1L = torch.arange(start, start + ids_1L.shape[1], device=runner.device)[None]
-        hidden_1LD = runner.model.decoder(
-            runner.model.embed(ids_1L), positions_BL=positions_1L, cache=cache, memory=memory
-        )
-        logits_LV = torch.cat((first_1V, runner.model.logits(hidden_1LD)[0]))
+        logits_LV = torch.cat((first_1V, runner.score(torch.tensor([token_ids[:-1]]), cache=cache, memory=memory)))
     logprobs_LV = torch.log_softmax(logits_LV.float(), dim=-1)
     picked = torch.tensor(token_ids, device=runner.device)[:, None]
     return tuple(logprobs_LV.gather(1, picked)[:, 0].tolist())

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from osler.engine.adapter_memory import MemoryStore
 from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
+from osler.engine.backend import AnyRunner
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
-from osler.engine.features import FeatureStore
+from osler.engine.features import FeatureStore, ImageEncoder
 from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
-from osler.engine.heads import offered_heads
+from osler.engine.heads import HEAD_SKILLS, offered_heads
 from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.engine.packing import choose_packing
@@ -39,6 +40,7 @@ from osler.study import Answer, ModelStamp, Study
 if TYPE_CHECKING:
     import torch
 
+    from osler.jax.runner import JaxRunner
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
 
@@ -50,39 +52,46 @@ class Session(SessionViews):
 
     Args:
         checkpoint: The weights, the tokenizer and their preprocessing contract.
-        packing: See `load`. A packed decoder cannot be trained or saved any more.
+        packing: See `load`; a choice stands for weights that are packed already. Those cannot be trained or saved.
         device: Why they are where they are. dtype: Why they have their precision.
         studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
+        runner: Computes instead of the checkpoint's own network, which then may have no storage.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         *,
-        packing: str = "plain",
+        packing: str | Choice[str] = "plain",
         device: str = "given",
         dtype: str = "given",
         studies: Literal["disk", "memory"] = "memory",
+        runner: JaxRunner | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
-        chosen = choose_packing(self.model.decoder, wish=packing, available=available_memory())
+        chosen = packing
+        if runner is not None:
+            chosen = Choice("plain", "JAX reads the weights as they lie")
+        if not isinstance(chosen, Choice):
+            chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
         if chosen.value == "packed":
             pack(self.model.decoder)
-        self.runner = Runner(self.model)
+        self.runner: AnyRunner = runner or Runner(self.model)
         self.choices: Mapping[str, Choice] = {
             "device": Choice(self.runner.device, device),
             "dtype": Choice(self.runner.dtype, dtype),
             "packing": chosen,
         }
-        self.heads: Mapping[Skill, Any] = offered_heads(self.model)
+        self.heads: Mapping[Skill, Any] = offered_heads(self.model) if runner is None else {}
         self._disk = None
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
-        self._features = FeatureStore(self.model, disk=self._disk)
+        self.encoder: ImageEncoder = runner or self.model
+        self._features = FeatureStore(self.encoder, disk=self._disk)
         self._slabs = SlabStore(self.model, disk=self._disk)
         self._memories = MemoryStore(self.model)
-        self._prefix = PrefixStore(disk=self._disk, device=self.runner.device)
+        self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
         self._views: dict[str, Session] = {}
         config = self.model.config
@@ -94,17 +103,17 @@ class Session(SessionViews):
 
     @property
     def trained(self) -> frozenset[Skill]:
-        """What the weights were trained to do."""
-        return self.checkpoint.trained
+        """What the weights were trained to do, as far as the backend runs it."""
+        return self.checkpoint.trained - (HEAD_SKILLS if self.runner.backend == "jax" else frozenset())
 
     def stamp(self, *, seed: int | None = None) -> ModelStamp:
         """Says which weights answer, and how."""
         return ModelStamp(
             name=self.checkpoint.name,
             weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
-            bits=8 * self.runner.dtype.itemsize,
-            backend="torch",
-            device=self.runner.device.type,
+            bits=self.checkpoint.bits or 8 * self.runner.dtype.itemsize,
+            backend=self.runner.backend,
+            device=self.runner.place,
             seed=seed,
         )
 

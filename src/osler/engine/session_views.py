@@ -108,7 +108,7 @@ class SessionViews:
             max_tokens=decoding.max_tokens,
             images=images,
             itemsize=self.runner.dtype.itemsize,
-            image_batch=image_batch(self.model),
+            image_batch=image_batch(self.encoder),
             rows=rows,
         )
 
@@ -124,12 +124,17 @@ class SessionViews:
                 ``"slices"`` to read them slice by slice; ``None`` for what the weights say.
 
         Raises:
-            RequestError: If the budget is not a whole number from 1.
+            RequestError: If the budget is not a whole number from 1, or the backend reads slices only.
         """
         own = self.checkpoint.preprocess
         contract = with_visual_tokens(own, visual_tokens)
         if contract == own:
             return self
+        if self.runner.backend == "jax":
+            raise RequestError(
+                "The JAX backend reads volumes slice by slice in this version.",
+                next_step="Leave --visual-tokens out, or use backend='torch'.",
+            )
         if contract.hash not in self._views:
             twin = copy.copy(self)
             twin.checkpoint = dataclasses.replace(self.checkpoint, preprocess=contract)

@@ -90,7 +90,7 @@ class SlabStore(FeatureStore):
         known = self._known(digests)
         missing = [index for index, digest in enumerate(digests) if digest not in known]
         size = image_batch(self._model)
-        device = self._model.decoder.embed_tokens.weight.device
+        device = self._model.decoder.device
         for start in range(0, len(missing), size):
             chosen = missing[start : start + size]
             slices = _some(pixels, slots_Sd[chosen].reshape(-1).tolist()).array()
@@ -105,7 +105,7 @@ class SlabStore(FeatureStore):
         return torch.stack([known[digest] for digest in digests])
 
     def _require_storage(self) -> None:
-        if self._model.decoder.embed_tokens.weight.device.type == "meta":
+        if self._model.decoder.device.type == "meta":
             raise RequestError(
                 "Volumes are read as slabs by PyTorch only.",
                 next_step="Use the torch backend, or read volumes slice by slice: --visual-tokens slices.",

@@ -49,7 +49,7 @@ class EvaluationRequest:
     split: Literal["auto", "held-out", "all"] = "auto"
     untrained: Literal["list", "ask"] = "list"
     out: str | Path = ""
-    bits: int = 16
+    bits: int | None = None
     device: str = "auto"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from osler.evaluate.published import PLAIN, PUBLISHED, PromptStyle
-from osler.study import ArrayPixels, Image, Slide, Study, Volume
+from osler.study import Answer, ArrayPixels, Image, Slide, Study, Volume
 from osler.study.slide import Series
 
 if TYPE_CHECKING:
@@ -110,29 +110,34 @@ class OslerResponder:
         return texts
 
     def _fresh(self, inquiries: Sequence[Inquiry], max_tokens: int) -> list[str]:
-        if len(inquiries) > 1 and not any(inquiry.record for inquiry in inquiries):
-            pairs = [(inquiry.study, inquiry.question) for inquiry in inquiries]
-            answers = list(
-                self._session.ask_many(pairs, batch=_BATCH, system=inquiries[0].system, max_tokens=max_tokens)
-            )
-        else:
-            answers = [
-                self._session.ask(
+        """Short prompts are answered together; long ones alone, each taking up what the last one read."""
+        texts: dict[int, str] = {}
+        short = [number for number, inquiry in enumerate(inquiries) if _is_short(inquiry)]
+        if len(short) > 1:
+            pairs = [(inquiries[number].study, inquiries[number].question) for number in short]
+            system = inquiries[short[0]].system
+            answers = self._session.ask_many(pairs, batch=_BATCH, system=system, max_tokens=max_tokens)
+            for number, answer in zip(short, answers, strict=True):
+                assert isinstance(answer, Answer)
+                texts[number] = self._metered(answer)
+        for number, inquiry in enumerate(inquiries):
+            if number not in texts:
+                answer = self._session.ask(
                     inquiry.study,
                     inquiry.question,
                     record=inquiry.record,
                     system=inquiry.system,
                     max_tokens=max_tokens,
                 )
-                for inquiry in inquiries
-            ]
-        for answer in answers:
-            assert not isinstance(answer, Exception)
-            tokens = answer.tokens or {}
-            self.meter.questions += 1
-            self.meter.prompt_tokens += tokens.get("prompt", 0)
-            self.meter.answer_tokens += tokens.get("answer", 0)
-        return [answer.text for answer in answers]  # type: ignore[union-attr]
+                texts[number] = self._metered(answer)
+        return [texts[number] for number in range(len(inquiries))]
+
+    def _metered(self, answer: Answer) -> str:
+        tokens = answer.tokens or {}
+        self.meter.questions += 1
+        self.meter.prompt_tokens += tokens.get("prompt", 0)
+        self.meter.answer_tokens += tokens.get("answer", 0)
+        return answer.text
 
     def score(self, inquiry: Inquiry, choices: Sequence[str]) -> list[float]:
         """Returns the log-probability of each choice."""
@@ -161,6 +166,12 @@ def _blank(series: Series) -> Series:
     pixels = np.full(series.pixels.shape, _gray(series), dtype=np.uint8 if series.units == "RGB" else np.int16)
     name = series.series if series.series.startswith(_BLANK_SERIES) else _BLANK_SERIES + series.series
     return dataclasses.replace(series, series=name, pixels=ArrayPixels(pixels), window=None)
+
+
+def _is_short(inquiry: Inquiry) -> bool:
+    """Whether a prompt holds single images at most: a long one in a batch would pad all the others."""
+    shown = list(inquiry.study.series()) if inquiry.study is not None else []
+    return not inquiry.record and len(shown) <= 1 and all(isinstance(series, Image) for series in shown)
 
 
 def _gray(series: Volume | Image) -> int:

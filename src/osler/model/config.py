@@ -93,6 +93,7 @@ class HeadsConfig:
         labels: Names that the box head was trained on; empty: any text may be asked for.
         slices: Slices of a volume that the box head reads at most, evenly spread.
         unsure: Calibrated probabilities between these two are "cannot tell".
+        boxes_on: What the box head was found good for: ``"all"`` pictures and volumes, or frontal ``"xrays"`` only.
 
     Raises:
         RequestError: If a field makes no sense.
@@ -105,6 +106,7 @@ class HeadsConfig:
     labels: tuple[str, ...] = ()
     slices: int = 16
     unsure: tuple[float, float] = (0.5, 0.5)
+    boxes_on: Literal["all", "xrays"] = "all"
 
     def __post_init__(self) -> None:
         for name in ("findings", "labels", "unsure"):
@@ -112,6 +114,8 @@ class HeadsConfig:
         for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):
             if getattr(self, name) < least:
                 raise RequestError(f"The heads' {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
+        if self.boxes_on not in ("all", "xrays"):
+            raise RequestError(f"Boxes on {self.boxes_on!r}.", allowed='"all" or "xrays".')
         low, high = self.unsure
         if not 0 <= low <= high <= 1:
             raise RequestError(f"Unsure from {low!r} to {high!r}.", allowed="Two rising numbers from 0 to 1.")

@@ -44,11 +44,21 @@ class Decoder(nn.Module):
         # Set by `osler.model.pack`; without one the embedding is the head.
         self.head: nn.Module | None = None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations."""
+        table = self.embed_tokens
+        return table.weight.dtype if isinstance(table, nn.Embedding) else table.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        table = self.embed_tokens
+        return table.weight.device if isinstance(table, nn.Embedding) else table.device
+
     def embed(self, token_ids_BL: Tensor) -> Tensor:
         """Looks up scaled embeddings, (B, L, D)."""
-        weight_VD = self.embed_tokens.weight
-        scale = torch.tensor(self.config.width**0.5, dtype=weight_VD.dtype).item()
-        return F.embedding(token_ids_BL, weight_VD) * scale
+        return self.embed_tokens(token_ids_BL) * torch.tensor(self.config.width**0.5, dtype=self.dtype).item()
 
     def forward(
         self,

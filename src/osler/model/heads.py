@@ -144,10 +144,9 @@ class BoxHead(nn.Module):
         Returns:
             Boxes (B, Q, 6): x0, y0, z0, x1, y1, z1 in 0 to 1, ordered; and logits of their presence (B, Q).
         """
-        placed_BMV = features_BMV + self.position(positions_BM3).to(features_BMV.dtype)
-        x_BQV = self.query(text_BQC)
-        x_BQV = x_BQV + self.attention(x_BQV, features_BMV=placed_BMV, padding_BM=padding_BM)
-        x_BQV = x_BQV + self.mlp(self.norm(x_BQV))
+        x_BQV, placed_BMV = self.states(
+            text_BQC, features_BMV=features_BMV, positions_BM3=positions_BM3, padding_BM=padding_BM
+        )
         edges_BQ6V = self.edges(x_BQV).unflatten(-1, (6, -1))
         scores = torch.einsum("bqev,bmv->bqem", edges_BQ6V, self.keys(placed_BMV)).float()
         scores = scores * edges_BQ6V.shape[-1] ** -0.5
@@ -160,6 +159,15 @@ class BoxHead(nn.Module):
         low, high = found_BQ6[..., :3], found_BQ6[..., 3:]
         boxes_BQ6 = torch.cat((torch.minimum(low, high), torch.maximum(low, high)), dim=-1)
         return boxes_BQ6, self.presence(x_BQV)[..., 0].float()
+
+    def states(
+        self, text_BQC: Tensor, *, features_BMV: Tensor, positions_BM3: Tensor, padding_BM: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Gathers what each label needs; returns its state (B, Q, V) and the features with their places (B, M, V)."""
+        placed_BMV = features_BMV + self.position(positions_BM3).to(features_BMV.dtype)
+        x_BQV = self.query(text_BQC)
+        x_BQV = x_BQV + self.attention(x_BQV, features_BMV=placed_BMV, padding_BM=padding_BM)
+        return x_BQV + self.mlp(self.norm(x_BQV)), placed_BMV
 
 
 class FindingsHead(nn.Module):

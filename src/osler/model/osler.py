@@ -75,6 +75,16 @@ class Osler(nn.Module):
         """The projector, ``None`` for a text-only network."""
         return self.multi_modal_projector
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and activations."""
+        return self.language_model.dtype
+
     def encode_images(self, pixels_N3SS: Tensor) -> Tensor:
         """Turns images into soft tokens.
 
@@ -204,7 +214,7 @@ class Osler(nn.Module):
         Returns:
             (K, D) in the dtype of the weights.
         """
-        device = self.language_model.embed_tokens.weight.device
+        device = self.language_model.device
         means = [self.language_model.embed(torch.tensor(ids, device=device)).mean(0) for ids in token_ids]
         return as_query(torch.stack(means))
 

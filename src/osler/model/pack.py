@@ -16,7 +16,9 @@ values.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -28,6 +30,9 @@ from osler.model.norm import RMSNorm, normalize
 from osler.model.rope import rotate
 
 Layout = Literal["onednn", "plain"]
+
+Join = Callable[[str, Sequence[nn.Linear]], nn.Module]
+"""Takes the name of a product, such as ``"layers.0.mlp.gate_up_proj"``, and the linear layers that it joins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +74,24 @@ def pack(decoder: Decoder, *, packing: Packing | None = None) -> Packing:
     weight_VD = decoder.embed_tokens.weight
     if packing is None:
         packing = choose_packing(device=weight_VD.device, dtype=weight_VD.dtype)
-    with torch.no_grad():
-        for layer in decoder.layers:
-            _pack_layer(layer, layout=packing.layout)
-        decoder.norm = PackedNorm(decoder.norm)
-        if packing.layout == "onednn":
-            # The embedding itself stays: rows are looked up in it.
-            decoder.head = PackedLinear(weight_VD.detach(), layout=packing.layout)
+    fuse(decoder, join=partial(_packed, layout=packing.layout))
+    if packing.layout == "onednn":
+        # The embedding itself stays: rows are looked up in it.
+        decoder.head = PackedLinear(weight_VD.detach(), layout=packing.layout)
     return packing
+
+
+def fuse(decoder: Decoder, *, join: Join) -> None:
+    """Puts one product in the place of several with the same input, layer by layer.
+
+    Args:
+        decoder: Its norms hold their values; its linear layers only what ``join`` reads of them.
+        join: Makes each product.
+    """
+    with torch.no_grad():
+        for number, layer in enumerate(decoder.layers):
+            _fuse_layer(layer, name=f"layers.{number}", join=join)
+        decoder.norm = PackedNorm(decoder.norm)
 
 
 class PackedLinear(nn.Module):
@@ -116,14 +131,14 @@ class PackedNorm(nn.Module):
 class PackedAttention(Attention):
     """Attention with one product for queries, keys and values."""
 
-    def __init__(self, plain: Attention, *, layout: Layout) -> None:
+    def __init__(self, plain: Attention, *, name: str, join: Join) -> None:
         nn.Module.__init__(self)
         self.index, self.kind, self.head_dim = plain.index, plain.kind, plain.head_dim
         self.scale, self.softcap = plain.scale, plain.softcap
         projections = (plain.q_proj, plain.k_proj, plain.v_proj)
         self.heads = [projection.out_features // self.head_dim for projection in projections]
-        self.qkv_proj = PackedLinear(torch.cat([p.weight.detach() for p in projections]), layout=layout)
-        self.o_proj = PackedLinear(plain.o_proj.weight.detach(), layout=layout)
+        self.qkv_proj = join(f"{name}.qkv_proj", projections)
+        self.o_proj = join(f"{name}.o_proj", (plain.o_proj,))
         self.norm_scale: Tensor | None = None
         if plain.q_norm is not None and plain.k_norm is not None:
             self.eps = plain.q_norm.eps
@@ -147,11 +162,10 @@ class PackedAttention(Attention):
 class PackedMLP(nn.Module):
     """The gated MLP with one product for gate and up."""
 
-    def __init__(self, plain: MLP, *, layout: Layout) -> None:
+    def __init__(self, plain: MLP, *, name: str, join: Join) -> None:
         super().__init__()
-        pair = torch.cat((plain.gate_proj.weight.detach(), plain.up_proj.weight.detach()))
-        self.gate_up_proj = PackedLinear(pair, layout=layout)
-        self.down_proj = PackedLinear(plain.down_proj.weight.detach(), layout=layout)
+        self.gate_up_proj = join(f"{name}.gate_up_proj", (plain.gate_proj, plain.up_proj))
+        self.down_proj = join(f"{name}.down_proj", (plain.down_proj,))
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Returns (B, L, D)."""
@@ -159,9 +173,14 @@ class PackedMLP(nn.Module):
         return self.down_proj(F.gelu(gate_BLF, approximate="tanh") * up_BLF)
 
 
-def _pack_layer(layer: DecoderLayer, *, layout: Layout) -> None:
-    layer.self_attn = PackedAttention(layer.self_attn, layout=layout)
-    layer.mlp = PackedMLP(layer.mlp, layout=layout)
+def _packed(name: str, parts: Sequence[nn.Linear], *, layout: Layout) -> PackedLinear:
+    weights = [part.weight.detach() for part in parts]
+    return PackedLinear(weights[0] if len(weights) == 1 else torch.cat(weights), layout=layout)
+
+
+def _fuse_layer(layer: DecoderLayer, *, name: str, join: Join) -> None:
+    layer.self_attn = PackedAttention(layer.self_attn, name=f"{name}.self_attn", join=join)
+    layer.mlp = PackedMLP(layer.mlp, name=f"{name}.mlp", join=join)
     for name, child in tuple(layer.named_children()):
         if isinstance(child, RMSNorm):
             setattr(layer, name, PackedNorm(child))

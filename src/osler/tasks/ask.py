@@ -34,6 +34,7 @@ class AskRequest:
         mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
@@ -51,6 +52,7 @@ class AskRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
@@ -113,7 +115,7 @@ def ask(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(request.model, device=request.device).seeing(request.visual_tokens)
+    session = load(request.model, device=request.device, bits=request.bits).seeing(request.visual_tokens)
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():

@@ -47,6 +47,7 @@ class ChatRequest:
         mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         max_tokens: Longest answer.
     """
 
@@ -55,6 +56,7 @@ class ChatRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     max_tokens: int = 256
 
 

@@ -50,6 +50,7 @@ class CompareRequest:
         mixing: ``"allow"`` takes files of different patients together.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -62,6 +63,7 @@ class CompareRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
 
 
@@ -86,8 +88,9 @@ def run_compare(
         request.now,
         model=request.model,
         device=request.device,
-        mixing=request.mixing,
+        bits=request.bits,
         visual_tokens=request.visual_tokens,
+        mixing=request.mixing,
         on_progress=on_progress,
         on_study=on_study,
     )

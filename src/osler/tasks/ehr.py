@@ -39,6 +39,7 @@ class EhrRequest:
         mixing: ``"allow"`` takes records of different patients together.
         model: For open questions: a known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         max_tokens: Longest answer of the model.
         seed: Makes sampling repeatable.
     """
@@ -48,6 +49,7 @@ class EhrRequest:
     mixing: Mixing = "refuse"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     max_tokens: int = 256
     seed: int | None = None
 
@@ -147,7 +149,7 @@ def _from_model(
 
     if on_progress is not None:
         on_progress("load", 0, 0)
-    session = load(request.model, device=request.device)
+    session = load(request.model, device=request.device, bits=request.bits)
     answer = session.ask(
         None,
         request.question,

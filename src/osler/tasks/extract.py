@@ -36,6 +36,7 @@ class ExtractRequest:
         unread: Lines that the rules cannot read go to the language model, or are left and listed.
         form: JSON Schema of a form that the model fills from the documents.
         model: A known name, or a folder with a checkpoint. device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         max_tokens: Longest filled form.
     """
 
@@ -45,6 +46,7 @@ class ExtractRequest:
     form: Mapping[str, Any] | None = None
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     max_tokens: int = 512
 
 
@@ -144,7 +146,7 @@ def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> 
         report("load", 0, 0)
         from osler.engine.load import load  # torch comes with it: most documents do without
 
-        session = load(request.model, device=request.device)
+        session = load(request.model, device=request.device, bits=request.bits)
         timings["load"] = time.perf_counter() - read
     extraction = _read_by_model(session, request, documents=documents, report=report)
     answer = replace(
@@ -240,9 +242,9 @@ def _stamp(session: Session) -> ModelStamp:
     return ModelStamp(
         name=checkpoint.name,
         weights=checkpoint.source.name,
-        bits=8 * session.runner.dtype.itemsize,
-        backend="torch",
-        device=session.runner.device.type,
+        bits=session.checkpoint.bits or 8 * session.runner.dtype.itemsize,
+        backend=session.runner.backend,
+        device=session.runner.place,
     )
 
 

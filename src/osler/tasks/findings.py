@@ -47,6 +47,7 @@ class FindingsRequest:
         source: See `Source`.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -55,6 +56,7 @@ class FindingsRequest:
     source: Source = "head"
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
 
 
@@ -77,6 +79,7 @@ def run_findings(
         request.path,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,

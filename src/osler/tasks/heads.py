@@ -29,6 +29,11 @@ class BoxHead(Protocol):
         """Labels that it was trained on; empty where any text may be asked for."""
         ...
 
+    @property
+    def scope(self) -> str:
+        """What it was found good for, in words; empty where it reads everything."""
+        ...
+
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:
         """Returns the boxes that it is sure enough of; none for a label that is not there."""
         ...

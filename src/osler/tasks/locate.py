@@ -62,6 +62,7 @@ class LocateRequest:
         labels: What to draw boxes around, such as ``"right lung"``.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
         slices: Slices of a volume that are asked about at most, evenly spread (box text only).
     """
@@ -70,6 +71,7 @@ class LocateRequest:
     labels: tuple[str, ...]
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
     slices: int = DEFAULT_SLICES
 
@@ -91,6 +93,7 @@ def run_locate(request: LocateRequest, *, on_progress: Progress | None = None, o
         request.path,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,
@@ -152,6 +155,8 @@ def _by_head(
     found = [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)]
     blank = session.blank(study)
     notes = [f"The box head was not trained on {_listed(strange)}." for _ in strange[:1]]
+    if head.scope and not found:
+        notes.append(f"The box head reads {head.scope} only; boxes on anything else are not drawn.")
     return dataclasses.replace(
         blank,
         task="locate",

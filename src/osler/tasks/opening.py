@@ -59,10 +59,11 @@ def open_and_load(
     *,
     model: str,
     device: str,
+    bits: int | None = None,
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
-    mixing: Mixing = "refuse",
     visual_tokens: VisualTokens = None,
+    mixing: Mixing = "refuse",
     on_progress: Progress | None = None,
     on_study: OnStudy | None = None,
 ) -> Opened:
@@ -84,7 +85,7 @@ def open_and_load(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(model, device=device).seeing(visual_tokens)
+    session = load(model, device=device, bits=bits).seeing(visual_tokens)
     timings = {"read": opened - started, "load": time.perf_counter() - opened}
     return Opened(study=study, session=session, timings=timings)
 

@@ -58,6 +58,7 @@ class ReportRequest:
         indication: Why it was taken, in words; data, never an instruction.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
@@ -69,6 +70,7 @@ class ReportRequest:
     indication: str = ""
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
     visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
@@ -92,10 +94,11 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         request.path,
         model=request.model,
         device=request.device,
+        bits=request.bits,
         priors=request.priors,
         records=request.records,
-        mixing=request.mixing,
         visual_tokens=request.visual_tokens,
+        mixing=request.mixing,
         on_progress=on_progress,
         on_study=on_study,
     )

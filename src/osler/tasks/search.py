@@ -52,6 +52,7 @@ class SearchRequest:
         top: Most matches.
         model: Whose vectors the index holds; needed for a study only.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
     """
 
     index: str | Path
@@ -60,6 +61,7 @@ class SearchRequest:
     top: int = 10
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
 
     @property
     def by_study(self) -> bool:
@@ -197,7 +199,7 @@ def _by_study(
         report("load", 0, 0)
         from osler.engine.load import load
 
-        session = load(request.model, device=request.device)
+        session = load(request.model, device=request.device, bits=request.bits)
     from osler.engine.embedding import image_vectors
 
     if index.weights != session.checkpoint.key:

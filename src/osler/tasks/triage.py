@@ -48,12 +48,14 @@ class TriageRequest:
         journal: Where progress is kept, or ``None`` to keep none.
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        bits: Of the weights; ``None``: as they are.
     """
 
     inbox: str | Path
     journal: Path | None = None
     model: str = "osler-mini"
     device: str = "auto"
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def triage(request: TriageRequest, *, session: Session | None = None, on_study: 
     if session is None and "findings" in skills:
         from osler.engine.load import load
 
-        session = load(request.model, device=request.device)
+        session = load(request.model, device=request.device, bits=request.bits)
     finder = session if session is not None and "findings" in skills else None
     weights = finder.checkpoint.key if finder is not None else "none"
     journal = TriageJournal(request.journal, weights=weights) if request.journal is not None else None

@@ -136,7 +136,7 @@ def save_shares(folder: Path, tensors: Mapping[str, Tensor], *, step: int, place
     Raises:
         CheckpointError: If the place cannot be written or is full; the old folder stays.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+    from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageWriter, save
 
     part = folder.with_name(f".{folder.name}.partial")
     if place.first:
@@ -145,8 +145,10 @@ def save_shares(folder: Path, tensors: Mapping[str, Tensor], *, step: int, place
     place.wait()
     problem = ""
     try:
-        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(part), save_distributed=True))
-    except Exception as error:  # DCP wraps what went wrong on any process in an exception of its own
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it writes alone
+            save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(part), save_distributed=True))
+    except (Exception, CheckpointException) as error:  # the latter, what went wrong on any process, is no Exception
         problem = _cause(error)
     if problems := place.names([problem] if problem else []):
         if place.first:
@@ -168,13 +170,13 @@ def load_shares(folder: Path, into: MutableMapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: If files are missing or damaged, or do not fit.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+    from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, load
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it reads alone
             load(into, storage_reader=HuggingFaceStorageReader(str(folder)))  # type: ignore[arg-type]
-    except Exception as error:  # as in `save_shares`
+    except (Exception, CheckpointException) as error:  # as in `save_shares`
         raise CheckpointError(
             f"The saved run in {str(folder)!r} is damaged or does not fit: {_cause(error)}.",
             next_step="Choose another `out`, or go back to the old recipe.",

@@ -29,6 +29,7 @@ from osler.train.report_shards import ReportShards, ShardOrder
 from osler.train.run_log import RunLog
 from osler.train.taught import Order, Places, Source
 from osler.weights.cache import whole_file
+from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
 from osler.weights.skills import Skill
 
@@ -79,6 +80,9 @@ def train_finetune(recipe: FinetuneRecipe, *, listener: Listener | None = None) 
                 allowed="A multiple of the number of processes.",
                 next_step=f"Set optimizer.batch to {-(-batch // place.world) * place.world}.",
             )
+        find_model(recipe.base)
+        if recipe.csv:
+            read_local_table(Path(recipe.csv))  # refused before the weights are loaded
         learner = build_learner(recipe, device=place.device)
         lessons = _lessons(recipe, learner=learner, place=place, listener=listener)
         _same_run(recipe, digest=lessons.digest, learner=learner, place=place)

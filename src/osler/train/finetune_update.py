@@ -136,6 +136,7 @@ def _not_numbers(micro: MicroBatch, each_B: Tensor) -> list[str]:
 def _require_numbers(names: Sequence[str], *, step: int | None, what: str) -> None:
     if not names:
         return
+    names = list(dict.fromkeys(names))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     when = "before training" if step is None else f"in update {step + 1}"
     raise TrainingError(

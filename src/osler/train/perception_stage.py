@@ -24,6 +24,7 @@ from osler.model.config import HeadsConfig, OslerConfig, TemporalConfig
 from osler.model.heads import Heads, patch_positions
 from osler.model.osler import Osler
 from osler.model.temporal import ClinicalTemporalAttention
+from osler.model.vision import VisionTower
 from osler.train.checkpoints import (
     RunState,
     load_state,
@@ -54,6 +55,8 @@ from osler.train.perception_batch import (
 )
 from osler.train.perception_data import PerceptionData, open_perception_data, spoken
 from osler.train.perception_parts import calibrate, ship_parts
+from osler.train.picture_book import open_book
+from osler.train.presence import lung_labels, teach_absence
 from osler.train.recipe import PerceptionRecipe
 from osler.train.run_log import RunLog
 from osler.weights import load_checkpoint
@@ -139,7 +142,7 @@ def train_perception(
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
             _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
     if recipe.ship:
-        _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data)
+        _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data, tower=base.model.vision)
     return out
 
 
@@ -343,7 +346,7 @@ def _save(
     save_state(Path(recipe.out), RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
 
 
-def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData) -> None:
+def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData, tower: VisionTower) -> None:
     """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
     if data.kept:
         calibrate(
@@ -351,9 +354,20 @@ def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: Percept
             features_NPV=data.kept_bank.features([views[0].row for views in data.kept_bank.views]),
             wanted_NF=known_findings(data.kept, findings=data.findings),
         )
+    if recipe.pictures:
+        book = open_book(Path(recipe.data), split="train", preprocess=data.preprocess)
+        teach_absence(
+            trainee.heads,
+            tower=tower,
+            book=book,
+            text_QC=torch.stack([data.label_states[label] for label in lung_labels()]),
+            preprocess=data.preprocess,
+            count=recipe.pictures,
+            seed=recipe.seed,
+        )
     assert trainee.config.heads is not None
     labels = recipe.labels or tuple(sorted({spoken(label) for label in data.label_states}))
-    heads = replace(trainee.config.heads, labels=labels, slices=recipe.slices)
+    heads = replace(trainee.config.heads, labels=labels, slices=recipe.slices, boxes_on=recipe.boxes_on)
     ship_parts(
         Path(recipe.ship),
         tensors=trainee.state_dict(),

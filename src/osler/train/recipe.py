@@ -237,6 +237,8 @@ class PerceptionRecipe:
         synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
         ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
         skills: That these weights are then listed for: those that were measured to be better than their baselines.
+        pictures: Pictures of all kinds on which the box head learns at the end when lungs are not there; 0 for none.
+        boxes_on: See `HeadsConfig`.
         labels: Names that the box head is then offered for; empty for all that it was trained on.
         workers: Processes that render.
         weights: Of the tasks.
@@ -259,6 +261,8 @@ class PerceptionRecipe:
     ship: str = ""
     skills: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    pictures: int = 0
+    boxes_on: Literal["all", "xrays"] = "all"
     seed: int = 5
     workers: int = 2
     save_every: int = 100

@@ -61,7 +61,7 @@ class AnswerTeacher(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.decoder.embed_tokens.weight.device
+        return self.model.decoder.device
 
     def _features(self, micro: MicroBatch) -> Tensor | None:
         images = micro.images

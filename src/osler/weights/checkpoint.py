@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,6 +38,7 @@ class Checkpoint:
         licence: Terms of the weights.
         digest: First digits of the SHA-256 of the weights; empty where reading them again takes long.
         identity: Changes whenever the weights do; empty for weights made in memory.
+        bits: What the weights were quantized to; ``None``: they are floating point.
         warnings: What was odd about the files.
         trained: What the weights were trained to do; a task that needs another skill says so.
     """
@@ -49,6 +51,7 @@ class Checkpoint:
     licence: str
     digest: str = ""
     identity: str = ""
+    bits: int | None = None
     warnings: tuple[str, ...] = ()
     trained: frozenset[Skill] = frozenset()
 
@@ -87,8 +90,13 @@ def load_checkpoint(name_or_path: str | os.PathLike[str], *, dtype: DTypeName = 
 
 
 def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
-    weights = weights_digest(folder)
     content = read_json(folder / "config.json")
+    if content.get("model_type") == "osler-quantized":
+        raise CheckpointError(
+            f"{str(folder)!r} holds quantized weights, which this needs in floating point.",
+            next_step="Use the model that they were made from; answers come from osler.load.",
+        )
+    weights = weights_digest(folder)
     if content.get("model_type") == MODEL_TYPE and content.get("decoder_home") == BASE_HOME:
         return _from_adapter(folder, content, name=name, dtype=dtype, weights=weights)
     if content.get("model_type") == MODEL_TYPE:
@@ -125,25 +133,12 @@ def _from_adapter(
     folder: Path, content: dict[str, Any], *, name: str, dtype: DTypeName, weights: WeightsDigest
 ) -> Checkpoint:
     """An adapter on its base: the base is loaded, checked, and the adapter merged into it."""
-    named = str(content.get("base") or "")
-    # A relative folder is meant from here, so that adapter and base can move together.
-    place = folder / named if named and (folder / named / "config.json").is_file() else named
-    if place and Path(place).resolve() == folder.resolve():
-        raise CheckpointError(f"{str(folder)!r} names itself as its base.", next_step="Mend `base` in its config.json.")
+    place = adapter_base(folder, content)
     try:
         base = load_checkpoint(place, dtype=dtype)
     except RequestError as error:
-        raise CheckpointError(
-            f"{str(folder)!r} is an adapter on {named!r}, which is not here.",
-            next_step="Put the base back, or write its new place under `base` in config.json.",
-        ) from error
-    digest = content.get("base_digest") or ""
-    if digest and base.digest and digest != base.digest:
-        raise CheckpointError(
-            f"{str(folder)!r} was trained on other weights of {named!r}: their digest is {digest}.",
-            allowed=f"Those here have {base.digest}.",
-            next_step="Fine-tune again on these, or get back the base that it was trained on.",
-        )
+        raise base_is_absent(folder, content) from error
+    require_base(folder, content, digest=base.digest)
     require_same(read_contract(folder), base.preprocess)
     load_adapter(base.model, folder, mode="merge")
     return dataclasses.replace(
@@ -156,6 +151,44 @@ def _from_adapter(
         identity=sha256(f"{weights.identity} {base.identity}".encode()).hexdigest(),
         trained=read_skills(content.get("trained", ["answers"]), source=str(folder / "config.json")),
     )
+
+
+def adapter_base(folder: Path, content: Mapping[str, Any]) -> str:
+    """Returns the name or path of the model that an adapter's folder is for.
+
+    Raises:
+        CheckpointError: If the folder names itself.
+    """
+    named = str(content.get("base") or "")
+    # A relative folder is meant from here, so that adapter and base can move together.
+    place = str(folder / named) if named and (folder / named / "config.json").is_file() else named
+    if place and Path(place).resolve() == folder.resolve():
+        raise CheckpointError(f"{str(folder)!r} names itself as its base.", next_step="Mend `base` in its config.json.")
+    return place
+
+
+def base_is_absent(folder: Path, content: Mapping[str, Any]) -> CheckpointError:
+    """Builds the error for an adapter whose base model is not here."""
+    return CheckpointError(
+        f"{str(folder)!r} is an adapter on {str(content.get('base') or '')!r}, which is not here.",
+        next_step="Put the base back, or write its new place under `base` in config.json.",
+    )
+
+
+def require_base(folder: Path, content: Mapping[str, Any], *, digest: str) -> None:
+    """Refuses a base with other weights than the adapter was trained on, where both digests are known.
+
+    Raises:
+        CheckpointError: With both.
+    """
+    wanted = content.get("base_digest") or ""
+    if wanted and digest and wanted != digest:
+        raise CheckpointError(
+            f"{str(folder)!r} was trained on other weights of {str(content.get('base') or '')!r}: "
+            f"their digest is {wanted}.",
+            allowed=f"Those here have {digest}.",
+            next_step="Fine-tune again on these, or get back the base that it was trained on.",
+        )
 
 
 def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Checkpoint:
@@ -172,11 +205,12 @@ def _from_gguf(path: Path, *, name: str, dtype: DTypeName, licence: str) -> Chec
             preprocess=preprocess_for(config),
             name=name,
             source=path,
-            licence=licence if licence != "unknown" else _licence_of(file.metadata.get("general.license")),
+            licence=licence if licence != "unknown" else licence_of(file.metadata.get("general.license")),
             digest=weights.shown,
             identity=weights.identity,
         )
 
 
-def _licence_of(stated: object) -> str:
+def licence_of(stated: object) -> str:
+    """Returns the terms that a GGUF file states for its weights."""
     return GEMMA_TERMS if stated == "gemma" else str(stated or "unknown")

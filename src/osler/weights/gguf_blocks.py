@@ -36,7 +36,7 @@ def dequantize(raw: np.ndarray, *, format_name: str, shape: tuple[int, ...], dty
     """
     out = torch.empty(prod(shape), dtype=dtype)
     block = _FORMATS[format_name]
-    stored_NB = _as_tensor(raw).view(-1, block.bytes)
+    stored_NB = as_tensor(raw).view(-1, block.bytes)
     if format_name in _PLAIN:
         # Views of another type need aligned storage; a mapped file gives no such promise.
         out.copy_(stored_NB.clone().view(_PLAIN[format_name]).flatten())
@@ -49,48 +49,54 @@ def dequantize(raw: np.ndarray, *, format_name: str, shape: tuple[int, ...], dty
     return out.view(shape)
 
 
-def _as_tensor(raw: np.ndarray) -> torch.Tensor:
+def as_tensor(raw: np.ndarray) -> torch.Tensor:
+    """Returns the stored bytes as a tensor, not copied."""
     with warnings.catch_warnings():
         # The map is read-only and is only ever read here.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(raw)
 
 
-def _half(bytes_N2: torch.Tensor) -> torch.Tensor:
+def half(bytes_N2: torch.Tensor) -> torch.Tensor:
+    """Reads numbers in binary16 from their two bytes, (N, 1)."""
     return bytes_N2.contiguous().view(torch.float16).float()
 
 
-def _nibbles(bytes_NB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def nibbles(bytes_NB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the low and the high halves of bytes."""
     return bytes_NB & 0x0F, bytes_NB >> 4
 
 
 def _q4_0(x: torch.Tensor) -> torch.Tensor:
-    low, high = _nibbles(x[:, 2:])
+    low, high = nibbles(x[:, 2:])
     q_NW = torch.cat([low, high], dim=1).to(torch.int8) - 8
-    return q_NW * _half(x[:, :2])
+    return q_NW * half(x[:, :2])
+
+
+def q5_0_codes(x: torch.Tensor) -> torch.Tensor:
+    """Returns the codes of Q5_0 blocks, 0 to 31, (N, 32)."""
+    low, high = nibbles(x[:, 6:])
+    return torch.cat([low, high], dim=1) | (_bits(x[:, 2:6]) << 4)
 
 
 def _q5_0(x: torch.Tensor) -> torch.Tensor:
-    low, high = _nibbles(x[:, 6:])
-    fifth_NW = _bits(x[:, 2:6])
-    q_NW = (torch.cat([low, high], dim=1) | (fifth_NW << 4)).to(torch.int8) - 16
-    return q_NW * _half(x[:, :2])
+    return (q5_0_codes(x).to(torch.int8) - 16) * half(x[:, :2])
 
 
 def _q8_0(x: torch.Tensor) -> torch.Tensor:
-    return x[:, 2:].view(torch.int8) * _half(x[:, :2])
+    return x[:, 2:].view(torch.int8) * half(x[:, :2])
 
 
 def _q4_k(x: torch.Tensor) -> torch.Tensor:
-    scale_N81, least_N81 = _k_scales(x)
-    low, high = _nibbles(x[:, 16:].reshape(-1, 4, 1, 32))
+    scale_N81, least_N81 = k_scales(x)
+    low, high = nibbles(x[:, 16:].reshape(-1, 4, 1, 32))
     q_N8W = torch.cat([low, high], dim=2).view(-1, 8, 32)
     return scale_N81 * q_N8W - least_N81
 
 
 def _q5_k(x: torch.Tensor) -> torch.Tensor:
-    scale_N81, least_N81 = _k_scales(x)
-    low, high = _nibbles(x[:, 48:].reshape(-1, 4, 1, 32))
+    scale_N81, least_N81 = k_scales(x)
+    low, high = nibbles(x[:, 48:].reshape(-1, 4, 1, 32))
     shifts = torch.arange(8, dtype=torch.uint8).view(1, 8, 1)
     fifth_N8W = (x[:, 16:48].unsqueeze(1) >> shifts) & 1
     q_N8W = torch.cat([low, high], dim=2).view(-1, 8, 32) | (fifth_N8W << 4)
@@ -98,11 +104,11 @@ def _q5_k(x: torch.Tensor) -> torch.Tensor:
 
 
 def _q6_k(x: torch.Tensor) -> torch.Tensor:
-    low_N22W = torch.stack(_nibbles(x[:, :128].reshape(-1, 2, 64)), dim=2).view(-1, 2, 4, 32)
+    low_N22W = torch.stack(nibbles(x[:, :128].reshape(-1, 2, 64)), dim=2).view(-1, 2, 4, 32)
     shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8).view(1, 1, 4, 1)
     high_N24W = (x[:, 128:192].reshape(-1, 2, 1, 32) >> shifts) & 3
     q_NGW = ((low_N22W | (high_N24W << 4)).to(torch.int8) - 32).view(-1, 16, 16)
-    scale_NG1 = (_half(x[:, 208:210]) * x[:, 192:208].view(torch.int8)).unsqueeze(2)
+    scale_NG1 = (half(x[:, 208:210]) * x[:, 192:208].view(torch.int8)).unsqueeze(2)
     return scale_NG1 * q_NGW
 
 
@@ -112,13 +118,13 @@ def _bits(bytes_NB: torch.Tensor) -> torch.Tensor:
     return ((bytes_NB.unsqueeze(2) >> shifts) & 1).flatten(1)
 
 
-def _k_scales(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The scales and minima of the eight groups of a K block, packed in six bits each."""
+def k_scales(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns scales and minima, (N, 8, 1), of the groups of K blocks, packed in six bits each."""
     packed_N3x4 = x[:, 4:16].reshape(-1, 3, 4)
     a_N4, b_N4, c_N4 = packed_N3x4.unbind(1)
     scales_N8 = torch.cat([a_N4 & 63, (c_N4 & 0x0F) | ((a_N4 >> 2) & 0x30)], dim=1)
     minima_N8 = torch.cat([b_N4 & 63, (c_N4 >> 4) | ((b_N4 >> 2) & 0x30)], dim=1)
-    return (_half(x[:, :2]) * scales_N8).unsqueeze(2), (_half(x[:, 2:4]) * minima_N8).unsqueeze(2)
+    return (half(x[:, :2]) * scales_N8).unsqueeze(2), (half(x[:, 2:4]) * minima_N8).unsqueeze(2)
 
 
 _DECODERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

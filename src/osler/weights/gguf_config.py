@@ -52,6 +52,11 @@ def config_from_gguf(file: GgufFile) -> OslerConfig:
         ) from error
 
 
+def gguf_names(file: GgufFile) -> dict[str, str]:
+    """Returns llama.cpp's names by the published ones."""
+    return {_published(name): name for name in file.tensors if name != "rope_freqs.weight"}
+
+
 def gguf_tensors(file: GgufFile, *, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields the tensors under their published names, one at a time.
 

@@ -46,17 +46,38 @@ def load_huggingface(folder: Path, *, dtype: DTypeName | None = None) -> LoadedM
         CheckpointError: If files are missing or damaged, or weights do not fit the configuration.
     """
     folder = Path(folder)
-    found = config_from_huggingface(read_json(folder / "config.json"), source=str(folder / "config.json"))
-    tensors = rename(read_sharded(folder).tensors, source=str(folder))
+    opened = open_huggingface(folder)
+    tensors = opened.tensors
     if dtype is not None:
         # One at a time, so that the mapped pages of one tensor can go before the next is read.
         tensors = {name: tensor.to(torch_dtype(dtype)) for name, tensor in tensors.items()}
+    model = assemble(opened.config, tensors, source=str(folder))
+    return LoadedModel(model=model, preprocess=opened.preprocess, warnings=opened.warnings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenedFolder:
+    """What a folder holds, its tensors mapped under Osler's names."""
+
+    config: OslerConfig
+    tensors: dict[str, Tensor]
+    preprocess: Preprocess
+    warnings: tuple[str, ...]
+
+
+def open_huggingface(folder: Path) -> OpenedFolder:
+    """Opens a folder without building its network.
+
+    Raises:
+        CheckpointError: If files are missing or damaged.
+    """
+    found = config_from_huggingface(read_json(folder / "config.json"), source=str(folder / "config.json"))
+    tensors = rename(read_sharded(folder).tensors, source=str(folder))
     config = found.config
     if config.name in ("gemma2", "gemma3"):
         config = replace(config, name=folder.resolve().name)
-    model = assemble(config, tensors, source=str(folder))
     preprocess, warnings = _preprocess(folder, config=config)
-    return LoadedModel(model=model, preprocess=preprocess, warnings=found.warnings + warnings)
+    return OpenedFolder(config=config, tensors=tensors, preprocess=preprocess, warnings=found.warnings + warnings)
 
 
 def save_huggingface(

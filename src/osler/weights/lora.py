@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,19 @@ class LoraConfig:
     alpha: float
     targets: tuple[str, ...] = DECODER_LINEARS
     base: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LowRank:
+    """The update of one layer: ``scale * B A``.
+
+    Args:
+        a_RK: (rank, in). b_NR: (out, rank).
+    """
+
+    a_RK: Tensor
+    b_NR: Tensor
+    scale: float
 
 
 class LoraLinear(nn.Module):
@@ -155,30 +169,43 @@ def load_adapter(model: Osler, folder: Path, *, mode: Literal["merge", "attach"]
     Raises:
         CheckpointError: If files are missing, an option is unknown here, or tensors do not fit the model.
     """
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    shapes = {name: (module.out_features, module.in_features) for name, module in linears.items()}
+    config, updates = read_adapter(folder, shapes=shapes)
+    for name, update in updates.items():
+        layer = LoraLinear(linears[name], rank=config.rank, scale=update.scale)
+        layer.lora_A.data.copy_(update.a_RK)
+        layer.lora_B.data.copy_(update.b_NR)
+        _replace(model, name=name, module=layer.merged() if mode == "merge" else layer)
+    return config
+
+
+def read_adapter(folder: Path, *, shapes: Mapping[str, tuple[int, ...]]) -> tuple[LoraConfig, dict[str, LowRank]]:
+    """Reads an adapter in peft's layout without a model.
+
+    Args:
+        shapes: Outputs and inputs of the model's layers, by their names.
+
+    Raises:
+        CheckpointError: As `load_adapter`.
+    """
     folder = Path(folder)
     content = read_json(folder / ADAPTER_CONFIG)
     stored = read_safetensors(folder / ADAPTER_WEIGHTS).tensors
     tensors = {_own_key(name): tensor for name, tensor in stored.items()}
     layers = sorted({name.rpartition(".")[0] for name in tensors})
     config = _lora_config(content, layers=layers, source=str(folder / ADAPTER_CONFIG))
-    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    wanted = {
-        f"{name}.{part}": shape
-        for name in layers
-        if name in linears
-        for part, shape in (
-            ("lora_A", (config.rank, linears[name].in_features)),
-            ("lora_B", (linears[name].out_features, config.rank)),
-        )
-    }
+    wanted = {}
+    for name in layers:
+        if name in shapes:
+            wanted[f"{name}.lora_A"] = (config.rank, shapes[name][1])
+            wanted[f"{name}.lora_B"] = (shapes[name][0], config.rank)
     check_tensors(wanted=wanted, found={k: tuple(v.shape) for k, v in tensors.items()}, source=str(folder))
     scale = config.alpha / (math.sqrt(config.rank) if content.get("use_rslora") else config.rank)
-    for name in layers:
-        layer = LoraLinear(linears[name], rank=config.rank, scale=scale)
-        for part, parameter in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
-            parameter.data.copy_(tensors[f"{name}.{part}"])
-        _replace(model, name=name, module=layer.merged() if mode == "merge" else layer)
-    return config
+    updates = {
+        name: LowRank(a_RK=tensors[f"{name}.lora_A"], b_NR=tensors[f"{name}.lora_B"], scale=scale) for name in layers
+    }
+    return config, updates
 
 
 def _lora_config(content: dict[str, Any], *, layers: list[str], source: str) -> LoraConfig:

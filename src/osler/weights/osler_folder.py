@@ -65,6 +65,23 @@ class OslerFolder:
     trained: frozenset[Skill]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OslerParts:
+    """What one of Osler's folders holds itself.
+
+    Args:
+        home: Where the decoder is.
+        stored: The tensors of the folder, mapped.
+    """
+
+    config: OslerConfig
+    home: DecoderHome
+    preprocess: Preprocess
+    stored: dict[str, Tensor]
+    licence: str
+    trained: frozenset[Skill]
+
+
 def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None = None) -> OslerFolder:
     """Loads a network; its adapter, if there is one, is merged.
 
@@ -73,28 +90,48 @@ def load_osler_folder(folder: Path, *, dtype: DTypeName, cache_dir: Path | None 
         PreprocessMismatchError: If weights and preprocess.json name different contracts.
     """
     folder = Path(folder)
-    content = read_json(folder / "config.json")
-    _check_parts(content, folder=folder)
-    config = config_from_dict(content, source=str(folder / "config.json"))
-    home = content.get("decoder_home", "stored")
-    if home == "embedded":
-        _check_base(content, folder=folder)
+    parts = read_osler_folder(folder)
+    if parts.home == "embedded":
         tokenizer, decoder = _embedded(dtype=dtype, cache_dir=cache_dir)
     else:
         tokenizer, decoder = GemmaTokenizer.from_folder(folder), {}
-    preprocess = read_contract(folder)
-    stored = _read_stored(folder, preprocess=preprocess)
-    tensors = decoder | {name: tensor.to(torch_dtype(dtype)) for name, tensor in stored.items()}
-    model = assemble(config, tensors, source=str(folder))
-    if (folder / ADAPTER_WEIGHTS).is_file() or (folder / ADAPTER_CONFIG).is_file():
+    tensors = decoder | {name: tensor.to(torch_dtype(dtype)) for name, tensor in parts.stored.items()}
+    model = assemble(parts.config, tensors, source=str(folder))
+    if has_adapter(folder):
         load_adapter(model, folder, mode="merge")
     return OslerFolder(
-        model=model,
-        tokenizer=tokenizer,
-        preprocess=preprocess,
-        licence=str(content.get("license", "unknown")),
-        trained=read_skills(content.get("trained", ["answers"]), source=str(folder / "config.json")),
+        model=model, tokenizer=tokenizer, preprocess=parts.preprocess, licence=parts.licence, trained=parts.trained
     )
+
+
+def read_osler_folder(folder: Path) -> OslerParts:
+    """Reads all of a folder but the embedded decoder and the tokenizer; tensors are mapped, not copied.
+
+    Raises:
+        CheckpointError: As `load_osler_folder`.
+        PreprocessMismatchError: As there.
+    """
+    source = str(folder / "config.json")
+    content = read_json(folder / "config.json")
+    _check_parts(content, folder=folder)
+    config = config_from_dict(content, source=source)
+    home: DecoderHome = "embedded" if content.get("decoder_home", "stored") == "embedded" else "stored"
+    if home == "embedded":
+        _check_base(content, folder=folder)
+    preprocess = read_contract(folder)
+    return OslerParts(
+        config=config,
+        home=home,
+        preprocess=preprocess,
+        stored=_read_stored(folder, preprocess=preprocess),
+        licence=str(content.get("license", "unknown")),
+        trained=read_skills(content.get("trained", ["answers"]), source=source),
+    )
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether an adapter for the decoder lies in a folder."""
+    return (folder / ADAPTER_WEIGHTS).is_file() or (folder / ADAPTER_CONFIG).is_file()
 
 
 def save_osler_folder(

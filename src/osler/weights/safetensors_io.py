@@ -38,11 +38,20 @@ def read_safetensors(path: Path) -> TensorFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return TensorFile(tensors=tensors, metadata=file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"Cannot read {str(path)!r}: {error}.",
-            allowed="A whole safetensors file is needed.",
-            next_step="Copy or download the file again.",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Reads the metadata of a file alone.
+
+    Raises:
+        CheckpointError: As `read_safetensors`.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_sharded(folder: Path) -> TensorFile:
@@ -83,6 +92,14 @@ def write_safetensors(tensors: Mapping[str, Tensor], *, path: Path, metadata: Ma
         raise CheckpointError(
             f"Cannot write {str(path)!r}: {error}.", next_step="Choose a folder with room that you can write to."
         ) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"Cannot read {str(path)!r}: {error}.",
+        allowed="A whole safetensors file is needed.",
+        next_step="Copy or download the file again.",
+    )
 
 
 def _shards(folder: Path) -> dict[str, None]:

@@ -35,7 +35,7 @@ def skills_of(name_or_path: str) -> frozenset[Skill]:
     if not (place / "config.json").is_file():
         return frozenset()
     content = read_json(place / "config.json")
-    if content.get("model_type") == "osler":
+    if content.get("model_type") in ("osler", "osler-quantized"):
         listed = content.get("trained", ["answers"])
         return read_skills(listed if isinstance(listed, list) else [], source=str(place / "config.json"))
     return PUBLISHED_SKILLS if "vision_config" in content else frozenset({"answers"})

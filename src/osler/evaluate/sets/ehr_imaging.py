@@ -73,7 +73,7 @@ class EhrImaging:
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """One row a patient."""
         from osler.evaluate.synthetic import study_of
-        from osler.tasks.finding_names import finding_names
+        from osler.prepare.finding_names import finding_names
 
         names = {entry.key: entry.name for entry in finding_names()}
         rows = []

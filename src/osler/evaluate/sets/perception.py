@@ -46,7 +46,7 @@ class Perception:
         return Plan(
             cases=cases,
             absent="" if cases else "no picture or volume of a known set",
-            notes=(*notes, "Majority: the commonest class of the cases themselves, which no blind guess can beat."),
+            notes=(*notes, "Majority: the commonest class of the cases themselves."),
         )
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:

@@ -226,7 +226,7 @@ def changes_of(setting: Setting, study: Study, *, findings: Sequence[str]) -> di
 
 def last_changes(exam: Exam) -> dict[str, str]:
     """Finding to its change on an exam, of several lesions the greatest change; names of `osler.tasks`."""
-    from osler.tasks.finding_names import finding_names
+    from osler.prepare.finding_names import finding_names
 
     names = {entry.key: entry.name for entry in finding_names()}
     order = ("stable", "resolved", "smaller", "larger", "new")

@@ -15,7 +15,7 @@ from osler.study import Study, TimePoint
 EPOCH = dt.date(2000, 1, 1)
 """Day 0 of sets that give days, or an order, without dates."""
 
-# Findings of NIH ChestX-ray14 under the names of `osler.tasks.finding_names`.
+# Findings of NIH ChestX-ray14 under the names of `osler.prepare.finding_names`.
 NIH_FINDINGS = {
     "Atelectasis": "atelectasis",
     "Cardiomegaly": "cardiomegaly",

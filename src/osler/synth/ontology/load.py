@@ -87,6 +87,7 @@ def _prevalence(row: dict[str, Any]) -> Prevalence:
         female=float(row.get("female", 1.0)),
         male=float(row.get("male", 1.0)),
         source=_source(row["source"]),
+        basis=row.get("basis", ""),
     )
 
 

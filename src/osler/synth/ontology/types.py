@@ -30,13 +30,16 @@ class Prevalence:
     Args:
         percent: Of exams, one for each age band.
         female: Factor on the odds of women. male: Of men.
-        source: Paper and table, or ``"assumed"``.
+        source: The paper, or ``"assumed"``.
+        basis: What figure of the source it rests on and by what rule, or what was looked for in vain.
+            Empty: the source's own figure.
     """
 
     percent: tuple[float, float, float, float]
     female: float
     male: float
     source: str
+    basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

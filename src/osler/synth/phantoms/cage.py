@@ -12,7 +12,7 @@ import numpy as np
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.lines import rib_line
 from osler.synth.phantoms.shapes import Point, even_steps, polyline
-from osler.synth.phantoms.torso import SIDES, Torso
+from osler.synth.phantoms.torso import SIDES, Torso, lifted_arm
 from osler.synth.phantoms.tubes import tubes
 
 _BREAK_MM = 16.0
@@ -89,6 +89,12 @@ def girdle(torso: Torso) -> list[Bone]:
 def _upper_arm(torso: Torso, *, side: float) -> list[Bone]:
     w, d, t = torso.w, torso.d, torso.t
     head = np.array([side * 1.0 * w, 0.05 * d, 0.235 * t])
+    if torso.pose.arms == "forward":
+        shoulder, elbow = lifted_arm(torso, side=side)
+        return [
+            Bone(organ="humeri", line=shoulder[None], radius=21.0, wall=1.6),
+            Bone(organ="humeri", line=even_steps(np.stack([shoulder, elbow]), step=3)[0], radius=11.0, wall=3.6),
+        ]
     if torso.pose.arms == "raised":
         line = even_steps(np.stack([head, [side * (w + 26), 0.0, 0.245 * t]]), step=4)[0]
         return [Bone(organ="humeri", line=line, radius=21.0, wall=1.6)]

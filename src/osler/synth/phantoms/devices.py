@@ -120,9 +120,33 @@ def _port(thorax: Thorax, side: float) -> list[Piece]:
     return [(ring, 1.6, 0.9), (chamber[None], 8.0, 0.35), (line, 0.9, 0.3)]
 
 
+def _recorder(thorax: Thorax, side: float) -> list[Piece]:
+    """A loop recorder under the skin, left of the breastbone."""
+    w, d, t = thorax.width, thorax.depth, thorax.trunk
+    ends = np.array([(0.20 * w, -0.90 * d, 0.115 * t), (0.33 * w, -0.86 * d, 0.065 * t)])
+    case = ends[0] + np.linspace(0, 1, 40)[:, None] * (ends[1] - ends[0])
+    return [(case, 3.4, 0.55), (case[4:16], 2.4, 1.1), (case[-2:], 3.0, 1.0)]
+
+
+def _shunt(thorax: Thorax, side: float) -> list[Piece]:
+    """A ventriculoperitoneal shunt: a catheter under the skin from the neck to the belly."""
+    w, d, t = thorax.width, thorax.depth, thorax.trunk
+    line = polyline([
+        (-0.20 * w, -0.30 * d, 0.46 * t), (-0.24 * w, -0.52 * d, 0.33 * t), (-0.36 * w, -0.80 * d, 0.24 * t),
+        (-0.40 * w, -0.90 * d, 0.12 * t), (-0.36 * w, -0.94 * d, 0.0), (-0.25 * w, -0.94 * d, -0.12 * t),
+        (-0.15 * w, -0.70 * d, -0.20 * t),
+    ], count=160)  # fmt: skip
+    return [(line, 1.25, 0.34)]
+
+
+def _some_device(thorax: Thorax, side: float) -> list[Piece]:
+    """A device that the report does not name: always the same one in a patient."""
+    return (_port, _port, _recorder, _shunt)[int(4 * thorax.chance[52])](thorax, side)
+
+
 _DEVICES = {
     "endotracheal-tube": _tracheal_tube, "nasogastric-tube": _feeding_tube, "central-venous-catheter": _central_line,
     "cardiac-pacemaker": _pacemaker, "icd": _defibrillator, "chest-tube": _chest_tube, "sternotomy-wires": _wires,
-    "port-catheter": _port,
+    "port-catheter": _port, "support-device": _some_device,
 }  # fmt: skip
 DEVICES = tuple(_DEVICES)

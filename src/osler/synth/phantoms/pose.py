@@ -12,14 +12,15 @@ class Pose:
 
     Args:
         position: Whether fluid layers behind the lungs or sinks to their base, and air rises to the front or the apex.
-        arms: "down" beside the trunk or "raised".
+        arms: "down" beside the trunk, "raised" beside the head as in a CT, or "forward": lifted in front, out of the
+            way of a lateral film.
         breath_mm: How much higher the diaphragm stands than after a full breath.
         heart: Factor on the heart's size.
         blades_mm: How far the shoulder blades are turned out.
     """
 
     position: Literal["supine", "upright"] = "supine"
-    arms: Literal["raised", "down"] = "raised"
+    arms: Literal["raised", "down", "forward"] = "raised"
     breath_mm: float = 0.0
     heart: float = 1.0
     blades_mm: float = 0.0

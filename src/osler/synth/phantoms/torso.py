@@ -6,6 +6,7 @@ Lengths are those of `thorax`; a radiograph projects what is painted here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,6 +42,8 @@ _LEVELS = np.array(
         (-0.415, 0.52),
     ]
 )
+_LIFTED_MM = 44.0
+"""Radius of an upper arm."""
 VERTEBRAE = tuple([f"t{n}" for n in range(1, 13)] + [f"l{n}" for n in range(1, 6)] + ["s1"])
 
 
@@ -154,13 +157,15 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
         ).astype(np.float32)
         flat = (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
         out = (size - flat) * np.float32(d)
-        if canvas.axes.z[p.box[0]].max() > 0.17 * t:
+        if torso.pose.arms != "forward" and canvas.axes.z[p.box[0]].max() > 0.17 * t:
             wings = 1 - np.sqrt((p.x / np.float32(w + 46)) ** 4 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
             top = (0.325 * t - np.clip(np.abs(p.x) - 55, 0, None) * 0.30) - p.z
             arch = p.z - (0.175 * t + np.clip(w + 10 - np.abs(p.x), 0, 60) * 0.8)
             out = np.maximum(out, np.minimum(np.minimum(wings * 58, top), arch))
         if torso.pose.arms == "down":
             _add_arms(out, p, torso)
+        elif torso.pose.arms == "forward":
+            _add_lifted_arms(out, p, torso)
         return out + np.float32(2.0) * p.wave(90)
 
     fat = torso.fat
@@ -199,6 +204,24 @@ def _add_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
         )
         arm = np.minimum(np.float32(45) - away, top + 30 - p.z)
         np.maximum(out[..., part], arm, out=out[..., part])
+
+
+def _add_lifted_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
+    """Raises a depth (mm) to that in the upper arms lifted in front of the face, in place."""
+    start, end = lifted_arm(torso, side=1.0)
+    way = end - start
+    if float(p.z.max()) < start[2] - _LIFTED_MM:
+        return
+    aside, back, up = np.abs(p.x) - np.float32(start[0]), p.y - np.float32(start[1]), p.z - np.float32(start[2])
+    share = np.clip((aside * way[0] + back * way[1] + up * way[2]) / np.float32(way @ way), 0, 1).astype(np.float32)
+    away = (aside - share * way[0]) ** 2 + (back - share * way[1]) ** 2 + (up - share * way[2]) ** 2
+    np.maximum(out, np.float32(_LIFTED_MM) - np.sqrt(away.astype(np.float32)), out=out)
+
+
+def lifted_arm(torso: Torso, *, side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Shoulder and elbow (mm) of an arm that is lifted forward for a lateral film."""
+    w, d, t = torso.w, torso.d, torso.t
+    return np.array([side * 0.82 * w, -0.02 * d, 0.282 * t]), np.array([side * 0.80 * w, -0.95 * d, 0.52 * t])
 
 
 def _breasts(canvas: Canvas, torso: Torso) -> None:
@@ -273,6 +296,30 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
         lambda p: np.minimum(column(p) - np.float32(0.3), disc(p)), tissue="disc", organ="spine", bounds=bounds
     )
     _arches(canvas, torso, heights=heights, bounds=bounds, reach=reach)
+
+
+def vertebral_bodies(torso: Torso) -> list[tuple[list[np.ndarray], float]]:
+    """The outlines of the vertebral bodies in the midline, and half their width.
+
+    Each has four lines (3, 3) mm: upper end plate, back, lower end plate, front, all a little hollow.
+    """
+    heights = _LEVELS[:, 0] * torso.t
+    between = (heights[:-1] + heights[1:]) / 2
+    bodies = []
+    for above, below in pairwise(between):
+        gap = float(np.interp((above + below) / 2 / torso.t, [-0.4, -0.15, 0.1, 0.3], [5.2, 4.4, 2.6, 2.2])) + 0.6
+        ends = np.array([above - gap, below + gap])
+        half = float(torso.spine_half(ends.mean(keepdims=True))[0])
+        (x1, x2), (y1, y2), (z1, z2) = torso.spine_x(ends), torso.spine_y(ends), ends
+        b, x, y, z = 0.74 * half, (x1 + x2) / 2, (y1 + y2) / 2, (z1 + z2) / 2
+        lines = [
+            [(x1, y1 - b, z1 - 1), (x1, y1, z1 - 1.6), (x1, y1 + b, z1)],
+            [(x1, y1 + b, z1), (x, y + b - 1.2, z), (x2, y2 + b, z2)],
+            [(x2, y2 + b, z2), (x2, y2, z2 + 1.6), (x2, y2 - b, z2 + 1)],
+            [(x2, y2 - b, z2 + 1), (x, y - b + 2.2, z), (x1, y1 - b, z1 - 1)],
+        ]
+        bodies.append(([np.array(line, dtype=float) for line in lines], half))
+    return bodies
 
 
 def _phase(z: np.ndarray, between: np.ndarray) -> np.ndarray:

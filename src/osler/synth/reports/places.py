@@ -29,8 +29,8 @@ _SIDE_IN = {
 }
 _SIDE_ATTRIBUTE = {"left": "left ", "right": "right ", "both": "bilateral ", "midline": "midline ", "none": ""}
 _SHIFTED = {"en": " to the {}", "de": " nach {}"}  # of the midline
-_KNEE = {"en": " of the {} knee", "de": " des {} Kniegelenks"}
-_GENITIVE = {"left": "linken", "right": "rechten"}
+_KNEE = {"en": " of the {} knee", "de": " am {} Kniegelenk"}
+_INFLECTED = {"left": "linken", "right": "rechten"}
 
 
 def places(language: str) -> list[list[str]]:
@@ -65,7 +65,7 @@ def apart(text: str, *, row: list[str]) -> str:
 
 def _of_knee(texts: list[str], *, side: str, language: str) -> list[str]:
     """Places in a knee; the side is that of the exam, so it need not be said again."""
-    word = {"en": side, "de": _GENITIVE.get(side, "")}[language]
+    word = {"en": side, "de": _INFLECTED.get(side, "")}[language]
     return [text + _KNEE[language].format(word) for text in texts] if side in ("left", "right") else texts
 
 

@@ -15,8 +15,8 @@ from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.chest import LUNGS, tree_points
 from osler.synth.phantoms.devices import device_pieces
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import even_steps
-from osler.synth.phantoms.torso import Torso
+from osler.synth.phantoms.shapes import even_steps, polyline
+from osler.synth.phantoms.torso import Torso, vertebral_bodies
 from osler.synth.xrays.beam import Beam
 from osler.synth.xrays.matter import attenuation
 from osler.synth.xrays.tubes import Chain, paint_chain
@@ -27,6 +27,8 @@ _DEVICE_STEP_MM = 0.7
 _LAYERS = 6
 _LEAST_SINE = 0.4
 _LONGEST_ROD = 400
+_PLATE_MM, _PLATE_DENSE = 0.9, 1.1
+"""Half thickness of a vertebra's end plate, and its density relative to the cortex of a rib."""
 
 
 def bone_edges(torso: Torso, canvas: Canvas, *, beam: Beam, broken: list[np.ndarray], kvp: float) -> np.ndarray:
@@ -43,12 +45,15 @@ def bone_edges(torso: Torso, canvas: Canvas, *, beam: Beam, broken: list[np.ndar
     )
     sharp = _rods(bones, beam=beam, inset=False, per_mm=cortex - beside)
     sharp -= _rods([bone for bone in bones if bone.wall], beam=beam, inset=True, per_mm=cortex - marrow)
+    if beam.view == "lateral":
+        sharp += _plates(torso, beam=beam, per_mm=_PLATE_DENSE * (cortex - marrow))
     blur = 0.55 * canvas.edge / (beam.pixel_mm * float(beam.scale(0.0)))
     return sharp - gaussian_filter(sharp, blur, truncate=3.0)
 
 
 def _rods(bones: list[Bone], *, beam: Beam, inset: bool, per_mm: float) -> np.ndarray:
-    points, radius, way, layer = [], [], [], []
+    points, radius, way, layer, wide = [], [], [], [], []
+    along = 0 if beam.view == "lateral" else 1
     for number, bone in enumerate(bones):
         if len(bone.line) < 2:
             continue
@@ -57,13 +62,33 @@ def _rods(bones: list[Bone], *, beam: Beam, inset: bool, per_mm: float) -> np.nd
         direction = np.gradient(bone.line, axis=0)
         way.append(direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-6))
         layer.append(np.full(len(bone.line), number % _LAYERS))
+        wide.append(np.full(len(bone.line), 1 / bone.squash[along]))
     if not points:
         return np.zeros((beam.rows, beam.columns), np.float32)
     at, thick = np.concatenate(points), np.concatenate(radius)
     column, row, magnified = beam.project(at)
-    amount = 2 * thick * per_mm * _slanted(np.concatenate(way), beam=beam)
+    amount = 2 * thick * per_mm * np.concatenate(wide) * _slanted(np.concatenate(way), beam=beam)
     chain = Chain(
         column=column, row=row, radius=1.14 * thick * magnified, amount=amount, layer=np.concatenate(layer)
+    )  # fmt: skip
+    return paint_chain(chain, rows=beam.rows, columns=beam.columns, profile="solid")
+
+
+def _plates(torso: Torso, *, beam: Beam, per_mm: float) -> np.ndarray:
+    """The cortex of the vertebral bodies seen from the side: end plates, front and back."""
+    lines, amounts, layers = [], [], []
+    for number, (outline, half) in enumerate(vertebral_bodies(torso)):
+        for index, part in enumerate(outline):
+            line = even_steps(polyline([tuple(point) for point in part], count=12), step=0.8)[0]
+            lines.append(line)
+            # A ray runs along an end plate for most of the body's width, along its round front and back for less.
+            amounts.append(np.full(len(line), per_mm * half * (1.5, 0.9)[index % 2]))
+            layers.append(np.full(len(line), number % 2))
+    at = np.concatenate(lines)
+    column, row, magnified = beam.project(at)
+    chain = Chain(
+        column=column, row=row, radius=_PLATE_MM * magnified, amount=np.concatenate(amounts),
+        layer=np.concatenate(layers),
     )  # fmt: skip
     return paint_chain(chain, rows=beam.rows, columns=beam.columns, profile="solid")
 

@@ -8,6 +8,8 @@ from osler.synth.facts import Acquisition
 from osler.synth.phantoms.tissues import ct_palette
 
 _BONE_FROM_HU = 100.0
+_FATTY_MARROW_HU = -30.0
+"""Spongy bone without its mineral, about."""
 
 
 def water_per_mm(kvp: float) -> float:
@@ -24,7 +26,7 @@ def at_film_energy(hu: np.ndarray | float, *, kvp: float) -> np.ndarray:
 
     Cortical bone takes 3.3 (80 kV) to 2.6 (125 kV) times what water takes, by the same tables.
     """
-    more = 2.2 - 0.65 * _hardness(kvp)
+    more = _mineral(kvp)
     return np.where(np.asarray(hu) > _BONE_FROM_HU, _BONE_FROM_HU + more * (hu - _BONE_FROM_HU), hu)
 
 
@@ -37,7 +39,16 @@ def attenuation(hu: np.ndarray, *, kvp: float) -> np.ndarray:
 def film_palette(kvp: float) -> dict[str, float]:
     """CT numbers of all tissues, without contrast, at the film's energy."""
     plain = ct_palette(Acquisition(device="", rows=1, columns=1, slices=1, pixel_mm=1.0, kvp=120, contrast="none"))
-    return {name: float(at_film_energy(level, kvp=kvp)) for name, level in plain.items()}
+    levels = {name: float(at_film_energy(level, kvp=kvp)) for name, level in plain.items()}
+    # All that spongy bone has over fatty marrow is mineral, not only what lies above muscle.
+    mineral = plain["marrow"] - _FATTY_MARROW_HU
+    levels["marrow"] = _FATTY_MARROW_HU + _mineral(kvp) * mineral
+    return levels
+
+
+def _mineral(kvp: float) -> float:
+    """What mineral takes at the film's energy over what it takes at that of a CT."""
+    return 2.2 - 0.65 * _hardness(kvp)
 
 
 def _hardness(kvp: float) -> float:

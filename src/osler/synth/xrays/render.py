@@ -108,7 +108,7 @@ def drawn_pose(patient: PatientFacts, *, exam: Exam) -> Pose:
     supine = _supine(exam, chance=chance)
     return Pose(
         position="supine" if supine else "upright",
-        arms="raised" if view == "lateral" else "down",
+        arms="forward" if view == "lateral" else "down",
         breath_mm=float(10 * (chance[1] - 0.35) + (16 if supine else 6 if view == "AP" else 0)),
         heart=1.06 if supine else 1.0,
         blades_mm=0.14 * patient.anatomy.half_width_mm if view == "PA" else 0.0,
@@ -152,10 +152,10 @@ def _exposure(exam: Exam, *, chance: np.ndarray, seed: int, pixel_mm: float) -> 
     return Exposure(
         photons=(3e4 if portable else 5e4) * (exam.acquisition.mas or 3) / 3 * (pixel_mm / 0.8) ** 2,
         scatter=0.10 + 0.05 * chance[6] if not portable else 0.16 + 0.12 * chance[6],
-        equalize=0.22 + 0.2 * chance[7] + (0.25 if exam.acquisition.view == "lateral" else 0.0),
+        equalize=0.22 + 0.2 * chance[7] + (0.16 if exam.acquisition.view == "lateral" else 0.0),
         contrast=(0.70 if portable else 0.85) + 0.36 * chance[8],
         brightness=0.26 * (chance[9] - (0.74 if portable else 0.26))
-        - (0.14 if exam.acquisition.view == "lateral" else 0.0),
+        - (0.32 if exam.acquisition.view == "lateral" else 0.0),
         grid=0.004 * (chance[10] < 0.15),
         seed=seed,
     )

@@ -1,0 +1,69 @@
+"""Which library computes: PyTorch, or JAX where it is installed and asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from osler.engine.runner import Runner
+from osler.errors import unknown_name
+from osler.extras import import_extra
+from osler.weights.assemble import empty_network
+
+if TYPE_CHECKING:
+    from osler.jax.runner import JaxRunner
+    from osler.weights import Checkpoint
+
+BackendName = Literal["torch", "jax"]
+
+if TYPE_CHECKING:
+    AnyRunner = Runner | JaxRunner
+else:
+    AnyRunner = Runner
+
+
+def check_backend(name: str) -> None:
+    """Refuses a backend that does not exist or is not installed.
+
+    Raises:
+        RequestError: With the pip command where JAX is missing.
+    """
+    if name not in get_args(BackendName):
+        raise unknown_name("backend", name=name, known=get_args(BackendName))
+    if name == "jax":
+        import_extra("jax", extra="jax")
+
+
+def jax_dtype(device: str) -> tuple[Literal["float32", "bfloat16"], str]:
+    """Chooses the precision on a device of JAX, with the reason.
+
+    Raises:
+        RequestError: If JAX does not see the device.
+    """
+    from osler.jax.devices import find_device
+
+    if find_device(device).platform == "cpu":
+        return "float32", "XLA computes bfloat16 on a CPU by way of float32"
+    return "bfloat16", "the device has bfloat16 arithmetic"
+
+
+def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint, JaxRunner]:
+    """Moves the published parts of a checkpoint to JAX; the network that is left has shapes but no storage.
+
+    Heads and the other added parts stay behind: the session then offers what answers in text.
+
+    Args:
+        checkpoint: As loaded.
+        device: ``"auto"`` takes the fastest that JAX sees, ``"cpu"`` or ``"cuda"`` insist.
+
+    Raises:
+        RequestError: If JAX does not see the device.
+        CheckpointError: If the weights do not fit the twin.
+    """
+    from osler.jax.runner import JaxRunner
+
+    config = checkpoint.model.config
+    published = ("language_model.", "vision_tower.", "multi_modal_projector.")
+    tensors = {name: t for name, t in checkpoint.model.state_dict().items() if name.startswith(published)}
+    runner = JaxRunner(tensors, config=config, device=device)
+    return replace(checkpoint, model=empty_network(config)), runner

@@ -1,0 +1,343 @@
+"""Reads prompts and makes single steps with jitted functions (twin of `osler.engine.runner` and its cache).
+
+Torch tensors come in and logits go out as torch tensors, so that sampling,
+constraints and stores of `osler.engine` serve both backends. Lengths are padded
+to few buckets, so that few shapes are compiled.
+
+Dimensions: B rows, L tokens, N images, S side of an image (px), T soft tokens
+of an image, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from osler.errors import CapacityError
+from osler.jax import decoder, osler
+from osler.jax.devices import find_device, require_32_bits
+from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
+from osler.jax.parameters import parameters_from
+from osler.model.config import OslerConfig
+
+BUCKETS = (16, 64, 256, 512)
+"""Lengths that a part of a prompt is padded to; longer ones to the next power of two."""
+
+_IMAGE_BUCKETS = (1, 2, 4, 8)
+
+
+class JaxPoint(NamedTuple):
+    """A length to which a `JaxCache` can go back, with what the sliding layers held there."""
+
+    length: int
+    sliding: LayerKeys
+    positions: jax.Array
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the copies."""
+        return sum(array.nbytes for array in self.sliding)
+
+
+class JaxCache:
+    """Arrays of a `Cache` with the length of each row, as `osler.engine.generate` uses a cache.
+
+    Args:
+        cache: The arrays.
+        lengths: Tokens stored in each row.
+        planned: Tokens that a row will hold at most; more is refused.
+    """
+
+    def __init__(self, cache: Cache, *, lengths: Sequence[int], planned: int) -> None:
+        self.arrays = cache
+        self.lengths = list(lengths)
+        self.planned = planned
+
+    @property
+    def length(self) -> int:
+        """Tokens stored in the longest row."""
+        return max(self.lengths)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays."""
+        return self.arrays.bytes
+
+    def require_room(self, count: int) -> None:
+        """Refuses tokens beyond the plan.
+
+        Raises:
+            CapacityError: If the tokens are more than were planned.
+        """
+        if self.length + count > self.planned:
+            raise CapacityError(
+                f"The cache was planned for {self.planned:,} tokens and would hold {self.length + count:,}.",
+                next_step="Ask for fewer tokens.",
+            )
+
+    def mark(self) -> JaxPoint:
+        """Remembers the present length; the arrays of sliding layers are copied, as steps overwrite them."""
+        return JaxPoint(
+            self.length,
+            LayerKeys(*(jnp.copy(array) for array in self.arrays.sliding)),
+            jnp.copy(self.arrays.sliding_positions),
+        )
+
+    def rewind(self, point: JaxPoint, *, planned: int) -> None:
+        """Forgets everything after a mark.
+
+        Args:
+            point: From `mark` of this cache, not longer than it is now.
+            planned: Tokens that a row will hold at most from now on.
+        """
+        table = self.arrays.everything_positions
+        back = self.arrays._replace(
+            sliding=LayerKeys(*(jnp.copy(array) for array in point.sliding)),
+            sliding_positions=jnp.copy(point.positions),
+            everything_positions=jnp.where(table < point.length, table, -1),
+        )
+        self.arrays = grown(back, planned=planned)
+        self.lengths = [point.length] * len(self.lengths)
+        self.planned = planned
+
+    def saved(self, point: JaxPoint) -> dict[str, torch.Tensor]:
+        """Names everything that `restored` needs to come back to a mark of this cache."""
+        keep = point.length
+        return {
+            "sliding.keys": _to_torch(point.sliding.keys),
+            "sliding.values": _to_torch(point.sliding.values),
+            "sliding.positions": _to_torch(point.positions),
+            "everything.keys": _to_torch(self.arrays.everything.keys[:, :, :, :keep]),
+            "everything.values": _to_torch(self.arrays.everything.values[:, :, :, :keep]),
+        }
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int) -> tuple[Self, JaxPoint]:
+        """Builds the cache that `saved` described, and the mark.
+
+        Args:
+            length: Tokens that it held at the mark.
+            planned: Tokens that it will hold at most.
+        """
+        arrays = {name: to_jax(tensor) for name, tensor in tensors.items()}
+        point = JaxPoint(
+            length, LayerKeys(arrays["sliding.keys"], arrays["sliding.values"]), arrays["sliding.positions"]
+        )
+        rows = arrays["everything.keys"].shape[1]
+        cache = Cache(
+            sliding=LayerKeys(*(jnp.copy(array) for array in point.sliding)),
+            everything=LayerKeys(arrays["everything.keys"], arrays["everything.values"]),
+            sliding_positions=jnp.copy(point.positions),
+            everything_positions=jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (rows, length)),
+        )
+        return cls(grown(cache, planned=planned), lengths=[length] * rows, planned=planned), point
+
+    @classmethod
+    def stack(cls, caches: Sequence[Self], *, planned: int) -> Self:
+        """Joins caches of single rows into one batch; `planned` is for the longest row."""
+        joined = stack([cache.arrays for cache in caches], planned=planned)
+        return cls(joined, lengths=[cache.length for cache in caches], planned=planned)
+
+
+class JaxRunner:
+    """The network on JAX, driven like `osler.engine.runner.Runner`.
+
+    Args:
+        tensors: Weights under Osler's names, all in one dtype.
+        config: Of the network.
+        longest: Tokens of the longest part of a prompt that is read at once.
+        device: See `osler.jax.devices.find_device`.
+
+    Raises:
+        RequestError: If JAX does not see the device or is set to 64 bits.
+        CheckpointError: If the weights do not fit the twin.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], *, config: OslerConfig, longest: int = 512, device: str = "auto"
+    ) -> None:
+        require_32_bits()
+        self.config = config
+        self._device = find_device(device)
+        with jax.default_device(self._device):
+            self.weights = parameters_from(tensors, config=config)
+        self.longest = max(longest, config.image_tokens)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and activations."""
+        return getattr(torch, str(self.weights["language_model"]["norm"].dtype))
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are expected and given: JAX moves them itself."""
+        return torch.device("cpu")
+
+    @property
+    def backend(self) -> str:
+        """The library that computes."""
+        return "jax"
+
+    @property
+    def place(self) -> str:
+        """The kind of device, such as ``"cpu"``."""
+        return self._device.platform
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """What decides the last bits of a result, beside weights and inputs."""
+        return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__}
+
+    def new_cache(self, *, planned: int) -> JaxCache:
+        """Makes an empty cache of one row for this many tokens."""
+        arrays = empty_cache(
+            self.config.decoder,
+            planned=planned,
+            longest=self.longest,
+            rows=1,
+            dtype=self.weights["language_model"]["norm"].dtype,
+        )
+        return JaxCache(arrays, lengths=[0], planned=planned)
+
+    def restored_cache(
+        self, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int
+    ) -> tuple[JaxCache, JaxPoint]:
+        """Builds the cache that `JaxCache.saved` described, and its mark."""
+        return JaxCache.restored(tensors, length=length, planned=planned)
+
+    def encode_images(self, pixels_N3SS: torch.Tensor) -> torch.Tensor:
+        """Turns images, RGB in [-1, 1], into soft tokens, (N, T, D)."""
+        count = len(pixels_N3SS)
+        padded = _padded(to_jax(pixels_N3SS), axis=0, size=_bucket(count, _IMAGE_BUCKETS))
+        return _to_torch(_encode(self.weights, padded, config=self.config)[:count])
+
+    def score(self, token_ids_1L: torch.Tensor, *, cache: JaxCache, memory: None = None) -> torch.Tensor:
+        """Reads text and returns the logits after each of its tokens, (L, V)."""
+        ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
+        logits_LV, cache.arrays = _score(self.weights, ids_1L, positions_1L, cache.arrays, config=self.config)
+        cache.lengths[0] += token_ids_1L.shape[1]
+        return _to_torch(logits_LV[: token_ids_1L.shape[1]])
+
+    def read(
+        self,
+        token_ids_1L: torch.Tensor,
+        *,
+        features_NTD: torch.Tensor | None,
+        cache: JaxCache,
+        memory: None = None,
+    ) -> torch.Tensor:
+        """Reads the next part of one prompt, whose images are whole; returns the logits after it, (1, V)."""
+        count = token_ids_1L.shape[1]
+        ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
+        features = None
+        if features_NTD is not None:
+            features = _padded(to_jax(features_NTD), axis=0, size=_bucket(len(features_NTD), _IMAGE_BUCKETS))
+        logits_1V, cache.arrays = _read(
+            self.weights, ids_1L, positions_1L, features, count - 1, cache.arrays, config=self.config
+        )
+        cache.lengths[0] += count
+        return _to_torch(logits_1V)
+
+    def step(self, token_ids_B: torch.Tensor, *, cache: JaxCache, memory: None = None) -> torch.Tensor:
+        """Adds one token to each row and returns the logits after it, (B, V)."""
+        cache.require_room(1)
+        positions = jnp.asarray(np.array(cache.lengths, np.int32)[:, None])
+        ids_B1 = to_jax(token_ids_B).astype(jnp.int32)[:, None]
+        logits_BV, cache.arrays = _step(self.weights, ids_B1, positions, cache.arrays, config=self.config)
+        cache.lengths = [length + 1 for length in cache.lengths]
+        return _to_torch(logits_BV)
+
+    def _part(self, token_ids_1L: torch.Tensor, *, cache: JaxCache) -> tuple[jax.Array, jax.Array]:
+        """Pads the ids of a part to a bucket, and gives their positions, -1 for padding."""
+        count = token_ids_1L.shape[1]
+        cache.require_room(count)
+        size = _bucket(count, BUCKETS)
+        positions = np.full((1, size), -1, np.int32)
+        positions[0, :count] = np.arange(cache.length, cache.length + count)
+        return _padded(to_jax(token_ids_1L).astype(jnp.int32), axis=1, size=size), jnp.asarray(positions)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _encode(weights: dict[str, Any], pixels_N3SS: jax.Array, *, config: OslerConfig) -> jax.Array:
+    return osler.encode_images(weights, pixels_N3SS, config=config)
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+def _read(
+    weights: dict[str, Any],
+    ids_1L: jax.Array,
+    positions_1L: jax.Array,
+    features_NTD: jax.Array | None,
+    last: jax.Array,
+    cache: Cache,
+    *,
+    config: OslerConfig,
+) -> tuple[jax.Array, Cache]:
+    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, features_NTD, cache, config=config)
+    final_1D = jax.lax.dynamic_index_in_dim(hidden_1LD, last, axis=1, keepdims=False)
+    return decoder.logits(weights["language_model"], final_1D, config=config.decoder).astype(jnp.float32), cache
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+def _score(
+    weights: dict[str, Any], ids_1L: jax.Array, positions_1L: jax.Array, cache: Cache, *, config: OslerConfig
+) -> tuple[jax.Array, Cache]:
+    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, None, cache, config=config)
+    return decoder.logits(weights["language_model"], hidden_1LD[0], config=config.decoder).astype(jnp.float32), cache
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+def _step(
+    weights: dict[str, Any], ids_B1: jax.Array, positions_B1: jax.Array, cache: Cache, *, config: OslerConfig
+) -> tuple[jax.Array, Cache]:
+    hidden_B1D, cache = _hidden(weights, ids_B1, positions_B1, None, cache, config=config)
+    return decoder.logits(weights["language_model"], hidden_B1D[:, 0], config=config.decoder).astype(jnp.float32), cache
+
+
+def _hidden(
+    weights: dict[str, Any],
+    ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    features_NTD: jax.Array | None,
+    cache: Cache,
+    *,
+    config: OslerConfig,
+) -> tuple[jax.Array, Cache]:
+    return decoder.forward(
+        weights["language_model"],
+        osler.embed(weights, ids_BL, features_NTD, config=config),
+        config=config.decoder,
+        positions_BL=positions_BL,
+        last_BL=osler.last_seen(positions_BL, ids_BL, image_token=config.tokens.image),
+        cache=cache,
+    )
+
+
+def to_jax(tensor: torch.Tensor) -> jax.Array:
+    """Copies a tensor into an array of the same dtype."""
+    plain = tensor.detach().cpu().contiguous()
+    if plain.dtype == torch.bfloat16:
+        return jnp.asarray(plain.view(torch.uint16).numpy()).view(jnp.bfloat16)
+    return jnp.asarray(plain.numpy())
+
+
+def _to_torch(array: jax.Array) -> torch.Tensor:
+    if array.dtype == jnp.bfloat16:
+        return torch.from_numpy(np.array(array.view(jnp.uint16))).view(torch.bfloat16)
+    return torch.from_numpy(np.array(array))
+
+
+def _bucket(count: int, sizes: Sequence[int]) -> int:
+    return next((size for size in sizes if size >= count), 1 << (count - 1).bit_length())
+
+
+def _padded(array: jax.Array, *, axis: int, size: int) -> jax.Array:
+    width = [(0, 0)] * array.ndim
+    width[axis] = (0, size - array.shape[axis])
+    return jnp.pad(array, width) if size > array.shape[axis] else array

@@ -1,0 +1,141 @@
+"""Compiles the kernels, once, into the user's cache.
+
+Installing Osler never needs a compiler, and running it never starts one:
+``osler build-kernels`` (``make demo`` runs it) compiles the C++ sources that
+travel in the package, with flags for each instruction set in its own file, and
+the processor is asked at run time which of them it has. The library's name
+holds a digest of the sources, so that kernels of another version are never
+loaded. torch is not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from osler.errors import ModelError
+from osler.weights.cache import cache_folder, whole_path
+
+SOURCES = Path(__file__).parent / "native"
+
+Checked = Literal["plain", "sanitized"]
+
+_COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-math-errno")
+_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
+_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": ()}
+_X86 = {"avx2.cpp": ("-mavx2", "-mfma", "-mf16c"), "vnni.cpp": (*_AVX512, "-mavx512vnni")}
+_TILES = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
+_AMX = {"amx.cpp": _TILES, "peak.cpp": _TILES}
+_SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Compiled kernels.
+
+    Args:
+        path: The library. compiler: That made it.
+        notes: What had to be left out, and why.
+    """
+
+    path: Path
+    compiler: str
+    notes: tuple[str, ...] = ()
+
+
+def library_path() -> Path:
+    """Returns where the kernels of this version are, or would be."""
+    digest = sha256(f"{sys.platform} {platform.machine()}\n".encode())
+    for source in sorted(SOURCES.iterdir()):
+        if source.suffix in (".cpp", ".h", ".inc"):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return cache_folder() / "kernels" / f"osler-kernels-{digest.hexdigest()[:16]}.so"
+
+
+def find_compiler() -> str | None:
+    """Returns a C++ compiler: ``$CXX`` if set, else the first of the usual ones; ``None`` without one."""
+    chosen = os.environ.get("CXX")
+    names = (chosen,) if chosen else ("g++", "clang++", "c++")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def build_kernels(*, target: Path | None = None, checked: Checked = "plain", main: Path | None = None) -> Built:
+    """Compiles the kernels for every path that the compiler knows.
+
+    Args:
+        target: Of the library; the user's cache if not given.
+        checked: ``"sanitized"`` adds the address and undefined-behavior sanitizers.
+        main: A source with a main function, for a program in place of a library.
+
+    Raises:
+        ModelError: If there is no compiler, or it fails.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise ModelError(
+            "There is no C++ compiler on this machine.",
+            allowed="g++ 11 or clang++ 12, or newer; or $CXX.",
+            next_step="Nothing is lost but speed: PyTorch computes. On Debian and Ubuntu: apt install g++.",
+        )
+    if sys.platform == "win32":
+        raise ModelError(
+            "The kernels are not built on Windows.",
+            next_step="Without them PyTorch computes; nothing is lost but speed.",
+        )
+    target = target or library_path()
+    flags = (*_COMMON, *(_SANITIZE if checked == "sanitized" else ()))
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sets = [_BASE | _X86 | _AMX, _BASE | _X86, _BASE] if x86 else [_BASE]
+    failures: list[str] = []
+    for files in sets:
+        failure = _compile(compiler, files, flags=flags, target=target, main=main)
+        if failure is None:
+            return Built(path=target, compiler=compiler, notes=tuple(failures))
+        left = sorted(set(sets[0]) - set(files)) if files is not sets[0] else []
+        failures.append(f"{'without ' + ', '.join(left) + ': ' if left else ''}{failure}")
+    raise ModelError(
+        f"{compiler} could not compile the kernels: {failures[-1]}",
+        allowed="g++ 11 or clang++ 12, or newer.",
+        next_step="Name another compiler: CXX=clang++ osler build-kernels. Without kernels PyTorch computes.",
+    )
+
+
+def _compile(
+    compiler: str, files: dict[str, Sequence[str]], *, flags: Sequence[str], target: Path, main: Path | None
+) -> str | None:
+    """Compiles and links; returns the first line of the error, ``None`` where all went well."""
+    defines = [name for name, file in (("-DOSLER_X86", "avx2.cpp"), ("-DOSLER_AMX", "amx.cpp")) if file in files]
+    try:
+        with tempfile.TemporaryDirectory() as scratch, whole_path(target) as part:
+            target.parent.chmod(0o700)
+            objects = []
+            for file, own in files.items():
+                objects.append(str(Path(scratch) / f"{file}.o"))
+                _run([compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", objects[-1]])
+            kind = ["-shared"] if main is None else [f"-I{SOURCES}", str(main)]
+            _run([compiler, *flags, *kind, "-pthread", *objects, "-o", str(part)])
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in str(error.stderr).splitlines() if "error" in line]
+        return lines[0] if lines else f"exit status {error.returncode}"
+    except subprocess.TimeoutExpired:
+        return f"no end after {_SECONDS} s"
+    except OSError as error:
+        raise ModelError(
+            f"The kernels cannot be written to {str(target.parent)!r}: {error.strerror or error}.",
+            next_step="Free some space, or set OSLER_CACHE to a folder that you can write to.",
+        ) from error
+    return None
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)

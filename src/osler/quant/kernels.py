@@ -1,0 +1,231 @@
+"""Which kernels compute: the compiled ones on the best path of this processor, or PyTorch.
+
+The choice is automatic and has a reason, which `osler doctor` shows.
+``OSLER_KERNELS`` forces a path by its name: ``amx``, ``avx512-vnni``, ``avx2``,
+``portable``, or ``torch`` for none.
+
+Legend: M rows of activations, N outputs, K inputs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from osler.errors import CapacityError, ModelError, RequestError, unknown_name
+from osler.quant import packed
+from osler.quant.build import library_path
+from osler.quant.packed import PackedWeight
+
+VARIABLE = "OSLER_KERNELS"
+PATHS = ("portable", "avx2", "avx512-vnni", "amx")
+"""In the order of the library's numbers, slowest first."""
+
+_ABI = 1
+_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+class WeightStruct(ctypes.Structure):
+    """``OslerWeight`` of ``native/kernels.h``."""
+
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("offset", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("padded", ctypes.c_int64),
+        ("bits", ctypes.c_int32),
+        ("group", ctypes.c_int32),
+    )
+
+
+class TorchKernels:
+    """Products in PyTorch: dequantize a few outputs, multiply, go on."""
+
+    name = "torch"
+
+    def prepare(self, weight: PackedWeight) -> PackedWeight:
+        """Returns what `linear` takes."""
+        return weight
+
+    def linear(self, x_MK: Tensor, weight: PackedWeight) -> Tensor:
+        """Returns (M, N)."""
+        return packed.matmul(x_MK, weight)
+
+    def take_rows(self, weight: PackedWeight, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
+        """Returns rows of a weight, (M, K)."""
+        return packed.take_rows(weight, ids).to(dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A weight as the library takes it, and the tensors that keep its memory."""
+
+    struct: WeightStruct
+    weight: PackedWeight
+
+
+class NativeKernels:
+    """Products by the compiled library.
+
+    Args:
+        library: Loaded. number: Of the path, an index into `PATHS`.
+    """
+
+    def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
+        self._linear = library.osler_linear
+        self._rows = library.osler_rows
+        self._number = number
+        self.name = PATHS[number]
+
+    def prepare(self, weight: PackedWeight) -> Prepared:
+        """Returns what `linear` takes; the weight must have passed `PackedWeight.check`."""
+        return Prepared(
+            WeightStruct(
+                codes=weight.codes.data_ptr(),
+                scale=weight.scale.data_ptr(),
+                offset=None if weight.offset is None else weight.offset.data_ptr(),
+                rows=weight.rows,
+                columns=weight.columns,
+                padded=weight.padded,
+                bits=weight.format.bits,
+                group=weight.group,
+            ),
+            weight,
+        )
+
+    def linear(self, x_MK: Tensor, prepared: Prepared) -> Tensor:
+        """Returns (M, N); float32 or bfloat16 on the CPU, as ``x_MK`` has it."""
+        x_MK = x_MK.contiguous()
+        out_MN = torch.empty(x_MK.shape[0], prepared.weight.rows, dtype=x_MK.dtype)
+        status = self._linear(
+            self._number,
+            ctypes.byref(prepared.struct),
+            x_MK.data_ptr(),
+            _TYPES[x_MK.dtype],
+            x_MK.shape[0],
+            out_MN.data_ptr(),
+            torch.get_num_threads(),
+        )
+        if status == 2:
+            raise CapacityError(
+                "A product ran out of memory.", next_step="Close other programs or ask a shorter question."
+            )
+        assert status == 0, f"the kernels refused a call: {status}"
+        return out_MN
+
+    def take_rows(self, prepared: Prepared, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
+        """Returns rows of a weight, (M, K)."""
+        ids = ids.to(torch.int64).contiguous()
+        out_MK = torch.empty(len(ids), prepared.weight.columns, dtype=dtype)
+        status = self._rows(ctypes.byref(prepared.struct), ids.data_ptr(), len(ids), out_MK.data_ptr(), _TYPES[dtype])
+        if status == 3:
+            raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, and there are {prepared.weight.rows}")
+        assert status == 0, f"the kernels refused a call: {status}"
+        return out_MK
+
+
+Kernels = NativeKernels | TorchKernels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelChoice:
+    """Which kernels compute, and why."""
+
+    kernels: Kernels
+    reason: str
+
+
+def choose_kernels(wish: str | None = None, *, library: Path | None = None) -> KernelChoice:
+    """Chooses the fastest kernels that are here.
+
+    Args:
+        wish: A path by its name, ``"torch"``, or ``"auto"``; ``None`` reads ``$OSLER_KERNELS``.
+        library: The compiled kernels; the user's own if not given.
+
+    Raises:
+        RequestError: If the name is unknown, or the path is asked for and not here.
+    """
+    wish = wish or os.environ.get(VARIABLE) or "auto"
+    if wish not in ("auto", "torch", *PATHS):
+        raise unknown_name("kernels", name=wish, known=("auto", "torch", *PATHS))
+    if wish == "torch":
+        return KernelChoice(kernels=TorchKernels(), reason="asked for")
+    path = library or library_path()
+    if not path.is_file():
+        reason = "the kernels are not built; 'osler build-kernels' builds them"
+        return _without(wish, reason=reason)
+    try:
+        loaded = _load(str(path), path.stat().st_mtime_ns)
+    except ModelError as error:
+        return _without(wish, reason=str(error))
+    here = [number for number in range(len(PATHS)) if loaded.osler_paths() >> number & 1]
+    if wish == "auto":
+        missing = ", ".join(name for number, name in enumerate(PATHS) if number not in here)
+        reason = f"the fastest that this processor and its system have{f'; not here: {missing}' if missing else ''}"
+        return KernelChoice(kernels=NativeKernels(loaded, number=here[-1]), reason=reason)
+    number = PATHS.index(wish)
+    if number not in here:
+        raise RequestError(
+            f"The kernels {wish!r} do not run on this processor.",
+            allowed=f"Here: {', '.join([PATHS[n] for n in here])}, torch.",
+            next_step=f"Unset {VARIABLE}, or name one of these.",
+        )
+    return KernelChoice(kernels=NativeKernels(loaded, number=number), reason="asked for")
+
+
+def _without(wish: str, *, reason: str) -> KernelChoice:
+    if wish != "auto":
+        raise RequestError(
+            f"The kernels {wish!r} were asked for, but {reason}.",
+            allowed="Without them: torch.",
+            next_step="Run: osler build-kernels",
+        )
+    return KernelChoice(kernels=TorchKernels(), reason=reason)
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, changed: int) -> ctypes.CDLL:
+    """Loads a library that only this user could have written."""
+    status = Path(path).stat()
+    if hasattr(os, "getuid") and (status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022):
+        raise ModelError(f"the kernels at {path!r} could have been changed by another user")
+    try:
+        library = ctypes.CDLL(path)
+        library.osler_linear.argtypes = (
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
+        )  # fmt: skip
+        library.osler_rows.argtypes = (
+            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
+        )  # fmt: skip
+        library.osler_paths.restype = ctypes.c_uint
+        library.osler_use_openmp.argtypes = (ctypes.c_void_p,) * 3
+        abi = library.osler_abi()
+    except (OSError, AttributeError) as error:
+        raise ModelError(f"the kernels at {path!r} cannot be loaded: {error}") from error
+    if abi != _ABI:
+        raise ModelError(f"the kernels at {path!r} have the interface {abi}, not {_ABI}")
+    _share_threads(library)
+    return library
+
+
+def _share_threads(library: ctypes.CDLL) -> None:
+    """Has the kernels run on the threads of PyTorch's own OpenMP library, where it is GNU's."""
+    for place in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
+        try:
+            openmp = ctypes.CDLL(str(place))
+            functions = [
+                ctypes.cast(getattr(openmp, name), ctypes.c_void_p)
+                for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+            ]
+        except (OSError, AttributeError):
+            continue
+        library.osler_use_openmp(*functions)
+        return

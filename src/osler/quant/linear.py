@@ -1,0 +1,82 @@
+"""Layers with packed weights, in place of `nn.Linear` and `nn.Embedding`.
+
+Dimensions: N outputs, K inputs, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from osler.quant.kernels import Kernels
+from osler.quant.packed import PackedWeight
+
+
+class QuantLinear(nn.Module):
+    """A product with a packed weight; takes no gradient.
+
+    Args:
+        weight: Packed, checked.
+        kernels: What computes.
+        bias: (N,), or ``None``.
+    """
+
+    def __init__(self, weight: PackedWeight, *, kernels: Kernels, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.in_features, self.out_features = weight.columns, weight.rows
+        self.bias = None if bias is None else nn.Buffer(bias)
+        self._kernels = kernels
+        self._prepared = kernels.prepare(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (..., N)."""
+        out = self._kernels.linear(x.reshape(-1, self.in_features), self._prepared)
+        if self.bias is not None:
+            out = out + self.bias
+        return out.view(*x.shape[:-1], self.out_features)
+
+
+class JoinedLinear(nn.Module):
+    """Products with the same input whose weights are stored in different formats, side by side."""
+
+    def __init__(self, parts: Sequence[QuantLinear]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (..., sum of the outputs)."""
+        return torch.cat([part(x) for part in self.parts], dim=-1)
+
+
+class QuantEmbedding(nn.Module):
+    """A packed table whose rows are looked up.
+
+    Args:
+        weight: (V, D) packed, shared with the language head.
+        kernels: What computes.
+        dtype: Of the rows that are returned.
+    """
+
+    def __init__(self, weight: PackedWeight, *, kernels: Kernels, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = weight
+        self.dtype = dtype
+        self._kernels = kernels
+        self._prepared = kernels.prepare(weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table is."""
+        return self.weight.codes.device
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Returns (..., D).
+
+        Raises:
+            IndexError: If an id is not in the vocabulary, as `nn.Embedding` does.
+        """
+        rows = self._kernels.take_rows(self._prepared, ids.reshape(-1), dtype=self.dtype)
+        return rows.view(*ids.shape, self.weight.columns)

@@ -1,0 +1,186 @@
+// The C interface: which paths this processor has, and products on one of them.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "half.h"
+#include "kernels.h"
+
+#ifdef OSLER_X86
+#include <cpuid.h>
+#endif
+#if defined(OSLER_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace osler {
+namespace {
+
+enum PathNumber { kPathPortable = 0, kPathAvx2 = 1, kPathVnni = 2, kPathAmx = 3, kPaths = 4 };
+constexpr int64_t kAmxRows = 24;  // fewer rows are faster by VNNI: unpacking the weights would cost more than it saves
+
+#ifdef OSLER_X86
+bool has_state(uint32_t wanted) {
+  uint32_t low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & wanted) == wanted;
+}
+#endif
+
+#if defined(OSLER_AMX) && defined(__linux__)
+// The kernel grants tiles to a process on request only.
+bool request_tiles() {
+  constexpr long kRequest = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+#else
+bool request_tiles() { return false; }
+#endif
+
+unsigned find_paths() {
+  unsigned found = 1u << kPathPortable;
+#ifdef OSLER_X86
+  uint32_t a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+  const bool saves = c & (1u << 27), fma = c & (1u << 12), f16c = c & (1u << 29);
+  if (!saves || !fma || !f16c || !has_state(0x6)) return found;
+  uint32_t a7, b7, c7, d7, a71, b71, c71, d71;
+  if (!__get_cpuid_count(7, 0, &a7, &b7, &c7, &d7)) return found;
+  if (b7 & (1u << 5)) found |= 1u << kPathAvx2;
+  const uint32_t avx512 = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
+  const bool vnni = (b7 & avx512) == avx512 && (c7 & (1u << 11)) && has_state(0xe6);
+  if (!vnni) return found;
+  found |= 1u << kPathVnni;
+#ifdef OSLER_AMX
+  const bool bf16 = __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && (a71 & (1u << 5));
+  const bool tiles = (d7 & (1u << 24)) && (d7 & (1u << 22)) && has_state(0x60000);
+  if (bf16 && tiles && request_tiles()) found |= 1u << kPathAmx;
+#endif
+#endif
+  return found;
+}
+
+const Path& path_of(int number) {
+#ifdef OSLER_X86
+  if (number >= kPathVnni) return kVnni;
+  if (number == kPathAvx2) return kAvx2;
+#endif
+  return kPortable;
+}
+
+struct Job {
+  const OslerWeight& w;
+  const Path& path;
+  Activations a;
+  const void* x;
+  int dtype;
+  int64_t M;
+  float* wide;  // one filled-up row for each part
+  void* out;
+};
+
+void quantize_rows(void* data, int part, int parts) {
+  Job& job = *static_cast<Job*>(data);
+  const int64_t K = job.w.columns;
+  float* row = job.wide + part * job.w.padded;
+  std::memset(row + K, 0, (job.w.padded - K) * sizeof(float));
+  for (int64_t m = job.M * part / parts; m < job.M * (part + 1) / parts; ++m) {
+    if (job.dtype == kFloat32) {
+      std::memcpy(row, static_cast<const float*>(job.x) + m * K, K * sizeof(float));
+    } else {
+      const uint16_t* x = static_cast<const uint16_t*>(job.x) + m * K;
+      for (int64_t k = 0; k < K; ++k) row[k] = bf16_to_float(x[k]);
+    }
+    job.path.quantize(row, job.a, m);
+  }
+}
+
+void run_blocks(void* data, int part, int parts) {
+  Job& job = *static_cast<Job*>(data);
+  const int64_t N = job.w.rows, blocks = (N + kBlock - 1) / kBlock;
+  alignas(64) float found[kMaxRows * kBlock];
+  for (int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) {
+    const int64_t n0 = block * kBlock, width = std::min<int64_t>(kBlock, N - n0);
+    for (int64_t m = 0; m < job.M; m += kMaxRows) {
+      const int count = static_cast<int>(std::min<int64_t>(kMaxRows, job.M - m));
+      job.path.dot(job.w, job.a, block, m, count, found);
+      for (int row = 0; row < count; ++row) {
+        const float* from = found + row * kBlock;
+        const int64_t at = (m + row) * N + n0;
+        if (job.dtype == kFloat32) {
+          std::memcpy(static_cast<float*>(job.out) + at, from, width * sizeof(float));
+        } else {
+          for (int64_t n = 0; n < width; ++n) static_cast<uint16_t*>(job.out)[at + n] = float_to_bf16(from[n]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace osler
+
+using namespace osler;
+
+extern "C" {
+
+int osler_abi(void) { return 1; }
+
+// A bit for each path of this build that this processor and its system have.
+unsigned osler_paths(void) {
+  static const unsigned found = find_paths();
+  return found;
+}
+
+// out (M, N) = x (M, K) times W transposed. Returns 0, 1 for an unknown path or type, 2 where memory ran out.
+int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads) {
+  if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  if ((dtype != kFloat32 && dtype != kBFloat16) || (w->bits != 4 && w->bits != 8) || w->group % kGroup) return 1;
+  if (M <= 0) return 0;
+  threads = std::max(1, threads);
+#ifdef OSLER_AMX
+  if (path == kPathAmx && M >= kAmxRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
+#endif
+  const int64_t padded = w->padded, groups = padded / kGroup;
+  const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
+  // One row is quantized by the caller: it takes less time than waking anybody.
+  const int readers = M < 4 ? 1 : threads;
+  const size_t bytes = (codes + 63) / 64 * 64 + scales * 8 + sizeof(float) * readers * padded;
+  auto* room = static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+  if (!room) return 2;
+  auto* scale = reinterpret_cast<float*>(room + (codes + 63) / 64 * 64);
+  auto* sum = reinterpret_cast<int32_t*>(scale + scales);
+  Activations a = {reinterpret_cast<int8_t*>(room), scale, sum, padded, groups};
+  Job job = {*w, path_of(path), a, x, dtype, M, reinterpret_cast<float*>(sum + scales), out};
+  parallel(readers, quantize_rows, &job);
+  parallel(threads, run_blocks, &job);
+  std::free(room);
+  return 0;
+}
+
+// out (count, K) = rows of W. Returns 0, 1 for an unknown type, 3 for an id that is no row.
+int osler_rows(const OslerWeight* w, const int64_t* ids, int64_t count, void* out, int dtype) {
+  if (dtype != kFloat32 && dtype != kBFloat16) return 1;
+  const int64_t K = w->columns, scales = scale_groups(*w);
+  for (int64_t i = 0; i < count; ++i) {
+    if (ids[i] < 0 || ids[i] >= w->rows) return 3;
+    const int64_t block = ids[i] / kBlock, lane = ids[i] % kBlock;
+    const uint8_t* codes = w->codes + block * block_bytes(*w) + lane * 4;
+    float scale = 0.0f, offset = 0.0f;
+    for (int64_t k = 0; k < K; ++k) {
+      if (k % w->group == 0) {
+        const int64_t at = (block * scales + k / w->group) * kBlock + lane;
+        scale = half_to_float(w->scale[at]);
+        offset = w->offset ? half_to_float(w->offset[at]) : -zero_point(*w) * scale;
+      }
+      const uint8_t byte = w->bits == 8 ? codes[k / 4 * 64 + k % 4] : codes[k / 8 * 64 + k % 4];
+      const int code = w->bits == 8 ? byte : (k % 8 < 4 ? byte & 15 : byte >> 4);
+      const float value = scale * static_cast<float>(code) + offset;
+      if (dtype == kFloat32) static_cast<float*>(out)[i * K + k] = value;
+      else static_cast<uint16_t*>(out)[i * K + k] = float_to_bf16(value);
+    }
+  }
+  return 0;
+}
+}

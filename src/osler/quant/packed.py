@@ -1,0 +1,310 @@
+"""Packed weights: quantizing, the packed layout, and back to floating point.
+
+The layout is the one that the kernels read, so a stored weight is used as it
+lies in the file. Outputs stand in blocks of 16; four inputs of the 16 outputs
+are 64 bytes, one vector register:
+
+======  ========================  =====================================================
+codes   int8: (B, K/4, 16, 4)     four inputs of an output are neighbors
+codes   int4: (B, K/8, 16, 4)     inputs 8j to 8j+3 in the low half of a byte, 8j+4 to
+                                  8j+7 in the high half
+scale   (B, G, 16), binary16      offset alike, where the format is asymmetric
+======  ========================  =====================================================
+
+Everything works on a few blocks at a time: no floating copy of a whole weight
+is ever made.
+
+Dimensions: N outputs, K inputs (filled up to a multiple of 32), B blocks of 16
+outputs, G groups of inputs, W inputs of a group, R rows, M rows of activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from osler.errors import CheckpointError
+from osler.quant.formats import LANES, UNIT, WeightFormat
+
+_CHUNK_WEIGHTS = 1 << 21
+# Shrunken ranges that are tried for each group: a clipped extreme can cost less than coarser steps for all.
+_SHRINK = {4: (1.0, 0.95, 0.9, 0.84), 8: (1.0,)}
+_HALF_MOST = 65504.0
+
+ReadRows = Callable[[int, int], Tensor]
+"""Returns rows ``start`` to ``stop`` of a matrix, (R, K), in any floating type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedWeight:
+    """A quantized matrix.
+
+    Args:
+        format: How it is stored.
+        rows: Outputs N. columns: Inputs K, not filled up.
+        codes: uint8, see the module. scale: float16 (B, G, 16). offset: Alike, or ``None``.
+    """
+
+    format: WeightFormat
+    rows: int
+    columns: int
+    codes: Tensor
+    scale: Tensor
+    offset: Tensor | None = None
+
+    @property
+    def padded(self) -> int:
+        """Inputs with those that fill them up."""
+        return -(-self.columns // UNIT) * UNIT
+
+    @property
+    def group(self) -> int:
+        """Inputs that share a scale, filled up."""
+        return self.padded if self.format.group is None else self.format.group
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of codes, scales and offsets."""
+        return self.codes.nbytes + self.scale.nbytes + (0 if self.offset is None else self.offset.nbytes)
+
+    def check(self, name: str) -> PackedWeight:
+        """Refuses tensors of the wrong type or shape, which a kernel would read past the end of.
+
+        Raises:
+            CheckpointError: Naming what is wrong.
+        """
+        codes, scale = layout_shapes(self.format, rows=self.rows, columns=self.columns)
+        wanted = {"codes": (torch.uint8, codes), "scale": (torch.float16, scale)}
+        found = {"codes": self.codes, "scale": self.scale}
+        if self.format.zero == "asymmetric":
+            wanted["offset"] = (torch.float16, scale)
+        if self.offset is not None:
+            found["offset"] = self.offset
+        for part in sorted(wanted.keys() | found.keys()):
+            tensor = found.get(part)
+            has = None if tensor is None else (tensor.dtype, tuple(tensor.shape))
+            if has != wanted.get(part):
+                raise CheckpointError(
+                    f"The quantized weight {name!r} has {part} {_shown(has)}.",
+                    allowed=f"Its format {self.format.name} needs {_shown(wanted.get(part))}.",
+                    next_step="Quantize the model again; this folder is damaged or was changed.",
+                )
+            if tensor is not None and not tensor.is_contiguous():
+                raise CheckpointError(f"The {part} of {name!r} are not contiguous.")
+        return self
+
+
+def layout_shapes(form: WeightFormat, *, rows: int, columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shapes of the codes and of the scales of a weight (N, K)."""
+    blocks, padded = -(-rows // LANES), -(-columns // UNIT) * UNIT
+    groups = 1 if form.group is None else columns // form.group
+    quads = padded // 4 if form.bits == 8 else padded // 8
+    return (blocks, quads, LANES, 4), (blocks, groups, LANES)
+
+
+def quantize(weight: Tensor, *, form: WeightFormat, name: str = "weight") -> PackedWeight:
+    """Quantizes a matrix (N, K)."""
+    return quantize_rows(
+        lambda start, stop: weight[start:stop], rows=weight.shape[0], columns=weight.shape[1], form=form, name=name
+    )
+
+
+def quantize_rows(read: ReadRows, *, rows: int, columns: int, form: WeightFormat, name: str = "weight") -> PackedWeight:
+    """Quantizes a matrix that is read a few rows at a time.
+
+    Args:
+        read: Returns rows. rows: N. columns: K.
+        form: How to store it.
+        name: For messages.
+
+    Raises:
+        RequestError: If the group does not divide the inputs.
+        CheckpointError: If a value is not finite or too large for a binary16 scale.
+    """
+    form.require_fit(columns, name=name)
+    packed = empty_weight(form, rows=rows, columns=columns)
+    step = max(1, _CHUNK_WEIGHTS // (LANES * packed.padded)) * LANES
+    for start in range(0, rows, step):
+        stop = min(rows, start + step)
+        x_RK = read(start, stop).float()
+        if not bool(x_RK.isfinite().all()):
+            raise CheckpointError(
+                f"The weight {name!r} holds values that are not finite.", next_step="Copy the weights again."
+            )
+        codes_RK, scale_RG, offset_RG = _quantize_chunk(x_RK, form=form, name=name)
+        blocks = slice(start // LANES, -(-stop // LANES))
+        packed.codes[blocks] = pack_codes(_whole_blocks(codes_RK), bits=form.bits)
+        packed.scale[blocks] = _lanes(_whole_blocks(scale_RG))
+        if packed.offset is not None and offset_RG is not None:
+            packed.offset[blocks] = _lanes(_whole_blocks(offset_RG))
+    return packed
+
+
+def empty_weight(form: WeightFormat, *, rows: int, columns: int, device: str = "cpu") -> PackedWeight:
+    """Returns a weight whose tensors have shapes and no contents yet."""
+    codes, scale = layout_shapes(form, rows=rows, columns=columns)
+    return PackedWeight(
+        format=form,
+        rows=rows,
+        columns=columns,
+        codes=torch.empty(codes, dtype=torch.uint8, device=device),
+        scale=torch.empty(scale, dtype=torch.float16, device=device),
+        offset=torch.empty(scale, dtype=torch.float16, device=device) if form.zero == "asymmetric" else None,
+    )
+
+
+def from_codes(codes_NK: Tensor, *, scale_NG: Tensor, offset_NG: Tensor | None, form: WeightFormat) -> PackedWeight:
+    """Packs codes that are there already, such as those of a GGUF file.
+
+    Args:
+        codes_NK: Unsigned, uint8; K a multiple of 32.
+        scale_NG: Any floating type, rounded to binary16. offset_NG: Alike, or ``None``.
+        form: Of the codes.
+    """
+    rows, columns = codes_NK.shape
+    return PackedWeight(
+        format=form,
+        rows=rows,
+        columns=columns,
+        codes=pack_codes(_whole_blocks(codes_NK), bits=form.bits).contiguous(),
+        scale=_lanes(_whole_blocks(scale_NG.to(torch.float16))).contiguous(),
+        offset=None if offset_NG is None else _lanes(_whole_blocks(offset_NG.to(torch.float16))).contiguous(),
+    )
+
+
+def dequantize(weight: PackedWeight, *, start: int = 0, stop: int | None = None) -> Tensor:
+    """Returns rows of a packed weight in float32, (R, K).
+
+    Args:
+        start: First row, a multiple of 16. stop: Past the last row; ``None`` for all.
+    """
+    stop = weight.rows if stop is None else min(stop, weight.rows)
+    blocks = slice(start // LANES, -(-stop // LANES))
+    offset = None if weight.offset is None else weight.offset[blocks]
+    x_RK = _values(unpack_codes(weight.codes[blocks], bits=weight.format.bits), weight.scale[blocks], offset, weight)
+    return x_RK[: stop - start, : weight.columns]
+
+
+def take_rows(weight: PackedWeight, ids: Tensor) -> Tensor:
+    """Returns single rows in float32, (R, K).
+
+    Raises:
+        IndexError: If an id is no row.
+    """
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < weight.rows:
+        raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, and there are {weight.rows}")
+    block, lane = ids // LANES, ids % LANES
+    codes_RQ4 = weight.codes[block, :, lane]
+    plain_RK = torch.stack((codes_RQ4 & 15, codes_RQ4 >> 4), dim=2) if weight.format.bits == 4 else codes_RQ4
+    offset = None if weight.offset is None else weight.offset[block, :, lane]
+    x_RGW = plain_RK.reshape(len(ids), -1, weight.group).float()
+    return _scaled(x_RGW, weight.scale[block, :, lane], offset, weight).flatten(1)[:, : weight.columns]
+
+
+def matmul(x_MK: Tensor, weight: PackedWeight) -> Tensor:
+    """Multiplies by a packed weight in float32, a few blocks of outputs at a time: the reference of the kernels.
+
+    Args:
+        x_MK: Activations, any floating type; the result has the same.
+
+    Returns:
+        (M, N).
+    """
+    out_MN = x_MK.new_empty(x_MK.shape[0], weight.rows)
+    x_wide = x_MK.float()
+    step = max(1, _CHUNK_WEIGHTS // (LANES * weight.padded)) * LANES
+    for start in range(0, weight.rows, step):
+        stop = min(weight.rows, start + step)
+        out_MN[:, start:stop] = F.linear(x_wide, dequantize(weight, start=start, stop=stop))
+    return out_MN
+
+
+def pack_codes(codes_NK: Tensor, *, bits: int) -> Tensor:
+    """Lays codes out in blocks; N and K are whole blocks and units already."""
+    N, K = codes_NK.shape
+    codes_BQL4 = codes_NK.view(N // LANES, LANES, K // 4, 4).transpose(1, 2)
+    if bits == 8:
+        return codes_BQL4
+    pairs = codes_BQL4.reshape(N // LANES, K // 8, 2, LANES, 4)
+    return pairs[:, :, 0] | (pairs[:, :, 1] << 4)
+
+
+def unpack_codes(codes: Tensor, *, bits: int) -> Tensor:
+    """Undoes `pack_codes`, (N, K)."""
+    if bits == 4:
+        codes = torch.stack((codes & 15, codes >> 4), dim=2).flatten(1, 2)
+    return codes.transpose(1, 2).reshape(codes.shape[0] * LANES, -1)
+
+
+def _quantize_chunk(x_RK: Tensor, *, form: WeightFormat, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    columns = x_RK.shape[1]
+    x_RGW = x_RK.view(len(x_RK), -1, form.group or columns)
+    most, best = (1 << form.bits) - 1, None
+    for shrink in _SHRINK[form.bits]:
+        scale, offset = _range(x_RGW, form=form, shrink=shrink)
+        if bool((scale.abs() > _HALF_MOST).any()):
+            raise CheckpointError(
+                f"The weight {name!r} holds values up to {float(x_RK.abs().max()):.3g}, too large for its scales.",
+                next_step="Check that these are the weights of a trained network.",
+            )
+        # Codes are chosen for the scales as they are stored, not as they were computed.
+        scale, offset = scale.half(), offset.half()
+        inverse = torch.where(scale == 0, 0.0, 1.0 / scale.float())
+        codes = ((x_RGW - offset.float()) * inverse).round_().clamp_(0, most)
+        error = (codes * scale.float() + offset.float() - x_RGW).square_().sum(-1, keepdim=True)
+        if best is None:
+            best = [error, scale, offset, codes]
+        else:
+            better = error < best[0]
+            best = [torch.where(better, new, old) for new, old in zip((error, scale, offset, codes), best, strict=True)]
+    assert best is not None
+    _, scale, offset, codes = best
+    padding = -columns % UNIT
+    codes_RK = F.pad(codes.flatten(1).to(torch.uint8), (0, padding), value=form.zero_code)
+    return codes_RK, scale[..., 0], offset[..., 0] if form.zero == "asymmetric" else None
+
+
+def _range(x_RGW: Tensor, *, form: WeightFormat, shrink: float) -> tuple[Tensor, Tensor]:
+    """Scale and offset, (R, G, 1), that cover a group, shrunken."""
+    levels = 1 << form.bits
+    low, high = x_RGW.aminmax(dim=-1, keepdim=True)
+    if form.zero == "asymmetric":
+        low, high = low.clamp(max=0) * shrink, high.clamp(min=0) * shrink
+        return (high - low) / (levels - 1), low
+    if form.bits == 8:
+        scale = torch.maximum(-low, high) * (shrink / (levels // 2 - 1))
+        return scale, scale.half().float() * -(levels // 2)
+    # The extreme of a group gets the code that has no opposite, whatever its sign: 16 levels are used, not 15.
+    scale = torch.where(-low > high, low, high) * (-shrink / (levels // 2))
+    return scale, scale.half().float() * -(levels // 2)
+
+
+def _values(codes_NK: Tensor, scale_BGL: Tensor, offset_BGL: Tensor | None, weight: PackedWeight) -> Tensor:
+    x_NGW = codes_NK.view(codes_NK.shape[0], -1, weight.group).float()
+    scale_NG = scale_BGL.transpose(1, 2).flatten(0, 1)
+    offset_NG = None if offset_BGL is None else offset_BGL.transpose(1, 2).flatten(0, 1)
+    return _scaled(x_NGW, scale_NG, offset_NG, weight).flatten(1)
+
+
+def _scaled(codes_RGW: Tensor, scale_RG: Tensor, offset_RG: Tensor | None, weight: PackedWeight) -> Tensor:
+    scale = scale_RG.float()[..., None]
+    if offset_RG is None:
+        return codes_RGW.sub_(weight.format.zero_code).mul_(scale)
+    return codes_RGW.mul_(scale).add_(offset_RG.float()[..., None])
+
+
+def _whole_blocks(x_RC: Tensor) -> Tensor:
+    """Fills the rows up to whole blocks with zeros."""
+    return F.pad(x_RC, (0, 0, 0, -len(x_RC) % LANES))
+
+
+def _lanes(x_NG: Tensor) -> Tensor:
+    return x_NG.view(-1, LANES, x_NG.shape[1]).transpose(1, 2)
+
+
+def _shown(part: tuple[torch.dtype, tuple[int, ...]] | None) -> str:
+    return "absent" if part is None else f"{str(part[0]).removeprefix('torch.')} {part[1]}"

@@ -1,0 +1,140 @@
+"""Which product of a network is stored in which form.
+
+A plan names the products of the decoder as `osler.model.pack` joins them, and
+the embedding, which is the language head too. What it does not name stays in
+floating point: norms, and the image tower with its projector. torch is not
+imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from osler.errors import CheckpointError, RequestError
+from osler.model.config import DecoderConfig, OslerConfig
+from osler.quant.formats import WeightFormat, parse_format
+from osler.weights.config_json import config_to_dict
+
+EMBEDDING = "language_model.embed_tokens"
+_VERSION = 1
+
+# Formats of the layers and of the embedding, which is the head. With an offset beside each scale, layers of 4 bits take
+# 3% more of the embedded model and lose a third less (benchmarks/quantisation.md). Its head was released at 8 bits.
+_DEFAULTS = {4: ("int4-g32-asym", "int8-g32"), 8: ("int8-g32", "int8-g32")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantPlan:
+    """How the products of one network are stored.
+
+    Args:
+        bits: What was asked for.
+        model: Digest of the configuration of the network that the plan is for.
+        formats: Format names by the names of products.
+    """
+
+    bits: int
+    model: str
+    formats: Mapping[str, str]
+
+    def format(self, name: str) -> WeightFormat | None:
+        """Returns the format of a product, ``None`` if it stays in floating point."""
+        found = self.formats.get(name)
+        return None if found is None else parse_format(found)
+
+    def to_json(self) -> str:
+        """Returns the plan as one line of JSON, as the metadata of a file hold it."""
+        content = {"version": _VERSION, "bits": self.bits, "model": self.model, "formats": dict(self.formats)}
+        return json.dumps(content, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str, *, source: str) -> QuantPlan:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        try:
+            content = json.loads(text)
+            if content["version"] != _VERSION:
+                raise ValueError(f"version {content['version']!r}")
+            plan = QuantPlan(bits=int(content["bits"]), model=str(content["model"]), formats=dict(content["formats"]))
+            for name in plan.formats.values():
+                parse_format(name)
+        except (ValueError, KeyError, TypeError, AttributeError, RequestError) as error:
+            raise CheckpointError(
+                f"The plan of the quantized weights in {source!r} cannot be read: {error}.",
+                next_step="Quantize the model again.",
+            ) from error
+        return plan
+
+    def require(self, config: OslerConfig, *, source: str) -> None:
+        """Refuses to be used for another network.
+
+        Raises:
+            CheckpointError: If the configuration is not the one that the plan was made for.
+        """
+        if self.model != config_digest(config):
+            raise CheckpointError(
+                f"The quantized weights in {source!r} have a plan of another model: made for {self.model}, "
+                f"and config.json describes {config_digest(config)}.",
+                next_step="Copy config.json and the weights from the same folder, or quantize the model again.",
+            )
+
+
+def config_digest(config: OslerConfig) -> str:
+    """Returns a digest of a network's sizes and variants; its name does not count."""
+    content = {key: value for key, value in config_to_dict(config).items() if key != "name"}
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def default_plan(
+    config: OslerConfig, *, bits: int, layers: str | None = None, embedding: str | None = None
+) -> QuantPlan:
+    """Plans a network: the usual formats, or the ones that are named.
+
+    Args:
+        config: Of the network.
+        bits: 4 or 8.
+        layers: Format of the decoder's layers. embedding: Of the embedding and head.
+
+    Raises:
+        RequestError: If bits or a format do not exist, or a group that was asked for does not divide a weight.
+    """
+    if bits not in _DEFAULTS:
+        raise RequestError(f"Weights of {bits!r} bits do not exist here.", allowed="Quantized: 4 or 8 bits.")
+    usual_layers, usual_embedding = _DEFAULTS[bits]
+    formats = {}
+    for name, _, columns in products(config.decoder):
+        asked, usual = (embedding, usual_embedding) if name == EMBEDDING else (layers, usual_layers)
+        chosen = parse_format(asked or usual)
+        if asked is not None:
+            chosen.require_fit(columns, name=name)
+        elif chosen.group is not None and columns % chosen.group:
+            chosen = WeightFormat(bits=chosen.bits, group=None, zero=chosen.zero)
+        formats[name] = chosen.name
+    return QuantPlan(bits=bits, model=config_digest(config), formats=formats)
+
+
+def products(config: DecoderConfig) -> Iterator[tuple[str, int, int]]:
+    """Yields name, outputs and inputs of every product of a decoder."""
+    yield EMBEDDING, config.vocab, config.width
+    heads = config.heads * config.head_dim
+    for number in range(config.layers):
+        layer = f"language_model.layers.{number}"
+        yield f"{layer}.self_attn.qkv_proj", heads + 2 * config.kv_heads * config.head_dim, config.width
+        yield f"{layer}.self_attn.o_proj", config.width, heads
+        yield f"{layer}.mlp.gate_up_proj", 2 * config.mlp_width, config.width
+        yield f"{layer}.mlp.down_proj", config.width, config.mlp_width
+
+
+def planned_bytes(config: OslerConfig, *, plan: QuantPlan) -> int:
+    """Returns what the planned products take in memory, bytes."""
+    total = 0
+    for name, rows, columns in products(config.decoder):
+        chosen = plan.format(name)
+        total += rows * columns * 2 if chosen is None else chosen.bytes(rows, columns=columns)
+    return total

@@ -1,0 +1,72 @@
+"""Small random networks, the same in PyTorch and in JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from osler.engine.runner import Runner
+from osler.model.config import OslerConfig, get_config
+from osler.model.osler import Osler
+
+pytest.importorskip("jax", reason="jax is not installed: pip install 'osler[jax]'")
+
+_GEMMA3 = get_config("debug")
+CONFIGS = {
+    "gemma 3": _GEMMA3,
+    "whole periods": replace(_GEMMA3, decoder=replace(_GEMMA3.decoder, layers=6, global_every=3)),
+    "only sliding": replace(_GEMMA3, decoder=replace(_GEMMA3.decoder, layers=3)),
+    "gemma 2": replace(
+        _GEMMA3,
+        decoder=replace(
+            _GEMMA3.decoder,
+            layers=4,
+            global_every=2,
+            qk_norm="none",
+            attention_softcap=50.0,
+            logit_softcap=30.0,
+            rope_scale=1.0,
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One network, twice."""
+
+    torch: Runner
+    jax: JaxRunner  # noqa: F821 (imported where jax is there)
+    config: OslerConfig
+
+
+def build(name: str) -> Pair:
+    from osler.jax.runner import JaxRunner
+
+    config = CONFIGS[name]
+    torch.manual_seed(4)
+    model = Osler(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim > 1 else 0.1)
+    return Pair(torch=Runner(model), jax=JaxRunner(model.state_dict(), config=config, longest=64), config=config)
+
+
+@pytest.fixture(scope="session")
+def pair_of() -> Callable[[str], Pair]:
+    """Builds a pair once for all tests."""
+    made: dict[str, Pair] = {}
+
+    def pair(name: str = "gemma 3") -> Pair:
+        if name not in made:
+            made[name] = build(name)
+        return made[name]
+
+    return pair
+
+
+def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Greatest difference, relative to the greatest value."""
+    return float((found - wanted).abs().max() / wanted.abs().max())

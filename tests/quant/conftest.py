@@ -1,0 +1,31 @@
+"""Compiled kernels, once a session, and a small model in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from osler.model.osler import Osler
+from osler.quant.build import Built, build_kernels, find_compiler
+from osler.weights import save_huggingface
+from osler.weights.tokenizer import GemmaTokenizer
+from tests.engine.conftest import config, model, tokenizer
+
+__all__ = ["config", "model", "tokenizer"]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The kernels, compiled from the sources under test."""
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    return build_kernels(target=tmp_path_factory.mktemp("kernels") / "osler-kernels.so")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, model: Osler, tokenizer: GemmaTokenizer) -> Path:
+    """The `debug` network with random weights as a Hugging Face folder."""
+    place = tmp_path_factory.mktemp("model") / "debug"
+    save_huggingface(model, place, tokenizer=tokenizer)
+    return place

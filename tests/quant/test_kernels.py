@@ -1,0 +1,225 @@
+"""Every path of the compiled kernels against float32, on odd shapes, and against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from osler.errors import RequestError
+from osler.quant.build import Built
+from osler.quant.formats import parse_format
+from osler.quant.kernels import PATHS, VARIABLE, Kernels, NativeKernels, TorchKernels, choose_kernels
+from osler.quant.packed import PackedWeight, dequantize, quantize
+
+GROUPED = ["int4-g32", "int4-g64-asym", "int8-g32", "int8-g64-asym"]
+CHANNEL = ["int4-channel", "int4-channel-asym", "int8-channel"]
+INTEGER = [path for path in PATHS if path != "amx"]
+
+Choose = Callable[[str], Kernels]
+
+
+@pytest.fixture(scope="session")
+def choose(built: Built) -> Choose:
+    """Kernels by name; a path that this processor lacks is skipped with that reason."""
+
+    def chosen(name: str) -> Kernels:
+        try:
+            return choose_kernels(name, library=built.path).kernels
+        except RequestError as error:
+            if "do not run on this processor" not in str(error):
+                raise
+            pytest.skip(str(error))
+
+    return chosen
+
+
+def product(kernels: Kernels, weight: PackedWeight, x: torch.Tensor) -> torch.Tensor:
+    return kernels.linear(x, kernels.prepare(weight)).float()
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def emulated(weight: PackedWeight, x_MK: torch.Tensor) -> torch.Tensor:
+    """What the integer paths compute, in float64: activations as int8 with one scale for 32 of them."""
+    x_MGW = F.pad(x_MK.float(), (0, weight.padded - weight.columns)).unflatten(1, (-1, 32))
+    most = x_MGW.abs().amax(-1, keepdim=True)
+    codes = torch.where(most > 1e-30, x_MGW * (127.0 / most), 0.0).round()
+    x_wide = (codes.double() * (most / 127.0).double()).flatten(1)[:, : weight.columns]
+    return x_wide @ dequantize(weight).double().T
+
+
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 70),
+    units=st.integers(1, 9),
+    odd=st.integers(0, 31),
+    count=st.integers(1, 70),
+    grouped=st.sampled_from(GROUPED),
+    channel=st.sampled_from(CHANNEL),
+    bfloat16=st.booleans(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 999),
+)
+def test_products_on_odd_shapes(
+    choose: Choose,
+    path: str,
+    rows: int,
+    units: int,
+    odd: int,
+    count: int,
+    grouped: str,
+    channel: str,
+    bfloat16: bool,
+    threads: int,
+    seed: int,
+) -> None:
+    kernels = choose(path)
+    generator = torch.Generator().manual_seed(seed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for name, columns in ((grouped, units * 64), (channel, units * 32 - odd)):
+            weight = quantize(torch.randn(rows, columns, generator=generator) * 0.02, form=parse_format(name))
+            x = torch.randn(count, columns, generator=generator).to(torch.bfloat16 if bfloat16 else torch.float32)
+            found = product(kernels, weight, x)
+            assert found.shape == (count, rows)
+            # int8 activations lose half a percent, bfloat16 tiles a quarter, a bfloat16 result as much again. Single
+            # outputs near zero lose more of themselves, so that the bound is on the norm of the inputs and weights.
+            bound = 0.015 * x.float().norm(dim=1, keepdim=True) * dequantize(weight).norm(dim=1)
+            assert ((found - x.float() @ dequantize(weight).T).abs() <= bound + 1e-6).all()
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("path", INTEGER)
+@pytest.mark.parametrize("name", GROUPED + CHANNEL)
+def test_integer_paths_compute_exactly_what_they_say(choose: Choose, path: str, name: str) -> None:
+    weight = quantize(torch.randn(50, 192) * 0.02, form=parse_format(name))
+    for count in (1, 2, 3, 5, 8, 9, 17):
+        x = torch.randn(count, 192) * torch.logspace(-3, 3, 192)
+        wanted = emulated(weight, x)
+        assert (product(choose(path), weight, x) - wanted).abs().max() <= 3e-6 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+@pytest.mark.parametrize("name", GROUPED)
+def test_all_paths_give_the_same_answer(choose: Choose, path: str, name: str) -> None:
+    weight = quantize(torch.randn(200, 512) * 0.02, form=parse_format(name))
+    for count in (1, 6, 64):
+        x = torch.randn(count, 512)
+        wanted = product(choose("portable"), weight, x)
+        # Tiles take many rows in bfloat16, without rounding the activations to int8.
+        most = 8e-3 if path == "amx" and count == 64 else 2e-6
+        assert error(product(choose(path), weight, x), wanted) <= most
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_extreme_codes_do_not_overflow(choose: Choose, path: str) -> None:
+    for name, sign in (("int8-g32", 1), ("int8-g32", -1), ("int4-g32", -1)):
+        weight = quantize(torch.full((16, 10_240), float(sign)), form=parse_format(name))
+        x = torch.full((40, 10_240), -3.0)
+        torch.testing.assert_close(product(choose(path), weight, x), x @ dequantize(weight).T, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_zeros_and_tiny_activations(choose: Choose, path: str) -> None:
+    weight = quantize(torch.randn(16, 64), form=parse_format("int4-g32"))
+    assert product(choose(path), weight, torch.zeros(3, 64)).abs().max() == 0
+    tiny = product(choose(path), weight, torch.full((3, 64), 1e-38))
+    assert bool(tiny.isfinite().all())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_one_bad_row_stays_alone(choose: Choose, path: str) -> None:
+    weight = quantize(torch.randn(32, 64), form=parse_format("int8-g32"))
+    x = torch.randn(40, 64)
+    wanted = product(choose(path), weight, x)
+    x[7] = float("nan")
+    found = product(choose(path), weight, x)
+    assert bool(found[7].isnan().all())
+    rest = torch.arange(40) != 7
+    assert torch.equal(found[rest], wanted[rest])
+
+
+@pytest.mark.parametrize("path", ["portable", "amx"])
+@pytest.mark.parametrize("name", GROUPED + CHANNEL)
+def test_rows_are_looked_up(choose: Choose, path: str, name: str) -> None:
+    weight = quantize(torch.randn(37, 64), form=parse_format(name))
+    kernels, ids = choose(path), torch.tensor([36, 0, 17, 17])
+    found = kernels.take_rows(kernels.prepare(weight), ids, dtype=torch.float32)
+    torch.testing.assert_close(found, dequantize(weight)[ids])
+    rounded = kernels.take_rows(kernels.prepare(weight), ids, dtype=torch.bfloat16)
+    assert torch.equal(rounded, found.bfloat16())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_infinity_is_not_lost(choose: Choose, path: str) -> None:
+    weight = quantize(torch.randn(32, 64), form=parse_format("int8-g32"))
+    x = torch.randn(2, 64)
+    x[1, 40] = float("inf")
+    found = product(choose(path), weight, x)
+    assert bool(found[0].isfinite().all())
+    assert not bool(found[1].isfinite().any())
+
+
+def test_ids_past_the_table_are_refused(choose: Choose) -> None:
+    weight = quantize(torch.randn(37, 64), form=parse_format("int4-g32"))
+    for kernels in (choose("portable"), TorchKernels()):
+        for wrong in (-99, 37, 1 << 40):
+            with pytest.raises(IndexError):
+                kernels.take_rows(kernels.prepare(weight), torch.tensor([0, wrong]), dtype=torch.float32)
+
+
+def test_no_rows_give_no_rows(choose: Choose) -> None:
+    weight = quantize(torch.randn(37, 64), form=parse_format("int4-g32"))
+    assert product(choose("portable"), weight, torch.empty(0, 64)).shape == (0, 37)
+
+
+def test_without_a_library_torch_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    chosen = choose_kernels(library=tmp_path / "none.so")
+    assert isinstance(chosen.kernels, TorchKernels)
+    assert "osler build-kernels" in chosen.reason
+    with pytest.raises(RequestError, match=r"'avx2' were asked for, but the kernels are not built"):
+        choose_kernels("avx2", library=tmp_path / "none.so")
+
+
+def test_a_damaged_library_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "bad.so").write_bytes(b"not a library")
+    chosen = choose_kernels("auto", library=tmp_path / "bad.so")
+    assert isinstance(chosen.kernels, TorchKernels)
+    assert "cannot be loaded" in chosen.reason
+
+
+def test_a_library_that_others_can_change_is_not_used(built: Built, tmp_path: Path) -> None:
+    place = tmp_path / "open.so"
+    place.write_bytes(built.path.read_bytes())
+    place.chmod(0o666)
+    chosen = choose_kernels("auto", library=place)
+    assert isinstance(chosen.kernels, TorchKernels)
+    assert "changed by another user" in chosen.reason
+
+
+def test_the_variable_forces_a_path(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "portable")
+    assert choose_kernels(library=built.path).kernels.name == "portable"
+    monkeypatch.setenv(VARIABLE, "torch")
+    assert choose_kernels(library=built.path).kernels.name == "torch"
+    monkeypatch.setenv(VARIABLE, "avx1024")
+    with pytest.raises(RequestError, match=r"Unknown kernels 'avx1024'"):
+        choose_kernels(library=built.path)
+
+
+def test_the_fastest_path_is_taken_with_its_reason(built: Built) -> None:
+    chosen = choose_kernels("auto", library=built.path)
+    assert isinstance(chosen.kernels, NativeKernels)
+    assert "fastest that this processor" in chosen.reason

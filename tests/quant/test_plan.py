@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from osler.errors import CheckpointError, RequestError
+from osler.model.config import get_config
+from osler.quant.plan import EMBEDDING, QuantPlan, config_digest, default_plan, planned_bytes, products
+
+MINI, LARGE = get_config("osler-mini"), get_config("medgemma-1.5-4b")
+
+
+def test_a_plan_is_read_back() -> None:
+    plan = default_plan(MINI, bits=4)
+    assert QuantPlan.from_json(plan.to_json(), source="here") == plan
+
+
+def test_every_product_has_a_format_and_the_head_keeps_eight_bits() -> None:
+    plan = default_plan(MINI, bits=4)
+    assert set(plan.formats) == {name for name, _, _ in products(MINI.decoder)}
+    assert plan.formats[EMBEDDING] == "int8-g32"
+    assert set(plan.formats.values()) == {"int4-g32-asym", "int8-g32"}
+
+
+def test_groups_that_do_not_fit_fall_back_unless_asked_for() -> None:
+    odd = replace(MINI, decoder=replace(MINI.decoder, mlp_width=2000))
+    assert default_plan(odd, bits=4).formats["language_model.layers.0.mlp.down_proj"] == "int4-channel-asym"
+    with pytest.raises(RequestError, match=r"Groups of 64 do not divide the 2000 inputs of '.*down_proj'"):
+        default_plan(odd, bits=4, layers="int4-g64")
+
+
+def test_bits_that_do_not_exist() -> None:
+    with pytest.raises(RequestError, match=r"3 bits do not exist here.*4 or 8"):
+        default_plan(MINI, bits=3)
+
+
+def test_a_plan_of_another_model_is_refused() -> None:
+    plan = default_plan(MINI, bits=4)
+    plan.require(replace(MINI, name="renamed"), source="here")
+    with pytest.raises(CheckpointError, match=rf"'here' have a plan of another model: made for {config_digest(MINI)}"):
+        plan.require(LARGE, source="here")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 2, "bits": 4, "model": "", "formats": {}}', "[1]"])
+def test_a_damaged_plan_is_refused(text: str) -> None:
+    with pytest.raises(CheckpointError, match=r"plan of the quantized weights in 'here' cannot be read"):
+        QuantPlan.from_json(text, source="here")
+
+
+def test_the_large_model_fits_where_it_should() -> None:
+    # 3.21 G weights of layers at 5 bits, 0.67 G of the embedding at 8.5.
+    assert 2.6e9 < planned_bytes(LARGE, plan=default_plan(LARGE, bits=4)) < 2.8e9
+    assert planned_bytes(LARGE, plan=default_plan(LARGE, bits=8)) < 4.2e9
