@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from osler.writers import load_schema
+from tests.cli.mini import needs_mini
 from tests.cli.running import invoke, loaded_after, require_refusal
 
 
+@needs_mini
 def test_the_example_of_the_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("inbox/one").mkdir(parents=True)
@@ -25,7 +27,7 @@ def test_the_example_of_the_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert Path("worklist.csv").read_text(encoding="utf-8").splitlines()[0].startswith("place,study,level")
     again = invoke("triage", "inbox/", "--out", "worklist.csv", "--json")
     jsonschema.validate(json.loads(again.stdout), load_schema("answer"))
-    assert json.loads(again.stdout)["untrained"] == ["findings"]
+    assert json.loads(again.stdout).get("untrained", []) == []
 
 
 def test_a_file_of_others_is_kept(tmp_path: Path) -> None:
@@ -38,5 +40,5 @@ def test_a_file_of_others_is_kept(tmp_path: Path) -> None:
 
 def test_weights_that_find_nothing_are_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"")
-    code = f"from osler.tasks.triage import *\ntriage(TriageRequest(inbox={str(tmp_path)!r}))"
+    code = f"from osler.tasks.triage import *\ntriage(TriageRequest(model='gemma-3-270m', inbox={str(tmp_path)!r}))"
     assert "torch" not in loaded_after(code)

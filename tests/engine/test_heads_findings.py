@@ -76,3 +76,14 @@ def test_the_last_date_with_a_frontal_film_counts(session: Session) -> None:
     assert told(session, Study(timepoints=(points[0], side))) == pytest.approx(
         told(session, Study(timepoints=(points[0],)))
     )
+
+
+def test_a_picture_without_the_witness_is_not_read(session: Session) -> None:
+    heads = session.model.heads
+    assert heads is not None
+    heads.config = dataclasses.replace(heads.config, witness=("right lung", "left lung"))
+    heads.boxes.presence.weight.zero_()
+    heads.boxes.presence.bias.fill_(-5.0)
+    assert told(session, film_study(None)) == dict.fromkeys(BOTH)
+    heads.boxes.presence.bias.fill_(5.0)
+    assert all(p is not None for p in told(session, film_study(None)).values())

@@ -24,6 +24,9 @@ from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer  # noqa: F401 (fixtures)
 from tests.readers.make_dicom import ramp, write_series
 
+TEXT_ONLY = "gemma-3-270m"
+"""Weights without findings, which triage then need not load."""
+
 AFFINE = Affine.from_parts(spacing=(0.8, 0.8, 2.0))
 
 
@@ -69,7 +72,7 @@ def order(found: Worklist) -> list[str]:
 
 
 def test_the_order_is_by_level_then_arrival(inbox: Path) -> None:
-    found = triage(TriageRequest(inbox=inbox))
+    found = triage(TriageRequest(model=TEXT_ONLY, inbox=inbox))
     assert order(found) == ["c-stat", "d-high", "b-early", "a-late"]
     assert found.studies[0].reasons == ("requested as STAT",)
     assert [Path(study.path).name for study in found.failed] == ["e-broken"]
@@ -82,7 +85,7 @@ def test_the_order_is_by_level_then_arrival(inbox: Path) -> None:
 
 def test_a_critical_value_in_the_record_moves_a_study_up(inbox: Path) -> None:
     record(inbox, "a-late", potassium=6.9, arrived=3000)
-    found = triage(TriageRequest(inbox=inbox))
+    found = triage(TriageRequest(model=TEXT_ONLY, inbox=inbox))
     assert order(found) == ["c-stat", "a-late", "d-high", "b-early"]  # as urgent as the fourth, and here before it
     assert found.studies[order(found).index("a-late")].reasons == ("potassium 6.9 mmol/L, critical from 6.2",)
 
@@ -93,7 +96,7 @@ def test_what_was_looked_at_is_not_read_again(inbox: Path, monkeypatch: pytest.M
     opened: list[str] = []
     plain = module.open_study
     monkeypatch.setattr(module, "open_study", lambda path: (opened.append(Path(path).name), plain(path))[1])
-    request = TriageRequest(inbox=inbox, journal=tmp_path / "list.journal")
+    request = TriageRequest(model=TEXT_ONLY, inbox=inbox, journal=tmp_path / "list.journal")
     first = triage(request)
     assert len(opened) == 5
     opened.clear()
@@ -106,7 +109,7 @@ def test_what_was_looked_at_is_not_read_again(inbox: Path, monkeypatch: pytest.M
 
 
 def test_a_stopped_run_goes_on(inbox: Path, tmp_path: Path) -> None:
-    request = TriageRequest(inbox=inbox, journal=tmp_path / "list.journal")
+    request = TriageRequest(model=TEXT_ONLY, inbox=inbox, journal=tmp_path / "list.journal")
 
     def stop(done: int, total: int, order: Sequence[TriagedStudy]) -> None:
         if done == 2:
@@ -119,7 +122,7 @@ def test_a_stopped_run_goes_on(inbox: Path, tmp_path: Path) -> None:
     with (tmp_path / "list.journal").open("ab") as file:
         file.write(b'{"kind": "osler triage journal 1", "path": "/cut')
     assert order(triage(request)) == ["c-stat", "d-high", "b-early", "a-late"]
-    assert triage(request) == triage(TriageRequest(inbox=inbox))
+    assert triage(request) == triage(TriageRequest(model=TEXT_ONLY, inbox=inbox))
 
 
 class LikelyHead:
@@ -137,7 +140,7 @@ def test_trained_findings_join_without_a_change_of_surface(inbox: Path, checkpoi
     put(inbox, "g-bright", arrived=9000, level=9000.0)
     session = Session(dataclasses.replace(checkpoint, trained=frozenset({"answers", "findings"})))
     session.heads = {"findings": LikelyHead()}  # type: ignore[attr-defined]
-    found = triage(TriageRequest(inbox=inbox), session=session)
+    found = triage(TriageRequest(model=TEXT_ONLY, inbox=inbox), session=session)
     assert found.untrained == ()
     assert order(found)[:3] == ["c-stat", "g-bright", "d-high"]
     bright = found.studies[order(found).index("g-bright")]
@@ -154,7 +157,7 @@ def test_the_table_is_safe_in_a_spreadsheet(inbox: Path) -> None:
     assert tuple(header) == COLUMNS
     assert row[1] == "'=cmd|x"
     assert row[3] == "'@SUM(A1)"
-    rows = list(csv.DictReader(io.StringIO(triage(TriageRequest(inbox=inbox)).to_csv())))
+    rows = list(csv.DictReader(io.StringIO(triage(TriageRequest(model=TEXT_ONLY, inbox=inbox)).to_csv())))
     assert [row["state"] for row in rows] == ["ordered"] * 4 + ["failed"]
     assert [row["place"] for row in rows] == ["1", "2", "3", "4", ""]
 
@@ -173,7 +176,7 @@ def test_watching_lists_only_changes_until_it_is_stopped(
 
     monkeypatch.setattr("osler.tasks.triage.time.sleep", sleep)
     lists: list[Worklist] = []
-    request = TriageRequest(inbox=inbox, journal=tmp_path / "j")
+    request = TriageRequest(model=TEXT_ONLY, inbox=inbox, journal=tmp_path / "j")
     with pytest.raises(KeyboardInterrupt):
         watch(request, seconds=1, on_list=lists.append)
     assert [len(found.studies) for found in lists] == [4, 5]
@@ -184,9 +187,9 @@ def test_watching_lists_only_changes_until_it_is_stopped(
 def test_a_foreign_file_is_not_taken_for_a_journal(inbox: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes\n", encoding="utf-8")
     with pytest.raises(FileFormatError, match="no journal of `osler triage`"):
-        triage(TriageRequest(inbox=inbox, journal=tmp_path / "notes.txt"))
+        triage(TriageRequest(model=TEXT_ONLY, inbox=inbox, journal=tmp_path / "notes.txt"))
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "my notes\n"
     with pytest.raises(RequestError, match="Cannot write"):
-        triage(TriageRequest(inbox=inbox, journal=tmp_path / "no" / "j"))
+        triage(TriageRequest(model=TEXT_ONLY, inbox=inbox, journal=tmp_path / "no" / "j"))
     with pytest.raises(FileFormatError, match="cannot be listed"):
         triage(TriageRequest(inbox=tmp_path / "absent"))

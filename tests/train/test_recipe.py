@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from osler.errors import RequestError
-from osler.train.recipe import AnswersRecipe, FinetuneRecipe, VisionRecipe, load_recipes
+from osler.train.recipe import AnswersRecipe, FinetuneRecipe, PerceptionRecipe, VisionRecipe, load_recipes
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_loads(path: Path) -> None:
-    assert all(isinstance(recipe, VisionRecipe | AnswersRecipe | FinetuneRecipe) for recipe in load_recipes(path))
+    kinds = VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe
+    assert all(isinstance(recipe, kinds) for recipe in load_recipes(path))
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)

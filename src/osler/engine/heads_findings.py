@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from osler.engine.head_features import HeadFeatures, frontal_xrays
-from osler.model.heads import Heads
+from osler.engine.head_features import HeadFeatures, frontal_xrays, text_states
+from osler.model.heads import Heads, patch_positions
+from osler.prepare import PreparedImages
 from osler.prepare.finding_names import finding_names
 
 if TYPE_CHECKING:
@@ -48,13 +49,15 @@ class FindingReader:
             findings: Names of `findings`.
 
         Returns:
-            A probability a finding. ``None`` where there is no X-ray, where this finding alone was never
+            A probability a finding. ``None`` where there is no X-ray, where the box head sees none of the labels of
+            `HeadsConfig.witness` (a picture of something else), where this finding alone was never
             calibrated, or where the probability lies in the band of `HeadsConfig.unsure`.
         """
         prepared = session.prepare(study)
         numbers: list[int] = []
         for timepoint in reversed(range(len(study.timepoints))):
             numbers = numbers or frontal_xrays(study, prepared, timepoint=timepoint)
+        numbers = self._witnessed(session, prepared, numbers)
         if not numbers or not findings:
             return dict.fromkeys(findings)
         head = self._heads.findings
@@ -62,6 +65,19 @@ class FindingReader:
         logits_1F = logits_NF.mean(0, keepdim=True)
         found = (head.probabilities(logits_1F) if self.calibrated else logits_1F.sigmoid())[0].tolist()
         return {name: self._told(found[self._places[name]]) for name in findings}
+
+    def _witnessed(self, session: Session, prepared: PreparedImages, numbers: list[int]) -> list[int]:
+        """Keeps the pictures in which the box head sees what every X-ray of that kind shows."""
+        witness = self._heads.config.witness
+        if not witness or not numbers:
+            return numbers
+        features_NPV = self._features.of(prepared.pixels, numbers=numbers)
+        text_NQC = text_states(session, witness).expand(len(numbers), -1, -1)
+        side = math.isqrt(features_NPV.shape[1])
+        places_NP3 = patch_positions(side, device=features_NPV.device).expand(len(numbers), -1, -1)
+        _, presence_NQ = self._heads.boxes(text_NQC, features_BMV=features_NPV, positions_BM3=places_NP3)
+        seen = (presence_NQ > 0).any(dim=1).tolist()
+        return [number for number, there in zip(numbers, seen, strict=True) if there]
 
     def _told(self, probability: float) -> float | None:
         low, high = self._heads.config.unsure

@@ -93,6 +93,7 @@ class HeadsConfig:
         labels: Names that the box head was trained on; empty: any text may be asked for.
         slices: Slices of a volume that the box head reads at most, evenly spread.
         unsure: Calibrated probabilities between these two are "cannot tell".
+        witness: Labels of which the box head must see one in an X-ray before findings are read off it; empty: none.
         boxes_on: What the box head was found good for: ``"all"`` pictures and volumes, or frontal ``"xrays"`` only.
 
     Raises:
@@ -106,10 +107,11 @@ class HeadsConfig:
     labels: tuple[str, ...] = ()
     slices: int = 16
     unsure: tuple[float, float] = (0.5, 0.5)
+    witness: tuple[str, ...] = ()
     boxes_on: Literal["all", "xrays"] = "all"
 
     def __post_init__(self) -> None:
-        for name in ("findings", "labels", "unsure"):
+        for name in ("findings", "labels", "unsure", "witness"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):
             if getattr(self, name) < least:

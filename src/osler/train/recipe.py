@@ -238,7 +238,7 @@ class PerceptionRecipe:
         ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
         skills: That these weights are then listed for: those that were measured to be better than their baselines.
         pictures: Pictures of all kinds on which the box head learns at the end when lungs are not there; 0 for none.
-        boxes_on: See `HeadsConfig`.
+        boxes_on: See `HeadsConfig`. witness: See there.
         labels: Names that the box head is then offered for; empty for all that it was trained on.
         workers: Processes that render.
         weights: Of the tasks.
@@ -263,6 +263,7 @@ class PerceptionRecipe:
     labels: tuple[str, ...] = ()
     pictures: int = 0
     boxes_on: Literal["all", "xrays"] = "all"
+    witness: tuple[str, ...] = ()
     seed: int = 5
     workers: int = 2
     save_every: int = 100
