@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import permutations, product
 
 import numpy as np
@@ -145,3 +146,14 @@ def test_features_are_encoded_once_for_all_heads(session: Session, monkeypatch: 
 def test_a_box_head_says_which_labels_it_knows(session: Session) -> None:
     assert session.heads["boxes"].labels == frozenset()
     assert torch.isfinite(session.model.heads.boxes.presence.bias).all()  # type: ignore[union-attr]
+
+
+def test_a_head_for_xrays_leaves_volumes_alone(session: Session) -> None:
+    heads = session.model.heads
+    assert heads is not None
+    heads.config = dataclasses.replace(heads.config, boxes_on="xrays")
+    head = session.heads["boxes"]
+    assert head.scope == "frontal X-rays"
+    affine = oriented(np.eye(3), spacing=(2.0, 1.0, 5.0), origin=(0.0, 0.0, 0.0))
+    assert head.locate(session, one(noise_volume(affine=affine, shape=(9, 30, 20))), labels=LABELS) == []
+    assert len(head.locate(session, one(film(1)), labels=LABELS)) == 3

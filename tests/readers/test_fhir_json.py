@@ -37,10 +37,10 @@ ENTRIES = ["Patient/pat-1", "Observation/o1"]
         GOOD,
         b"\xef\xbb\xbf" + GOOD,
         GOOD.decode().encode("utf-16"),
-        gzip.compress(GOOD),
+        gzip.compress(GOOD, mtime=0),
         lines(patient(), observation(identity="o1")),
         lines(patient(), "", observation(identity="o1"), ""),
-        gzip.compress(lines(patient(), observation(identity="o1"))),
+        gzip.compress(lines(patient(), observation(identity="o1")), mtime=0),
         json.dumps([patient(), observation(identity="o1")]).encode(),
         json.dumps(bundle(patient(), bundle(observation(identity="o1"))), indent=1).encode(),
     ],
@@ -86,8 +86,8 @@ def test_a_key_that_stands_twice_makes_its_entry_ambiguous(tmp_path: Path) -> No
         (b'{"resourceType": ' + b"[" * 200_000, "damaged JSON|nested hundreds of levels deep"),
         (b'{"resourceType": "X", "a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested hundreds of levels deep"),
         (b'{"resourceType": "X", "a": ' + b"9" * 10_000 + b"}", "a number of thousands of digits"),
-        (gzip.compress(GOOD)[:60], "its gzip is damaged"),
-        (gzip.compress(GOOD)[:-4] + b"abcd", "its gzip is damaged"),
+        (gzip.compress(GOOD, mtime=0)[:60], "its gzip is damaged"),
+        (gzip.compress(GOOD, mtime=0)[:-4] + b"abcd", "its gzip is damaged"),
     ],
 )
 def test_a_file_that_is_broken_as_a_whole(data: bytes, message: str, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_json_that_is_no_fhir(data: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(b" " * 3_000_000), "unpacks to more than 1.0 MiB"),
+        (gzip.compress(b" " * 3_000_000, mtime=0), "unpacks to more than 1.0 MiB"),
         (b'{"resourceType": "X", "a": [' + b"0," * 1_000_000 + b"0]}", "unpacks to more than 1.0 MiB"),
         (lines(*[patient() | {"note": "x" * 2000}] * 600), "unpacks to more than 1.0 MiB"),
         (lines(patient(), '{"resourceType": "X", "a": "' + "x" * 200_000 + '"}'), "longer than 97.7 KiB"),
@@ -119,7 +119,7 @@ def test_size_is_bounded(data: bytes, message: str, tmp_path: Path) -> None:
 
 def test_a_gzip_bomb_costs_what_the_limit_allows(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(b"[" + b"0," * 50_000_000))
+    path.write_bytes(gzip.compress(b"[" + b"0," * 50_000_000, mtime=0))
     limits = Limits(record_bytes=2**20)
     tracemalloc.start()
     started = time.perf_counter()

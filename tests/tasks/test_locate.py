@@ -163,6 +163,7 @@ class BoxHeadOfATest:
     """A trained box head, as the protocol has it."""
 
     labels: frozenset[str] = frozenset({"right lung"})
+    scope: str = ""
 
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:
         (image,) = session.prepare(study).images
@@ -192,6 +193,17 @@ def test_a_head_may_answer_in_the_patient(checkpoint: Checkpoint) -> None:
     session = Scripted(checkpoint, trained={"boxes"}, heads={"boxes": InPatient(frozenset())})
     (box,) = locate(session, study_of(straight()), ["liver"]).boxes
     assert box.patient == BLOCK.to_patient(straight().affine)
+
+
+def test_a_head_says_what_it_reads(checkpoint: Checkpoint) -> None:
+    class XraysOnly(BoxHeadOfATest):
+        def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:
+            return []
+
+    head = XraysOnly(scope="frontal X-rays")
+    answer = locate(Scripted(checkpoint, trained={"boxes"}, heads={"boxes": head}), xray(), ["right lung"])
+    assert answer.boxes == ()
+    assert any("reads frontal X-rays only" in warning for warning in answer.warnings)
 
 
 def test_an_organ_that_the_study_does_not_show_is_noticed(checkpoint: Checkpoint) -> None:

@@ -20,6 +20,8 @@ def build_kernels(
     """Compile the kernels for weights of 4 and 8 bits, once; needs a C++ compiler, and a few seconds.
 
     Without them PyTorch computes, more slowly. `osler doctor` shows which kernels are used, and why.
+
+    Example: osler build-kernels --if-possible
     """
     from osler.quant.build import build_kernels as build
     from osler.quant.build import library_path

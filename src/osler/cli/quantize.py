@@ -31,7 +31,7 @@ def quantize(
 ) -> None:
     """Write a model with weights of 4 or 8 bits, which answers from a fraction of the memory.
 
-    Example: osler quantize medgemma-1.5-4b --bits 4 --out ./medgemma-4bit
+    Example: osler quantize osler-mini --bits 4 --out mini-4bit
     """
     from osler.quant import quantize_to_folder
 

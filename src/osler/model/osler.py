@@ -78,12 +78,12 @@ class Osler(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.language_model.embed_tokens.weight.device
+        return self.language_model.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
-        return self.language_model.embed_tokens.weight.dtype
+        return self.language_model.dtype
 
     def encode_images(self, pixels_N3SS: Tensor) -> Tensor:
         """Turns images into soft tokens.

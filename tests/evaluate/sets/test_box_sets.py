@@ -33,6 +33,7 @@ class Threshold:
     """A box head that finds what is bright: right of the picture's middle is the patient's left."""
 
     labels: frozenset[str] = frozenset()
+    scope: str = ""
 
     def __init__(self, *, mirrored: bool = False) -> None:
         self.mirrored = mirrored
