@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from osler.weights.tokenizer import GemmaTokenizer
 from tests.train.small_base import write_base
 
 
@@ -11,3 +13,23 @@ from tests.train.small_base import write_base
 def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random base model with the real vocabulary."""
     return write_base(tmp_path_factory.mktemp("base") / "small")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tokenizer_read_once() -> Iterator[None]:
+    """Reading 262,144 words takes longer than a small run: the same file is read once in this process."""
+    read, known = GemmaTokenizer.from_folder, {}
+
+    def from_folder(folder: Path) -> GemmaTokenizer:
+        try:
+            status = (folder / "tokenizer.json").stat()
+        except OSError:
+            return read(folder)
+        key = (str(folder), status.st_mtime_ns, status.st_size)
+        if key not in known:
+            known[key] = read(folder)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GemmaTokenizer, "from_folder", from_folder)
+        yield
