@@ -147,7 +147,7 @@ drawn again: seven patients are few.
 | the mean box of the training rows | {constant} | | |
 
 Not drawn: {result["not_drawn"]} of {result["boxes"]}. The updates took {result["minutes"]:.0f} minutes on one core
-({cpu_features()}) beside other work; both measures of the loss are not in it. Commit {commit()}.
+({", ".join(cpu_features())}) beside other work; both measures of the loss are not in it. Commit {commit()}.
 """
 
 
