@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -22,79 +22,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.held_out_figures import Figure, Rows, table
 from benchmarks.machine import commit, cpu_features
 from osler.evaluate.metrics import auroc, calibration_error, ratio
-from osler.model.heads import CHANGES, patch_positions
-from osler.synth.iterate import iterate_reports
+from osler.model.heads import CHANGES, patch_positions, volume_features
 from osler.train.cache_key import cache_key
 from osler.train.calibration import Calibration, fit_calibration
 from osler.train.checkpoints import load_state, restore_weights
 from osler.train.labeled_volumes import LabeledVolume, hippocampus_volumes, phantom_volumes
-from osler.train.labeled_xrays import LabeledXray, XraySeries, calibration_part, real_xrays, synthetic_series
+from osler.train.labeled_xrays import (
+    LabeledXray,
+    XraySeries,
+    calibration_part,
+    real_xrays,
+    synthetic_series,
+    xray_findings,
+)
 from osler.train.perception_bank import FeatureBank, fill_bank
 from osler.train.perception_batch import film_batch, known_findings
-from osler.train.perception_data import report_states, text_states, xray_findings
-from osler.train.perception_stage import PerceptionTrainee, new_config, progression_scores, volume_features
+from osler.train.perception_data import last_exams, report_states, reports_of, states_of
+from osler.train.perception_stage import PerceptionTrainee, new_config, progression_scores
+from osler.train.presence import LUNGS
 from osler.train.recipe import PerceptionRecipe, load_recipes
 from osler.weights import Checkpoint, load_checkpoint
 
-LUNGS = ("right lung", "left lung")
 HELD_SEED = 12
 _DRAWS = 1000
 _AT_ONCE = 24
 _LEAST_POSITIVE = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One figure with its interval."""
-
-    task: str
-    data: str
-    value: float
-    low: float
-    high: float
-    count: str
-    blanked: float | None = None
-    constant: float | None = None
-    aim: str = ""
-    notes: str = ""
-
-
-@dataclass(kw_only=True)
-class Rows:
-    """Pairs of a number and its truth, each of one patient."""
-
-    values: list[float] = field(default_factory=list)
-    truths: list[float] = field(default_factory=list)
-    patients: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-
-    def add(self, value: float, truth: float, *, patient: str, group: str = "") -> None:
-        self.values.append(float(value))
-        self.truths.append(float(truth))
-        self.patients.append(patient)
-        self.groups.append(group)
-
-    def resamples(self) -> np.ndarray:
-        """Weights (1 + draws, N); the first row is all ones."""
-        names = {name: i for i, name in enumerate(sorted(set(self.patients)))}
-        place = np.array([names[name] for name in self.patients])
-        rng = np.random.default_rng(0)
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_DRAWS)
-        return np.concatenate((np.ones((1, len(place))), drawn[:, place]))
-
-    def interval(self, metric: Callable[..., np.ndarray], *, over: str = "all") -> tuple[float, float, float]:
-        """A metric and the ends of its 95% interval; ``over="groups"``: the mean over groups."""
-        weights = self.resamples()
-        values, truths, groups = np.array(self.values), np.array(self.truths), np.array(self.groups)
-        if over == "all":
-            found = metric(values, truths, weights_RN=weights)
-        else:
-            each = [metric(values[g], truths[g], weights_RN=weights[:, g]) for g in (groups == n for n in set(groups))]
-            found = np.nanmean(np.stack(each), axis=0)
-        low, high = np.nanquantile(found[1:], [0.025, 0.975])
-        return float(found[0]), float(low), float(high)
 
 
 class Bench:
@@ -160,14 +115,14 @@ class Bench:
     @torch.no_grad()
     def boxes(self, features_NMV: Tensor, labels: Sequence[str], *, places_NM3: Tensor) -> Tensor:
         """Boxes (N, Q, 6) of labels."""
-        states = text_states(list(labels), checkpoint=self.base)
+        states = states_of(list(labels), checkpoint=self.base)
         text_NQC = torch.stack([states[label] for label in labels]).expand(len(features_NMV), -1, -1)
         found, _ = self.trainee.heads.boxes(text_NQC, features_BMV=features_NMV, positions_BM3=places_NM3)
         return found
 
 
 def overlap(found: Sequence[float], wanted: Sequence[float]) -> float:
-    """Intersection over union of boxes given as low edges and high edges."""
+    """Intersection over union of boxes given as low edges and high edges; a box may be empty."""
     first, second = np.array(found).reshape(2, -1), np.array(wanted).reshape(2, -1)
     both = np.clip(np.minimum(first[1], second[1]) - np.maximum(first[0], second[0]), 0, None).prod()
     return float(both / ((first[1] - first[0]).prod() + (second[1] - second[0]).prod() - both))
@@ -230,8 +185,7 @@ def volume_boxes(bench: Bench) -> Iterator[Figure]:
                 found = bench.boxes(pooled, labels, places_NM3=places)[0]
                 for place, label in enumerate(labels):
                     if label in volume.boxes:
-                        edges = [float(edge) for edge in found[place]]
-                        kind.add(overlap(edges, volume.boxes[label]), 1.0, patient=volume.patient, group=label)
+                        kind.add(overlap(found[place], volume.boxes[label]), 1.0, patient=volume.patient, group=label)
             for label in labels:
                 if label in volume.boxes:
                     fixed.add(overlap(mean[label], volume.boxes[label]), 1.0, patient=volume.patient, group=label)
@@ -329,7 +283,7 @@ def progression(bench: Bench) -> Iterator[Figure]:
     series = bench_series(bench)
     films = [film for item in series for film in item.films]
     bank = bench.bank("held-films", films)
-    states = text_states(sorted({name for item in series for name, _, _ in item.labs}), checkpoint=bench.base)
+    states = states_of(sorted({name for item in series for name, _, _ in item.labs}), checkpoint=bench.base)
     blind_FV = bench.trainee.heads.findings(bench.blank)[0]
 
     class _Texts:
@@ -389,11 +343,7 @@ def retrieval(bench: Bench) -> Iterator[Figure]:
     for item in series:
         place += len(item.films)
         last.append(place)
-    wanted = dict(_last_exams(bench.held_films))
-    texts = dict.fromkeys(wanted, "")
-    for sample in iterate_reports(seed=HELD_SEED, stop=max(wanted) + 1):
-        if wanted.get(sample.patient) == sample.exam:
-            texts[sample.patient] = sample.report
+    texts = reports_of(last_exams(bench.held_films), seed=HELD_SEED)
     patients = [int(item.films[0].patient) for item in series]
     states = report_states([texts[patient] for patient in patients], checkpoint=bench.base)
     head = bench.trainee.heads.contrastive
@@ -410,15 +360,6 @@ def retrieval(bench: Bench) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _last_exams(folder: Path) -> dict[int, int]:
-    from osler.train.synthetic_films import read_films
-
-    last: dict[int, int] = {}
-    for film in read_films(folder):
-        last[film.patient] = max(film.exam, last.get(film.patient, 0))
-    return last
-
-
 TASKS = {
     "lungs": lung_boxes,
     "volumes": volume_boxes,
@@ -426,22 +367,6 @@ TASKS = {
     "progression": progression,
     "retrieval": retrieval,
 }
-
-
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as Markdown."""
-    lines = [
-        "| Task | Data | Figure (95% interval) | Blanked picture | Constant | Aim | On |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for one in figures:
-        other = ["" if x is None else f"{x:.3f}" for x in (one.blanked, one.constant)]
-        lines.append(
-            f"| {one.task} | {one.data} | {one.value:.3f} ({one.low:.3f} to {one.high:.3f}) | {other[0]} | {other[1]} "
-            f"| {one.aim} | {one.count} |"
-        )
-    lines += [""] + [f"{one.task}, {one.data}: {one.notes}." for one in figures if one.notes]
-    return "\n".join(lines)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import torch
 from osler.model.config import HeadsConfig, get_config
 from osler.model.heads import Heads, patch_positions
 from osler.model.osler import Osler
-from osler.train.presence import fit_presence, presence_scores, presence_states
+from osler.train.presence import fit_presence, presence_states
 
 
 def test_only_the_presence_score_learns() -> None:
@@ -33,7 +33,7 @@ def test_only_the_presence_score_learns() -> None:
     )
     learn = torch.arange(48) % 2 == 0
     fit_presence(heads, states_NQV=states[learn], there_N=there[learn])
-    scores = presence_scores(heads, states_NQV=states[~learn])
+    scores = heads.boxes.presence(states[~learn])[..., 0].sigmoid()
     assert bool((scores[there[~learn]] > 0.5).all())
     assert bool((scores[~there[~learn]] < 0.5).all())
     changed = {name for name, value in heads.state_dict().items() if not torch.equal(value, before[name])}

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from osler.engine.features import image_batch
-from osler.errors import RequestError
 from osler.model.osler import Osler
 from osler.prepare import PixelBatches, PreparedImages, ShownImage
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
     from osler.study import Study
+    from osler.weights import Checkpoint
 
 XRAY = frozenset({"DX", "CR", "DR", "RG", ""})
 """Modalities of single pictures that heads for X-rays read; a picture file names none."""
@@ -47,12 +47,7 @@ class HeadFeatures:
 
         Args:
             pixels: Of the study. numbers: Of the images wanted, one at least.
-
-        Raises:
-            RequestError: If the weights are not PyTorch's.
         """
-        if self._model.decoder.device.type == "meta":
-            raise RequestError("Heads are run by PyTorch only.", next_step="Use the torch backend.")
         digests = PixelBatches(rgb=pixels.rgb[list(numbers)], preprocess=pixels.preprocess).digests()
         known = {digest: self._features_PV[digest] for digest in digests if digest in self._features_PV}
         missing = [place for place, digest in enumerate(digests) if digest not in known]
@@ -77,10 +72,20 @@ class HeadFeatures:
 
 
 @torch.inference_mode()
-def text_states(session: Session, texts: Sequence[str]) -> torch.Tensor:
-    """Returns states of short texts such as labels, (K, C); hyphens count as spaces."""
-    tokenizer, empty = session.checkpoint.tokenizer, session.model.config.tokens.pad
-    return session.model.text_states([tokenizer.encode(text.replace("-", " ")) or [empty] for text in texts])
+def text_states(source: Session | Checkpoint, texts: Sequence[str]) -> torch.Tensor:
+    """Returns states of short texts such as labels, (K, C); hyphens count as spaces.
+
+    Args:
+        source: A session, or weights that no session holds yet.
+    """
+    checkpoint = getattr(source, "checkpoint", source)
+    model, empty = source.model, source.model.config.tokens.pad
+    return model.text_states([checkpoint.tokenizer.encode(spoken(text)) or [empty] for text in texts])
+
+
+def spoken(label: str) -> str:
+    """A key of the ontology as words: ``"pleural-effusion"`` is asked for as ``"pleural effusion"``."""
+    return label.replace("-", " ")
 
 
 def series_images(prepared: PreparedImages) -> Iterator[list[int]]:

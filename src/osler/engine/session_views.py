@@ -124,17 +124,12 @@ class SessionViews:
                 ``"slices"`` to read them slice by slice; ``None`` for what the weights say.
 
         Raises:
-            RequestError: If the budget is not a whole number from 1, or the backend reads slices only.
+            RequestError: If the budget is not a whole number from 1.
         """
         own = self.checkpoint.preprocess
         contract = with_visual_tokens(own, visual_tokens)
         if contract == own:
             return self
-        if self.runner.backend == "jax":
-            raise RequestError(
-                "The JAX backend reads volumes slice by slice in this version.",
-                next_step="Leave --visual-tokens out, or use backend='torch'.",
-            )
         if contract.hash not in self._views:
             twin = copy.copy(self)
             twin.checkpoint = dataclasses.replace(self.checkpoint, preprocess=contract)

@@ -10,13 +10,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from osler.errors import CheckpointError
 from osler.weights.cache import whole_file
 from osler.weights.safetensors_io import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from osler.train.optimizer import RunningMean
 
 STATE_FILE = "resume.safetensors"
 _ROOM = "Choose a folder with room that you can write to."
@@ -138,6 +142,34 @@ def restore_weights(parameters: Mapping[str, Tensor], stored: Mapping[str, Tenso
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(stored[name])
+
+
+def save_training(
+    folder: Path, *, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, mean: RunningMean
+) -> None:
+    """Writes what a stage with a running mean needs to go on after ``step`` updates.
+
+    Raises:
+        CheckpointError: If the folder cannot be written or is full.
+    """
+    parts = {"weights": module.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
+    save_state(folder, RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
+
+
+def resume_training(folder: Path, *, module: nn.Module, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
+    """Puts back what `save_training` wrote; returns the updates done, 0 where nothing was saved.
+
+    Raises:
+        CheckpointError: If the state is damaged or belongs to another network.
+    """
+    state = load_state(folder)
+    if state is None:
+        return 0
+    restore_weights(module.state_dict(), state.parts.get("weights", {}))
+    restore_weights(mean.mean, state.parts.get("mean", {}))
+    mean.steps = state.counts.get("mean_steps", 0)
+    restore_optimizer(optimizer, state.parts.get("optimizer", {}))
+    return state.step
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from osler.engine.head_features import spread
 from osler.prepare import Preprocess, prepare_images
 from osler.prepare.images import PreparedImages
 from osler.readers import open_study
@@ -57,11 +58,6 @@ def labeled_volume(
         source=source,
         patient=patient,
     )
-
-
-def spread(count: int, *, most: int) -> list[int]:
-    """Indices of at most so many equidistant slices."""
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
 def depth_of(prepared: PreparedImages, *, index: int, study: Study) -> float:

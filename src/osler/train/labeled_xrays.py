@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from osler.engine.heads_progression import relative_value
 from osler.model.heads import CHANGES
 from osler.synth.draw import draw_patient
-from osler.synth.facts import Lab, PatientFacts
+from osler.synth.facts import PatientFacts
 from osler.synth.ontology import load_ontology
 from osler.train.pictures import split_of
 from osler.train.sources import hannover, lung_boxes, montgomery, nih
@@ -151,7 +152,10 @@ def synthetic_series(folder: Path, *, seed: int, most: int | None = None) -> Ite
 def _series(films: Sequence[Film], *, facts: PatientFacts) -> XraySeries:
     shown = tuple(_labeled(film, earlier=films[:number], facts=facts) for number, film in enumerate(films))
     names = {lab.key: lab.name for lab in load_ontology().labs}
-    labs = tuple((f"{names[lab.key]} {lab.unit}", _normal(lab), lab.day) for lab in facts.labs)
+    labs = tuple(
+        (f"{names[lab.key]} {lab.unit}", relative_value(lab.value, reference=lab.reference), lab.day)
+        for lab in facts.labs
+    )
     return XraySeries(films=shown, labs=labs)
 
 
@@ -183,15 +187,6 @@ def _labeled(film: Film, *, earlier: Sequence[Film], facts: PatientFacts) -> Lab
 
 def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _normal(lab: Lab) -> float:
-    """0 at the middle of the reference range, 1 at its upper end; NaN for a range that is open."""
-    low, high = lab.reference.low, lab.reference.high
-    if high is None:
-        return float("nan")
-    low = 0.0 if low is None else low
-    return (lab.value - (low + high) / 2) / max((high - low) / 2, 1e-6)
 
 
 def shown(

@@ -5,7 +5,7 @@ Dimensions: K texts, C width of a text state, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from osler.engine.head_features import text_states
 from osler.errors import RequestError
 from osler.prepare import Preprocess
 from osler.synth.iterate import iterate_reports
@@ -114,8 +115,8 @@ def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) ->
         kept=tuple(kept),
         kept_bank=bank("kept", kept, views=1),
         volumes=tuple(bank(kind[0].source, kind, views=recipe.views.volumes) for kind in kinds),
-        label_states=text_states(sorted(labels), checkpoint=checkpoint),
-        lab_states=text_states(sorted(labs), checkpoint=checkpoint),
+        label_states=states_of(sorted(labels), checkpoint=checkpoint),
+        lab_states=states_of(sorted(labs), checkpoint=checkpoint),
         report_states=_report_states(recipe, checkpoint=checkpoint, films=films),
         preprocess=checkpoint.preprocess,
     )
@@ -146,18 +147,10 @@ def _bank(
     )
 
 
-@torch.no_grad()
-def text_states(texts: Sequence[str], *, checkpoint: Checkpoint) -> dict[str, Tensor]:
+def states_of(texts: Sequence[str], *, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Text states of labels and names, as the heads get them in use; float32."""
-    if not texts:
-        return {}
-    ids = [checkpoint.tokenizer.encode(spoken(text)) for text in texts]
-    return dict(zip(texts, checkpoint.model.text_states(ids).float(), strict=True))
-
-
-def spoken(label: str) -> str:
-    """A key of the ontology as words: ``"pleural-effusion"`` is asked for as ``"pleural effusion"``."""
-    return label.replace("-", " ")
+    # A copy: what was computed for use only takes no part in a backward pass.
+    return dict(zip(texts, text_states(checkpoint, texts).float().clone(), strict=True)) if texts else {}
 
 
 def _phantoms(recipe: PerceptionRecipe, *, preprocess: Preprocess) -> tuple[LabeledVolume, ...]:
@@ -176,22 +169,34 @@ def _phantoms(recipe: PerceptionRecipe, *, preprocess: Preprocess) -> tuple[Labe
 
 def _report_states(recipe: PerceptionRecipe, *, checkpoint: Checkpoint, films: Path) -> Tensor:
     """State of the report of each series' last film, computed once."""
-    last: dict[int, int] = {}
-    for film in read_films(films):
-        last[film.patient] = max(film.exam, last.get(film.patient, 0))
+    last = last_exams(films)
     key = cache_key(wanted=sorted(last.items()), weights=checkpoint.key, tokens=REPORT_TOKENS)
     path = Path(recipe.banks) / "reports.safetensors"
     if path.is_file():
         kept = read_safetensors(path)
         if kept.metadata.get("key") == key:
             return kept.tensors["states"]
-    texts = dict.fromkeys(last, "")
-    for sample in iterate_reports(seed=recipe.film_seed, stop=max(last) + 1):
-        if last.get(sample.patient) == sample.exam:
-            texts[sample.patient] = sample.report
+    texts = reports_of(last, seed=recipe.film_seed)
     states = report_states(list(texts.values()), checkpoint=checkpoint)
     save_tensors(path, {"states": states}, metadata={"key": key})
     return states
+
+
+def last_exams(films: Path) -> dict[int, int]:
+    """The exam of each patient's last film."""
+    last: dict[int, int] = {}
+    for film in read_films(films):
+        last[film.patient] = max(film.exam, last.get(film.patient, 0))
+    return last
+
+
+def reports_of(exams: Mapping[int, int], *, seed: int) -> dict[int, str]:
+    """The report of one exam of each synthetic patient."""
+    texts = dict.fromkeys(exams, "")
+    for sample in iterate_reports(seed=seed, stop=max(exams) + 1):
+        if exams.get(sample.patient) == sample.exam:
+            texts[sample.patient] = sample.report
+    return texts
 
 
 @torch.no_grad()

@@ -16,23 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from osler.engine.head_features import spoken
 from osler.errors import RequestError
 from osler.model.config import HeadsConfig, OslerConfig, TemporalConfig
-from osler.model.heads import Heads, patch_positions
+from osler.model.heads import Heads, patch_positions, volume_features
 from osler.model.osler import Osler
 from osler.model.temporal import ClinicalTemporalAttention
 from osler.model.vision import VisionTower
-from osler.train.checkpoints import (
-    RunState,
-    load_state,
-    optimizer_tensors,
-    restore_optimizer,
-    restore_weights,
-    save_state,
-)
+from osler.train.checkpoints import resume_training, save_training
 from osler.train.losses import (
     box_loss,
     contrastive_loss,
@@ -53,10 +46,10 @@ from osler.train.perception_batch import (
     pick,
     volume_batch,
 )
-from osler.train.perception_data import PerceptionData, open_perception_data, spoken
+from osler.train.perception_data import PerceptionData, open_perception_data
 from osler.train.perception_parts import calibrate, ship_parts
 from osler.train.picture_book import open_book
-from osler.train.presence import lung_labels, teach_absence
+from osler.train.presence import LUNGS, teach_absence
 from osler.train.recipe import PerceptionRecipe
 from osler.train.run_log import RunLog
 from osler.weights import load_checkpoint
@@ -133,14 +126,14 @@ def train_perception(
         [(trainee.heads.trunk.parameters(), 0.3), (_fresh(trainee), 1.0)], config=recipe.optimizer
     )
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
-    first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
+    first = resume_training(out, module=trainee, optimizer=optimizer, mean=mean)
     log = RunLog(out, first=first, listener=listener)
     for step in range(first, recipe.optimizer.steps):
         metrics = _update(recipe, step=step, trainee=trainee, optimizer=optimizer, data=data)
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
-            _save(recipe, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+            save_training(out, step=step + 1, module=trainee, optimizer=optimizer, mean=mean)
     if recipe.ship:
         _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data, tower=base.model.vision)
     return out
@@ -253,18 +246,6 @@ def lesson_losses(
     return {name: torch.stack(values).mean() for name, values in found.items()}
 
 
-def volume_features(features_NPV: Tensor, *, depth_BS: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Joins the slices of each volume, four patches to one: features (B, M, V) and their places (B, M, 3)."""
-    B, S = depth_BS.shape
-    half = side // 2
-    grid = features_NPV.transpose(1, 2).unflatten(2, (side, side))
-    pooled_NpV = F.avg_pool2d(grid, 2).flatten(2).transpose(1, 2)
-    places_p3 = patch_positions(half, device=features_NPV.device)
-    places_BSp3 = places_p3.expand(B, S, -1, -1).clone()
-    places_BSp3[..., 2] = depth_BS[..., None].to(places_BSp3)
-    return pooled_NpV.unflatten(0, (B, S)).flatten(1, 2), places_BSp3.flatten(1, 2)
-
-
 def _add_boxes(
     add: Callable[[str, Tensor], None],
     trainee: PerceptionTrainee,
@@ -334,18 +315,6 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
     return contrastive_loss(head.logits(images, texts), same_BB=same)
 
 
-def _save(
-    recipe: PerceptionRecipe,
-    *,
-    step: int,
-    trainee: PerceptionTrainee,
-    optimizer: torch.optim.Optimizer,
-    mean: RunningMean,
-) -> None:
-    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
-    save_state(Path(recipe.out), RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
-
-
 def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData, tower: VisionTower) -> None:
     """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
     if data.kept:
@@ -360,7 +329,7 @@ def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: Percept
             trainee.heads,
             tower=tower,
             book=book,
-            text_QC=torch.stack([data.label_states[label] for label in lung_labels()]),
+            text_QC=torch.stack([data.label_states[label] for label in LUNGS]),
             preprocess=data.preprocess,
             count=recipe.pictures,
             seed=recipe.seed,
@@ -377,14 +346,3 @@ def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: Percept
         preprocess=data.preprocess,
         skills=recipe.skills,
     )
-
-
-def _resume(out: Path, *, trainee: PerceptionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
-    state = load_state(out)
-    if state is None:
-        return 0
-    restore_weights(trainee.state_dict(), state.parts.get("weights", {}))
-    restore_weights(mean.mean, state.parts.get("mean", {}))
-    mean.steps = state.counts.get("mean_steps", 0)
-    restore_optimizer(optimizer, state.parts.get("optimizer", {}))
-    return state.step

@@ -9,8 +9,6 @@ Dimensions: N pictures, Q labels, C width of a text state, V width of the tower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,6 +19,9 @@ from osler.model.vision import VisionTower
 from osler.prepare import Preprocess
 from osler.prepare.pixels import PixelBatches
 from osler.train.picture_book import PictureBook, to_square
+
+LUNGS = ("right lung", "left lung")
+"""The labels that every frontal chest X-ray shows."""
 
 _AT_ONCE = 16
 _DECAY = 1e-3
@@ -94,19 +95,9 @@ def teach_absence(
     """Fits the presence score of lungs on pictures of all kinds; changes ``heads`` in place.
 
     Args:
-        text_QC: States of `lung_labels`.
+        text_QC: States of `LUNGS`.
         count: Pictures that are drawn.
     """
     pixels, there_N = draw_pictures(book, count=count, size=preprocess.image_size, seed=seed)
     states_NQV = presence_states(heads, tower=tower, pixels_NSS3=pixels, text_QC=text_QC, preprocess=preprocess)
     fit_presence(heads, states_NQV=states_NQV, there_N=there_N)
-
-
-def presence_scores(heads: Heads, *, states_NQV: Tensor) -> Tensor:
-    """Probabilities that the labels are there, (N, Q)."""
-    return heads.boxes.presence(states_NQV)[..., 0].sigmoid()
-
-
-def lung_labels() -> Sequence[str]:
-    """The labels that every frontal chest X-ray shows."""
-    return ("right lung", "left lung")

@@ -21,15 +21,7 @@ from osler.model.config import get_config
 from osler.model.vision import VisionTower
 from osler.prepare import Preprocess, preprocess_for
 from osler.prepare.pixels import PixelBatches
-from osler.train.checkpoints import (
-    RunState,
-    load_state,
-    optimizer_tensors,
-    restore_optimizer,
-    restore_weights,
-    save_state,
-    save_tensors,
-)
+from osler.train.checkpoints import resume_training, save_tensors, save_training
 from osler.train.emphasis import Emphasis
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.picture_book import RenderedPictures, open_book, render
@@ -144,7 +136,10 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
     whiten_patches(trainee.vision_tower, pixels_NSS3=pictures.pixels, preprocess=preprocess, seed=recipe.seed)
     optimizer = make_optimizer([(trainee.parameters(), 1.0)], config=recipe.optimizer)
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
-    first = _resume(out, trainee=trainee, optimizer=optimizer, mean=mean)
+    first = resume_training(out, module=trainee, optimizer=optimizer, mean=mean)
+    if first:
+        # A kill may have come between the state and the tower.
+        _publish(out, trainee=trainee, mean=mean)
     log = RunLog(out, first=first, listener=listener)
     for step in range(first, recipe.optimizer.steps):
         metrics = _update(
@@ -159,7 +154,8 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
         mean.update(trainee)
         log.write(step=step, **metrics)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.optimizer.steps:
-            _save(out, step=step + 1, trainee=trainee, optimizer=optimizer, mean=mean)
+            save_training(out, step=step + 1, module=trainee, optimizer=optimizer, mean=mean)
+            _publish(out, trainee=trainee, mean=mean)
     return out / TOWER_FILE
 
 
@@ -224,25 +220,6 @@ def _shuffled(count: int, *, epoch: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 7919 + epoch))
 
 
-def _save(out: Path, *, step: int, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> None:
-    parts = {"weights": trainee.state_dict(), "mean": mean.mean, "optimizer": optimizer_tensors(optimizer)}
-    save_state(out, RunState(step=step, parts=parts, counts={"mean_steps": mean.steps}))
-    _publish(out, trainee=trainee, mean=mean)
-
-
 def _publish(out: Path, *, trainee: VisionTrainee, mean: RunningMean) -> None:
     averaged = mean.copy_to(trainee) if mean.decay > 0 else trainee
     save_tensors(out / TOWER_FILE, averaged.state_dict())
-
-
-def _resume(out: Path, *, trainee: VisionTrainee, optimizer: torch.optim.Optimizer, mean: RunningMean) -> int:
-    state = load_state(out)
-    if state is None:
-        return 0
-    restore_weights(trainee.state_dict(), state.parts.get("weights", {}))
-    restore_weights(mean.mean, state.parts.get("mean", {}))
-    mean.steps = state.counts.get("mean_steps", 0)
-    restore_optimizer(optimizer, state.parts.get("optimizer", {}))
-    # A kill may have come between the state and the tower.
-    _publish(out, trainee=trainee, mean=mean)
-    return state.step

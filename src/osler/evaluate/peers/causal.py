@@ -6,6 +6,7 @@ Legend: L tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from osler.weights.skills import Skill
 _SOFT_TISSUE = Window(low=-135, high=215)
 
 
-class CausalResponder:
+class CausalResponder(ABC):
     """A decoder of ``transformers`` that is asked; a kind of peer says how a prompt is made.
 
     Args:
@@ -43,9 +44,9 @@ class CausalResponder:
         self._model = model.eval()
         self._tokenizer = tokenizer
 
+    @abstractmethod
     def inputs(self, inquiry: Inquiry) -> Mapping[str, torch.Tensor]:
         """Returns ``input_ids`` (1, L) and what else the model needs of a prompt."""
-        raise NotImplementedError
 
     def longest(self) -> int:
         """Tokens that the model can read and write together."""
