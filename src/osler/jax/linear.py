@@ -10,7 +10,6 @@ from jax import Array, lax
 
 from osler.jax.packed import MixedWeight, PackedStack, PackedWeight, take_rows
 
-
 Weight = Array | PackedWeight | MixedWeight
 
 
