@@ -88,7 +88,8 @@ def test_findings_tells_what_is_calibrated(session: Session) -> None:
 def test_a_report_says_what_the_findings_head_reads(session: Session) -> None:
     answer = osler.report(session, one(film(1)))
     told = [entry for entry in answer.findings if entry.probability is not None]
-    assert told and len(told) == len(answer.findings)
+    assert told
+    assert len(told) == len(answer.findings)
     likely, others = (line for line in answer.statements if line.section == "findings")
     for entry in told:
         line = likely if entry.probability >= 0.5 else others
