@@ -71,7 +71,8 @@ class SlabStore(FeatureStore):
         self._require_storage()
         side = math.isqrt(self._model.config.image_tokens)
         slots_Sd = np.concatenate([start + plan.slots for start, plan in shown.volumes.items()])
-        cells_STV = self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
+        with self._turn:
+            cells_STV = self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
         plans = list(shown.volumes.values())
         counts = torch.tensor([len(plan.slabs) for plan in plans], device=cells_STV.device)
         positions = np.concatenate([plan.positions_mm(side=side) for plan in plans])

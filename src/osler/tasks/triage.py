@@ -11,6 +11,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +26,7 @@ from osler.weights.catalog import find_model
 from osler.weights.skills import skills_of
 
 if TYPE_CHECKING:
+    from osler.engine.ahead import Ready
     from osler.engine.session import Session
 
 JOURNAL_ENDING = ".journal"
@@ -195,19 +197,20 @@ def _read(inbox: Iterable[InboxStudy], *, session: Session | None) -> Iterator[T
         return
     from osler.engine.ahead import read_ahead
 
-    ready = read_ahead(((entry.path, "?") for entry in studies), preprocess=session.checkpoint.preprocess)
-    for entry, one in zip(studies, ready, strict=True):
-        if isinstance(one, OslerError) or one.study is None:
-            yield _triaged(entry, one if isinstance(one, OslerError) else Study(timepoints=()))
-            continue
-        yield _with_findings(entry, one.study, session=session)
+    requests = ((entry.path, "?") for entry in studies)
+    with closing(read_ahead(requests, preprocess=session.checkpoint.preprocess)) as ready:
+        for entry, one in zip(studies, ready, strict=True):
+            yield _triaged(entry, one) if isinstance(one, OslerError) else _with_findings(entry, one, session=session)
 
 
-def _with_findings(entry: InboxStudy, study: Study, *, session: Session) -> TriagedStudy:
+def _with_findings(entry: InboxStudy, ready: Ready, *, session: Session) -> TriagedStudy:
     from osler.tasks.findings import findings
 
+    study, prepared = ready.study, ready.prepared
+    assert study is not None  # each was asked for by its path
+    assert prepared is not None
     try:
-        answer = findings(session, study)
+        answer = findings(session.showing(study, prepared), study)
     except OslerError as error:
         return _triaged(entry, error)
     found = _triaged(entry, study, findings=answer.findings)
