@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 import osler
 from osler.cli.app import app
+from osler.engine.head_results import HeadChange
 from osler.engine.session import Session
 from osler.model.osler import Osler
 from osler.prepare import preprocess_for
@@ -107,6 +110,21 @@ def test_compare_follows_findings_over_dates(session: Session) -> None:
     assert told["pleural effusion"] == ("worsened", 41)
     assert told["cardiomegaly"] == ("cannot tell", 41)
     assert answer.untrained == ()
+
+
+def test_compare_shows_the_head_what_came_before_the_prior(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = (dt.date(2023, 5, 1), *DAYS)
+    first, second, now = (Study(timepoints=(point,)) for point in film_study(*days).timepoints)
+    head = session.heads["progression"]
+    seen: list[tuple[dt.date | None, ...]] = []
+
+    def changes(session: Session, study: Study, *, findings: Sequence[str]) -> list[HeadChange]:
+        seen.append(tuple(point.date for point in study.timepoints))
+        return head.changes(session, study, findings=findings)
+
+    monkeypatch.setattr(session, "heads", {"progression": SimpleNamespace(findings=head.findings, changes=changes)})
+    osler.compare(session, now, [second, first], findings=["pleural effusion"])
+    assert seen == [(days[0], days[2]), days]
 
 
 def test_words_find_images(session: Session, folder: Path, png: Path, tmp_path: Path) -> None:

@@ -76,10 +76,12 @@ class ByModel:
 
     def _by_head(self, head: ProgressionHead, pair: Pair, *, study: Study) -> Said:
         names = [finding.name for finding in self.followed] or sorted(head.findings)
-        two = dataclasses.replace(study, timepoints=(pair.prior, pair.now))
+        # The head was taught with all dates before: it also sees what came before the prior.
+        place = next(number for number, point in enumerate(study.timepoints) if point is pair.prior)
+        seen = dataclasses.replace(study, timepoints=(*study.timepoints[: place + 1], pair.now))
         entries = [
             progression(pair, finding=found.finding, change=found.change, probability=found.probability)
-            for found in head.changes(self.session, two, findings=[name for name in names if name in head.findings])
+            for found in head.changes(self.session, seen, findings=[name for name in names if name in head.findings])
         ]
         entries += [
             progression(pair, finding=name, change="cannot tell") for name in names if name not in head.findings
