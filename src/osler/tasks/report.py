@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from osler.errors import RequestError
 from osler.prepare import VisualTokens
-from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
+from osler.tasks.disagreement import disagreements
 from osler.tasks.evidence_links import link
 from osler.tasks.findings import findings
 from osler.tasks.heads import head_for
@@ -207,7 +207,7 @@ def _unwritten(session: Session, study: Study, *, said: Sequence[str], on_progre
         for question in _TECHNIQUE_QUESTIONS:
             answer = session.ask(study, question, max_tokens=32, on_progress=on_progress)
             text = f"{name}: {answer.text}"
-            against = list(_disagreements(answer.text, study=study, question=question))
+            against = list(disagreements(answer.text, study=study))
             notes += against
             seen = () if against else _used_evidence(answer)
             statements.append(Statement(section="technique", text=text, evidence=seen))
@@ -285,24 +285,6 @@ def _whole(series: Series) -> Evidence:
 
 def _used_evidence(answer: Answer) -> tuple[Evidence, ...]:
     return tuple(Evidence(kind="image", series=used.series, note="the model's answer") for used in answer.used)
-
-
-def _disagreements(text: str, *, study: Study, question: str) -> Iterator[str]:
-    """Where the model's own answer and the headers differ: one of the two is wrong."""
-    series = tuple(study.series())
-    if question == _TECHNIQUE_QUESTIONS[0]:
-        seen, told = named_kinds(text), kinds_of([entry.modality for entry in series])
-        if seen and told and not seen & told:
-            yield f"The model sees {' and '.join(sorted(seen))}, the files say {' and '.join(sorted(told))}."
-    if question == REGION_QUESTION:
-        seen, told = regions_in(text), frozenset().union(*map(regions_of, series))
-        if seen and told and not seen & told:
-            yield f"The model sees the {' and '.join(sorted(seen))}, the files say the {' and '.join(sorted(told))}."
-    if question == _TECHNIQUE_QUESTIONS[2]:
-        planes = {volume.plane for volume in study.volumes()}
-        seen = {plane for plane in ("axial", "coronal", "sagittal") if plane in text.lower()}
-        if planes and seen and not seen & planes:
-            yield f"The model sees {' and '.join(sorted(seen))} slices, the files say {' and '.join(sorted(planes))}."
 
 
 def _comparison(study: Study) -> Iterator[Statement]:
