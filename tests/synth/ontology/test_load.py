@@ -165,7 +165,7 @@ def test_every_prevalence_names_a_paper_or_says_assumed():
 def test_as_many_prevalences_cite_a_paper_as_the_documentation_says():
     ontology = load_ontology()
     sources = [entry.source for finding in ontology.findings for entry in finding.prevalence.values()]
-    assert (sum(source != "assumed" for source in sources), len(sources)) == (171, 325)
+    assert (sum(source != "assumed" for source in sources), len(sources)) == (243, 325)
 
 
 def test_reference_limits_rise():
