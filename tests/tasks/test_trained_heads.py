@@ -85,6 +85,20 @@ def test_findings_tells_what_is_calibrated(session: Session) -> None:
     assert any("not trained on 1 of 3" in note for note in answer.warnings)
 
 
+def test_a_report_says_what_the_findings_head_reads(session: Session) -> None:
+    answer = osler.report(session, one(film(1)))
+    told = [entry for entry in answer.findings if entry.probability is not None]
+    assert told
+    assert len(told) == len(answer.findings)
+    likely, others = (line for line in answer.statements if line.section == "findings")
+    for entry in told:
+        line = likely if entry.probability >= 0.5 else others
+        assert f"{entry.name} {entry.probability:.0%}" in line.text
+    assert all(one.note == "the findings head" for line in (likely, others) for one in line.evidence)
+    assert answer.text.endswith("Impression: not given. full was not trained to write reports.")
+    assert answer.untrained == ("reports",)
+
+
 def test_compare_follows_findings_over_dates(session: Session) -> None:
     record = (lab("crp", 30.0, date=DAYS[0]),)
     prior, now = (Study(timepoints=(point,), events=record) for point in film_study(*DAYS, events=record).timepoints)
