@@ -6,6 +6,7 @@ Legend: N images, T soft tokens of an image, M tokens of a prompt with volumes, 
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TimelineStore:
-    """Encodes the films of all dates together, and remembers those of the last study.
+    """Encodes the films of all dates together, and remembers those of the last study. Threads take turns.
 
     Args:
         model: Of any kind. Without attention over time, and while its gate is closed, films are left as they are.
@@ -32,6 +33,7 @@ class TimelineStore:
 
     def __init__(self, model: Osler) -> None:
         self._model = model
+        self._turn = threading.RLock()
         self._study: Study | None = None
         self._key: tuple[str, ...] = ()
         self._tokens_PTD = torch.empty(0)
@@ -61,12 +63,13 @@ class TimelineStore:
             rgb=prepared.pixels.rgb[[number for _, number in films]], preprocess=prepared.pixels.preprocess
         )
         key = tuple(pixels.digests())
-        if self._study is not study or self._key != key:
-            self.clear()
-            dates = [study.timepoints[timepoint].date for timepoint, _ in films]
-            self._tokens_PTD = self._encoded(pixels, dates=dates, session=session, study=study)
-            self._study, self._key = study, key
-        tokens_PTD = self._tokens_PTD.to(features)
+        with self._turn:
+            if self._study is not study or self._key != key:
+                self.clear()
+                dates = [study.timepoints[timepoint].date for timepoint, _ in films]
+                self._tokens_PTD = self._encoded(pixels, dates=dates, session=session, study=study)
+                self._study, self._key = study, key
+            tokens_PTD = self._tokens_PTD.to(features)
         joined = features.clone()
         by_token = joined.flatten(0, 1)
         starts = token_starts(prepared, image_tokens=tokens_PTD.shape[1])
@@ -76,7 +79,8 @@ class TimelineStore:
 
     def clear(self) -> None:
         """Forgets the last study."""
-        self._study, self._key, self._tokens_PTD = None, (), torch.empty(0)
+        with self._turn:
+            self._study, self._key, self._tokens_PTD = None, (), torch.empty(0)
 
     def _encoded(
         self, pixels: PixelBatches, *, dates: Sequence[dt.date | None], session: Session, study: Study
