@@ -39,6 +39,15 @@ def test_a_file_of_others_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "mine.csv").read_text(encoding="utf-8") == "a,b\n"
 
 
+def test_a_folder_in_which_nothing_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "x.dcm").write_bytes(b"x")
+    result = invoke("triage", tmp_path / "inbox", "--out", tmp_path / "list.csv", "--model", "gemma-3-270m")
+    assert result.exit_code == 2
+    assert "x.dcm" in result.stdout
+    assert ",failed," in (tmp_path / "list.csv").read_text(encoding="utf-8")
+
+
 def test_weights_that_find_nothing_are_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"")
     code = f"from osler.tasks.triage import *\ntriage(TriageRequest(model='gemma-3-270m', inbox={str(tmp_path)!r}))"

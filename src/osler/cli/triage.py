@@ -66,6 +66,8 @@ def triage(
             )
         found = triage_task(request, on_study=live.update)
     _show(found, target=target, as_json=as_json)
+    if not found.studies:
+        raise typer.Exit(2)
 
 
 def _show(found: Worklist, *, target: Path | None, as_json: bool) -> None:
