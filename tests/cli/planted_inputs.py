@@ -48,7 +48,7 @@ def write_inputs(folder: Path) -> None:
     _write_record(folder / "record.json")
     letter = (
         "Laboratory report", f"{p.NAME.replace('^', ', ')} {MIDDLE_NAME}", f"Born {p.BIRTH[:4]}-12-24, {p.ADDRESS}",
-        f"Number {p.NUMBER}  {p.ACCESSION}  {p.PHONE}  {MAIL}", "Collected 2023-08-17", "Potassium 5.8 mmol/L 3.5 - 5.1",
+        f"Number {p.NUMBER} {p.ACCESSION} {p.PHONE} {MAIL}", "Collected 2023-08-17", "Potassium 5.8 mmol/L 3.5 - 5.1",
     )  # fmt: skip
     make_pdf(folder / "report.pdf", letter)
     (folder / "letter.txt").write_text("\n".join(letter) + "\nA pleural effusion on the left.\n", encoding="utf-8")
@@ -138,7 +138,9 @@ def _write_broken(folder: Path) -> None:
     set_elements(ds, **geometry(_AFFINE, index=0))
     p.save(ds, folder / "odd.dcm")
     odd = (folder / "odd.dcm").read_bytes()  # values of a name where numbers and dates stand
-    (folder / "odd.dcm").write_bytes(odd.replace(b"DA\x08\x0020230817", b"DA\x08\x00Adalbert").replace(b"4\\4 ", b"Adal"))
+    (folder / "odd.dcm").write_bytes(
+        odd.replace(b"DA\x08\x0020230817", b"DA\x08\x00Adalbert").replace(b"4\\4 ", b"Adal")
+    )
     write_series(folder / "other", day="20220101", study=f"{p.STUDY}.8")
     for path in (folder / "other").iterdir():
         path.write_bytes(path.read_bytes().replace(p.NUMBER.encode(), b"PID-778899-Y"))
