@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,6 +111,21 @@ def test_compare_follows_findings_over_dates(session: Session) -> None:
     assert told["pleural effusion"] == ("worsened", 41)
     assert told["cardiomegaly"] == ("cannot tell", 41)
     assert answer.untrained == ()
+
+
+def test_without_progression_compare_shows_both_probabilities(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior, now = (Study(timepoints=(point,)) for point in film_study(*DAYS).timepoints)
+    monkeypatch.setattr(session, "checkpoint", replace(session.checkpoint, trained=frozenset({"findings"})))
+    answer = osler.compare(session, now, [prior], findings=["pleural effusion", "cardiomegaly"])
+    then, today = (osler.findings(session, one, names=["pleural effusion"]).findings[0] for one in (prior, now))
+    wanted = f"pleural effusion: {then.probability:.0%} in the study of 2024-01-01, {today.probability:.0%} now"
+    (line,) = (line for line in answer.statements if "findings head" in line.text)
+    assert line.text.startswith(wanted)
+    assert [one.date for one in line.evidence] == list(DAYS)
+    assert {entry.change for entry in answer.progression} == {"cannot tell"}
+    assert answer.untrained == ("progression",)
 
 
 def test_compare_shows_the_head_what_came_before_the_prior(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
