@@ -24,7 +24,9 @@ def variant() -> Variant:
         name="osler-kernels-jax",
         version=jaxlib.__version__,
         folder=SOURCES,
-        base={"ffi.cpp": ()},
+        base={"ffi.cpp": (), "dense.cpp": (), "dense_portable.cpp": ()},
+        x86={"dense_avx2.cpp": build.AVX2, "dense_avx512.cpp": build.AVX512},
+        amx={"dense_amx.cpp": build.TILES},
         without=frozenset({"parallel.cpp", "peak.cpp"}),
         include=(jax.ffi.include_dir(),),
     )

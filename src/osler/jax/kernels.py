@@ -1,4 +1,4 @@
-"""Which kernels multiply by packed weights in JAX: the compiled ones, called from jitted code, or XLA.
+"""Which kernels multiply in JAX: the compiled ones, called from jitted code, or XLA.
 
 The choice is automatic and has a reason, which `osler doctor` shows.
 ``OSLER_KERNELS`` forces a path as it does for PyTorch (`osler.quant.kernels`):
@@ -27,6 +27,7 @@ from osler.jax.build import library_path
 from osler.quant.kernels import PATHS, VARIABLE, require_own_file
 
 if TYPE_CHECKING:
+    from osler.jax.dense import DenseStack
     from osler.jax.packed import PackedStack
 
 _NONE = ("torch", "xla")
@@ -40,11 +41,13 @@ class Kernels:
     Args:
         name: Of the path. number: Its index in `PATHS`.
         linear: The name under which products with packed weights are registered.
+        dense: Of products with bfloat16 weights in tiles.
     """
 
     name: str
     number: int
     linear: str
+    dense: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +136,24 @@ def native_linear(x_K: Array, stack: PackedStack, *, layer: Array | int) -> Arra
     )
 
 
+def native_dense(x_K: Array, stack: DenseStack, *, layer: Array | int) -> Array:
+    """Multiplies by one matrix of a stack of bfloat16 weights, see `native_linear`."""
+    kernels = stack.kernels
+    call = jax.ffi.ffi_call(kernels.dense, jax.ShapeDtypeStruct((*x_K.shape[:-1], stack.rows), x_K.dtype))
+    number = jnp.asarray(layer, jnp.int32)
+    return call(x_K, number, stack.tiles, path=np.int32(kernels.number), columns=np.int64(stack.columns))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registered:
     """A library whose kernels XLA knows, and a bit for each path that runs here."""
 
     paths: int
     linear: str
+    dense: str
 
     def kernels(self, number: int) -> Kernels:
-        return Kernels(name=PATHS[number], number=number, linear=self.linear)
+        return Kernels(name=PATHS[number], number=number, linear=self.linear, dense=self.dense)
 
 
 def _without(wish: str, *, reason: str) -> KernelChoice:
@@ -163,8 +175,11 @@ def _register(path: str, changed: int) -> _Registered:
         library.osler_paths.restype = ctypes.c_uint
         if (abi := library.osler_ffi_abi()) != _ABI:
             raise ModelError(f"the kernels at {path!r} have the interface {abi}, not {_ABI}")
-        name = f"osler_linear_{sha256(f'{path} {changed}'.encode()).hexdigest()[:12]}"
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(library.osler_ffi_linear), platform="cpu")
-        return _Registered(paths=int(library.osler_paths()), linear=name)
+        mark = sha256(f"{path} {changed}".encode()).hexdigest()[:12]
+        names = {kind: f"osler_{kind}_{mark}" for kind in ("linear", "dense")}
+        for kind, name in names.items():
+            handler = jax.ffi.pycapsule(getattr(library, f"osler_ffi_{kind}"))
+            jax.ffi.register_ffi_target(name, handler, platform="cpu")
+        return _Registered(paths=int(library.osler_paths()), **names)
     except (OSError, AttributeError) as error:
         raise ModelError(f"the kernels at {path!r} cannot be loaded: {error}") from error

@@ -8,9 +8,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array, lax
 
-from osler.jax.packed import MixedWeight, PackedStack, PackedWeight, take_rows
+from osler.jax.dense import DenseStack, DenseWeight
+from osler.jax.packed import MixedWeight, PackedStack, PackedWeight
 
-Weight = Array | PackedWeight | MixedWeight
+Weight = Array | DenseWeight | PackedWeight | MixedWeight
+Table = Array | DenseStack | PackedStack
 
 
 def linear(x_D: Array, weight_FD: Weight, bias_F: Array | None = None) -> Array:
@@ -23,11 +25,11 @@ def linear(x_D: Array, weight_FD: Weight, bias_F: Array | None = None) -> Array:
     return out_F if bias_F is None else out_F + bias_F
 
 
-def table(weight_VD: Array | PackedStack) -> Weight:
+def table(weight_VD: Table) -> Weight:
     """Returns what `linear` takes of a table that is the language head too."""
     return weight_VD if isinstance(weight_VD, Array) else weight_VD.at(0)
 
 
-def lookup(weight_VD: Array | PackedStack, ids: Array) -> Array:
-    """Returns rows of a table, (..., D); those of a packed one in float32."""
-    return jnp.take(weight_VD, ids, axis=0) if isinstance(weight_VD, Array) else take_rows(weight_VD.at(0), ids)
+def lookup(weight_VD: Table, ids: Array) -> Array:
+    """Returns rows of a table, (..., D); those of a packed one in its own dtype."""
+    return jnp.take(weight_VD, ids, axis=0) if isinstance(weight_VD, Array) else weight_VD.at(0).take(ids)

@@ -13,26 +13,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 from torch import Tensor
 
 from osler.errors import CheckpointError
 from osler.jax.kernels import Kernels
 from osler.jax.packed import MixedStack, PackedStack
-from osler.model.config import DecoderConfig, LayerKind, OslerConfig
+from osler.jax.stacks import aligned, layers_by_kind, products_of_a_layer
+from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.quant.formats import LANES
 from osler.quant.kernels import Kernels as TorchKernels
 from osler.quant.network import PackedParts, part_names, product_tensors
 from osler.quant.packed import PackedWeight
-from osler.quant.plan import EMBEDDING, products
+from osler.quant.plan import EMBEDDING
 from osler.weights.assemble import empty_network
 
 Tree = dict[str, Any]
-
-_ALIGNMENT = 64
-"""Bytes at which an array must start for JAX to take it without a copy."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,23 +79,11 @@ def packed_products(config: OslerConfig, *, parts: PackedParts, kernels: Kernels
     """
     (table,) = parts(EMBEDDING)
     tree: Tree = {"embed_tokens": stacked([table], kernels=kernels), "packed": {}}
-    for kind, layers in _layers(config.decoder).items():
+    for kind, layers in layers_by_kind(config.decoder).items():
         stacks = tree["packed"][kind] = {}
-        for product in _products_of_a_layer(config.decoder):
+        for product in products_of_a_layer(config.decoder):
             stacks |= _product_stacks(product, layers=layers, config=config, parts=parts, kernels=kernels)
     return tree
-
-
-def _layers(config: DecoderConfig) -> dict[LayerKind, list[int]]:
-    kinds: dict[LayerKind, list[int]] = {}
-    for layer in range(config.layers):
-        kinds.setdefault(config.kind(layer), []).append(layer)
-    return kinds
-
-
-def _products_of_a_layer(config: DecoderConfig) -> list[str]:
-    first = "language_model.layers.0."
-    return [name.removeprefix(first) for name, _, _ in products(config) if name.startswith(first)]
 
 
 def _product_stacks(
@@ -165,9 +150,7 @@ def _offset(weight: PackedWeight) -> Tensor:
 def _joined(tensors: Sequence[Tensor]) -> jax.Array:
     """Copies tensors of one shape into one array, once."""
     plain = tensors[0].numpy()
-    room = np.empty(len(tensors) * plain.nbytes + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    whole = room[start : start + len(tensors) * plain.nbytes].view(plain.dtype).reshape(len(tensors), *plain.shape)
+    whole = aligned((len(tensors), *plain.shape), plain.dtype)
     for number, tensor in enumerate(tensors):
         whole[number] = tensor.numpy()
     return jax.device_put(whole)

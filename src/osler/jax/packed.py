@@ -107,6 +107,10 @@ class PackedWeight(NamedTuple):
             return native_linear(x_K, self.stack, layer=self.layer)
         return matmul(x_K.reshape(-1, x_K.shape[-1]), self).reshape(*x_K.shape[:-1], -1)
 
+    def take(self, ids: Array) -> Array:
+        """Returns single rows, (..., K), in float32."""
+        return take_rows(self, ids)
+
 
 class MixedWeight(NamedTuple):
     """One matrix of a mixed stack."""

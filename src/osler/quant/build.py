@@ -30,11 +30,12 @@ SOURCES = Path(__file__).parent / "native"
 Checked = Literal["plain", "sanitized"]
 
 _COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-math-errno")
-_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
+AVX2 = ("-mavx2", "-mfma", "-mf16c")
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
 _BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": ()}
-_X86 = {"avx2.cpp": ("-mavx2", "-mfma", "-mf16c"), "vnni.cpp": (*_AVX512, "-mavx512vnni")}
-_TILES = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-_AMX = {"amx.cpp": _TILES, "peak.cpp": _TILES}
+_X86 = {"avx2.cpp": AVX2, "vnni.cpp": (*AVX512, "-mavx512vnni")}
+TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
+_AMX = {"amx.cpp": TILES, "peak.cpp": TILES}
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300
 

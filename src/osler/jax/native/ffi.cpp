@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "dense.h"
 #include "kernels.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -95,6 +96,25 @@ static ffi::Error linear(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::BufferR
   return status ? ffi::Error::InvalidArgument("the kernels refused a call") : ffi::Error::Success();
 }
 
+static ffi::Error dense(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::BufferR0<ffi::DataType::S32> layer,
+                        ffi::Buffer<ffi::DataType::BF16> tiles, ffi::Result<ffi::AnyBuffer> out, int32_t path,
+                        int64_t columns) {
+  const auto sizes = tiles.dimensions();  // layers, blocks, steps, 16, 16, 2
+  const auto in = x.dimensions(), result = out->dimensions();
+  if (sizes.size() != 6 || in.size() < 1 || result.size() != in.size() || in.back() != columns || columns <= 0)
+    return ffi::Error::InvalidArgument("operands of the wrong rank");
+  const int64_t rows = result.back(), M = product(in) / columns, number = layer.typed_data()[0];
+  if (sizes[2] * kTileInputs < columns || rows > sizes[1] * kBlock || sizes[3] * sizes[4] * sizes[5] != kTileSize ||
+      number < 0 || number >= sizes[0] || product(result) != M * rows)
+    return ffi::Error::InvalidArgument("a weight that does not fit its operands");
+  const auto* from = static_cast<const uint16_t*>(tiles.untyped_data()) + number * sizes[1] * sizes[2] * kTileSize;
+  Lend lend(threads);
+  const int status = dense_linear(path, {from, rows, columns, sizes[2]}, x.untyped_data(), dtype_of(x.element_type()),
+                                  M, out->untyped_data(), static_cast<int>(threads.num_threads()));
+  if (status == 2) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "a product ran out of memory");
+  return status ? ffi::Error::InvalidArgument("the kernels refused a call") : ffi::Error::Success();
+}
+
 }  // namespace osler
 
 extern "C" int osler_ffi_abi(void) { return 1; }
@@ -111,4 +131,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(osler_ffi_linear, osler::linear,
                                   .Attr<int32_t>("path")
                                   .Attr<int32_t>("bits")
                                   .Attr<int32_t>("group")
+                                  .Attr<int64_t>("columns"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(osler_ffi_dense, osler::dense,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::BufferR0<ffi::DataType::S32>>()
+                                  .Arg<ffi::Buffer<ffi::DataType::BF16>>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int32_t>("path")
                                   .Attr<int64_t>("columns"));
