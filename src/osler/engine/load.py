@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from osler.engine.backend import check_backend, jax_dtype, quantized_jax, to_jax
+from osler.engine.backend import check_backend, dense_jax, jax_dtype, jax_kernels, quantized_jax, to_jax
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
@@ -120,11 +120,8 @@ def _stored_bits(name: str, *, bits: int | None) -> int | None:
 
 def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
     stored = _stored_bits(name, bits=bits)
-    dtype = _dtype_of(bits, dtype=dtype)
-    # XLA computes bfloat16 on a CPU by way of float32, more slowly than float32 itself.
-    reason = "asked for"
-    if dtype == "auto":
-        dtype, reason = jax_dtype(device)
+    asked = _dtype_of(bits, dtype=dtype)
+    dtype, reason = (asked, "asked for") if asked != "auto" else jax_dtype(device)
     choose_dtype(dtype, device=torch.device("cpu"))
     place = "asked for" if device != "auto" else "the first that JAX sees"
     if stored is not None or bits in (4, 8):
@@ -135,6 +132,12 @@ def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: 
         assert wanted is not None
         checkpoint, runner, kernels = quantized_jax(name, folder=folder, bits=wanted, dtype=dtype, device=device)
         packing = Choice(f"int{wanted} {kernels.value}", kernels.reason)
+        return Session(checkpoint, runner=runner, packing=packing, device=place, dtype=reason, studies=studies)
+    if bits == 16 and asked == "auto" and (kernels := jax_kernels(device)).kernels is not None:
+        # What is read is bfloat16 as a whole, before the tower becomes float32.
+        plan_weights(name, itemsize=2).require(available_memory())
+        checkpoint, runner = dense_jax(name, kernels=kernels.kernels, device=device)
+        packing = Choice(f"bfloat16 {kernels.name}", kernels.reason)
         return Session(checkpoint, runner=runner, packing=packing, device=place, dtype=reason, studies=studies)
     plan_weights(name, itemsize=getattr(torch, dtype).itemsize).require(available_memory())
     checkpoint, runner = to_jax(load_checkpoint(name, dtype=dtype), device=device)

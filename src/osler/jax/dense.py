@@ -13,7 +13,7 @@ K inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -90,14 +90,23 @@ def dense_products(tensors: Mapping[str, Tensor], *, config: OslerConfig, kernel
     """
 
     def stack(names: list[list[str]]) -> DenseStack:
-        first = [tensors[name] for name in names[0]]
-        rows, columns = sum(len(part) for part in first), first[0].shape[1]
-        tiles = aligned((len(names), *_tile_shape(rows, columns=columns)), ml_dtypes.bfloat16)
-        for layer, parts in enumerate(names):
-            _fill(tiles[layer], torch.cat([tensors[name].bfloat16() for name in parts]))
-        return DenseStack(rows=rows, columns=columns, tiles=jax.device_put(tiles), kernels=kernels)
+        return tiled([[tensors[name] for name in parts] for parts in names], kernels=kernels)
 
     return {"embed_tokens": stack([part_names(EMBEDDING)]), "packed": _by_kind(config, stack)}
+
+
+def tiled(layers: Sequence[Sequence[Tensor]], *, kernels: Kernels) -> DenseStack:
+    """Lays matrices into tiles, rounded to bfloat16.
+
+    Args:
+        layers: Of each layer the matrices that are joined, one above the other.
+        kernels: What multiplies.
+    """
+    rows, columns = sum(len(part) for part in layers[0]), layers[0][0].shape[1]
+    tiles = aligned((len(layers), *_tile_shape(rows, columns=columns)), ml_dtypes.bfloat16)
+    for number, parts in enumerate(layers):
+        _fill(tiles[number], torch.cat([part.bfloat16() for part in parts]))
+    return DenseStack(rows=rows, columns=columns, tiles=jax.device_put(tiles), kernels=kernels)
 
 
 def _by_kind(config: OslerConfig, stack: Callable[[list[list[str]]], DenseStack]) -> Tree:
