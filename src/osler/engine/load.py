@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 
-from osler.engine.backend import check_backend, dense_jax, jax_dtype, jax_kernels, quantized_jax, to_jax
+from osler.engine.backend import check_backend, jax_dtype, to_jax
 from osler.engine.device import Choice, choose_device, choose_dtype
+from osler.engine.jax_weights import dense_jax, jax_kernels, quantized_jax
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
 from osler.errors import RequestError
