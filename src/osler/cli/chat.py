@@ -12,7 +12,7 @@ import typer
 from osler.cli.failure import format_failure, guarded
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption, DeviceOption, ModelOption, QuietOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, ModelOption, QuietOption
 from osler.errors import OslerError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def chat(
     model: ModelOption = "osler-mini",
     device: DeviceOption = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: QuietOption = False,
 ) -> None:
     """Talk about a scan: it stays loaded, and what was said before goes along.
@@ -40,16 +41,18 @@ def chat(
 
     Example: echo "Which plane is this?" | osler chat scan.dcm
     """
+    from osler.engine.backend import check_backend
     from osler.tasks.chat import Chat
     from osler.weights.catalog import find_model
 
     find_model(model)
+    check_backend(backend)
     with StageProgress(quiet=quiet) as progress:
         progress.update("load", 0, 0)
         from osler.engine.load import load
 
         talk = Chat(
-            session=load(model, device=device, bits=bits),
+            session=load(model, device=device, bits=bits, backend=backend),
             paths=tuple(paths or ()),
             records=tuple(record or ()),
             mixing=mixing_of(allow_mixed_patients),

@@ -5,25 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from osler.engine.runner import Runner
 from osler.errors import unknown_name
 from osler.extras import import_extra
-from osler.weights.assemble import empty_network
 
 if TYPE_CHECKING:
+    from osler.engine.runner import Runner
     from osler.jax.runner import JaxRunner
     from osler.weights import Checkpoint
 
-BackendName = Literal["torch", "jax"]
-
-if TYPE_CHECKING:
     AnyRunner = Runner | JaxRunner
-else:
-    AnyRunner = Runner
+
+BackendName = Literal["torch", "jax"]
 
 
 def check_backend(name: str) -> None:
-    """Refuses a backend that does not exist or is not installed.
+    """Refuses a backend that does not exist or is not installed, without loading torch.
 
     Raises:
         RequestError: With the pip command where JAX is missing.
@@ -32,6 +28,18 @@ def check_backend(name: str) -> None:
         raise unknown_name("backend", name=name, known=get_args(BackendName))
     if name == "jax":
         import_extra("jax", extra="jax")
+
+
+def check_jax(device: str) -> None:
+    """Refuses a device that JAX does not see, and settings of JAX that change its results, before weights are read.
+
+    Raises:
+        RequestError: See there.
+    """
+    from osler.jax.devices import find_device, require_32_bits
+
+    require_32_bits()
+    find_device(device)
 
 
 def jax_dtype(device: str) -> tuple[Literal["float32", "bfloat16"], str]:
@@ -61,6 +69,7 @@ def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint,
         CheckpointError: If the weights do not fit the twin.
     """
     from osler.jax.runner import JaxRunner
+    from osler.weights.assemble import empty_network
 
     config = checkpoint.model.config
     published = ("language_model.", "vision_tower.", "multi_modal_projector.")

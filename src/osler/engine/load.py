@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from osler.engine.backend import check_backend, jax_dtype, to_jax
+from osler.engine.backend import check_backend, check_jax, jax_dtype, to_jax
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
@@ -113,6 +113,7 @@ def quantized_bits(name: str) -> int | None:
 
 
 def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
+    check_jax(device)
     if bits in (4, 8) or quantized_bits(name) is not None:
         raise RequestError(
             "The JAX backend runs weights of 16 and 32 bits in this version.",

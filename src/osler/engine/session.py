@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from osler.engine.adapter_memory import MemoryStore
 from osler.engine.ahead import Ready, read_ahead
 from osler.engine.answer_text import AnswerText
-from osler.engine.backend import AnyRunner
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, ImageEncoder
@@ -40,6 +39,7 @@ from osler.study import Answer, ModelStamp, Study
 if TYPE_CHECKING:
     import torch
 
+    from osler.engine.backend import AnyRunner
     from osler.jax.runner import JaxRunner
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill

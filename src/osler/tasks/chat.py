@@ -48,6 +48,7 @@ class ChatRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         max_tokens: Longest answer.
     """
 
@@ -57,6 +58,7 @@ class ChatRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     max_tokens: int = 256
 
 
