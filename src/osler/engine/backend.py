@@ -10,10 +10,17 @@ from osler.extras import import_extra
 
 if TYPE_CHECKING:
     from osler.engine.runner import Runner
+    from osler.jax.module import JaxHeads, JaxOsler, JaxTemporal
     from osler.jax.runner import JaxRunner
+    from osler.model.heads import Heads
+    from osler.model.osler import Osler
+    from osler.model.temporal import ClinicalTemporalAttention
     from osler.weights import Checkpoint
 
     AnyRunner = Runner | JaxRunner
+    AnyNetwork = Osler | JaxOsler
+    AnyHeads = Heads | JaxHeads
+    AnyTemporal = ClinicalTemporalAttention | JaxTemporal
 
 BackendName = Literal["torch", "jax"]
 
@@ -56,9 +63,7 @@ def jax_dtype(device: str) -> tuple[Literal["float32", "bfloat16"], str]:
 
 
 def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint, JaxRunner]:
-    """Moves the published parts of a checkpoint to JAX; the network that is left has shapes but no storage.
-
-    Heads and the other added parts stay behind: the session then offers what answers in text.
+    """Moves the weights of a checkpoint to JAX; the network that is left has shapes but no storage.
 
     Args:
         checkpoint: As loaded.
@@ -72,7 +77,5 @@ def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint,
     from osler.weights.assemble import empty_network
 
     config = checkpoint.model.config
-    published = ("language_model.", "vision_tower.", "multi_modal_projector.")
-    tensors = {name: t for name, t in checkpoint.model.state_dict().items() if name.startswith(published)}
-    runner = JaxRunner(tensors, config=config, device=device)
+    runner = JaxRunner(checkpoint.model.state_dict(), config=config, device=device)
     return replace(checkpoint, model=empty_network(config)), runner

@@ -244,9 +244,14 @@ def _merged(cells_STV: Tensor, *, grid: Grid) -> Tensor:
 
 def _angles(positions_mm: Tensor, *, count: int, wavelengths: tuple[float, float]) -> Tensor:
     """Angles of positions (..., 3) at ``count`` wavelengths, (..., 3 * count), the axes one after the other."""
+    numbers = wave_numbers(count, wavelengths=wavelengths).to(positions_mm.device)
+    return (positions_mm[..., None] * numbers).flatten(-2)
+
+
+def wave_numbers(count: int, *, wavelengths: tuple[float, float]) -> Tensor:
+    """Radians per millimeter at ``count`` wavelengths, evenly spread between the shortest and the longest by ratio."""
     shortest, longest = (math.log(wavelength) for wavelength in wavelengths)
-    steps = torch.linspace(shortest, longest, count, dtype=torch.float32, device=positions_mm.device)
-    return (positions_mm[..., None] * (2 * math.pi / steps.exp())).flatten(-2)
+    return 2 * math.pi / torch.linspace(shortest, longest, count, dtype=torch.float32).exp()
 
 
 def _centered(positions_mm_ST3: Tensor, *, series_S: Tensor) -> Tensor:
