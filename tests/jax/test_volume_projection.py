@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -57,7 +56,7 @@ def test_ragged_series_of_any_grid(series: list[tuple[int, int, int]], share: fl
     found = volume_projection.forward(
         tree,
         to_jax(features),
-        positions_mm_SP3=to_jax(positions),
+        positions_mm_SP3=positions.numpy(),
         series_S=numbers.numpy(),
         grids=grids,
         projector=published,
@@ -77,7 +76,7 @@ def test_more_slabs_than_are_mixed_at_once(layers: int) -> None:
     found = volume_projection.forward(
         tree,
         to_jax(features),
-        positions_mm_SP3=to_jax(positions),
+        positions_mm_SP3=positions.numpy(),
         series_S=numbers.numpy(),
         grids=grids,
         projector=published,
@@ -92,5 +91,5 @@ def test_a_grid_that_does_not_fit_is_refused_in_the_same_words(grids: list[tuple
     with pytest.raises(RequestError) as theirs:
         merge_cells(cells, series_S=series, grids=grids)
     with pytest.raises(RequestError) as ours:
-        volume_projection.merge_cells(to_jax(cells), series_S=np.array(series), grids=grids)
+        volume_projection.merge_cells(to_jax(cells), series_S=series.numpy(), grids=grids)
     assert str(theirs.value) == str(ours.value)

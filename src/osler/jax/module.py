@@ -91,7 +91,7 @@ class JaxOsler:
         if self.config.volume is None:
             merged_MV = volume_projection.merge_cells(cells, series_S=series, grids=grids)
             return self._tokens(merged_MV, None)
-        around_ST3 = volume_projection.centered(to_jax(positions_mm_ST3.float()), series_S=series)
+        around_ST3 = volume_projection.centered(positions_mm_ST3.cpu().numpy(), series_S=series)
         slabs, size = len(series), bucket(len(series), _SLAB_BUCKETS)
         mixed_STV = _mix(
             self.weights["volume_projection"],

@@ -59,7 +59,7 @@ def project_slabs(
     weights: Tree,
     cells_STV: Array,
     *,
-    positions_mm_ST3: Array,
+    positions_mm_ST3: np.ndarray,
     series_S: np.ndarray,
     grids: Sequence[volume_projection.Grid],
     config: OslerConfig,

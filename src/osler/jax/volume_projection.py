@@ -40,7 +40,7 @@ def forward(
     weights: Tree,
     features_SPV: Array,
     *,
-    positions_mm_SP3: Array,
+    positions_mm_SP3: np.ndarray,
     series_S: np.ndarray,
     grids: Sequence[Grid],
     projector: Tree,
@@ -51,7 +51,7 @@ def forward(
     Args:
         weights: Of this part. projector: Of the published projector.
         features_SPV: From the tower, slab by slab; the slabs of a series lie together, in order.
-        positions_mm_SP3: Patient position of the center of each patch, mm.
+        positions_mm_SP3: Patient position of the center of each patch, mm, on the host.
         series_S: Number of the series of each slab, on the host.
         grids: Tokens of each series, in the order of their slabs.
         config: Of the network.
@@ -60,10 +60,12 @@ def forward(
         RequestError: If a grid does not fit its series.
     """
     assert config.vision is not None
+    slabs, side, pool = len(positions_mm_SP3), config.vision.side, config.vision.side // math.isqrt(config.image_tokens)
+    squares = positions_mm_SP3.astype(np.float64).reshape(slabs, side // pool, pool, side // pool, pool, _AXES)
     return from_cells(
         weights,
         projection.pool_patches(features_SPV, config=config, vision=config.vision),
-        positions_mm_ST3=projection.pool_patches(positions_mm_SP3, config=config, vision=config.vision),
+        positions_mm_ST3=squares.mean((2, 4)).reshape(slabs, -1, _AXES),
         series_S=series_S,
         grids=grids,
         projector=projector,
@@ -75,7 +77,7 @@ def from_cells(
     weights: Tree,
     cells_STV: Array,
     *,
-    positions_mm_ST3: Array,
+    positions_mm_ST3: np.ndarray,
     series_S: np.ndarray,
     grids: Sequence[Grid],
     projector: Tree,
@@ -84,7 +86,7 @@ def from_cells(
     """The same from features of cells, `osler.jax.projector.pool_patches` of those of patches."""
     assert config.vision is not None
     assert config.volume is not None
-    around_ST3 = centered(positions_mm_ST3.astype(jnp.float32), series_S=series_S)
+    around_ST3 = centered(positions_mm_ST3, series_S=series_S)
     cells_STV = mix(weights, cells_STV, around_ST3, jnp.asarray(series_S), config=config.volume, vision=config.vision)
     return place(
         weights,
@@ -235,10 +237,10 @@ def _merged(cells_STV: Array, *, grid: Grid) -> Array:
     return cells_STV.reshape(-1, width)
 
 
-def centered(positions_mm_ST3: Array, *, series_S: np.ndarray) -> Array:
-    """Positions from the center of each series, so that a scanner's choice of origin changes nothing."""
-    parts = [positions_mm_ST3[some] for some in _bounds(series_S)]
-    return jnp.concatenate([part - part.mean((0, 1)) for part in parts])
+def centered(positions_mm_ST3: np.ndarray, *, series_S: np.ndarray) -> Array:
+    """Positions from the center of each series, computed on the host in float64, given in float32."""
+    parts = [positions_mm_ST3[some].astype(np.float64) for some in _bounds(series_S)]
+    return jnp.asarray(np.concatenate([part - part.mean((0, 1)) for part in parts]).astype(np.float32))
 
 
 def _bounds(series_S: np.ndarray) -> list[slice]:

@@ -81,7 +81,7 @@ class VolumetricProjection(nn.Module):
         """
         return self.from_cells(
             projector.pool_patches(features_SPV),
-            positions_mm_ST3=projector.pool_patches(positions_mm_SP3),
+            positions_mm_ST3=projector.pool_patches(positions_mm_SP3.double()),
             series_S=series_S,
             grids=grids,
             projector=projector,
@@ -97,7 +97,7 @@ class VolumetricProjection(nn.Module):
         projector: Projector,
     ) -> Tensor:
         """The same from features of cells, `Projector.pool_patches` of those of patches."""
-        around_ST3 = _centered(positions_mm_ST3.float(), series_S=series_S)
+        around_ST3 = _centered(positions_mm_ST3, series_S=series_S)
         if self.layers:
             rotation = rotary_table_mm(
                 around_ST3.transpose(0, 1),
@@ -255,7 +255,10 @@ def wave_numbers(count: int, *, wavelengths: tuple[float, float]) -> Tensor:
 
 
 def _centered(positions_mm_ST3: Tensor, *, series_S: Tensor) -> Tensor:
-    """Positions from the center of each series, so that a scanner's choice of origin changes nothing."""
+    """Positions from the center of each series, so that a scanner's choice of origin changes nothing.
+
+    Computed in float64: a meter from the origin float32 is too coarse for the shortest waves.
+    """
     _, counts = torch.unique_consecutive(series_S, return_counts=True)
-    parts = positions_mm_ST3.split(counts.tolist())
-    return torch.cat([part - part.mean((0, 1)) for part in parts])
+    parts = positions_mm_ST3.double().split(counts.tolist())
+    return torch.cat([part - part.mean((0, 1)) for part in parts]).float()
