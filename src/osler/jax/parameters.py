@@ -123,16 +123,9 @@ def _leaves(config: OslerConfig) -> Iterator[tuple[Path, tuple[str, ...], tuple[
     """
     plain = _PLAIN | (_VISION_PLAIN if config.vision is not None else {})
     yield from ((path, (name,), ()) for path, name in plain.items())
-    groups = _layer_groups(config.decoder)
-    for leaf, name in _DECODER_LAYER.items():
-        if leaf in _QK_NORMS and config.decoder.qk_norm == "none":
-            continue
-        for group, layers in groups.items():
-            yield (
-                ("language_model", "layers", *group, leaf),
-                tuple(f"language_model.layers.{layer}.{name}" for layer in layers),
-                _shape(group, config=config, count=len(layers)),
-            )
+    for path, names in decoder_leaves(config.decoder):
+        sources = tuple(f"language_model.{name}" for name in names)
+        yield ("language_model", "layers", *path), sources, _shape(path[:-1], config=config, count=len(sources))
     for leaf in _VISION_LAYER if config.vision is not None else ():
         layers = range(config.vision.layers) if config.vision is not None else ()
         yield (
@@ -141,6 +134,15 @@ def _leaves(config: OslerConfig) -> Iterator[tuple[Path, tuple[str, ...], tuple[
             (len(layers),),
         )
     yield from _leaves_of_parts(config)
+
+
+def decoder_leaves(config: DecoderConfig) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yields the path of each leaf among the decoder's layers, and the decoder's own names of its tensors, in order."""
+    for leaf, name in _DECODER_LAYER.items():
+        if leaf in _QK_NORMS and config.qk_norm == "none":
+            continue
+        for group, layers in _layer_groups(config).items():
+            yield (*group, leaf), tuple(f"layers.{layer}.{name}" for layer in layers)
 
 
 def _leaves_of_parts(config: OslerConfig) -> Iterator[tuple[Path, tuple[str, ...], tuple[int, ...]]]:
