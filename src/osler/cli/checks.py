@@ -165,9 +165,11 @@ def _jax(name: str) -> Check:
     if found_version is None:
         return Check(name=name, status="note", found="not installed; it is optional: pip install 'osler[jax]'")
     try:
+        from osler.jax.compilation import keep_compiled_programs
         from osler.jax.devices import describe_devices, require_32_bits
 
-        found = f"jax {found_version}; sees {describe_devices()}"
+        programs = keep_compiled_programs()
+        found = f"jax {found_version}; sees {describe_devices()}; compiled programs {programs}"
     except (ImportError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         found = f"jax {found_version} cannot be used: {reason}"

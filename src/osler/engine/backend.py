@@ -38,15 +38,19 @@ def check_backend(name: str) -> None:
 
 
 def check_jax(device: str) -> None:
-    """Refuses a device that JAX does not see, and settings of JAX that change its results, before weights are read.
+    """Makes JAX ready before weights are read: refuses a device that it does not see and settings that change results.
+
+    Compiled programs are kept for later processes; see `osler.jax.compilation`.
 
     Raises:
         RequestError: See there.
     """
+    from osler.jax.compilation import keep_compiled_programs
     from osler.jax.devices import find_device, require_32_bits
 
     require_32_bits()
     find_device(device)
+    keep_compiled_programs()
 
 
 def jax_dtype(device: str) -> tuple[Literal["float32", "bfloat16"], str]:
