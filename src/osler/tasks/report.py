@@ -232,13 +232,13 @@ def _read_by_head(read: Answer, *, name: str, study: Study) -> tuple[Statement, 
     told = sorted((one for one in read.findings if one.probability is not None), key=lambda one: -one.probability)
     evidence = tuple(dataclasses.replace(_whole(series), note="the findings head") for series in study.series())
     parts = {
-        f"likely, from {_LIKELY:.0%}": [one for one in told if one.probability >= _LIKELY],
-        "less likely": [one for one in told if one.probability < _LIKELY],
+        f"Likely ({_LIKELY:.0%} or more)": [one for one in told if one.probability >= _LIKELY],
+        "Less likely": [one for one in told if one.probability < _LIKELY],
     }
     return tuple(
         Statement(
             section="findings",
-            text=f"{name}, {which}: {', '.join(f'{one.name} {one.probability:.0%}' for one in ones) or 'none'}.",
+            text=f"{which}, by {name}: {', '.join(f'{one.name} {one.probability:.0%}' for one in ones) or 'none'}.",
             evidence=evidence,
         )
         for which, ones in parts.items()
