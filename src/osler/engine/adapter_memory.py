@@ -5,6 +5,7 @@ Legend: N images, M features of an image, V width of the tower.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore:
-    """Makes memories for weights with an adapter, and remembers the last one.
+    """Makes memories for weights with an adapter, and remembers the last one. Threads take turns.
 
     Args:
         network: Of any kind; without an adapter there is never a memory.
@@ -29,6 +30,7 @@ class MemoryStore:
         self._network = network
         self._key: tuple[str, ...] = ()
         self._memory: AdapterMemory | JaxMemory | None = None
+        self._turn = threading.Lock()
 
     @torch.inference_mode()
     def of(self, pixels: PixelBatches) -> AdapterMemory | JaxMemory | None:
@@ -36,17 +38,19 @@ class MemoryStore:
         if self._network.config.adapter is None or len(pixels) == 0:
             return None
         key = tuple(pixels.digests())
-        if key != self._key:
-            self._key, self._memory = (), None
-            network, size = self._network, image_batch(self._network)
-            parts = []
-            for start in range(0, len(pixels), size):
-                some = PixelBatches(rgb=pixels.rgb[start : start + size], preprocess=pixels.preprocess)
-                batch = torch.from_numpy(some.array()).to(device=network.device, dtype=network.dtype)
-                parts.append(network.memory_features(batch))
-            self._memory, self._key = network.memory_of(torch.cat(parts)), key
-        return self._memory
+        with self._turn:
+            if key != self._key:
+                self._key, self._memory = (), None
+                network, size = self._network, image_batch(self._network)
+                parts = []
+                for start in range(0, len(pixels), size):
+                    some = PixelBatches(rgb=pixels.rgb[start : start + size], preprocess=pixels.preprocess)
+                    batch = torch.from_numpy(some.array()).to(device=network.device, dtype=network.dtype)
+                    parts.append(network.memory_features(batch))
+                self._memory, self._key = network.memory_of(torch.cat(parts)), key
+            return self._memory
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._key, self._memory = (), None
+        with self._turn:
+            self._key, self._memory = (), None

@@ -105,6 +105,29 @@ class JaxOsler:
             volume_projection.merge_cells(around_ST3, series_S=series, grids=grids),
         )
 
+    def encode_timeline(
+        self,
+        pixels_BT3SS: torch.Tensor,
+        *,
+        days_BT: torch.Tensor,
+        padding_BT: torch.Tensor | None = None,
+        events: torch_temporal.Events | None = None,
+    ) -> torch.Tensor:
+        """Turns one image a date into soft tokens that know the dates before them and the record, (B, T, n, D)."""
+        times, size = days_BT.shape[1], bucket(days_BT.shape[1], _DATE_BUCKETS)
+        if padding_BT is None:
+            padding_BT = torch.zeros(days_BT.shape, dtype=torch.bool)
+        seeing = {part: tree for part, tree in self.weights.items() if part in _SEEING}
+        found = _encode_timeline(
+            seeing,
+            padded(to_jax(pixels_BT3SS), axis=1, size=size),
+            padded(to_jax(days_BT), axis=1, size=size),
+            padded(to_jax(padding_BT), axis=1, size=size, value=True),
+            None if events is None else _events(events),
+            config=self.config,
+        )
+        return to_torch(found[:, :times])
+
     def memory_of(self, features_NMV: torch.Tensor) -> AdapterMemory:
         """Makes one memory of the features of images, of one row."""
         images, each = features_NMV.shape[:2]
@@ -227,6 +250,11 @@ class JaxTemporal:
         self._weights = weights
         self._config = config
 
+    @property
+    def gate(self) -> torch.Tensor:
+        """How far what it finds is let through, before its hyperbolic tangent; zero leaves tokens as they are."""
+        return to_torch(self._weights["gate"])
+
     def __call__(
         self,
         tokens_BTnV: torch.Tensor,
@@ -285,6 +313,7 @@ def _table(token_ids: Sequence[Sequence[int]]) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(ids), jnp.asarray(padding)
 
 
+_SEEING = ("vision_tower", "multi_modal_projector", "temporal")
 _PROJECTING = ("multi_modal_projector", "volume_projection")
 
 _compiled = partial(jax.jit, static_argnames=("config",))
@@ -308,6 +337,21 @@ def _memory_features(weights: Tree, pixels_N3SS: jax.Array, *, config: OslerConf
 @_compiled
 def _head_features(weights: Tree, pixels_N3SS: jax.Array, *, config: OslerConfig) -> jax.Array:
     return osler.head_features(weights, pixels_N3SS, config=config)
+
+
+@_compiled
+def _encode_timeline(
+    weights: Tree,
+    pixels_BT3SS: jax.Array,
+    days_BT: jax.Array,
+    padding_BT: jax.Array,
+    events: temporal.Events | None,
+    *,
+    config: OslerConfig,
+) -> jax.Array:
+    return osler.encode_timeline(
+        weights, pixels_BT3SS, days_BT=days_BT, padding_BT=padding_BT, events=events, config=config
+    )
 
 
 @_compiled
