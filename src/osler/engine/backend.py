@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from osler.errors import unknown_name
 from osler.extras import import_extra
 
 if TYPE_CHECKING:
+    from osler.engine.device import Choice
     from osler.engine.runner import Runner
+    from osler.jax.kernels import KernelChoice as JaxKernelChoice
+    from osler.jax.kernels import Kernels
     from osler.jax.module import JaxHeads, JaxOsler, JaxTemporal
     from osler.jax.runner import JaxRunner
     from osler.model.heads import Heads
     from osler.model.osler import Osler
     from osler.model.temporal import ClinicalTemporalAttention
     from osler.weights import Checkpoint
+    from osler.weights.assemble import DTypeName
 
     AnyRunner = Runner | JaxRunner
     AnyNetwork = Osler | JaxOsler
@@ -64,6 +69,83 @@ def jax_dtype(device: str) -> tuple[Literal["float32", "bfloat16"], str]:
     if find_device(device).platform == "cpu":
         return "float32", "XLA computes bfloat16 on a CPU by way of float32"
     return "bfloat16", "the device has bfloat16 arithmetic"
+
+
+def jax_kernels(device: str) -> JaxKernelChoice:
+    """Chooses what multiplies packed weights on a device of JAX.
+
+    Raises:
+        RequestError: If JAX does not see the device, or kernels are asked for that are not here.
+    """
+    from osler.jax.devices import find_device
+    from osler.jax.kernels import choose_kernels
+
+    return choose_kernels(platform=find_device(device).platform)
+
+
+def quantized_jax(
+    name: str, *, folder: Path | None, bits: int, dtype: DTypeName, device: str
+) -> tuple[Checkpoint, JaxRunner, Choice[str]]:
+    """Loads weights of 4 or 8 bits for JAX: the plans and folders of PyTorch, without a floating copy.
+
+    Args:
+        name: Of the model, to be quantized while it loads.
+        folder: Of weights that are quantized already, in place of the name, or ``None``.
+        bits: 4 or 8.
+        dtype: Of the activations and of what is not quantized.
+        device: See `to_jax`.
+
+    Returns:
+        Checkpoint, runner, and what multiplies, with the reason.
+
+    Raises:
+        RequestError: If JAX does not see the device, or kernels are asked for that are not here.
+        CheckpointError: If the weights cannot be read or do not fit the twin.
+    """
+    from osler.engine.device import Choice
+    from osler.jax.network import PackedTensors
+    from osler.jax.runner import JaxRunner
+    from osler.quant.folder import load_quantized_folder
+    from osler.quant.kernels import KernelChoice, TorchKernels
+    from osler.quant.open import load_and_quantize
+
+    chosen = jax_kernels(device)
+    packed = PackedTensors(kernels=chosen.kernels)
+    none = KernelChoice(kernels=TorchKernels(), reason="JAX multiplies")
+    if folder is not None:
+        checkpoint = load_quantized_folder(folder, dtype=dtype, kernels=none, assemble=packed)
+    else:
+        checkpoint = load_and_quantize(name, bits=bits, dtype=dtype, kernels=none, assemble=packed)
+    runner = JaxRunner(packed.tensors, config=checkpoint.model.config, products=packed.products, device=device)
+    return checkpoint, runner, Choice(chosen.name, chosen.reason)
+
+
+def dense_jax(name: str, *, kernels: Kernels, device: str) -> tuple[Checkpoint, JaxRunner]:
+    """Loads weights of 16 bits for Osler's kernels on the CPU: the decoder's products in bfloat16, the rest in float32.
+
+    Activations are float32, which XLA computes faster there than bfloat16.
+
+    Args:
+        name: Of the model.
+        kernels: What multiplies.
+        device: See `to_jax`.
+
+    Raises:
+        CheckpointError: If the weights cannot be read or do not fit the twin.
+    """
+    from osler.jax.dense import dense_products
+    from osler.jax.runner import JaxRunner
+    from osler.quant.network import product_tensors
+    from osler.weights import load_checkpoint
+    from osler.weights.assemble import empty_network
+
+    checkpoint = load_checkpoint(name, dtype="bfloat16")
+    config, tensors = checkpoint.model.config, checkpoint.model.state_dict()
+    checkpoint = replace(checkpoint, model=empty_network(config), bits=16)
+    products = dense_products(tensors, config=config, kernels=kernels)
+    taken = product_tensors(config)
+    rest = {name: tensor.float() for name, tensor in tensors.items() if name not in taken}
+    return checkpoint, JaxRunner(rest, config=config, products=products, device=device)
 
 
 def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint, JaxRunner]:

@@ -24,6 +24,7 @@ from osler.jax import decoder, osler
 from osler.jax.adapter import AdapterMemory, layer_numbers
 from osler.jax.arrays import IMAGE_BUCKETS, bucket, padded, to_jax, to_torch
 from osler.jax.devices import find_device, require_32_bits
+from osler.jax.kernels import kernels_name
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
 from osler.jax.module import JaxOsler
 from osler.jax.parameters import parameters_from
@@ -153,6 +154,7 @@ class JaxRunner:
 
     Args:
         tensors: Weights under Osler's names, all in one dtype.
+        products: The decoder's products where they are packed, see `osler.jax.network`.
         config: Of the network.
         longest: Tokens of the longest part of a prompt that is read at once.
         device: See `osler.jax.devices.find_device`.
@@ -163,13 +165,19 @@ class JaxRunner:
     """
 
     def __init__(
-        self, tensors: Mapping[str, torch.Tensor], *, config: OslerConfig, longest: int = 512, device: str = "auto"
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        config: OslerConfig,
+        products: dict[str, Any] | None = None,
+        longest: int = 512,
+        device: str = "auto",
     ) -> None:
         require_32_bits()
         self.config = config
         self._device = find_device(device)
         with jax.default_device(self._device):
-            self.weights = parameters_from(tensors, config=config)
+            self.weights = parameters_from(tensors, config=config, products=products)
         self.network = JaxOsler(self.weights, config=config)
         # A step is given no other leaves, as each costs time at every call.
         self._decoding = {part: self.weights[part] for part in _DECODING if part in self.weights}
@@ -198,7 +206,9 @@ class JaxRunner:
     @property
     def kernels(self) -> dict[str, str]:
         """What decides the last bits of a result, beside weights and inputs."""
-        return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__}
+        table = self.weights["language_model"]["embed_tokens"]
+        own = {} if isinstance(table, jax.Array) else {"products": kernels_name(table.kernels)}
+        return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__} | own
 
     def new_cache(self, *, planned: int) -> JaxCache:
         """Makes an empty cache of one row for this many tokens."""

@@ -32,7 +32,15 @@ from osler.prepare import Preprocess, require_same
 from osler.progress import Progress
 from osler.quant.formats import parse_format
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import check_source, pack_product, packed_network, part_names, planned_parts, product_tensors
+from osler.quant.network import (
+    Assemble,
+    check_source,
+    pack_product,
+    packed_network,
+    part_names,
+    planned_parts,
+    product_tensors,
+)
 from osler.quant.open import OpenedModel, open_model
 from osler.quant.packed import PackedWeight, layout_shapes
 from osler.quant.plan import QuantPlan, default_plan, products
@@ -158,7 +166,12 @@ def quantize_to_folder(
 
 
 def load_quantized_folder(
-    folder: Path, *, dtype: DTypeName = "bfloat16", kernels: KernelChoice | None = None, verify: Verify = "probe"
+    folder: Path,
+    *,
+    dtype: DTypeName = "bfloat16",
+    kernels: KernelChoice | None = None,
+    verify: Verify = "probe",
+    assemble: Assemble = packed_network,
 ) -> Checkpoint:
     """Opens a folder of quantized weights, memory-mapped.
 
@@ -166,6 +179,7 @@ def load_quantized_folder(
         dtype: Of the activations and of what is not quantized.
         kernels: What computes; PyTorch if not given.
         verify: How much of the weights is compared with the digests that were written with them.
+        assemble: Builds the network.
 
     Raises:
         CheckpointError: If files are missing, truncated or changed, or belong to different models.
@@ -188,7 +202,7 @@ def load_quantized_folder(
     stored = _Stored(file.tensors, plan=plan, config=config, source=str(folder))
     chosen = TorchKernels() if kernels is None else kernels.kernels
     precision = torch_dtype(dtype)
-    model = packed_network(
+    model = assemble(
         config,
         parts=stored.parts,
         tensor=lambda name: stored.plain(name).to(precision),
