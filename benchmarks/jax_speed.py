@@ -30,8 +30,7 @@ import torch
 
 from benchmarks.machine import Machine, measure
 from benchmarks.quant_kernels import random_weight
-from osler.engine.backend import AnyRunner
-from osler.engine.jax_weights import jax_kernels
+from osler.engine.backend import AnyRunner, jax_kernels
 from osler.engine.kv_cache import KVCache
 from osler.engine.load import load
 from osler.engine.runner import Runner

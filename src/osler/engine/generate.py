@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from osler.engine.runner import Runner
 from osler.engine.sampling import Sampler
 from osler.model.adapter import AdapterMemory
 from osler.model.config import TokenIds
+
+if TYPE_CHECKING:
+    from osler.jax.adapter import AdapterMemory as JaxMemory
 
 Stopped = Literal["end", "max_tokens", "stop_string"]
 OnToken = Callable[[int, int], bool]
@@ -47,7 +50,7 @@ class Prompt:
 
     token_ids: np.ndarray
     features_NTD: torch.Tensor | None = None
-    memory: AdapterMemory | None = None
+    memory: AdapterMemory | JaxMemory | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,12 +175,12 @@ def prefill(
     return cache, logits_1V
 
 
-def _together(prompts: Sequence[Prompt]) -> AdapterMemory | None:
+def _together(prompts: Sequence[Prompt]) -> AdapterMemory | JaxMemory | None:
     """The memories of all rows as one."""
     some = next((prompt.memory for prompt in prompts if prompt.memory is not None), None)
     if some is None:
         return None
-    return AdapterMemory.stack([some.nothing() if prompt.memory is None else prompt.memory for prompt in prompts])
+    return some.stack([some.nothing() if prompt.memory is None else prompt.memory for prompt in prompts])
 
 
 def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | None:
@@ -233,7 +236,12 @@ class _Writing:
 
 
 def _decode(
-    runner: Runner, logits_BV: torch.Tensor, *, cache: KVCache, writing: _Writing, memory: AdapterMemory | None
+    runner: Runner,
+    logits_BV: torch.Tensor,
+    *,
+    cache: KVCache,
+    writing: _Writing,
+    memory: AdapterMemory | JaxMemory | None,
 ) -> None:
     config = runner.config
     ends = {config.tokens.eos, config.tokens.end_of_turn}

@@ -62,6 +62,7 @@ class ReportRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
@@ -74,6 +75,7 @@ class ReportRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
@@ -98,6 +100,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         model=request.model,
         device=request.device,
         bits=request.bits,
+        backend=request.backend,
         priors=request.priors,
         records=request.records,
         visual_tokens=request.visual_tokens,
@@ -232,13 +235,13 @@ def _read_by_head(read: Answer, *, name: str, study: Study) -> tuple[Statement, 
     told = sorted((one for one in read.findings if one.probability is not None), key=lambda one: -one.probability)
     evidence = tuple(dataclasses.replace(_whole(series), note="the findings head") for series in study.series())
     parts = {
-        f"likely, from {_LIKELY:.0%}": [one for one in told if one.probability >= _LIKELY],
-        "less likely": [one for one in told if one.probability < _LIKELY],
+        f"Likely ({_LIKELY:.0%} or more)": [one for one in told if one.probability >= _LIKELY],
+        "Less likely": [one for one in told if one.probability < _LIKELY],
     }
     return tuple(
         Statement(
             section="findings",
-            text=f"{name}, {which}: {', '.join(f'{one.name} {one.probability:.0%}' for one in ones) or 'none'}.",
+            text=f"{which}, by {name}: {', '.join(f'{one.name} {one.probability:.0%}' for one in ones) or 'none'}.",
             evidence=evidence,
         )
         for which, ones in parts.items()
