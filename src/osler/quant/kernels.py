@@ -24,7 +24,7 @@ from osler.quant.build import library_path
 from osler.quant.packed import PackedWeight
 
 VARIABLE = "OSLER_KERNELS"
-PATHS = ("portable", "avx2", "avx512-vnni", "amx")
+PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx")
 """In the order of the library's numbers, slowest first."""
 
 _ABI = 1
