@@ -7,14 +7,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <new>
+#include <numeric>
 
 #include "many_rows.h"
 
 namespace osler {
 namespace {
 
-// What is touched at a time fits into a second-level cache of 2 MB: weights 256 KB, rows 512 KB, sums 512 KB.
-constexpr int64_t kPanel = 256, kDepth = 1024, kRowsAtOnce = 512;
+// What is touched at a time fits into a second-level cache of 2 MB: weights 256 KB, rows 256 KB, sums 1 MB.
+constexpr int64_t kPanel = 512, kDepth = 512, kRowsAtOnce = 512;
 
 struct Job {
   const OslerWeight& w;
@@ -22,10 +24,14 @@ struct Job {
   const void* x;
   int dtype;
   int64_t M, pairs;     // rows, and pairs of tiles of rows
-  int64_t steps, spans; // tiles and scales along the inputs
-  int8_t* a;            // [pairs * 2][steps][16][64]
-  float* x_scale;       // [spans][pairs * 32]
+  int64_t steps, spans; // tiles and scales along the inputs, without those of the large ones
+  int64_t large;        // 1 where there is a tile of large inputs, else 0
+  int8_t* a;            // [pairs * 2][steps + large][16][64]
+  float* x_scale;       // [spans + large][pairs * 32]
   int32_t* x_sum;
+  float* sizes;         // (M): 1 / largest input of a row, squared; (K): how large an input is among those of its rows
+  const int32_t* picked;     // (kLarge) the large inputs, ascending
+  const uint16_t* ordinary;  // [steps * 4]: a bit for each input that is not large
   void* out;
   int64_t panel;        // outputs of a panel, a multiple of 32
   bool failed;
@@ -35,49 +41,132 @@ inline __m512 load_half(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-inline __m512 load_input(const Job& job, int64_t at, __mmask16 mask) {
-  if (job.dtype == kFloat32) return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(job.x) + at);
-  const __m256i half = _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(job.x) + at);
+template <int kType>
+inline __m512 load_input(const void* x, int64_t at, __mmask16 mask) {
+  if (kType == kFloat32) return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(x) + at);
+  const __m256i half = _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(x) + at);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-// Quantizes up to kSpan inputs of a row, into tiles.
-void quantize_span(const Job& job, int64_t m, int64_t span) {
-  const int64_t K = job.w.columns, from = span * kSpan, count = std::max<int64_t>(0, std::min(kSpan, K - from));
-  const int64_t end = std::min(kSpan, job.steps * kStep8 - from);
-  const __m512i size = _mm512_set1_epi32(0x7fffffff);
-  __m512 value[kSpan / 16];
-  __m512i most_bits = _mm512_setzero_si512();
-  for (int64_t i = 0; i < kSpan / 16; ++i) {
-    const int64_t left = m < job.M ? std::min<int64_t>(16, std::max<int64_t>(0, count - i * 16)) : 0;
-    value[i] = load_input(job, m * K + from + i * 16, static_cast<__mmask16>((1u << left) - 1));
-    // As whole numbers, the bits of sizes have the order of the sizes, and infinities and NaN come last.
-    most_bits = _mm512_max_epi32(most_bits, _mm512_and_si512(_mm512_castps_si512(value[i]), size));
+inline __m512i size_bits(__m512 x) {
+  // As whole numbers, the bits of sizes have the order of the sizes, and infinities and NaN come last.
+  return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+}
+
+inline __mmask16 first_lanes(int64_t count) {
+  return static_cast<__mmask16>((1u << std::min<int64_t>(16, std::max<int64_t>(0, count))) - 1);
+}
+
+// The factors by which rows count when large inputs are looked for: none where they hold what is not finite.
+template <int kType>
+void measure_rows(const Job& job, int64_t from, int64_t to) {
+  const int64_t K = job.w.columns;
+  for (int64_t m = from; m < to; ++m) {
+    __m512i most_bits = _mm512_setzero_si512();
+    for (int64_t k = 0; k < K; k += 16)
+      most_bits = _mm512_max_epi32(most_bits, size_bits(load_input<kType>(job.x, m * K + k, first_lanes(K - k))));
+    const int32_t bits = _mm512_reduce_max_epi32(most_bits);
+    float most;
+    std::memcpy(&most, &bits, sizeof most);
+    job.sizes[m] = bits < 0x7f800000 && most > 1e-15f ? 1.0f / most / most : 0.0f;
   }
+}
+
+// Inputs in parts of columns, each summed over the rows in order: the same for any number of threads.
+template <int kType>
+void measure_inputs(const Job& job, int64_t from, int64_t to) {
+  const int64_t K = job.w.columns;
+  float* sums = job.sizes + job.M;
+  for (int64_t k = from; k < to; k += 16) {
+    const __mmask16 mask = first_lanes(K - k);
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t m = 0; m < job.M; ++m) {
+      const __m512 x = load_input<kType>(job.x, m * K + k, mask), factor = _mm512_set1_ps(job.sizes[m]);
+      const __mmask16 counts = _mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+      sum = _mm512_mask3_fmadd_ps(_mm512_mul_ps(x, x), factor, sum, counts);
+    }
+    _mm512_mask_storeu_ps(sums + k, mask, sum);
+  }
+}
+
+template <int kType>
+void quantize_values(const Job& job, const __m512* value, int64_t vectors, int64_t step, int64_t span, int64_t m) {
+  __m512i most_bits = _mm512_setzero_si512();
+  for (int64_t i = 0; i < vectors; ++i) most_bits = _mm512_max_epi32(most_bits, size_bits(value[i]));
   const int32_t bits = _mm512_reduce_max_epi32(most_bits);
   float most;
   std::memcpy(&most, &bits, sizeof most);
   const bool finite = bits < 0x7f800000;
   // Below this the inverse would overflow; such inputs are zero for all that follows.
   const __m512 inverse = _mm512_set1_ps(finite && most > 1e-30f ? 127.0f / most : 0.0f);
-  const int64_t at = span * job.pairs * 32 + m;
   __m512i sum = _mm512_setzero_si512();
-  int8_t* to = job.a + (m / 16 * job.steps + from / kStep8) * kTile8 + m % 16 * 64;
-  for (int64_t i = 0; i < end / 16; ++i) {
+  int8_t* to = job.a + (m / 16 * (job.steps + job.large) + step) * kTile8 + m % 16 * 64;
+  for (int64_t i = 0; i < vectors; ++i) {
     const __m512i code = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(value[i], inverse)) : _mm512_setzero_si512();
     sum = _mm512_add_epi32(sum, code);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i / 4 * kTile8 + i % 4 * 16), _mm512_cvtepi32_epi8(code));
   }
   // What depends on inputs that are not finite becomes NaN, as it would in floating point.
+  const int64_t at = span * job.pairs * 32 + m;
   job.x_scale[at] = finite ? most / 127.0f : std::numeric_limits<float>::quiet_NaN();
   job.x_sum[at] = _mm512_reduce_add_epi32(sum);
+}
+
+// Quantizes a row, into tiles.
+template <int kType>
+void quantize_row(const Job& job, int64_t m) {
+  const int64_t K = m < job.M ? job.w.columns : 0;
+  __m512 value[kSpan / 16];
+  for (int64_t span = 0; span < job.spans; ++span) {
+    const int64_t from = span * kSpan, vectors = std::min(kSpan, job.steps * kStep8 - from) / 16;
+    for (int64_t i = 0; i < vectors; ++i) {
+      const int64_t k = from + i * 16;
+      const __mmask16 wanted = first_lanes(K - k) & (job.large ? job.ordinary[k / 16] : 0xffff);
+      value[i] = load_input<kType>(job.x, m * K + k, wanted);
+    }
+    quantize_values<kType>(job, value, vectors, from / kStep8, span, m);
+  }
+  if (!job.large) return;
+  alignas(64) float large[kLarge] = {};
+  for (int64_t i = 0; i < kLarge && K; ++i) {
+    const int64_t at = m * K + job.picked[i];
+    large[i] = kType == kFloat32 ? static_cast<const float*>(job.x)[at] : bf16_to_float(static_cast<const uint16_t*>(job.x)[at]);
+  }
+  for (int64_t i = 0; i < kLarge / 16; ++i) value[i] = _mm512_load_ps(large + i * 16);
+  quantize_values<kType>(job, value, kLarge / 16, job.steps, job.spans, m);
+}
+
+void measure_rows_part(void* data, int part, int parts) {
+  Job& job = *static_cast<Job*>(data);
+  const int64_t from = job.M * part / parts, to = job.M * (part + 1) / parts;
+  if (job.dtype == kFloat32) measure_rows<kFloat32>(job, from, to);
+  else measure_rows<kBFloat16>(job, from, to);
+}
+
+void measure_inputs_part(void* data, int part, int parts) {
+  Job& job = *static_cast<Job*>(data);
+  const int64_t units = (job.w.columns + 15) / 16, from = units * part / parts * 16, to = units * (part + 1) / parts * 16;
+  if (job.dtype == kFloat32) measure_inputs<kFloat32>(job, from, to);
+  else measure_inputs<kBFloat16>(job, from, to);
+}
+
+// Puts the numbers of the kLarge largest inputs first, ascending, and marks all others.
+void pick_large(const float* sizes, int64_t K, int64_t steps, int32_t* order, uint16_t* ordinary) {
+  std::iota(order, order + K, 0);
+  std::nth_element(order, order + kLarge, order + K,
+                   [&](int32_t a, int32_t b) { return sizes[a] != sizes[b] ? sizes[a] > sizes[b] : a < b; });
+  std::sort(order, order + kLarge);
+  std::memset(ordinary, 0xff, steps * 4 * sizeof(uint16_t));
+  for (int64_t i = 0; i < kLarge; ++i)
+    ordinary[order[i] / 16] = static_cast<uint16_t>(ordinary[order[i] / 16] & ~(1u << order[i] % 16));
 }
 
 void pack_rows(void* data, int part, int parts) {
   Job& job = *static_cast<Job*>(data);
   const int64_t rows = job.pairs * 32;
   for (int64_t m = rows * part / parts; m < rows * (part + 1) / parts; ++m) {
-    for (int64_t span = 0; span < job.spans; ++span) quantize_span(job, m, span);
+    if (job.dtype == kFloat32) quantize_row<kFloat32>(job, m);
+    else quantize_row<kBFloat16>(job, m);
   }
 }
 
@@ -168,12 +257,45 @@ void unpack_span(const OslerWeight& w, int64_t block, int64_t k0, int64_t k1, ui
   }
 }
 
-// Fetches the codes of a share of the next weights, so that unpacking does not wait for memory.
-void fetch_codes(const OslerWeight& w, int64_t block, int64_t k0, int64_t k1, int64_t share, int64_t shares) {
-  const int64_t bytes = (k1 - k0) * kBlock * w.bits / 8;
-  const uint8_t* from = w.codes + block * block_bytes(w) + k0 * kBlock * w.bits / 8;
-  for (int64_t at = bytes * share / shares / 64 * 64; at < bytes * (share + 1) / shares; at += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(from + at), _MM_HINT_T1);
+// Unpacks the large inputs of a block of outputs into one tile, and stores their scales.
+void unpack_large(const OslerWeight& w, const int32_t* picked, int64_t block, uint8_t flip, uint8_t* to, float* scales) {
+  __m512 value[kLarge], most = _mm512_setzero_ps();
+  const uint8_t* codes = w.codes + block * block_bytes(w);
+  const __m512 zero = _mm512_set1_ps(static_cast<float>(-zero_point(w)));
+  for (int64_t i = 0; i < kLarge; ++i) {
+    const int64_t k = picked[i], at = (block * scale_groups(w) + k / w.group) * kBlock;
+    const int shift = static_cast<int>(k % 4 * 8 + (w.bits == 4 && k % 8 >= 4 ? 4 : 0));
+    const __m512i four = _mm512_loadu_si512(codes + k * w.bits / 8 / 4 * 64);
+    const __m512i code = _mm512_and_si512(_mm512_srl_epi32(four, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32((1 << w.bits) - 1));
+    const __m512 scale = load_half(w.scale + at);
+    value[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, w.offset ? load_half(w.offset + at) : _mm512_mul_ps(scale, zero));
+    most = _mm512_max_ps(most, _mm512_abs_ps(value[i]));
+  }
+  const __m512 inverse = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(most, _mm512_set1_ps(1e-30f), _CMP_GT_OQ),
+                                             _mm512_set1_ps(127.0f), most);
+  _mm512_storeu_ps(scales, _mm512_mul_ps(most, _mm512_set1_ps(1.0f / 127.0f)));
+  for (int64_t i = 0; i < kLarge; i += 4) {
+    __m512i four = _mm512_set1_epi8(static_cast<char>(flip));
+    for (int64_t j = 0; j < 4; ++j) {
+      const __m512i code = _mm512_and_si512(_mm512_cvtps_epi32(_mm512_mul_ps(value[i + j], inverse)), _mm512_set1_epi32(255));
+      four = _mm512_xor_si512(four, _mm512_sll_epi32(code, _mm_cvtsi32_si128(static_cast<int>(8 * j))));
+    }
+    _mm512_storeu_si512(to + i * 16, four);
+  }
+}
+
+// Weights that will be unpacked next.
+struct Next {
+  int64_t block, blocks, k0, k1;
+};
+
+// Fetches a share of their codes, so that unpacking does not wait for memory.
+void fetch_codes(const OslerWeight& w, const Next& next, int64_t share, int64_t shares) {
+  const int64_t lines = (next.k1 - next.k0) * kBlock * w.bits / 8 / 64, all = lines * next.blocks;
+  for (int64_t line = all * share / shares; line < all * (share + 1) / shares; ++line) {
+    const uint8_t* block = w.codes + (next.block + line / lines) * block_bytes(w) + next.k0 * kBlock * w.bits / 8;
+    _mm_prefetch(reinterpret_cast<const char*>(block + line % lines * 64), _MM_HINT_T1);
+  }
 }
 
 // Writes sums (in squares, of rows m0.., outputs n0..) to the result.
@@ -209,55 +331,62 @@ struct Room {
   float* c;         // [rows / 32][panel / 32][32][32]
 };
 
-// Multiplies rows m0..m1-1 by one unpacked part of a panel, k0..k1-1.
-void run_rows(const Job& job, const Room& room, Late& late, int64_t m0, int64_t m1, int64_t k0, int64_t k1,
-              int64_t next_block, int64_t next_k0, int64_t next_k1) {
-  const int64_t squares = job.panel / kSide, deep = (k1 - k0 + kStep8 - 1) / kStep8, rows = job.pairs * 32;
-  const int64_t blocks = (job.w.rows + kBlock - 1) / kBlock, shares = (m1 - m0) / kSide * squares;
+// The part of a panel that is unpacked at a time: inputs k0..k1-1, and after the last of them the large ones.
+struct Part {
+  int64_t k0, k1, deep, large;  // deep: tiles without that of the large inputs
+  int64_t tiles() const { return deep + large; }
+};
+
+// Multiplies rows m0..m1-1 by one unpacked part of a panel.
+void run_rows(const Job& job, const Room& room, Late& late, int64_t m0, int64_t m1, const Part& part, const Next& next) {
+  const int64_t squares = job.panel / kSide, rows = job.pairs * 32, shares = (m1 - m0) / kSide * squares;
+  const int64_t stride = job.steps + job.large;
   for (int64_t m = m0; m < m1; m += kSide) {
     for (int64_t square = 0; square < squares; ++square) {
-      for (int64_t step = 0; step < deep; step += kSpan / kStep8) {
-        const int64_t span = k0 / kSpan + step / (kSpan / kStep8);
-        const Square s = {job.a + (m / 16 * job.steps + k0 / kStep8 + step) * kTile8,
-                          room.b + (square * 2 * deep + step) * kTile8,
-                          job.steps * kTile8,
-                          deep * kTile8,
-                          static_cast<int>(std::min(kSpan / kStep8, deep - step)),
+      for (int64_t step = 0; step < part.tiles(); step += step < part.deep ? std::min(kSpan / kStep8, part.deep - step) : 1) {
+        const bool large = step == part.deep;
+        const int64_t here = step / (kSpan / kStep8) + (large && part.deep % (kSpan / kStep8) ? 1 : 0);
+        const int64_t span = large ? job.spans : part.k0 / kSpan + here;
+        const Square s = {job.a + (m / 16 * stride + (large ? job.steps : part.k0 / kStep8 + step)) * kTile8,
+                          room.b + (square * 2 * part.tiles() + step) * kTile8,
+                          stride * kTile8,
+                          part.tiles() * kTile8,
+                          static_cast<int>(large ? 1 : std::min(kSpan / kStep8, part.deep - step)),
                           job.x_scale + span * rows + m,
                           job.x_sum + span * rows + m,
-                          room.scales + step / (kSpan / kStep8) * job.panel + square * kSide,
+                          room.scales + here * job.panel + square * kSide,
                           room.c + ((m - m0) / kSide * squares + square) * kSquare,
-                          k0 == 0 && step == 0};
+                          part.k0 == 0 && step == 0};
         job.micro.multiply(s, late);
       }
-      if (next_k1 <= next_k0) continue;
-      const int64_t share = (m - m0) / kSide * squares + square;
-      for (int64_t tile = share * squares * 2 / shares; tile < (share + 1) * squares * 2 / shares; ++tile) {
-        if (next_block + tile < blocks) fetch_codes(job.w, next_block + tile, next_k0, next_k1, 0, 1);
-      }
+      fetch_codes(job.w, next, (m - m0) / kSide * squares + square, shares);
     }
   }
   job.micro.finish(late);
 }
 
-void unpack_panel(const Job& job, const Room& room, int64_t block0, int64_t k0, int64_t k1) {
-  const int64_t tiles = job.panel / kBlock, deep = (k1 - k0 + kStep8 - 1) / kStep8;
-  const int64_t blocks = (job.w.rows + kBlock - 1) / kBlock;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    uint8_t* to = room.b + tile * deep * kTile8;
-    for (int64_t k = k0; k < k1; k += kSpan) {
-      float* scales = room.scales + (k - k0) / kSpan * job.panel + tile * kBlock;
-      uint8_t* part = to + (k - k0) / kStep8 * kTile8;
-      const int64_t stop = std::min(k + kSpan, k1);
-      if (block0 + tile < blocks) {
-        unpack_span(job.w, block0 + tile, k, stop, job.micro.flip, part, scales);
-      } else {
-        std::memset(scales, 0, kBlock * sizeof(float));
-        std::memset(part, job.micro.flip, (stop - k) * kBlock);
-      }
+void unpack_panel(const Job& job, const Room& room, int64_t block0, const Part& part) {
+  const int64_t blocks = (job.w.rows + kBlock - 1) / kBlock, spans = (part.k1 - part.k0 + kSpan - 1) / kSpan;
+  const uint8_t flip = job.micro.flip;
+  for (int64_t tile = 0; tile < job.panel / kBlock; ++tile) {
+    uint8_t* to = room.b + tile * part.tiles() * kTile8;
+    float* scales = room.scales + tile * kBlock;
+    if (block0 + tile >= blocks) {
+      std::memset(to, flip, part.tiles() * kTile8);
+      for (int64_t span = 0; span < spans + part.large; ++span)
+        std::memset(scales + span * job.panel, 0, kBlock * sizeof(float));
+      continue;
+    }
+    for (int64_t span = 0; span < spans; ++span) {
+      const int64_t k = part.k0 + span * kSpan;
+      unpack_span(job.w, block0 + tile, k, std::min(k + kSpan, part.k1), flip, to + span * kSpan * kBlock,
+                  scales + span * job.panel);
     }
     // Half a tile where the inputs are no multiple of 64.
-    std::memset(to + (k1 - k0) * kBlock, job.micro.flip, deep * kTile8 - (k1 - k0) * kBlock);
+    const int64_t filled = (part.k1 - part.k0) * kBlock;
+    std::memset(to + filled, flip, part.deep * kTile8 - filled);
+    if (part.large)
+      unpack_large(job.w, job.picked, block0 + tile, flip, to + part.deep * kTile8, scales + spans * job.panel);
   }
 }
 
@@ -266,7 +395,7 @@ void run_panels(void* data, int part, int parts) {
   const int64_t padded = job.w.padded, tiles = job.panel / kBlock;
   const int64_t blocks = (job.w.rows + kBlock - 1) / kBlock, panels = (blocks + tiles - 1) / tiles;
   const int64_t rows = std::min(kRowsAtOnce, job.pairs * 32);
-  const int64_t b_bytes = job.panel * kDepth, scale_bytes = job.panel * (kDepth / kSpan) * 4;
+  const int64_t b_bytes = job.panel * (kDepth + kLarge), scale_bytes = job.panel * (kDepth / kSpan + 1) * 4;
   const int64_t c_bytes = rows * job.panel * 4, late_bytes = (sizeof(Late) + 63) / 64 * 64;
   auto* memory = static_cast<uint8_t*>(std::aligned_alloc(64, b_bytes + scale_bytes + c_bytes + late_bytes));
   if (!memory) {
@@ -283,11 +412,12 @@ void run_panels(void* data, int part, int parts) {
       const int64_t m1 = std::min(m0 + kRowsAtOnce, job.pairs * 32);
       for (int64_t k0 = 0; k0 < padded; k0 += kDepth) {
         const int64_t k1 = std::min(k0 + kDepth, padded);
-        unpack_panel(job, room, panel * tiles, k0, k1);
         const bool more = k1 < padded, again = m1 < job.pairs * 32, other = panel + 1 < last;
-        const int64_t next = (panel + (more || again ? 0 : 1)) * tiles, next_k0 = more ? k1 : 0;
-        const int64_t next_k1 = more || again || other ? std::min(next_k0 + kDepth, padded) : 0;
-        run_rows(job, room, late, m0, m1, k0, k1, next, next_k0, next_k1);
+        const Part now = {k0, k1, (k1 - k0 + kStep8 - 1) / kStep8, more ? 0 : job.large};
+        unpack_panel(job, room, panel * tiles, now);
+        const int64_t block = (panel + (more || again ? 0 : 1)) * tiles, from = more ? k1 : 0;
+        const int64_t count = more || again || other ? std::min(tiles, blocks - block) : 0;
+        run_rows(job, room, late, m0, m1, now, {block, count, from, std::min(from + kDepth, padded)});
       }
       write_out(job, room.c, job.panel / kSide, m0, m1, panel * job.panel);
     }
@@ -299,17 +429,29 @@ void run_panels(void* data, int part, int parts) {
 }  // namespace
 
 bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, void* out, int threads, const Micro& micro) {
-  const int64_t pairs = (M + 31) / 32, blocks = (w.rows + kBlock - 1) / kBlock;
+  const int64_t pairs = (M + 31) / 32, blocks = (w.rows + kBlock - 1) / kBlock, K = w.columns;
   // Panels no wider than an even share of the outputs, so that every thread has work.
   const int64_t share = (blocks * kBlock + threads - 1) / threads;
   const int64_t panel = std::min(kPanel, (share + 31) / 32 * 32);
   const int64_t steps = (w.padded + kStep8 - 1) / kStep8, spans = (w.padded + kSpan - 1) / kSpan;
-  const int64_t codes = pairs * 32 * steps * kStep8, scales = pairs * 32 * spans;
-  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(64, codes + (scales * 8 + 63) / 64 * 64));
+  // With few inputs, the spans are short enough.
+  const int64_t large = K >= 4 * kLarge ? 1 : 0;
+  const int64_t codes = pairs * 32 * (steps + large) * kStep8, scales = pairs * 32 * (spans + large);
+  const int64_t bytes = codes + scales * 8 + (M + K + 16) * 4 + K * 4 + steps * 8;
+  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
   if (!memory) return false;
   auto* x_scale = reinterpret_cast<float*>(memory + codes);
-  Job job = {w, micro, x, dtype, M, pairs, steps, spans, reinterpret_cast<int8_t*>(memory), x_scale,
-             reinterpret_cast<int32_t*>(x_scale + scales), out, panel, false};
+  auto* x_sum = reinterpret_cast<int32_t*>(x_scale + scales);
+  auto* sizes = reinterpret_cast<float*>(x_sum + scales);
+  auto* order = reinterpret_cast<int32_t*>(sizes + M + K + 16);
+  auto* ordinary = reinterpret_cast<uint16_t*>(order + K);
+  Job job = {w, micro, x, dtype, M, pairs, steps, spans, large, reinterpret_cast<int8_t*>(memory), x_scale, x_sum,
+             sizes, order, ordinary, out, panel, false};
+  if (large) {
+    parallel(threads, measure_rows_part, &job);
+    parallel(threads, measure_inputs_part, &job);
+    pick_large(sizes + M, K, steps, order, ordinary);
+  }
   parallel(threads, pack_rows, &job);
   parallel(threads, run_panels, &job);
   std::free(memory);

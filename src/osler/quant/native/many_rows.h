@@ -11,7 +11,8 @@
 
 namespace osler {
 
-constexpr int64_t kSpan = 256;     // inputs that share a scale
+constexpr int64_t kSpan = 512;     // inputs that share a scale
+constexpr int64_t kLarge = 64;     // large inputs that have a scale of their own: a tile
 constexpr int64_t kStep8 = 64;     // inputs of a tile
 constexpr int64_t kTile8 = 1024;   // bytes of a tile
 constexpr int64_t kSide = 32;      // rows and outputs of a square
@@ -22,7 +23,7 @@ struct Square {
   const int8_t* a;         // [2][steps of the row][16][64], the second tile `a_next` bytes further
   const uint8_t* b;        // [2][steps of the panel][16][16][4], alike
   int64_t a_next, b_next;
-  int steps;               // 1 to 4
+  int steps;               // 1 to 8
   const float* x_scale;    // (32): of the rows
   const int32_t* x_sum;    // (32): sums of the codes of the rows
   const float* w_scale;    // (32): of the outputs
@@ -32,9 +33,8 @@ struct Square {
 
 // Where a micro-kernel keeps what it has multiplied and not yet added.
 struct alignas(64) Late {
-  int32_t sums[2][kSquare];
+  int32_t sums[kSquare];
   Square square;
-  int at = 0;
   bool waits = false;
 };
 
