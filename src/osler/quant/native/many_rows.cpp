@@ -77,15 +77,15 @@ template <int kType>
 void measure_inputs(const Job& job, int64_t from, int64_t to) {
   const int64_t K = job.w.columns;
   float* sums = job.sizes + job.M;
-  for (int64_t k = from; k < to; k += 16) {
-    const __mmask16 mask = first_lanes(K - k);
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t m = 0; m < job.M; ++m) {
-      const __m512 x = load_input<kType>(job.x, m * K + k, mask), factor = _mm512_set1_ps(job.sizes[m]);
-      const __mmask16 counts = _mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_NEQ_OQ);
-      sum = _mm512_mask3_fmadd_ps(_mm512_mul_ps(x, x), factor, sum, counts);
+  std::fill(sums + from, sums + std::min(to, K), 0.0f);
+  for (int64_t m = 0; m < job.M; ++m) {
+    if (job.sizes[m] == 0.0f) continue;
+    const __m512 factor = _mm512_set1_ps(job.sizes[m]);
+    for (int64_t k = from; k < to; k += 16) {
+      const __mmask16 mask = first_lanes(K - k);
+      const __m512 x = load_input<kType>(job.x, m * K + k, mask), sum = _mm512_maskz_loadu_ps(mask, sums + k);
+      _mm512_mask_storeu_ps(sums + k, mask, _mm512_fmadd_ps(_mm512_mul_ps(x, x), factor, sum));
     }
-    _mm512_mask_storeu_ps(sums + k, mask, sum);
   }
 }
 
