@@ -32,9 +32,15 @@ Checked = Literal["plain", "sanitized"]
 _COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-math-errno")
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
 _BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": ()}
-_X86 = {"avx2.cpp": ("-mavx2", "-mfma", "-mf16c"), "vnni.cpp": (*_AVX512, "-mavx512vnni")}
+_VNNI = (*_AVX512, "-mavx512vnni")
+_X86 = {
+    "avx2.cpp": ("-mavx2", "-mfma", "-mf16c"),
+    "vnni.cpp": _VNNI,
+    "many_rows.cpp": _VNNI,
+    "micro_vnni.cpp": _VNNI,
+}
 _TILES = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-_AMX = {"amx.cpp": _TILES, "peak.cpp": _TILES}
+_AMX = {"amx.cpp": _TILES, "micro_amx.cpp": _TILES, "peak.cpp": _TILES}
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300
 
