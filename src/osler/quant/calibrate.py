@@ -100,6 +100,11 @@ class CalibratedProducts:
                 self._on_progress("calibrate", self._done, self._config.layers)
         return self._packed.pop(product)
 
+    @property
+    def held(self) -> list[str]:
+        """Products that are quantized and have not been asked for: of one layer at most."""
+        return list(self._packed)
+
     def norm(self, name: str) -> Tensor | None:
         """Returns a norm that factors were folded into, ``None`` for any other tensor."""
         return self._norms.get(name)
@@ -111,7 +116,7 @@ class CalibratedProducts:
         moments = self._moments(layer)
         forms = {product: self._form(f"{stem}.{product}") for product in _PRODUCTS}
         if self._folds:
-            for name, folded in _fold_factors(layer, moments=moments, forms=forms, dtype=self._dtype).items():
+            for name, folded in fold_factors(layer, moments=moments, forms=forms, dtype=self._dtype).items():
                 self._norms[f"{stem}.{name}.weight"] = folded
         for product in _PRODUCTS:
             self._packed[f"{stem}.{product}"] = self._pack_calibrated(
@@ -128,7 +133,7 @@ class CalibratedProducts:
         else:
             form = self._form(name)
             weight_NK = torch.cat([part.weight for part in parts])
-            rounding = self._rounding(moment_KK, form=form, name=name)
+            rounding = self._rounding(moment_KK, name=name)
             packed = [quantize(weight_NK, form=form, rounding=rounding, name=name)]
         found_NK = torch.cat([dequantize(weight) for weight in packed])
         for part, rows_NK in zip(parts, found_NK.split([part.out_features for part in parts]), strict=True):
@@ -160,8 +165,8 @@ class CalibratedProducts:
         assert form is not None, product
         return form
 
-    def _rounding(self, moment_KK: Tensor, *, form: WeightFormat, name: str) -> Rounding:
-        if form.bits == 4 and self._method in ("gptq", "awq-gptq"):
+    def _rounding(self, moment_KK: Tensor, *, name: str) -> Rounding:
+        if self._method in ("gptq", "awq-gptq"):
             return Gptq(moment_KK, name=name)
         return Nearest(counted_K=counted(moment_KK.diagonal()))
 
@@ -176,7 +181,7 @@ class CalibratedProducts:
         moment = InputMoment(self._config.width)
         for stream in self._streams:
             moment.add(norm(stream.x_1LD))
-        rounding = self._rounding(moment.mean(), form=form, name=EMBEDDING)
+        rounding = self._rounding(moment.mean(), name=EMBEDDING)
         name = f"{EMBEDDING}.weight"
         rows, columns = self._source.shapes()[name]
         read = partial(self._source.rows, name)
@@ -207,10 +212,20 @@ def _float_layer(source: WeightSource, *, config: DecoderConfig, number: int) ->
     return layer.requires_grad_(False).eval()
 
 
-def _fold_factors(
+def fold_factors(
     layer: DecoderLayer, *, moments: Mapping[str, Tensor], forms: Mapping[str, WeightFormat], dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Multiplies columns by factors and divides what produces their inputs; returns the norms that changed."""
+    """Multiplies columns by factors and divides what produces their inputs.
+
+    Args:
+        layer: Float32; its weights and norms are overwritten.
+        moments: Of the inputs of each product; become those of the divided inputs.
+        forms: In which products will be stored.
+        dtype: In which norms will be stored.
+
+    Returns:
+        The norms that changed, by their names in the layer.
+    """
     attention = layer.self_attn
     values = attention.v_proj.out_features // attention.head_dim
     queries = attention.q_proj.out_features // attention.head_dim // values

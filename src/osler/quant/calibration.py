@@ -21,6 +21,20 @@ Method = Literal["none", "awq", "gptq", "awq-gptq"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
+def choose_method(name: str | None, *, bits: int) -> Method:
+    """Returns the method of a name, or the usual one: GPTQ for 4 bits, none for 8, which lose next to nothing.
+
+    Raises:
+        RequestError: If there is no such method.
+    """
+    if name is None:
+        return "gptq" if bits == 4 else "none"
+    for method in METHODS:
+        if method == name:
+            return method
+    raise unknown_name("calibration", name=name, known=METHODS)
+
+
 def folds_factors(method: Method) -> bool:
     """Whether a method scales weights before it rounds them, see `osler.quant.activation_scale`."""
     return method in ("awq", "awq-gptq")

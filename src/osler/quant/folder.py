@@ -18,47 +18,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from torch import Tensor
 
 from osler.errors import CheckpointError, RequestError
-from osler.model.config import OslerConfig
-from osler.prepare import Preprocess, require_same
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import check_source, packed_network, part_names
+from osler.quant.network import check_source, packed_network
 from osler.quant.open import OpenedModel, open_model
-from osler.quant.packed import PackedWeight
-from osler.quant.plan import QuantPlan, default_plan, products
-from osler.quant.stream_file import file_digest, file_probe, write_stream
+from osler.quant.plan import QuantPlan, default_plan
+from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE, Verify, open_folder
+from osler.quant.stream_file import file_probe, write_stream
 from osler.quant.stream_tensors import StreamTensors
 from osler.weights import Checkpoint
-from osler.weights.assemble import DTypeName, empty_network, torch_dtype
+from osler.weights.assemble import DTypeName, torch_dtype
 from osler.weights.cache import whole_file
-from osler.weights.config_json import config_from_dict, config_to_dict
-from osler.weights.contract import CONTRACT_FILE, read_contract
+from osler.weights.config_json import config_to_dict
+from osler.weights.contract import CONTRACT_FILE
 from osler.weights.embedded import embedded_gguf
 from osler.weights.gguf_file import read_gguf
 from osler.weights.json_file import read_json
-from osler.weights.safetensors_io import read_metadata, read_safetensors
+from osler.weights.safetensors_io import read_metadata
 from osler.weights.skills import read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
-MODEL_TYPE = "osler-quantized"
-WEIGHTS_FILE = "weights.safetensors"
-_VERSION = 1
-
 MakeCalibration = Callable[[OpenedModel], Calibration]
 """Makes the samples that suit a model, with its tokenizer and its contract."""
-
-Verify = Literal["probe", "full"]
-"""Of the weights, when they are opened: a few blocks, or every byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +141,7 @@ def quantize_to_folder(
         opened.tokenizer().save(folder)
     header = {
         "model_type": MODEL_TYPE,
-        "version": _VERSION,
+        "version": VERSION,
         "made_from": opened.name,
         "license": opened.licence,
         "tokenizer_home": opened.tokenizer_home,
@@ -187,105 +176,31 @@ def load_quantized_folder(
         CheckpointError: If files are missing, truncated or changed, or belong to different models.
         PreprocessMismatchError: If weights and preprocess.json name different contracts.
     """
-    folder = Path(folder)
-    content = read_json(folder / "config.json")
-    if content.get("model_type") != MODEL_TYPE or content.get("version") != _VERSION:
-        raise CheckpointError(
-            f"{str(folder)!r} has the type {content.get('model_type')!r}, version {content.get('version')!r}.",
-            allowed=f"{MODEL_TYPE!r}, version {_VERSION}, is expected.",
-        )
-    config = config_from_dict(content, source=str(folder / "config.json"))
-    _verify(folder / WEIGHTS_FILE, content=content, verify=verify)
-    file = read_safetensors(folder / WEIGHTS_FILE)
-    plan = QuantPlan.from_json(file.metadata.get("plan", ""), source=str(folder / WEIGHTS_FILE))
-    plan.require(config, source=str(folder))
-    preprocess = read_contract(folder)
-    require_same(Preprocess.from_json(file.metadata.get("preprocess", "")), preprocess)
-    stored = _Stored(file.tensors, plan=plan, config=config, source=str(folder))
+    opened = open_folder(folder, verify=verify)
     chosen = TorchKernels() if kernels is None else kernels.kernels
     precision = torch_dtype(dtype)
     model = packed_network(
-        config,
-        parts=stored.parts,
-        tensor=lambda name: stored.plain(name).to(precision),
+        opened.config,
+        parts=opened.stored.parts,
+        tensor=lambda name: opened.stored.plain(name).to(precision),
         dtype=precision,
         kernels=chosen,
     )
+    folder, content = opened.folder, opened.content
     embedded = content.get("tokenizer_home") == "embedded"
     tokenizer = GemmaTokenizer.from_gguf(read_gguf(embedded_gguf())) if embedded else GemmaTokenizer.from_folder(folder)
     return Checkpoint(
         model=model,
         tokenizer=tokenizer,
-        preprocess=preprocess,
+        preprocess=opened.preprocess,
         name=folder.resolve().name,
         source=folder,
         licence=str(content.get("license", "unknown")),
         digest=str(content.get("sha256", ""))[:16],
         identity=str(content.get("sha256", "")),
-        bits=plan.bits,
+        bits=opened.plan.bits,
         trained=read_skills(content.get("trained", []), source=str(folder / "config.json")),  # type: ignore[arg-type]
     )
-
-
-class _Stored:
-    """The tensors of a quantized file, checked against plan and configuration."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], *, plan: QuantPlan, config: OslerConfig, source: str) -> None:
-        self._tensors, self._plan, self._source = tensors, plan, source
-        self._sizes = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
-        self._shapes = {name: tuple(value.shape) for name, value in empty_network(config).state_dict().items()}
-
-    def parts(self, name: str) -> list[PackedWeight]:
-        """Returns the packed parts of a product."""
-        if name in self._plan.formats:
-            return [self._weight(name, *self._sizes[name])]
-        weights = []
-        for number, tensor in enumerate(part_names(name)):
-            rows, columns = self._shapes[tensor]
-            weights.append(self._weight(f"{name}.{number}", rows, columns))
-        return weights
-
-    def plain(self, name: str) -> Tensor:
-        """Returns a tensor that is not quantized."""
-        tensor = self._tensors.get(name)
-        if tensor is None or tuple(tensor.shape) != self._shapes[name]:
-            shape = "absent" if tensor is None else tuple(tensor.shape)
-            raise self._wrong(name, found=str(shape), wanted=str(self._shapes[name]))
-        return tensor
-
-    def _weight(self, name: str, rows: int, columns: int) -> PackedWeight:
-        form = self._plan.format(name)
-        codes, scale = self._tensors.get(f"{name}.codes"), self._tensors.get(f"{name}.scale")
-        if form is None or codes is None or scale is None:
-            raise self._wrong(name, found="absent", wanted="codes, scales and a format in the plan")
-        weight = PackedWeight(
-            format=form,
-            rows=rows,
-            columns=columns,
-            codes=codes,
-            scale=scale,
-            offset=self._tensors.get(f"{name}.offset"),
-        )
-        return weight.check(name)
-
-    def _wrong(self, name: str, *, found: str, wanted: str) -> CheckpointError:
-        return CheckpointError(
-            f"The quantized weights in {self._source!r} do not fit their configuration: {name!r} is {found}.",
-            allowed=f"Expected: {wanted}.",
-            next_step="Copy the folder again, or quantize the model again.",
-        )
-
-
-def _verify(path: Path, *, content: Mapping[str, object], verify: Verify) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{str(path)!r} is missing.", next_step="Copy the folder again.")
-    found = file_digest(path) if verify == "full" else file_probe(path)
-    if found != content.get("sha256" if verify == "full" else "probe"):
-        raise CheckpointError(
-            f"{str(path)!r} is truncated or was changed: it is not the file that was written with config.json "
-            f"({path.stat().st_size:,} bytes now).",
-            next_step="Copy the folder again, or quantize the model again.",
-        )
 
 
 def _write_text(path: Path, text: str) -> None:
