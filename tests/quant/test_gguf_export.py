@@ -35,9 +35,10 @@ BLOCKS = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=[("int4-g32-asym", "int8-g32"), ("int4-g32", "int4-g64-asym"), ("int8-g64", "int8-channel")]
-)
+FORMATS = [("int4-g32-asym", "int8-g32"), ("int4-g32", "int4-g64-asym"), ("int8-g64", "int8-channel")]
+
+
+@pytest.fixture(scope="module", params=FORMATS)
 def written(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
