@@ -74,7 +74,7 @@ class Session(SessionViews):
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
         chosen = packing
-        if runner is not None:
+        if runner is not None and not isinstance(chosen, Choice):
             chosen = Choice("plain", "JAX reads the weights as they lie")
         if not isinstance(chosen, Choice):
             chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
