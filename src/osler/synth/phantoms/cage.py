@@ -17,6 +17,11 @@ from osler.synth.phantoms.torso import SIDES, Torso, lifted_arm
 from osler.synth.phantoms.tubes import tubes
 
 _BREAK_MM = 16.0
+_RIB_MM = (3.7, 6.0, 1.0)
+"""Half thickness and half height of a rib, and its cortex: Mohr et al., "Geometry of human ribs pertinent to orthopedic
+chest-wall reconstruction", Journal of Biomechanics 2007, about."""
+_RIB_SPONGE = 0.65
+"""Density of a rib's marrow relative to that of a vertebra."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,10 +64,10 @@ def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bo
     for (side, number), (line, reached) in lines.items():
         bony = reached < (0.84 if number < 11 else 1.1)
         bones.append(
-            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.6 * size,
-                 squash=(1, 1, 0.78))
+            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=_RIB_MM[0] * size,
+                 wall=_RIB_MM[2] * size, squash=(1, 1, _RIB_MM[0] / _RIB_MM[1]))
         )  # fmt: skip
-        gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.4 * size, wall=0.0))
+        gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.0 * size, wall=0.0))
     return bones, gristle
 
 
@@ -144,7 +149,7 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[np.ndarray], bone: 
         gristle.add(rod.line, rod.radius)
     gristle.paint(canvas, tissue="cartilage", organ="ribs")
     shell.paint(canvas, tissue="rib-cortex", organ="ribs")
-    marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs", inside="rib-cortex")
+    marrow.paint(canvas, tissue=_RIB_SPONGE * bone * canvas.palette["marrow"], organ="ribs", inside="rib-cortex")
     for rod in girdle(torso):
         paint_bone(canvas, rod.line, radius=rod.radius, organ=rod.organ, squash=rod.squash, wall=rod.wall)
 
