@@ -17,11 +17,9 @@ from osler.synth.phantoms.torso import SIDES, Torso, lifted_arm
 from osler.synth.phantoms.tubes import tubes
 
 _BREAK_MM = 16.0
-_RIB_MM = (3.7, 6.0, 1.0)
+_RIB_MM = (3.7, 6.0, 1.2)
 """Half thickness and half height of a rib, and its cortex: Mohr et al., "Geometry of human ribs pertinent to orthopedic
 chest-wall reconstruction", Journal of Biomechanics 2007, about."""
-_RIB_SPONGE = 0.65
-"""Density of a rib's marrow relative to that of a vertebra."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,7 +147,7 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[np.ndarray], bone: 
         gristle.add(rod.line, rod.radius)
     gristle.paint(canvas, tissue="cartilage", organ="ribs")
     shell.paint(canvas, tissue="rib-cortex", organ="ribs")
-    marrow.paint(canvas, tissue=_RIB_SPONGE * bone * canvas.palette["marrow"], organ="ribs", inside="rib-cortex")
+    marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs", inside="rib-cortex")
     for rod in girdle(torso):
         paint_bone(canvas, rod.line, radius=rod.radius, organ=rod.organ, squash=rod.squash, wall=rod.wall)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.synth.facts import PatientFacts
-from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import Shown
@@ -176,14 +176,17 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
 
 
 def _once(depth: Depth) -> Depth:
-    """Keeps the last patches' values: the cortex is painted in two passes over the same boxes."""
-    known: dict[tuple[int, int], np.ndarray] = {}
+    """Keeps the values of patches: the cortex is painted in two passes, the second over parts of the first."""
+    known: list[tuple[Box, np.ndarray]] = []
 
     def cached(p: Patch) -> np.ndarray:
-        key = (p.box[0].start, p.box[0].stop)
-        if key not in known:
-            known[key] = depth(p)
-        return known[key]
+        for box, values in known:
+            if all(a.start <= b.start and b.stop <= a.stop for a, b in zip(box, p.box, strict=True)):
+                return values[
+                    tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(box, p.box, strict=True))
+                ]
+        known.append((p.box, depth(p)))
+        return known[-1][1]
 
     return cached
 
