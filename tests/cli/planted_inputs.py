@@ -138,7 +138,9 @@ def _write_broken(folder: Path) -> None:
     set_elements(ds, **geometry(_AFFINE, index=0))
     p.save(ds, folder / "odd.dcm")
     odd = (folder / "odd.dcm").read_bytes()  # values of a name where numbers and dates stand
-    (folder / "odd.dcm").write_bytes(odd.replace(b"DA\x08\x0020230817", b"DA\x08\x00Adalbert").replace(b"4\\4 ", b"Adal"))
+    (folder / "odd.dcm").write_bytes(
+        odd.replace(b"DA\x08\x0020230817", b"DA\x08\x00Adalbert").replace(b"4\\4 ", b"Adal")
+    )
     write_series(folder / "other", day="20220101", study=f"{p.STUDY}.8")
     for path in (folder / "other").iterdir():
         path.write_bytes(path.read_bytes().replace(p.NUMBER.encode(), b"PID-778899-Y"))

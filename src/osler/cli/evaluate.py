@@ -71,7 +71,9 @@ def evaluate(
         if out is not None:
             typer.echo(f"Result: {out / 'evaluation.md'}, {out / 'evaluation.json'}")
     if all(one["state"] in ("no data", "failed") for one in record["sets"]):
-        typer.echo(f"Nothing was measured: no set below {str(data)!r} could be used. Name another with --data.", err=True)
+        typer.echo(
+            f"Nothing was measured: no set below {str(data)!r} could be used. Name another with --data.", err=True
+        )
         raise typer.Exit(2)
 
 
