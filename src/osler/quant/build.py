@@ -31,13 +31,17 @@ Checked = Literal["plain", "sanitized"]
 
 _COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-math-errno")
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
-_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": ()}
+# Sums over activations need not round every product by itself.
+_FUSED = ("-ffp-contract=fast",)
+_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": (), "token_portable.cpp": _FUSED}
 _VNNI = (*_AVX512, "-mavx512vnni")
 _X86 = {
     "avx2.cpp": ("-mavx2", "-mfma", "-mf16c"),
     "vnni.cpp": _VNNI,
     "many_rows.cpp": _VNNI,
     "micro_vnni.cpp": _VNNI,
+    "token_avx2.cpp": (*_FUSED, "-mavx2", "-mfma", "-mf16c"),
+    "token_avx512.cpp": (*_FUSED, *_AVX512, "-mprefer-vector-width=512"),
 }
 _TILES = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
 _AMX = {"amx.cpp": _TILES, "micro_amx.cpp": _TILES, "peak.cpp": _TILES}
