@@ -120,9 +120,7 @@ def single_rotations(decoder: Decoder, *, position: int) -> dict[LayerKind, tupl
     config, position_11 = decoder.config, torch.full((1, 1), position)
 
     def rotation(theta: float, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        cos, sin = rotary_table(
-            position_11, head_dim=config.head_dim, theta=theta, scale=scale, dtype=decoder.dtype
-        )
+        cos, sin = rotary_table(position_11, head_dim=config.head_dim, theta=theta, scale=scale, dtype=decoder.dtype)
         return cos.view(1, config.head_dim), sin.view(1, config.head_dim)
 
     return {

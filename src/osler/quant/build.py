@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -128,10 +129,13 @@ def _compile(
     try:
         with tempfile.TemporaryDirectory() as scratch, whole_path(target) as part:
             target.parent.chmod(0o700)
-            objects = []
-            for file, own in files.items():
-                objects.append(str(Path(scratch) / f"{file}.o"))
-                _run([compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", objects[-1]])
+            objects = [str(Path(scratch) / f"{file}.o") for file in files]
+            commands = [
+                [compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", made]
+                for (file, own), made in zip(files.items(), objects, strict=True)
+            ]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(_run, commands))
             kind = ["-shared"] if main is None else [f"-I{SOURCES}", str(main)]
             _run([compiler, *flags, *kind, "-pthread", *objects, "-o", str(part)])
     except subprocess.CalledProcessError as error:
