@@ -142,3 +142,18 @@ def test_64_bits_set_by_the_user_are_refused(monkeypatch: pytest.MonkeyPatch, pi
     assert "64 bits" in error["problem"]
     assert "unset JAX_ENABLE_X64" in error["next_step"]
     assert "Traceback" not in run.stderr
+
+
+@needs_mini
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install 'osler[jax]'")
+def test_too_little_memory_is_told_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    from osler.engine import load
+    from osler.errors import CapacityError
+
+    monkeypatch.setattr(load, "available_memory", lambda: 100 << 20)
+    said = []
+    for backend in ("torch", "jax"):
+        with pytest.raises(CapacityError, match=r"GB of memory .* are free") as caught:
+            load.load("osler-mini", bits=32, backend=backend, device="cpu")
+        said.append(str(caught.value))
+    assert said[0] == said[1]
