@@ -176,17 +176,19 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
 
 
 def _once(depth: Depth) -> Depth:
-    """Keeps the values of patches: the cortex is painted in two passes, the second over parts of the first."""
+    """Keeps the values of patches: the cortex is painted in two passes, the second inside of the first."""
     known: list[tuple[Box, np.ndarray]] = []
 
     def cached(p: Patch) -> np.ndarray:
+        if p.parts != 1:  # voxels that are cut along rays stand at other places
+            return depth(p)
         for box, values in known:
-            if all(a.start <= b.start and b.stop <= a.stop for a, b in zip(box, p.box, strict=True)):
-                return values[
-                    tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(box, p.box, strict=True))
-                ]
-        known.append((p.box, depth(p)))
-        return known[-1][1]
+            pairs = tuple(zip(box, p.box, strict=True))
+            if all(whole.start <= part.start and part.stop <= whole.stop for whole, part in pairs):
+                return values[tuple(slice(part.start - whole.start, part.stop - whole.start) for whole, part in pairs)]
+        values = np.broadcast_to(depth(p), p.shape)
+        known.append((p.box, values))
+        return values
 
     return cached
 
