@@ -35,8 +35,8 @@ from tests.tasks.planted import DAY, NAME, NUMBER, SERIES, STUDY, all_bytes, fou
 _SHORT = "--max-tokens 3"
 RUNS: dict[str, tuple[tuple[str, int], ...]] = {
     "ask": (
-        (f"ask now 'What is shown?' --prior prior --record record.json --record report.pdf {_SHORT} --markdown out/a.md "
-         "--sr out/a.sr.dcm --fhir out/a.json --picture out/a.png", 0),
+        (f"ask now 'What is shown?' --prior prior --record record.json --record report.pdf {_SHORT} "
+         "--markdown out/a.md --sr out/a.sr.dcm --fhir out/a.json --picture out/a.png", 0),
         (f"ask slide.tif 'What is shown?' {_SHORT} --json", 0),
         (f"ask scan.nii.gz 'What is shown?' {_SHORT}", 0),
         (f"ask chest.tif 'What is shown?' {_SHORT}", 0),
