@@ -48,8 +48,7 @@ def write_inputs(folder: Path) -> None:
     _write_record(folder / "record.json")
     letter = (
         "Laboratory report", f"{p.NAME.replace('^', ', ')} {MIDDLE_NAME}", f"Born {p.BIRTH[:4]}-12-24, {p.ADDRESS}",
-        f"Number {p.NUMBER}  {p.ACCESSION}  {p.PHONE}  {MAIL}", "Collected 2023-08-17",
-        "Potassium 5.8 mmol/L 3.5 - 5.1",
+        f"Number {p.NUMBER} {p.ACCESSION} {p.PHONE} {MAIL}", "Collected 2023-08-17", "Potassium 5.8 mmol/L 3.5 - 5.1",
     )  # fmt: skip
     make_pdf(folder / "report.pdf", letter)
     (folder / "letter.txt").write_text("\n".join(letter) + "\nA pleural effusion on the left.\n", encoding="utf-8")

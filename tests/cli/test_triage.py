@@ -24,6 +24,7 @@ def test_the_example_of_the_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result.exit_code == 0, result.output
     assert "1. routine: inbox/one" in result.stdout
     assert "two.dcm" in result.stdout
+    assert result.stdout.count("inbox/one") == 1, "a study is listed once"
     assert Path("worklist.csv").read_text(encoding="utf-8").splitlines()[0].startswith("place,study,level")
     again = invoke("triage", "inbox/", "--out", "worklist.csv", "--json")
     jsonschema.validate(json.loads(again.stdout), load_schema("answer"))

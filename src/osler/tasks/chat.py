@@ -7,6 +7,7 @@ dropped, and the reply says so.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from osler.prepare import PreparedImages, VisualTokens
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, Study
-from osler.tasks.opening import flat, noticed, one_by_one, open_together
+from osler.tasks.disagreement import disagreements
+from osler.tasks.opening import flat, merged, noticed, one_by_one, open_together
 from osler.tasks.record_question import answer_from_record
 from osler.weights.catalog import find_model
 
@@ -153,6 +155,8 @@ class Chat:
                 self.dropped += 1
                 continue
             break
+        if study is not None and (against := tuple(disagreements(answer.text, study=study))):
+            answer = dataclasses.replace(answer, warnings=merged((*answer.warnings, *against)))
         shown = "" if self._shown is None else f"slice {self._shown[0]}"
         self.turns.append(Turn(question=question, answer=answer, shown=shown))
         return answer, self._dropped_note(before)
