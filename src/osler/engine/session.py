@@ -28,6 +28,7 @@ from osler.engine.session_views import SessionViews
 from osler.engine.slab_features import SlabStore
 from osler.engine.stages import staged, timed
 from osler.engine.study_cache import open_study_cache
+from osler.engine.timeline_features import TimelineStore
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
 from osler.errors import OslerError, RequestError
@@ -73,7 +74,7 @@ class Session(SessionViews):
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
         chosen = packing
-        if runner is not None:
+        if runner is not None and not isinstance(chosen, Choice):
             chosen = Choice("plain", "JAX reads the weights as they lie")
         if not isinstance(chosen, Choice):
             chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
@@ -93,6 +94,7 @@ class Session(SessionViews):
         self._features = FeatureStore(self.encoder, disk=self._disk)
         self._slabs = SlabStore(self.model, disk=self._disk)
         self._memories = MemoryStore(self.model)
+        self._timelines = TimelineStore(self.model)
         self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
         self._views: dict[str, Session] = {}
@@ -265,6 +267,7 @@ class Session(SessionViews):
         self._features.clear()
         self._slabs.clear()
         self._memories.clear()
+        self._timelines.clear()
         self._prefix.clear()
         self._prepared = None
         self._views.clear()
@@ -308,6 +311,9 @@ class Session(SessionViews):
         with timed(seconds, "encode"):
             features_NTD = self._slabs.encode_shown(
                 inputs, images=self._features, on_progress=staged(on_progress, "encode")
+            )
+            features_NTD = self._timelines.joined(
+                features_NTD, session=self, study=opened, prepared=self.prepare(opened or _NO_STUDY)
             )
             memory = self._memories.of(inputs.pixels)
         answer = Answer(

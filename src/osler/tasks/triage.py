@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from osler.errors import OslerError, RequestError
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
-from osler.study import NO_MODEL, Answer, Finding, LeftOut, ModelStamp, Statement, Study
+from osler.study import NO_MODEL, Answer, Evidence, Finding, LeftOut, ModelStamp, Statement, Study
 from osler.tasks.triage_journal import TriagedStudy, TriageJournal
 from osler.tasks.urgency import Reason, level_of, reasons_of
 from osler.weights.catalog import find_model
@@ -87,7 +87,11 @@ class Worklist:
             model=self.model,
             preprocess="",
             statements=tuple(
-                Statement(section=study.level, text=f"{study.path}: {'; '.join(study.reasons) or 'no reason known'}")
+                Statement(
+                    section=study.level,
+                    text=f"{study.path}: {'; '.join(study.reasons) or 'no reason known'}",
+                    evidence=(Evidence(kind="image", file=study.path),),
+                )
                 for study in self.studies
             ),
             left_out=tuple(LeftOut(what=study.path, why=study.failure) for study in self.failed),
