@@ -33,6 +33,7 @@ CONFIGS = {
             rope_scale=1.0,
         ),
     ),
+    "all parts": get_config("debug-parts"),
 }
 
 
@@ -53,6 +54,8 @@ def build(name: str) -> Pair:
     model = Osler(config).eval().requires_grad_(False)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim > 1 else 0.1)
+    for buffer in model.buffers():
+        torch.nn.init.normal_(buffer)
     return Pair(torch=Runner(model), jax=JaxRunner(model.state_dict(), config=config, longest=64), config=config)
 
 

@@ -11,9 +11,10 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'osle
 
 import jax.numpy as jnp  # noqa: E402
 
+from osler.jax.arrays import to_jax  # noqa: E402
 from osler.jax.dense import DenseStack, dense_products, tiled  # noqa: E402
 from osler.jax.kernels import Kernels  # noqa: E402
-from osler.jax.runner import JaxRunner, to_jax  # noqa: E402
+from osler.jax.runner import JaxRunner  # noqa: E402
 from osler.quant.kernels import PATHS  # noqa: E402
 from osler.quant.network import product_tensors  # noqa: E402
 from tests.jax.conftest import CONFIGS, difference  # noqa: E402
