@@ -16,6 +16,7 @@ from osler.model.adapter import AdapterMemory
 from osler.model.config import OslerConfig
 from osler.model.decoder import Decoder
 from osler.model.osler import Osler, image_blocks
+from osler.quant.linear import QuantLinear
 
 
 class Runner:
@@ -63,7 +64,9 @@ class Runner:
         else:
             amx = torch.cpu._is_amx_tile_supported()
             place = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()} amx={amx}"
-        return {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+        found = {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+        head = self.model.decoder.head
+        return found | {"products": head.kernels.name} if isinstance(head, QuantLinear) else found
 
     def new_cache(self, *, planned: int) -> KVCache:
         """Makes an empty cache for this many tokens."""

@@ -20,7 +20,6 @@
 namespace osler {
 namespace {
 
-enum PathNumber { kPathPortable = 0, kPathAvx2 = 1, kPathVnni = 2, kPathAmxBf16 = 3, kPathAmxInt8 = 4, kPathAmx = 5, kPaths = 6 };
 constexpr int64_t kManyRows = 24;  // with fewer rows, unpacking the weights would cost more than it saves
 
 #ifdef OSLER_X86
