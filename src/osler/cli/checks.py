@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -160,6 +161,42 @@ def _kernels(name: str) -> Check:
     return Check(name=name, status="note", found=found, next_step=step)
 
 
+def _jax(name: str) -> Check:
+    found_version = _version("jax")
+    if found_version is None:
+        return Check(name=name, status="note", found="not installed; it is optional: pip install 'osler[jax]'")
+    try:
+        from osler.jax.compilation import keep_compiled_programs
+        from osler.jax.devices import describe_devices, require_32_bits
+
+        programs = keep_compiled_programs()
+        found = f"jax {found_version}; sees {describe_devices()}; compiled programs {programs}"
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        found = f"jax {found_version} cannot be used: {reason}"
+        return Check(name=name, status="note", found=found, next_step="pip install --force-reinstall 'osler[jax]'")
+    try:
+        require_32_bits()
+    except OslerError as error:
+        return Check(name=name, status="note", found=f"{found}; set to 64 bits", next_step=error.next_step)
+    return Check(name=name, status="ok", found=found)
+
+
+def _jax_kernels(name: str) -> Check:
+    if find_spec("jax") is None:
+        return Check(name=name, status="ok", found="JAX is not installed")
+    from osler.jax.build import library_path
+    from osler.jax.kernels import choose_kernels
+    from osler.quant.build import find_compiler
+
+    chosen = choose_kernels()
+    found = f"in JAX weights of 4, 8 and 16 bits run on {chosen.name}: {chosen.reason}"
+    if library_path().is_file() or chosen.reason == "asked for":
+        return Check(name=name, status="ok", found=found)
+    step = "osler build-kernels" if find_compiler() else "Nothing to do: XLA computes. A C++ compiler makes it faster."
+    return Check(name=name, status="note", found=found, next_step=step)
+
+
 def _memory(name: str) -> Check:
     from osler.readers.limits import available_memory
     from osler.weights.catalog import list_models
@@ -254,6 +291,8 @@ _CHECKS: dict[str, Callable[[str], Check]] = {
     "processor": _cpu,
     "threads": _threads,
     "kernels": _kernels,
+    "jax": _jax,
+    "jax kernels": _jax_kernels,
     "memory": _memory,
     "decoder cache": _decoder_cache,
     "shipped weights": _shipped_weights,

@@ -10,7 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption, DeviceOption, QuietOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, QuietOption
 
 
 @guarded
@@ -30,6 +30,7 @@ def evaluate(
         bool, typer.Option("--untrained", help="Ask for what the weights were not trained for, too.")
     ] = False,
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result, pictures and rows; a stopped run goes on from there.")
     ] = None,
@@ -60,16 +61,22 @@ def evaluate(
         untrained="ask" if untrained else "list",
         out=out or "",
         bits=bits,
+        backend=backend,
         device=device,
     )
     with StageProgress(quiet=quiet) as progress:
         record = run(request, on_progress=progress.update)
     if as_json:
         echo_json(record)
-        return
-    typer.echo(evaluation_text(record))
-    if out is not None:
-        typer.echo(f"Result: {out / 'evaluation.md'}, {out / 'evaluation.json'}")
+    else:
+        typer.echo(evaluation_text(record))
+        if out is not None:
+            typer.echo(f"Result: {out / 'evaluation.md'}, {out / 'evaluation.json'}")
+    if all(one["state"] in ("no data", "failed") for one in record["sets"]):
+        typer.echo(
+            f"Nothing was measured: no set below {str(data)!r} could be used. Name another with --data.", err=True
+        )
+        raise typer.Exit(2)
 
 
 def _print_sets() -> None:

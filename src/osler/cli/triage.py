@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
-from osler.cli.task_options import BitsOption
+from osler.cli.task_options import BackendOption, BitsOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ def triage(
     model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     force: Annotated[
         bool, typer.Option("--force", help="Let --out overwrite a file that Osler did not write.")
     ] = False,
@@ -54,7 +56,7 @@ def triage(
 
     target = check_writable(out, replace="any" if force else "ours", is_ours=_is_worklist) if out is not None else None
     journal = target.with_name(target.name + JOURNAL_ENDING) if target is not None else None
-    request = TriageRequest(inbox=inbox, journal=journal, model=model, device=device, bits=bits)
+    request = TriageRequest(inbox=inbox, journal=journal, model=model, device=device, bits=bits, backend=backend)
     with LiveOrder(quiet=quiet or as_json) as live:
         if watch is not None:
             watch_task(
@@ -65,17 +67,20 @@ def triage(
             )
         found = triage_task(request, on_study=live.update)
     _show(found, target=target, as_json=as_json)
+    if not found.studies:
+        raise typer.Exit(2)
 
 
 def _show(found: Worklist, *, target: Path | None, as_json: bool) -> None:
     from osler.writers import format_answer, write_atomic
 
+    answer = found.answer()
     if target is not None:
         write_atomic(target, data=found.to_csv().encode("utf-8"))
     if as_json:
-        echo_json(found.answer().to_dict())
+        echo_json(answer.to_dict())
         return
-    typer.echo(format_answer(found.answer()))
+    typer.echo(format_answer(replace(answer, statements=())))  # they stand in the numbered list
     if target is not None:
         typer.echo(f"List: {target}")
 

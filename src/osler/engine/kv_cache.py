@@ -25,6 +25,8 @@ BLOCK = 512
 """Tokens by which a global layer grows."""
 ROOM = 256
 """Tokens that a sliding layer can append before it moves its window."""
+SLACK = 32
+"""Tokens, the last ones, that a cache can forget again: guesses that were wrong."""
 
 
 class LayerCache:
@@ -50,7 +52,7 @@ class LayerCache:
         """
         count = keys_BKLH.shape[2]
         seen = self.end if self.keep is None else min(self.end, self.keep)
-        if self.keep is not None and count > ROOM:
+        if self.keep is not None and count > ROOM - SLACK:
             return self._append_many(keys_BKLH, values_BKLH, seen=seen)
         self._make_room(keys_BKLH, count=count, limit=limit)
         assert self.keys_BKSH is not None
@@ -104,12 +106,18 @@ class LayerCache:
         self.values_BKSH[:, :, :count] = values_BKSH
         self.end = count
 
+    def drop(self, count: int) -> None:
+        """Forgets the last tokens, at most `SLACK` in all since the last longer prompt part."""
+        self.end -= count
+        assert self.end >= 0
+
     def _make_room(self, like: torch.Tensor, *, count: int, limit: int) -> None:
         have = 0 if self.keys_BKSH is None else self.keys_BKSH.shape[2]
         if self.end + count <= have:
             return
         if self.keep is not None:
-            kept = min(self.end, self.keep)
+            # A little more than a query sees: tokens may be dropped right after.
+            kept = min(self.end, self.keep + SLACK)
             capacity = max(self.keep + ROOM, have)
             if self.keys_BKSH is None or self.values_BKSH is None:
                 self.keys_BKSH, self.values_BKSH = (_empty_like(like, length=capacity) for _ in range(2))
@@ -244,6 +252,17 @@ class KVCache:
                 layer.end = point.length
         self._lengths = [point.length] * self.config.layers
         self.planned = planned
+
+    def drop(self, count: int) -> None:
+        """Forgets the last tokens: guesses that were wrong.
+
+        Args:
+            count: At most `SLACK`, all of them added after the prompt.
+        """
+        assert 0 <= count <= SLACK
+        for layer in self.layers:
+            layer.drop(count)
+        self._lengths = [length - count for length in self._lengths]
 
     def saved(self, point: CachePoint) -> dict[str, torch.Tensor]:
         """Names everything that `restored` needs to come back to a mark of this cache; nothing is copied."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from osler.engine.chunks import CHUNK
 from osler.errors import RequestError
+
+Speculation = Literal["none", "lookup"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Decoding:
         max_tokens: Tokens of an answer at most.
         sampling: How a token is drawn.
         chunk: Tokens read in one pass of prefill.
+        speculation: ``"lookup"`` checks guesses from the text so far several at once, for a single greedy answer,
+            which stays what it is; ``"none"`` writes token by token.
 
     Raises:
         RequestError: If ``max_tokens`` or ``chunk`` is below 1.
@@ -61,6 +66,7 @@ class Decoding:
     max_tokens: int = 256
     sampling: Sampling = field(default_factory=Sampling)
     chunk: int = CHUNK
+    speculation: Speculation = "lookup"
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "chunk"):
@@ -87,3 +93,27 @@ def _is_whole(value: object) -> bool:
 
 def _out_of_range(name: str, value: object, allowed: str) -> RequestError:
     return RequestError(f"The {name} {value!r} is out of range.", allowed=f"Allowed: {allowed}.")
+
+
+def decoding_of(
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    seed: int | None,
+) -> Decoding:
+    """Puts the options of a request together; ``None`` stands for what changes nothing.
+
+    Raises:
+        RequestError: If one of them is out of range.
+    """
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=1.0 if top_p is None else top_p,
+        min_p=0.0 if min_p is None else min_p,
+        seed=seed,
+    )
+    return Decoding(max_tokens=max_tokens, sampling=sampling)

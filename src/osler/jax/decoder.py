@@ -14,14 +14,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from osler.jax import adapter
+from osler.jax.adapter import AdapterMemory
 from osler.jax.attention import attend, visible
 from osler.jax.kv_cache import Cache, LayerKeys, slots_of
-from osler.jax.linear import linear
+from osler.jax.linear import linear, lookup, table
 from osler.jax.norm import rms_norm
 from osler.jax.rope import rotary_table, rotate
-from osler.model.config import DecoderConfig, LayerKind
+from osler.model.config import AdapterConfig, DecoderConfig, LayerKind
 
 Tree = dict[str, Any]
 
@@ -40,21 +43,43 @@ class Step(NamedTuple):
     slots: dict[LayerKind, Array]
 
 
+class Reading(NamedTuple):
+    """The adapter and what it reads, where there is one.
+
+    Args:
+        weights: Of the adapter. config: Of it.
+        memory: Features of images.
+        numbers: From `osler.jax.adapter.layer_numbers`, on the host.
+    """
+
+    weights: Tree
+    config: AdapterConfig
+    memory: AdapterMemory
+    numbers: np.ndarray
+
+
 def embed(decoder: Tree, token_ids_BL: Array, *, config: DecoderConfig) -> Array:
     """Looks up scaled embeddings, (B, L, D)."""
-    table_VD = decoder["embed_tokens"]
-    return jnp.take(table_VD, token_ids_BL, axis=0) * jnp.asarray(config.width**0.5, table_VD.dtype)
+    dtype = decoder["norm"].dtype
+    return lookup(decoder["embed_tokens"], token_ids_BL).astype(dtype) * jnp.asarray(config.width**0.5, dtype)
 
 
 def logits(decoder: Tree, hidden_BLD: Array, *, config: DecoderConfig) -> Array:
     """Scores the vocabulary with the tied embedding: (..., D) to (..., V)."""
-    scores = linear(hidden_BLD, decoder["embed_tokens"])
+    scores = linear(hidden_BLD, table(decoder["embed_tokens"]))
     cap = config.logit_softcap
     return scores if cap is None else jnp.tanh(scores / cap) * cap
 
 
 def forward(
-    decoder: Tree, x_BLD: Array, *, config: DecoderConfig, positions_BL: Array, last_BL: Array, cache: Cache
+    decoder: Tree,
+    x_BLD: Array,
+    *,
+    config: DecoderConfig,
+    positions_BL: Array,
+    last_BL: Array,
+    cache: Cache,
+    reading: Reading | None = None,
 ) -> tuple[Array, Cache]:
     """Runs all layers.
 
@@ -64,6 +89,7 @@ def forward(
         positions_BL: Position of each token, -1 for padding.
         last_BL: Greatest position that each token sees: its own, or the last of its image.
         cache: Holds earlier keys and values; the new ones are added.
+        reading: What the layers read through the adapter, or ``None``.
 
     Returns:
         Hidden states after the last norm, (B, L, D), and the cache.
@@ -73,15 +99,26 @@ def forward(
     stacks = decoder["layers"]
     windows, everything = cache.sliding, cache.everything
 
+    # Packed weights are not sliced by the loop: a product names its layer, and reads no other.
+    packed: dict[LayerKind, Tree] = decoder.get("packed", {})
+
+    def whole(layer: Tree, kind: LayerKind, row: Array) -> Tree:
+        return layer | {name: stack.at(row) for name, stack in packed.get(kind, {}).items()}
+
     def sliding(carry: tuple[Array, LayerKeys], layer: Tree, row: Array) -> tuple[Array, LayerKeys]:
-        return _layer(layer, *carry, row=row, kind="sliding", step=step, config=config)
+        x, near = carry
+        # Row r of the sliding layers is layer r + r // (global_every - 1) of all.
+        x = _read(x, reading, layer=row + row // max(config.global_every - 1, 1))
+        return _layer(whole(layer, "sliding", row), x, near, row=row, kind="sliding", step=step, config=config)
 
     def period(carry: Any, layers: Tree) -> tuple[Any, None]:
         x, near, far, number = carry
         within = config.global_every - 1
         rows = number * within + jnp.arange(within)
         (x, near), _ = lax.scan(lambda c, xs: (sliding(c, *xs), None), (x, near), (layers["sliding"], rows))
-        x, far = _layer(layers["global"], x, far, row=number, kind="global", step=step, config=config)
+        x = _read(x, reading, layer=number * config.global_every + within)
+        layer = whole(layers["global"], "global", number)
+        x, far = _layer(layer, x, far, row=number, kind="global", step=step, config=config)
         return (x, near, far, number + 1), None
 
     periods = config.layers // config.global_every
@@ -114,6 +151,14 @@ def _step(config: DecoderConfig, positions_BL: Array, *, last_BL: Array, cache: 
     )
 
 
+def _read(x_BLD: Array, reading: Reading | None, *, layer: Array) -> Array:
+    """What the adapter adds to the stream before a layer."""
+    if reading is None:
+        return x_BLD
+    number = jnp.asarray(reading.numbers)[layer]
+    return adapter.read(reading.weights, x_BLD, memory=reading.memory, number=number, config=reading.config)
+
+
 def _layer(
     layer: Tree, x_BLD: Array, stored: LayerKeys, *, row: Array, kind: LayerKind, step: Step, config: DecoderConfig
 ) -> tuple[Array, LayerKeys]:
@@ -131,8 +176,7 @@ def _attention(
 ) -> tuple[Array, LayerKeys]:
     B, L, _ = x_BLD.shape
     q_BNLH, k_BKLH, v_BKLH = (
-        linear(x_BLD, layer[f"self_attn.{name}_proj"]).reshape(B, L, -1, config.head_dim).swapaxes(1, 2)
-        for name in ("q", "k", "v")
+        part.reshape(B, L, -1, config.head_dim).swapaxes(1, 2) for part in _queries_keys_values(layer, x_BLD, config)
     )
     if config.qk_norm == "rms":
         q_BNLH = rms_norm(q_BNLH, layer["self_attn.q_norm"], eps=config.norm_eps)
@@ -153,5 +197,16 @@ def _attention(
 
 def _mlp(layer: Tree, x_BLD: Array) -> Array:
     """Gated MLP: ``down(gelu(gate(x)) * up(x))``."""
-    gate_BLF = jax.nn.gelu(linear(x_BLD, layer["mlp.gate_proj"]), approximate=True)
-    return linear(gate_BLF * linear(x_BLD, layer["mlp.up_proj"]), layer["mlp.down_proj"])
+    if "mlp.gate_up_proj" in layer:
+        gate_BLF, up_BLF = jnp.split(linear(x_BLD, layer["mlp.gate_up_proj"]), 2, axis=-1)
+    else:
+        gate_BLF, up_BLF = (linear(x_BLD, layer[f"mlp.{name}_proj"]) for name in ("gate", "up"))
+    return linear(jax.nn.gelu(gate_BLF, approximate=True) * up_BLF, layer["mlp.down_proj"])
+
+
+def _queries_keys_values(layer: Tree, x_BLD: Array, config: DecoderConfig) -> list[Array]:
+    """Three products, or one where the weights are joined."""
+    if "self_attn.qkv_proj" not in layer:
+        return [linear(x_BLD, layer[f"self_attn.{name}_proj"]) for name in ("q", "k", "v")]
+    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    return jnp.split(linear(x_BLD, layer["self_attn.qkv_proj"]), (queries, queries + keys), axis=-1)

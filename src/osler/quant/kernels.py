@@ -203,12 +203,21 @@ def _without(wish: str, *, reason: str) -> KernelChoice:
     return KernelChoice(kernels=TorchKernels(), reason=reason)
 
 
-@lru_cache(maxsize=4)
-def _load(path: str, changed: int) -> ctypes.CDLL:
-    """Loads a library that only this user could have written."""
+def require_own_file(path: str) -> None:
+    """Refuses a library that someone else could have written.
+
+    Raises:
+        ModelError: If another user could change it.
+    """
     status = Path(path).stat()
     if hasattr(os, "getuid") and (status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022):
         raise ModelError(f"the kernels at {path!r} could have been changed by another user")
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, changed: int) -> ctypes.CDLL:
+    """Loads a library that only this user could have written."""
+    require_own_file(path)
     try:
         library = ctypes.CDLL(path)
         library.osler_linear.argtypes = (

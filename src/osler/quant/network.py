@@ -40,9 +40,25 @@ class PackedParts(Protocol):
         ...
 
 
+class Assemble(Protocol):
+    """Builds a network around packed products, as `packed_network` does."""
+
+    def __call__(
+        self,
+        config: OslerConfig,
+        *,
+        parts: PackedParts,
+        tensor: Callable[[str], Tensor],
+        dtype: torch.dtype,
+        kernels: Kernels,
+    ) -> Osler:
+        """See `packed_network`."""
+        ...
+
+
 def quantized_network(
     source: WeightSource, *, config: OslerConfig, plan: QuantPlan, dtype: torch.dtype, kernels: Kernels, name: str,
-    on_progress: Progress | None = None,
+    assemble: Assemble | None = None, on_progress: Progress | None = None,
 ) -> Osler:  # fmt: skip
     """Quantizes a network as it is read.
 
@@ -52,6 +68,7 @@ def quantized_network(
         dtype: Of the activations and of what is not quantized.
         kernels: What computes.
         name: For messages.
+        assemble: Builds the network; `packed_network` if not given.
         on_progress: Called with ``"quantize"``, products done, products in all.
 
     Raises:
@@ -69,7 +86,8 @@ def quantized_network(
             on_progress("quantize", done, len(names))
         return packed
 
-    return packed_network(
+    build = assemble or packed_network
+    return build(
         config, parts=parts, tensor=lambda entry: source.tensor(entry, dtype=dtype), dtype=dtype, kernels=kernels
     )
 
@@ -132,6 +150,13 @@ def planned_parts(source: WeightSource, product: str, *, plan: QuantPlan) -> lis
     whole = all(shapes[tensor][0] % LANES == 0 for tensor in tensors[:-1])
     apart = any(kept) and (not whole or any(form != formats[0] for form in formats))
     return formats if apart else formats[:1]
+
+
+def keeps_blocks(source: WeightSource, product: str, *, plan: QuantPlan) -> bool:
+    """Whether `pack_product` will keep the codes of GGUF blocks, of one part of the product at least."""
+    wanted = plan.format(product)
+    assert wanted is not None, product
+    return any(_kept_format(source, tensor, wanted=wanted) for tensor in part_names(product))
 
 
 def part_names(product: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from osler.engine.backend import check_backend
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.prepare import PreparedImages, VisualTokens
 from osler.prepare.inputs import check_question
@@ -16,6 +17,7 @@ from osler.progress import Progress
 from osler.readers import open_patient
 from osler.readers.identity import Mixing
 from osler.study import Answer, Study
+from osler.tasks.disagreement import disagreements
 from osler.tasks.ehr import with_record
 from osler.tasks.opening import flat, merged, noticed
 from osler.tasks.record_question import answer_from_record
@@ -35,6 +37,7 @@ class AskRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
@@ -53,6 +56,7 @@ class AskRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
@@ -98,6 +102,7 @@ def ask(
     check_question(request.question)
     _check_options(request)
     find_model(request.model)
+    check_backend(request.backend)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -115,7 +120,9 @@ def ask(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(request.model, device=request.device, bits=request.bits).seeing(request.visual_tokens)
+    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend).seeing(
+        request.visual_tokens
+    )
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():
@@ -134,10 +141,11 @@ def ask(
         on_text=on_text,
         on_progress=on_progress,
     )
+    against = disagreements(answer.text, study=study)
     answer = with_record(answer, record)
     timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
     ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
-    answer = dataclasses.replace(answer, timings=ordered, warnings=merged((*said, *answer.warnings)))
+    answer = dataclasses.replace(answer, timings=ordered, warnings=merged((*said, *answer.warnings, *against)))
     return Asked(answer=answer, study=study, prepared=session.prepare(study))
 
 

@@ -11,20 +11,23 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from osler.engine.backend import check_backend
 from osler.errors import OslerError, RequestError
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
-from osler.study import NO_MODEL, Answer, Finding, LeftOut, ModelStamp, Statement, Study
+from osler.study import NO_MODEL, Answer, Evidence, Finding, LeftOut, ModelStamp, Statement, Study
 from osler.tasks.triage_journal import TriagedStudy, TriageJournal
 from osler.tasks.urgency import Reason, level_of, reasons_of
 from osler.weights.catalog import find_model
 from osler.weights.skills import skills_of
 
 if TYPE_CHECKING:
+    from osler.engine.ahead import Ready
     from osler.engine.session import Session
 
 JOURNAL_ENDING = ".journal"
@@ -49,6 +52,7 @@ class TriageRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
     """
 
     inbox: str | Path
@@ -56,6 +60,7 @@ class TriageRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,11 @@ class Worklist:
             model=self.model,
             preprocess="",
             statements=tuple(
-                Statement(section=study.level, text=f"{study.path}: {'; '.join(study.reasons) or 'no reason known'}")
+                Statement(
+                    section=study.level,
+                    text=f"{study.path}: {'; '.join(study.reasons) or 'no reason known'}",
+                    evidence=(Evidence(kind="image", file=study.path),),
+                )
                 for study in self.studies
             ),
             left_out=tuple(LeftOut(what=study.path, why=study.failure) for study in self.failed),
@@ -118,12 +127,13 @@ def triage(request: TriageRequest, *, session: Session | None = None, on_study: 
             is listed under ``failed`` and the others go on.
     """
     find_model(request.model)
+    check_backend(request.backend)
     inbox = list_inbox(request.inbox)
     skills = session.trained if session is not None else skills_of(request.model)
     if session is None and "findings" in skills:
         from osler.engine.load import load
 
-        session = load(request.model, device=request.device, bits=request.bits)
+        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
     finder = session if session is not None and "findings" in skills else None
     weights = finder.checkpoint.key if finder is not None else "none"
     journal = TriageJournal(request.journal, weights=weights) if request.journal is not None else None
@@ -191,19 +201,20 @@ def _read(inbox: Iterable[InboxStudy], *, session: Session | None) -> Iterator[T
         return
     from osler.engine.ahead import read_ahead
 
-    ready = read_ahead(((entry.path, "?") for entry in studies), preprocess=session.checkpoint.preprocess)
-    for entry, one in zip(studies, ready, strict=True):
-        if isinstance(one, OslerError) or one.study is None:
-            yield _triaged(entry, one if isinstance(one, OslerError) else Study(timepoints=()))
-            continue
-        yield _with_findings(entry, one.study, session=session)
+    requests = ((entry.path, "?") for entry in studies)
+    with closing(read_ahead(requests, preprocess=session.checkpoint.preprocess)) as ready:
+        for entry, one in zip(studies, ready, strict=True):
+            yield _triaged(entry, one) if isinstance(one, OslerError) else _with_findings(entry, one, session=session)
 
 
-def _with_findings(entry: InboxStudy, study: Study, *, session: Session) -> TriagedStudy:
+def _with_findings(entry: InboxStudy, ready: Ready, *, session: Session) -> TriagedStudy:
     from osler.tasks.findings import findings
 
+    study, prepared = ready.study, ready.prepared
+    assert study is not None  # each was asked for by its path
+    assert prepared is not None
     try:
-        answer = findings(session, study)
+        answer = findings(session.showing(study, prepared), study)
     except OslerError as error:
         return _triaged(entry, error)
     found = _triaged(entry, study, findings=answer.findings)

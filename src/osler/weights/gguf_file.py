@@ -42,6 +42,7 @@ BLOCK_FORMATS = {
     0: BlockFormat(name="F32", weights=1, bytes=4),
     1: BlockFormat(name="F16", weights=1, bytes=2),
     2: BlockFormat(name="Q4_0", weights=32, bytes=18),
+    3: BlockFormat(name="Q4_1", weights=32, bytes=20),
     6: BlockFormat(name="Q5_0", weights=32, bytes=22),
     8: BlockFormat(name="Q8_0", weights=32, bytes=34),
     12: BlockFormat(name="Q4_K", weights=256, bytes=144),
@@ -135,7 +136,8 @@ def read_gguf(path: Path) -> GgufFile:
         with path.open("rb") as source:
             view = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot open {str(path)!r}: {error}.", next_step="Check the path.") from error
+        reason = getattr(error, "strerror", None) or "the file is empty"
+        raise CheckpointError(f"Cannot open {str(path)!r}: {reason}.", next_step="Check the path.") from error
     try:
         metadata, tensors = _read_header(_Cursor(view), path=path)
     except (struct.error, ValueError, TypeError, IndexError, ArithmeticError, MemoryError, RecursionError) as error:

@@ -6,6 +6,7 @@ Each bone is a line with a thickness; a CT paints it into voxels, a film adds it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from osler.synth.phantoms.torso import SIDES, Torso, lifted_arm
 from osler.synth.phantoms.tubes import tubes
 
 _BREAK_MM = 16.0
+_RIB_MM = (3.7, 6.0, 1.2)
+"""Half thickness and half height of a rib, and its cortex: Mohr et al., "Geometry of human ribs pertinent to orthopedic
+chest-wall reconstruction", Journal of Biomechanics 2007, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,14 +62,15 @@ def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bo
     for (side, number), (line, reached) in lines.items():
         bony = reached < (0.84 if number < 11 else 1.1)
         bones.append(
-            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.6 * size,
-                 squash=(1, 1, 0.78))
+            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=_RIB_MM[0] * size,
+                 wall=_RIB_MM[2] * size, squash=(1, 1, _RIB_MM[0] / _RIB_MM[1]))
         )  # fmt: skip
-        gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.4 * size, wall=0.0))
+        gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.0 * size, wall=0.0))
     return bones, gristle
 
 
-def girdle(torso: Torso) -> list[Bone]:
+@lru_cache(maxsize=2)
+def girdle(torso: Torso) -> tuple[Bone, ...]:
     """Breastbone, collarbones, shoulder blades and upper arms."""
     w, d, t = torso.w, torso.d, torso.t
     board = even_steps(
@@ -83,7 +88,7 @@ def girdle(torso: Torso) -> list[Bone]:
         )
         bones.append(Bone(organ="clavicles", line=even_steps(collar, step=2.5)[0], radius=5.6, wall=1.5))
         bones += _upper_arm(torso, side=side) + _blade(torso, side=side)
-    return bones
+    return tuple(bones)
 
 
 def _upper_arm(torso: Torso, *, side: float) -> list[Bone]:
