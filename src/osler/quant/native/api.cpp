@@ -20,7 +20,7 @@
 namespace osler {
 namespace {
 
-enum PathNumber { kPathPortable = 0, kPathAvx2 = 1, kPathVnni = 2, kPathAmxBf16 = 3, kPathAmxInt8 = 4, kPathAmx = 5, kPaths = 6 };
+enum PathNumber { kPathPortable, kPathAvx2, kPathVnni, kPathAmxBf16, kPathAmxInt8, kPathAmx, kPaths };
 constexpr int64_t kManyRows = 24;  // with fewer rows, unpacking the weights would cost more than it saves
 
 #ifdef OSLER_X86
@@ -142,7 +142,7 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if ((dtype != kFloat32 && dtype != kBFloat16) || (w->bits != 4 && w->bits != 8) || w->group % kGroup) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-  // Weights of 4 bits lose far more than activations of 8 bits do; those of 8 bits keep finer activations for many rows.
+  // Weights of 4 bits lose far more than activations of 8 bits do; with those of 8 bits, activations stay finer.
 #ifdef OSLER_X86
   if (path == kPathVnni && M >= kManyRows && w->bits == 4)
     return int8_linear(*w, x, dtype, M, out, threads, kVnniMicro) ? 0 : 2;
@@ -150,7 +150,8 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
 #ifdef OSLER_AMX
   if (path >= kPathAmxBf16 && M >= kManyRows) {
     const bool int8 = path == kPathAmxInt8 || (path == kPathAmx && w->bits == 4);
-    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro) : amx_linear(*w, x, dtype, M, out, threads);
+    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro)
+                           : amx_linear(*w, x, dtype, M, out, threads);
     return done ? 0 : 2;
   }
 #endif
