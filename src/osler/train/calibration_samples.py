@@ -9,6 +9,7 @@ metadata of the weights say so.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 
@@ -34,6 +35,7 @@ TOKENS = 24_576
 _SEED = 7_110_417
 _LONGEST = 256
 _FILM_SIZE = 512
+_PATIENTS = 16
 
 
 def calibration(
@@ -88,7 +90,12 @@ def _report_texts() -> tuple[Iterator[str] | None, str]:
         from osler.synth.iterate import iterate_reports
     except RequestError:
         return None, "shipped facts, questions"
-    return (row.report for row in iterate_reports(seed=_SEED)), "synthetic reports, shipped facts, questions"
+
+    def reports() -> Iterator[str]:
+        for start in count(step=_PATIENTS):
+            yield from (row.report for row in iterate_reports(seed=_SEED, start=start, stop=start + _PATIENTS))
+
+    return reports(), "synthetic reports, shipped facts, questions"
 
 
 def _fact_texts(book: TextBook, *, rng: np.random.Generator) -> Iterator[str]:
