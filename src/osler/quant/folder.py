@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from osler.errors import CheckpointError, RequestError
+from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
