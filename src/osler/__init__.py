@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from osler.library_logs import mute_values
+
 if TYPE_CHECKING:
     from osler.engine.load import load
     from osler.engine.session import Session
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from osler.tasks.report import report
 
 __version__ = "0.1.0"
+
+mute_values()
 
 _HOMES = {
     "Answer": "osler.study",

@@ -36,6 +36,14 @@ def test_bad_options_are_refused(tmp_path: Path, options: tuple[str, str], said:
 
 
 @needs_mini
+def test_a_folder_without_any_of_the_sets(tmp_path: Path) -> None:
+    result = invoke("evaluate", "--data", tmp_path, "--sets", "lung-boxes,medqa")
+    assert result.exit_code == 2
+    assert "lung-boxes: no data" in result.stdout
+    assert "Nothing was measured" in result.stderr
+
+
+@needs_mini
 def test_json_lists_what_was_measured_and_what_was_not(tmp_path: Path) -> None:
     write_lungs(tmp_path / "data", count=3)
     (tmp_path / "data" / "fhir").mkdir()

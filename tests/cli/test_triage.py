@@ -24,6 +24,7 @@ def test_the_example_of_the_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result.exit_code == 0, result.output
     assert "1. routine: inbox/one" in result.stdout
     assert "two.dcm" in result.stdout
+    assert result.stdout.count("inbox/one") == 1, "a study is listed once"
     assert Path("worklist.csv").read_text(encoding="utf-8").splitlines()[0].startswith("place,study,level")
     again = invoke("triage", "inbox/", "--out", "worklist.csv", "--json")
     jsonschema.validate(json.loads(again.stdout), load_schema("answer"))
@@ -36,6 +37,15 @@ def test_a_file_of_others_is_kept(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("a,b\n", encoding="utf-8")
     require_refusal(invoke("triage", tmp_path / "inbox", "--out", tmp_path / "mine.csv"))
     assert (tmp_path / "mine.csv").read_text(encoding="utf-8") == "a,b\n"
+
+
+def test_a_folder_in_which_nothing_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "x.dcm").write_bytes(b"x")
+    result = invoke("triage", tmp_path / "inbox", "--out", tmp_path / "list.csv", "--model", "gemma-3-270m")
+    assert result.exit_code == 2
+    assert "x.dcm" in result.stdout
+    assert ",failed," in (tmp_path / "list.csv").read_text(encoding="utf-8")
 
 
 def test_weights_that_find_nothing_are_not_loaded(tmp_path: Path) -> None:

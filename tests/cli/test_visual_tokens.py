@@ -10,7 +10,9 @@ import jsonschema
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from osler.cli.app import app
 from osler.engine.load import load
 from osler.writers import load_schema
 from tests.cli.mini import needs_mini
@@ -18,6 +20,7 @@ from tests.cli.running import invoke, require_refusal
 
 COMMANDS = {
     "ask": ("Which plane is this?",),
+    "chat": (),
     "report": (),
     "findings": (),
     "locate": ("liver",),
@@ -72,6 +75,13 @@ def test_a_volume_is_asked_in_few_tokens(scan: Path, monkeypatch: pytest.MonkeyP
     assert any("as slabs" in warning for warning in record["warnings"])
     slices = json.loads(invoke("ask", scan, *COMMANDS["ask"], "--visual-tokens", "slices", "--json", "-q").stdout)
     assert slices["tokens"]["images"] == 40 * 64
+    talk = "Which plane is this?\n/slice 3\nIs it bright?\n/save talk.json\n"
+    result = CliRunner().invoke(app, ["chat", str(scan), "--visual-tokens", "64", "--max-tokens", "2"], input=talk)
+    assert result.exit_code == 0, result.output
+    turns = json.loads((scan.parent / "talk.json").read_text())["turns"]
+    assert [turn["answer"]["tokens"]["images"] for turn in turns] == [64, 64]
+    assert "as slabs" in " ".join(turns[0]["answer"]["warnings"])
+    assert turns[1]["shown"] == "slice 3"
     for command in ("report", "findings", "locate"):
         result = invoke(command, scan, *COMMANDS[command], "--visual-tokens", "64", "--json", "-q")
         assert result.exit_code == 0, result.output

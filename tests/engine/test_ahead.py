@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 import osler.engine.ahead as ahead_module
-from osler.engine.ahead import Ready, Request, read_ahead
+from osler.engine.ahead import Ready, Request, draw_ahead, read_ahead, run_ahead, when_to_encode
 from osler.errors import FileFormatError
 from osler.prepare import Preprocess
 from osler.study import Affine, Study
@@ -77,3 +78,58 @@ def test_requests_are_taken_only_as_needed(paths: list[Path]) -> None:
     next(rows)
     assert taken == paths[:2]
     rows.close()
+
+
+def test_work_is_done_in_order_and_no_more_than_is_held_ready() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number**2
+
+    rows = run_ahead(range(9), work, ahead=2)
+    assert next(rows) == 0
+    assert max(begun, default=0) <= 2
+    assert list(rows) == [number**2 for number in range(1, 9)]
+    assert begun == list(range(9))
+
+
+def test_a_generator_is_drawn_in_a_thread_of_its_own_and_closed() -> None:
+    threads: set[str] = set()
+    closed = threading.Event()
+
+    def source() -> Generator[int, None, None]:
+        try:
+            for number in range(100):
+                threads.add(threading.current_thread().name)
+                yield number
+        finally:
+            closed.set()
+
+    rows = draw_ahead(source(), ahead=3)
+    assert [next(rows) for _ in range(5)] == [0, 1, 2, 3, 4]
+    rows.close()
+    assert closed.is_set()
+    assert all(name.startswith("osler-ahead") for name in threads)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("osler-ahead")]
+    assert list(draw_ahead(source(), ahead=3)) == list(range(100))
+
+
+def test_an_exception_comes_up_in_its_turn() -> None:
+    def source() -> Generator[int, None, None]:
+        yield 1
+        yield 2
+        raise ZeroDivisionError
+
+    rows = draw_ahead(source(), ahead=5)
+    assert (next(rows), next(rows)) == (1, 2)
+    with pytest.raises(ZeroDivisionError):
+        next(rows)
+    assert list(rows) == []
+
+
+def test_images_are_encoded_ahead_only_where_a_core_is_free() -> None:
+    cpu = torch.device("cpu")
+    assert when_to_encode(cpu, threads=1, cores=2) == ("ahead", "the network uses 1 of 2 cores")
+    assert when_to_encode(cpu, threads=2, cores=2) == ("in turn", "the network uses all 2 cores")
+    assert when_to_encode(torch.device("cuda"), threads=1, cores=16).value == "in turn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import torch
 
 import osler.engine.load as load_module
 import osler.engine.session as session_module
+from osler.engine.ahead import Turn
+from osler.engine.device import Choice
 from osler.engine.load import load
 from osler.engine.options import Decoding
 from osler.engine.session import Session
@@ -252,6 +256,14 @@ def _same(one: Answer, two: Answer) -> None:
     assert left == right
 
 
+@pytest.fixture(params=["ahead", "in turn"])
+def turn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Turn:
+    """When images are encoded, whatever the machine of the test."""
+    monkeypatch.setattr(session_module, "when_to_encode", lambda device: Choice(request.param, "a test"))
+    return request.param
+
+
+@pytest.mark.usefixtures("turn")
 @pytest.mark.parametrize(("batch", "sampling"), [(1, {}), (4, {}), (4, {"temperature": 0.9, "seed": 5})])
 def test_many_questions_are_answered_as_one_by_one(
     checkpoint: Checkpoint, ct_study: Study, tmp_path: Path, batch: int, sampling: dict[str, Any]
@@ -300,20 +312,21 @@ def test_a_batch_is_made_smaller_where_memory_is_short(
 
 
 def test_answers_come_as_their_batch_is_done_and_studies_are_opened_when_reached(
-    session: Session, ct_study: Study, tmp_path: Path
+    session: Session, ct_study: Study, tmp_path: Path, turn: Turn
 ) -> None:
     taken: list[int] = []
 
     def requests() -> Iterator[tuple[Study | Path | None, str]]:
-        for number in range(5):
+        for number in range(9):
             taken.append(number)
-            yield (ct_study if number < 4 else tmp_path / "absent.dcm"), "what is this?"
+            yield (ct_study if number < 8 else tmp_path / "absent.dcm"), "what is this?"
 
     answers = session.ask_many(requests(), batch=2, max_tokens=4)
     assert taken == []
     assert next(answers).text
-    assert taken == [0, 1, 2]  # the third is read ahead
-    assert [next(answers).text for _ in range(3)]
+    # One is read ahead; where others are encoded ahead, as many as a batch holds.
+    assert len(taken) == 3 if turn == "in turn" else 3 <= len(taken) <= 6
+    assert [next(answers).text for _ in range(7)]
     with pytest.raises(FileFormatError, match="absent"):
         list(answers)
 
@@ -330,6 +343,7 @@ def test_options_of_many_questions_are_checked_at_once(session: Session) -> None
     assert list(session.ask_many([])) == []
 
 
+@pytest.mark.usefixtures("turn")
 def test_failures_of_a_batch_stand_in_their_place(checkpoint: Checkpoint, ct_study: Study, tmp_path: Path) -> None:
     (tmp_path / "broken.dcm").write_bytes(b"no image")
     requests = [(ct_study, "a"), (tmp_path / "broken.dcm", "b"), (ct_study, " "), (None, "c"), (ct_study, "d")]
@@ -342,3 +356,63 @@ def test_failures_of_a_batch_stand_in_their_place(checkpoint: Checkpoint, ct_stu
         _same(results[number], alone.ask(*requests[number], max_tokens=4))
     with pytest.raises(FileFormatError):
         list(Session(checkpoint).ask_many(requests, max_tokens=4))
+
+
+def _ahead_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("osler-ahead")]
+
+
+def test_the_next_study_is_encoded_while_the_present_one_is_answered(
+    checkpoint: Checkpoint, ct_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "when_to_encode", lambda device: Choice("ahead", "a test"))
+    write_series(tmp_path, volume=ramp(5), affine=_STRAIGHT)
+    session, generate = Session(checkpoint), session_module.generate
+    encoded = threading.Event()
+    encode = session._slabs.encode_shown
+
+    def encode_and_tell(shown: Any, **rest: Any) -> torch.Tensor | None:
+        features = encode(shown, **rest)
+        if len(shown.pixels) == 5:
+            encoded.set()
+        return features
+
+    def generate_later(*positional: Any, **rest: Any) -> Any:
+        assert encoded.wait(timeout=60), "the second study is not encoded before the first one is answered"
+        return generate(*positional, **rest)
+
+    monkeypatch.setattr(session._slabs, "encode_shown", encode_and_tell)
+    monkeypatch.setattr(session_module, "generate", generate_later)
+    answers = list(session.ask_many([(ct_study, "a"), (tmp_path, "b")], batch=1, max_tokens=2))
+    assert [answer.tokens["images"] for answer in answers] == [32, 20]
+
+
+@pytest.mark.usefixtures("turn")
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_batch_that_is_stopped_leaves_no_thread_and_a_session_that_answers(
+    checkpoint: Checkpoint, ct_study: Study, tmp_path: Path, stopped_by: type[BaseException]
+) -> None:
+    write_series(tmp_path, volume=ramp(5), affine=_STRAIGHT)
+    session = Session(checkpoint)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "answer":
+            raise stopped_by
+
+    with pytest.raises(stopped_by):
+        list(session.ask_many([(ct_study, "a"), (tmp_path, "b")] * 4, batch=2, max_tokens=4, on_progress=stop))
+    assert _ahead_threads() == []
+    _same(session.ask(ct_study, "a", max_tokens=4), Session(checkpoint).ask(ct_study, "a", max_tokens=4))
+
+
+@pytest.mark.usefixtures("turn")
+def test_a_session_answers_between_the_answers_of_a_batch(
+    checkpoint: Checkpoint, ct_study: Study, tmp_path: Path
+) -> None:
+    write_series(tmp_path, volume=ramp(5), affine=_STRAIGHT)
+    session = Session(checkpoint)
+    pairs = [(tmp_path, question) for question in _PAIRS]
+    answers = session.ask_many(pairs, batch=1, max_tokens=4)
+    for pair, answer in zip(pairs, answers, strict=True):
+        _same(answer, Session(checkpoint).ask(*pair, max_tokens=4))
+        _same(session.ask(ct_study, "a", max_tokens=4), Session(checkpoint).ask(ct_study, "a", max_tokens=4))

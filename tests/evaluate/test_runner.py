@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -152,3 +153,47 @@ def test_an_unknown_set_is_refused_with_the_nearest_name() -> None:
         "mmlu-medical",
         "pubmedqa",
     ]
+
+
+class Read(Numbers):
+    """Numbers whose files are read before their turn."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.events: list[tuple[str, str]] = []
+        self.second_is_open = threading.Event()
+
+    def open(self, setting: Setting, case: Case) -> int:
+        self.events.append((threading.current_thread().name, case.name))
+        if case.content in self.broken:
+            raise FileFormatError(f"file {case.name} is broken.")
+        if case.name == "5":  # of the second batch
+            self.second_is_open.set()
+        return 10 * case.content
+
+    def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
+        if cases[0].name == "0":
+            assert self.second_is_open.wait(timeout=30), "nothing is read while the first cases are asked about"
+        for case in cases:
+            assert (case.opened or self.open(setting, case)) == 10 * case.content
+        return super().rows(setting, cases)
+
+
+def test_files_are_read_while_the_cases_before_them_are_asked_about() -> None:
+    plain, ahead = run_set(Numbers(), setting(Counting())), Read()
+    result = run_set(ahead, setting(Counting()))
+    assert result.rows == plain.rows
+    assert result.failed == plain.failed
+    before = [name for thread, name in ahead.events if thread.startswith("osler-ahead")]
+    assert before == [str(number) for number in range(10)]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("osler-ahead")]
+
+
+def test_a_run_that_is_stopped_ends_its_reading() -> None:
+    def stop(name: str, done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_set(Read(), setting(Counting()), on_progress=stop)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("osler-ahead")]

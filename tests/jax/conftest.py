@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from osler.engine.runner import Runner
+from osler.errors import RequestError
 from osler.model.config import OslerConfig, get_config
 from osler.model.osler import Osler
+from osler.quant.build import Built, find_compiler
 
 pytest.importorskip("jax", reason="jax is not installed: pip install 'osler[jax]'")
 
@@ -65,6 +67,32 @@ def pair_of() -> Callable[[str], Pair]:
         return made[name]
 
     return pair
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The kernels for JAX, compiled from the sources under test."""
+    from osler.jax.build import build_kernels
+
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    return build_kernels(target=tmp_path_factory.mktemp("kernels") / "osler-kernels-jax.so")
+
+
+@pytest.fixture(scope="session")
+def choose(built: Built) -> Callable[[str], Kernels]:  # noqa: F821 (imported where jax is there)
+    """Kernels by name; a path that this processor lacks is skipped with that reason."""
+    from osler.jax.kernels import choose_kernels
+
+    def chosen(name: str) -> Kernels:  # noqa: F821
+        try:
+            return choose_kernels(name, library=built.path).kernels
+        except RequestError as error:
+            if "do not run on this processor" not in str(error):
+                raise
+            pytest.skip(str(error))
+
+    return chosen
 
 
 def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -51,12 +51,13 @@ def test_units_choose_the_code() -> None:
 @pytest.mark.parametrize(
     ("printed", "ucum"),
     [("10^3/µL", "10*3/uL"), ("10³/μl", "10*3/uL"), ("x10E9/L", "10*9/L"), ("µmol/l", "umol/L"), ("mval/l", "meq/L"),
-     ("ml/min/1,73m²", "mL/min/{1.73_m2}"), ("mIU/L", "m[IU]/L"), ("mm/1h", "mm/h"), ("%", "%"), ("/nl", "10*3/uL")],
+     ("ml/min/1,73m²", "mL/min/{1.73_m2}"), ("mIU/L", "m[IU]/L"), ("mm/1h", "mm/h"), ("%", "%"), ("/nl", "10*3/uL"),
+     ("%.", "%"), ("mg/dL.", "mg/dL")],
 )  # fmt: skip
 def test_units(printed: str, ucum: str) -> None:
     assert ucum_of(printed) == ucum
 
 
-@pytest.mark.parametrize("text", ["H", "L", "high", "4.2", "and/or", ""])
+@pytest.mark.parametrize("text", ["H", "L", "high", "4.2", "and/or", "", ".", "H."])
 def test_what_is_no_unit(text: str) -> None:
     assert ucum_of(text) is None

@@ -6,9 +6,11 @@ import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from osler.synth.documents.phrases import exam_sentence
+from osler.synth.draw import draw_facts
 from osler.synth.facts import PatientFacts
 from osler.synth.fhir_bundle import LOINC, Attachments, fhir_bundle
 from osler.synth.ontology import load_ontology
@@ -113,6 +115,29 @@ def test_no_identity_is_in_it(bundle: dict[str, Any]) -> None:
     assert person["birthDate"] == "1937"
     assert person["identifier"][0]["value"] == "OSLER-7-12"
     assert all(entry["resource"]["meta"]["tag"][0]["code"] == "HTEST" for entry in bundle["entry"])
+
+
+def codings(part: Any) -> list[dict[str, Any]]:
+    """Every coding below a part of a bundle."""
+    if isinstance(part, list):
+        return [coding for one in part for coding in codings(one)]
+    if not isinstance(part, dict):
+        return []
+    return [*part.get("coding", []), *(coding for one in part.values() for coding in codings(one))]
+
+
+def test_no_code_is_empty_though_some_entries_have_none() -> None:
+    ontology = load_ontology()
+    bare = {entry.key for entry in (*ontology.findings, *ontology.conditions) if not entry.snomed}
+    bare |= {drug.key for drug in ontology.medications if not drug.rxnorm}
+    facts = draw_facts(seed=3, patients=np.arange(40))
+    patients = [facts.patient(number) for number in range(40)]
+    used = {fact.key for patient in patients for exam in patient.exams for fact in exam.findings}
+    used |= {entry.key for patient in patients for entry in (*patient.conditions, *patient.medications)}
+    assert len(used & bare) > 10
+    found = [coding for patient in patients for coding in codings(fhir_bundle(patient)["entry"])]
+    assert len(found) > 1000
+    assert [coding for coding in found if not coding.get("code") or not coding.get("system")] == []
 
 
 def test_a_bundle_is_the_same_every_time(patient: PatientFacts) -> None:

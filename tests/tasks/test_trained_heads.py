@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from typer.testing import CliRunner
 
 import osler
 from osler.cli.app import app
+from osler.engine.head_results import HeadChange
 from osler.engine.session import Session
 from osler.model.osler import Osler
 from osler.prepare import preprocess_for
@@ -85,6 +89,20 @@ def test_findings_tells_what_is_calibrated(session: Session) -> None:
     assert any("not trained on 1 of 3" in note for note in answer.warnings)
 
 
+def test_a_report_says_what_the_findings_head_reads(session: Session) -> None:
+    answer = osler.report(session, one(film(1)))
+    told = [entry for entry in answer.findings if entry.probability is not None]
+    assert told
+    assert len(told) == len(answer.findings)
+    likely, others = (line for line in answer.statements if line.section == "findings")
+    for entry in told:
+        line = likely if entry.probability >= 0.5 else others
+        assert f"{entry.name} {entry.probability:.0%}" in line.text
+    assert all(one.note == "the findings head" for line in (likely, others) for one in line.evidence)
+    assert answer.text.endswith("Impression: not given. full was not trained to write reports.")
+    assert answer.untrained == ("reports",)
+
+
 def test_compare_follows_findings_over_dates(session: Session) -> None:
     record = (lab("crp", 30.0, date=DAYS[0]),)
     prior, now = (Study(timepoints=(point,), events=record) for point in film_study(*DAYS, events=record).timepoints)
@@ -93,6 +111,36 @@ def test_compare_follows_findings_over_dates(session: Session) -> None:
     assert told["pleural effusion"] == ("worsened", 41)
     assert told["cardiomegaly"] == ("cannot tell", 41)
     assert answer.untrained == ()
+
+
+def test_without_progression_compare_shows_both_probabilities(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior, now = (Study(timepoints=(point,)) for point in film_study(*DAYS).timepoints)
+    monkeypatch.setattr(session, "checkpoint", replace(session.checkpoint, trained=frozenset({"findings"})))
+    answer = osler.compare(session, now, [prior], findings=["pleural effusion", "cardiomegaly"])
+    then, today = (osler.findings(session, one, names=["pleural effusion"]).findings[0] for one in (prior, now))
+    wanted = f"pleural effusion: {then.probability:.0%} in the study of 2024-01-01, {today.probability:.0%} now"
+    (line,) = (line for line in answer.statements if "findings head" in line.text)
+    assert line.text.startswith(wanted)
+    assert [one.date for one in line.evidence] == list(DAYS)
+    assert {entry.change for entry in answer.progression} == {"cannot tell"}
+    assert answer.untrained == ("progression",)
+
+
+def test_compare_shows_the_head_what_came_before_the_prior(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = (dt.date(2023, 5, 1), *DAYS)
+    first, second, now = (Study(timepoints=(point,)) for point in film_study(*days).timepoints)
+    head = session.heads["progression"]
+    seen: list[tuple[dt.date | None, ...]] = []
+
+    def changes(session: Session, study: Study, *, findings: Sequence[str]) -> list[HeadChange]:
+        seen.append(tuple(point.date for point in study.timepoints))
+        return head.changes(session, study, findings=findings)
+
+    monkeypatch.setattr(session, "heads", {"progression": SimpleNamespace(findings=head.findings, changes=changes)})
+    osler.compare(session, now, [second, first], findings=["pleural effusion"])
+    assert seen == [(days[0], days[2]), days]
 
 
 def test_words_find_images(session: Session, folder: Path, png: Path, tmp_path: Path) -> None:

@@ -149,6 +149,26 @@ def test_trained_findings_join_without_a_change_of_surface(inbox: Path, checkpoi
     assert [Path(study.path).name for study in found.failed] == ["e-broken"]
 
 
+def test_each_study_is_prepared_once_and_before_its_turn(
+    inbox: Path,
+    checkpoint: Checkpoint,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class PreparingHead(LikelyHead):
+        def probabilities(
+            self, session: Session, study: Study, *, findings: Sequence[str]
+        ) -> Mapping[str, float | None]:
+            session.prepare(study)
+            return super().probabilities(session, study, findings=findings)
+
+    monkeypatch.setattr("osler.engine.session.prepare_images", lambda *_, **__: pytest.fail("prepared again"))
+    session = Session(dataclasses.replace(checkpoint, trained=frozenset({"answers", "findings"})))
+    session.heads = {"findings": PreparingHead()}  # type: ignore[attr-defined]
+    found = triage(TriageRequest(model=TEXT_ONLY, inbox=inbox), session=session)
+    assert order(found) == ["c-stat", "d-high", "b-early", "a-late"]
+    assert [Path(study.path).name for study in found.failed] == ["e-broken"]
+
+
 def test_the_table_is_safe_in_a_spreadsheet(inbox: Path) -> None:
     found = Worklist(
         studies=(TriagedStudy(path="=cmd|x", stamp="1", arrived=0.0, reasons=("@SUM(A1)",)),), failed=(), untrained=()

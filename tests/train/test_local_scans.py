@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from osler.engine.options import Decoding
 from osler.engine.session import Session
+from osler.engine.words import Words
 from osler.errors import DataError
-from osler.prepare import assemble, prepare_images
+from osler.prepare import assemble, prepare_images, with_visual_tokens
 from osler.readers import open_study
 from osler.train.finetune_model import build_learner, image_encoder
 from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
 from osler.train.local_table import LocalRow, LocalTable, is_kept_out, read_local_table
 from osler.train.recipe import FinetuneRecipe
+from osler.train.taught import micro_batch
+from osler.train.teacher import AnswerTeacher
 from osler.weights.checkpoint import load_checkpoint
 from tests.readers import make_slide
 from tests.readers.make_dicom import ramp, write_series
@@ -85,7 +89,57 @@ def test_a_sample_is_what_inference_sees(tmp_path: Path, keeper: ScanKeeper, ses
     features = session.encode(prepared)
     assert features is not None
     assert sample.images is not None
-    torch.testing.assert_close(sample.images, features, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(sample.images, features.flatten(0, 1)[:, None], rtol=1e-5, atol=1e-6)
+
+
+def _budgeted(small_base: Path, folder: Path, *, method: str) -> tuple[ScanKeeper, LocalTable]:
+    """A keeper for weights that read volumes as 6 tokens, and a table of a CT and a picture."""
+    recipe = FinetuneRecipe(
+        stage="finetune", out="x", csv="x", base=str(small_base), precision="float32", method=method
+    )
+    learner = build_learner(recipe, device=torch.device("cpu"))
+    contract = with_visual_tokens(learner.checkpoint.preprocess, 6)
+    learner = dataclasses.replace(learner, checkpoint=dataclasses.replace(learner.checkpoint, preprocess=contract))
+    keeper = ScanKeeper(
+        checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=folder / "kept", method=method, slices=4
+    )
+    rows = tuple(
+        LocalRow(line=line, path=_scan(folder, kind=kind), question="What is it?", answer="A scan.", split="train")
+        for line, kind in ((2, "dicom"), (3, "picture"))
+    )
+    return keeper, LocalTable(rows=rows, unreadable=(), digest="")
+
+
+def test_volumes_in_a_budget_of_tokens_are_taught_as_inference_sees_them(
+    tmp_path: Path, small_base: Path, session: Session
+) -> None:
+    keeper, table = _budgeted(small_base, tmp_path, method="lora")
+    scans = keeper.keep(table, share=0.2)
+    assert scans.unreadable == ()
+    volume, picture = KeptSamples(scans.train)[0], KeptSamples(scans.train)[1]
+    view = session.seeing(6)
+    waiting = view._wait(
+        table.rows[0].path, Words(question="What is it?"), decoding=Decoding(max_tokens=1), stop=(), on_progress=None
+    )
+    assert waiting.prompt.features_NTD is not None
+    assert volume.images is not None
+    assert len(volume.images) == len(waiting.prompt.features_NTD) <= 6
+    torch.testing.assert_close(volume.images, waiting.prompt.features_NTD, rtol=1e-5, atol=1e-6)
+    # Both go through the network together, whatever the size of their images.
+    micro = micro_batch([volume, picture], pad=keeper.checkpoint.model.config.tokens.pad)
+    model = keeper.checkpoint.model
+    teacher = AnswerTeacher(model, preprocess=keeper.checkpoint.preprocess, keep_tokens=10_000)
+    together, each_B, _ = teacher(micro)
+    alone = [teacher(micro_batch([one], pad=model.config.tokens.pad))[0] for one in (volume, picture)]
+    torch.testing.assert_close(each_B, torch.stack(alone).detach(), rtol=1e-4, atol=1e-4)
+    assert together.isfinite()
+
+
+def test_a_tower_that_learns_refuses_volumes_in_a_budget_of_tokens(tmp_path: Path, small_base: Path) -> None:
+    keeper, table = _budgeted(small_base, tmp_path, method="full")
+    scans = keeper.keep(table, share=0.2)
+    assert [(entry.line, "fine-tune with an adapter" in entry.reason) for entry in scans.unreadable] == [(2, True)]
+    assert len(scans.train) == 1
 
 
 def test_boxes_are_prepared_as_locate_does(tmp_path: Path, keeper: ScanKeeper) -> None:
@@ -94,8 +148,8 @@ def test_boxes_are_prepared_as_locate_does(tmp_path: Path, keeper: ScanKeeper) -
     scans = keeper.keep(read_local_table(write_table(tmp_path / "b.csv", rows)), share=0.0)
     square = dataclasses.replace(keeper.checkpoint.preprocess, aspect="pad-square")
     assert scans.contracts == (square.hash,)
-    expected = keeper.encode(prepare_images(open_study(tmp_path / names[0]), preprocess=square).pixels)
-    assert torch.equal(KeptSamples(scans.train)[0].images, expected)  # type: ignore[arg-type]
+    expected = keeper.encode(prepare_images(open_study(tmp_path / names[0]), preprocess=square))
+    assert torch.equal(KeptSamples(scans.train)[0].images, expected.flatten(0, 1)[:, None])  # type: ignore[arg-type]
 
 
 def _kept(keeper: ScanKeeper, folder: Path, rows: list[dict[str, object]]) -> LocalScans:

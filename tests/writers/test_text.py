@@ -36,7 +36,7 @@ def test_the_full_answer_names_everything() -> None:
         "nodule (75%), slice 1, LPS mm -1.0 -2.0 -3.0 to 1.0 2.0 3.0",
         "heart (100%), px 0 0 to 9 9",
         "effusion 25%",
-        "edema: cannot tell",
+        "cannot tell: edema",
         "nodule: worsened",
         "CT thorax, slices 1-7 in steps of 2, 8 of 64, CT windows, 320 tokens [1.2.3]",
         "scout.dcm (x2): a localizer",

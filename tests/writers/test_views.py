@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +59,13 @@ def test_a_series_of_the_same_name_in_another_study_keeps_its_own_caption() -> N
 
     twice = Study(timepoints=(one(2), one(3)))
     tiles = view_tiles(prepare_images(twice, preprocess=CONTRACT), study=twice)
-    assert [tile.caption.split(" of ")[1] for tile in tiles] == ["2", "2", "3", "3", "3"]
+    assert [tile.caption for tile in tiles] == [
+        *(f"study 1 slice {n} of 2" for n in (1, 2)),
+        *(f"study 2 slice {n} of 3" for n in (1, 2, 3)),
+    ]
+    dated = replace(twice, timepoints=(replace(twice.timepoints[0], date=dt.date(2024, 5, 1)), twice.timepoints[1]))
+    first, *_, last = view_tiles(prepare_images(dated, preprocess=CONTRACT), study=dated)
+    assert (first.caption, last.caption) == ("2024-05-01 slice 1 of 2", "study 2 slice 3 of 3")
 
 
 def test_a_box_is_drawn_on_its_slice_only(prepared: PreparedImages) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from osler.cli.failure import guarded
 from osler.errors import ModelError
+
+if TYPE_CHECKING:
+    from osler.quant.build import Built
 
 
 @guarded
@@ -19,15 +25,23 @@ def build_kernels(
 ) -> None:
     """Compile the kernels for weights of 4 and 8 bits, once; needs a C++ compiler, and a few seconds.
 
-    Without them PyTorch computes, more slowly. `osler doctor` shows which kernels are used, and why.
+    Where JAX is installed, also those that it calls. Without them PyTorch or XLA computes, more slowly.
+    `osler doctor` shows which kernels are used, and why.
 
     Example: osler build-kernels --if-possible
     """
-    from osler.quant.build import build_kernels as build
-    from osler.quant.build import library_path
+    from osler.quant import build
 
-    if library_path().is_file():
-        typer.echo(f"Built already: {library_path()}")
+    _build(build.library_path(), build.build_kernels, what="Kernels", if_possible=if_possible)
+    if find_spec("jax") is not None:
+        from osler.jax import build as jax_build
+
+        _build(jax_build.library_path(), jax_build.build_kernels, what="Kernels for JAX", if_possible=if_possible)
+
+
+def _build(path: Path, build: Callable[[], Built], *, what: str, if_possible: bool) -> None:
+    if path.is_file():
+        typer.echo(f"{what} built already: {path}")
         return
     started = time.perf_counter()
     try:
@@ -35,8 +49,8 @@ def build_kernels(
     except ModelError as error:
         if not if_possible:
             raise
-        typer.echo(f"Kernels not built: {error.problem} {error.next_step}")
+        typer.echo(f"{what} not built: {error.problem} {error.next_step}")
         return
-    typer.echo(f"Built in {time.perf_counter() - started:.0f} s with {built.compiler}: {built.path}")
+    typer.echo(f"{what} built in {time.perf_counter() - started:.0f} s with {built.compiler}: {built.path}")
     for note in built.notes:
         typer.echo(f"Left out: {note}")

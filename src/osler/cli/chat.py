@@ -12,7 +12,14 @@ import typer
 from osler.cli.failure import format_failure, guarded
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption, DeviceOption, ModelOption, QuietOption
+from osler.cli.task_options import (
+    BitsOption,
+    DeviceOption,
+    ModelOption,
+    QuietOption,
+    VisualTokensOption,
+    visual_tokens_of,
+)
 from osler.errors import OslerError
 
 if TYPE_CHECKING:
@@ -30,6 +37,7 @@ def chat(
     allow_mixed_patients: MixedPatientsOption = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     model: ModelOption = "osler-mini",
+    visual_tokens: VisualTokensOption = None,
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     quiet: QuietOption = False,
@@ -40,21 +48,20 @@ def chat(
 
     Example: echo "Which plane is this?" | osler chat scan.dcm
     """
-    from osler.tasks.chat import Chat
-    from osler.weights.catalog import find_model
+    from osler.tasks.chat import ChatRequest, open_chat
 
-    find_model(model)
+    request = ChatRequest(
+        paths=tuple(paths or ()),
+        records=tuple(record or ()),
+        mixing=mixing_of(allow_mixed_patients),
+        model=model,
+        device=device,
+        bits=bits,
+        visual_tokens=visual_tokens_of(visual_tokens),
+        max_tokens=max_tokens,
+    )
     with StageProgress(quiet=quiet) as progress:
-        progress.update("load", 0, 0)
-        from osler.engine.load import load
-
-        talk = Chat(
-            session=load(model, device=device, bits=bits),
-            paths=tuple(paths or ()),
-            records=tuple(record or ()),
-            mixing=mixing_of(allow_mixed_patients),
-            max_tokens=max_tokens,
-        )
+        talk = open_chat(request, on_progress=progress.update)
     if sys.stdin.isatty():
         typer.echo("/help lists the commands, /quit ends. Research software, not a medical device.")
     for line in _lines():

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -160,6 +161,21 @@ def _kernels(name: str) -> Check:
     return Check(name=name, status="note", found=found, next_step=step)
 
 
+def _jax_kernels(name: str) -> Check:
+    if find_spec("jax") is None:
+        return Check(name=name, status="ok", found="JAX is not installed")
+    from osler.jax.build import library_path
+    from osler.jax.kernels import choose_kernels
+    from osler.quant.build import find_compiler
+
+    chosen = choose_kernels()
+    found = f"in JAX weights of 4, 8 and 16 bits run on {chosen.name}: {chosen.reason}"
+    if library_path().is_file() or chosen.reason == "asked for":
+        return Check(name=name, status="ok", found=found)
+    step = "osler build-kernels" if find_compiler() else "Nothing to do: XLA computes. A C++ compiler makes it faster."
+    return Check(name=name, status="note", found=found, next_step=step)
+
+
 def _memory(name: str) -> Check:
     from osler.readers.limits import available_memory
     from osler.weights.catalog import list_models
@@ -255,6 +271,7 @@ _CHECKS: dict[str, Callable[[str], Check]] = {
     "threads": _threads,
     "kernels": _kernels,
     "memory": _memory,
+    "jax kernels": _jax_kernels,
     "decoder cache": _decoder_cache,
     "shipped weights": _shipped_weights,
     "preprocessing": _preprocessing,

@@ -78,11 +78,11 @@ def ehr(
 def _print_rest(answer: Answer, *, steps: bool) -> None:
     """Prints the entries, the steps if wanted, then what every answer says."""
     from osler.writers import format_evidence, printable
+    from osler.writers.wording import step_text
 
     if steps:
         for number, step in enumerate(answer.steps, start=1):
-            given = ", ".join(f"{name}={value}" for name, value in step.arguments.items())
-            typer.echo(printable(f"Step {number}    {step.tool}({given}): {step.result}"))
+            typer.echo(printable(f"Step {number}    {step_text(step)}"))
     for one in answer.evidence[-10:]:
         typer.echo(printable(f"Entry     {entry_line(one)}"))
     if len(answer.evidence) > 10:

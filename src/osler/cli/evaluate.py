@@ -66,10 +66,15 @@ def evaluate(
         record = run(request, on_progress=progress.update)
     if as_json:
         echo_json(record)
-        return
-    typer.echo(evaluation_text(record))
-    if out is not None:
-        typer.echo(f"Result: {out / 'evaluation.md'}, {out / 'evaluation.json'}")
+    else:
+        typer.echo(evaluation_text(record))
+        if out is not None:
+            typer.echo(f"Result: {out / 'evaluation.md'}, {out / 'evaluation.json'}")
+    if all(one["state"] in ("no data", "failed") for one in record["sets"]):
+        typer.echo(
+            f"Nothing was measured: no set below {str(data)!r} could be used. Name another with --data.", err=True
+        )
+        raise typer.Exit(2)
 
 
 def _print_sets() -> None:

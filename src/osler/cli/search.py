@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -103,4 +104,4 @@ def search(
     if as_json:
         echo_json(answer.to_dict())
         return
-    typer.echo(format_answer(answer))
+    typer.echo(format_answer(replace(answer, matches=())))  # they stand in the numbered list

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,17 +66,20 @@ def triage(
             )
         found = triage_task(request, on_study=live.update)
     _show(found, target=target, as_json=as_json)
+    if not found.studies:
+        raise typer.Exit(2)
 
 
 def _show(found: Worklist, *, target: Path | None, as_json: bool) -> None:
     from osler.writers import format_answer, write_atomic
 
+    answer = found.answer()
     if target is not None:
         write_atomic(target, data=found.to_csv().encode("utf-8"))
     if as_json:
-        echo_json(found.answer().to_dict())
+        echo_json(answer.to_dict())
         return
-    typer.echo(format_answer(found.answer()))
+    typer.echo(format_answer(replace(answer, statements=())))  # they stand in the numbered list
     if target is not None:
         typer.echo(f"List: {target}")
 

@@ -5,6 +5,7 @@ Legend: N images, T soft tokens of an image, D width of the decoder.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -52,6 +53,8 @@ def image_batch(model: ImageEncoder) -> int:
 class FeatureStore:
     """Encodes images and remembers their features by the digest of their pixels.
 
+    Threads take turns.
+
     Args:
         model: With an image tower, in evaluation mode.
         disk: Where features outlive the session, if anywhere.
@@ -63,6 +66,7 @@ class FeatureStore:
         self._disk = disk
         self._kept_bytes = kept_bytes
         self._features_TD: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._turn = threading.RLock()
 
     @property
     def bytes(self) -> int:
@@ -81,6 +85,10 @@ class FeatureStore:
         """
         if len(pixels) == 0:
             return None
+        with self._turn:
+            return self._encoded(pixels, on_progress=on_progress)
+
+    def _encoded(self, pixels: PixelBatches, *, on_progress: Callable[[int, int], None] | None) -> torch.Tensor:
         digests = pixels.digests()
         known = self._known(digests)
         missing = [index for index, digest in enumerate(digests) if digest not in known]
@@ -100,7 +108,8 @@ class FeatureStore:
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._features_TD.clear()
+        with self._turn:
+            self._features_TD.clear()
 
     def _known(self, digests: Sequence[str]) -> dict[str, torch.Tensor]:
         """Features that need not be computed."""

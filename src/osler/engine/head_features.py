@@ -113,6 +113,15 @@ def frontal_xrays(study: Study, prepared: PreparedImages, *, timepoint: int) -> 
     ]
 
 
+def film_of_each_date(study: Study, prepared: PreparedImages) -> list[tuple[int, int]]:
+    """The first frontal X-ray of each time point that has one: number of the time point, number of the image."""
+    return [
+        (timepoint, numbers[0])
+        for timepoint in range(len(study.timepoints))
+        if (numbers := frontal_xrays(study, prepared, timepoint=timepoint))
+    ]
+
+
 def is_xray(image: ShownImage) -> bool:
     """Whether an image may be an X-ray."""
     return image.slice is None and image.tile is None and image.modality in XRAY

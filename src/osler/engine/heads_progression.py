@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from osler.engine.head_features import HeadFeatures, frontal_xrays, text_states
+from osler.engine.head_features import HeadFeatures, film_of_each_date, text_states
 from osler.engine.head_results import HeadChange
 from osler.engine.heads_findings import query_places
 from osler.model.heads import CHANGES, Heads
@@ -62,11 +62,7 @@ class ChangeReader:
             dates has none.
         """
         prepared = session.prepare(study)
-        chosen = [
-            (timepoint, numbers[0])
-            for timepoint in range(len(study.timepoints))
-            if (numbers := frontal_xrays(study, prepared, timepoint=timepoint))
-        ]
+        chosen = film_of_each_date(study, prepared)
         if len(chosen) < 2 or chosen[-1][0] != len(study.timepoints) - 1:
             return [HeadChange(finding=name, change="cannot tell", probability=0.0) for name in findings]
         features_TPV = self._features.of(prepared.pixels, numbers=[number for _, number in chosen])
@@ -74,7 +70,7 @@ class ChangeReader:
         dates = [study.timepoints[timepoint].date for timepoint, _ in chosen]
         # Only differences of days count; near zero float32 holds them exactly.
         zero = next((date for date in reversed(dates) if date is not None), dt.date.min)
-        days_1T = torch.tensor([[_day(date, zero=zero) for date in dates]], device=state_TFV.device)
+        days_1T = torch.tensor([[day_of(date, zero=zero) for date in dates]], device=state_TFV.device)
         events = event_table(session, study.events, zero=zero, last=dates[-1])
         _, after_1TFV = self._temporal(state_TFV[None], days_BT=days_1T, events=events)
         shares_FC = self._heads.progression(after_1TFV[0, -1]).softmax(-1).tolist()
@@ -107,13 +103,13 @@ def event_table(
     kept = sorted(kept, key=lambda event: event.date or zero)[-MOST_EVENTS:]
     if not kept:
         return None
-    text_1EC = text_states(session, [f"{event.name} {event.unit}".strip() for event in kept])[None]
+    text_1EC = text_states(session, [event_text(event.name, unit=event.unit) for event in kept])[None]
     device = text_1EC.device
     values = [relative_value(float(cast(float, event.value)), reference=event.reference) for event in kept]
     return Events(
         text_BEC=text_1EC,
         value_BE=torch.tensor([values], device=device),
-        day_BE=torch.tensor([[_day(event.date, zero=zero) for event in kept]], device=device),
+        day_BE=torch.tensor([[day_of(event.date, zero=zero) for event in kept]], device=device),
         padding_BE=torch.zeros(1, len(kept), dtype=torch.bool, device=device),
     )
 
@@ -126,7 +122,13 @@ def relative_value(value: float, *, reference: ReferenceRange | None) -> float:
     return (value - (low + reference.high) / 2) / max((reference.high - low) / 2, 1e-6)
 
 
-def _day(date: dt.date | None, *, zero: dt.date) -> float:
+def event_text(name: str, *, unit: str) -> str:
+    """What an event is, as the attention over time reads it: records differ in capitals."""
+    return f"{name.lower()} {unit}".strip()
+
+
+def day_of(date: dt.date | None, *, zero: dt.date) -> float:
+    """Days since day 0; NaN where there is no date."""
     return math.nan if date is None else float((date - zero).days)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from osler.engine.backend import check_backend, jax_dtype, to_jax
+from osler.engine.backend import check_backend, dense_jax, jax_dtype, jax_kernels, quantized_jax, to_jax
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
@@ -60,12 +60,7 @@ def load(
     if backend == "jax":
         return _load_jax(str(name), bits=bits, dtype=dtype, device=device, studies=studies)
     place = choose_device(device)
-    stored = quantized_bits(str(name))
-    if stored is not None and bits not in (None, stored):
-        raise RequestError(
-            f"{str(name)!r} holds weights of {stored} bits, and {bits} were asked for.",
-            next_step="Leave --bits out, or name the model that they were made from.",
-        )
+    stored = _stored_bits(str(name), bits=bits)
     precision = choose_dtype(_dtype_of(bits, dtype=dtype), device=place.value)
     width = str(precision.value).removeprefix("torch.")
     if stored is not None or bits in (4, 8):
@@ -112,21 +107,40 @@ def quantized_bits(name: str) -> int | None:
     return folder_plan(path).bits
 
 
-def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
-    if bits in (4, 8) or quantized_bits(name) is not None:
+def _stored_bits(name: str, *, bits: int | None) -> int | None:
+    """Returns the bits of a folder of quantized weights, and refuses others."""
+    stored = quantized_bits(name)
+    if stored is not None and bits not in (None, stored):
         raise RequestError(
-            "The JAX backend runs weights of 16 and 32 bits in this version.",
-            next_step="Use backend='torch' for 4 and 8 bits.",
+            f"{name!r} holds weights of {stored} bits, and {bits} were asked for.",
+            next_step="Leave --bits out, or name the model that they were made from.",
         )
-    dtype = _dtype_of(bits, dtype=dtype)
-    # XLA computes bfloat16 on a CPU by way of float32, more slowly than float32 itself.
-    reason = "asked for"
-    if dtype == "auto":
-        dtype, reason = jax_dtype(device)
+    return stored
+
+
+def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
+    stored = _stored_bits(name, bits=bits)
+    asked = _dtype_of(bits, dtype=dtype)
+    dtype, reason = (asked, "asked for") if asked != "auto" else jax_dtype(device)
     choose_dtype(dtype, device=torch.device("cpu"))
+    place = "asked for" if device != "auto" else "the first that JAX sees"
+    if stored is not None or bits in (4, 8):
+        if stored is None:
+            plan_weights(name, itemsize=getattr(torch, dtype).itemsize, bits=bits).require(available_memory())
+        folder = find_model(name) if stored is not None else None
+        wanted = stored or bits
+        assert wanted is not None
+        checkpoint, runner, kernels = quantized_jax(name, folder=folder, bits=wanted, dtype=dtype, device=device)
+        packing = Choice(f"int{wanted} {kernels.value}", kernels.reason)
+        return Session(checkpoint, runner=runner, packing=packing, device=place, dtype=reason, studies=studies)
+    if bits == 16 and asked == "auto" and (kernels := jax_kernels(device)).kernels is not None:
+        # What is read is bfloat16 as a whole, before the tower becomes float32.
+        plan_weights(name, itemsize=2).require(available_memory())
+        checkpoint, runner = dense_jax(name, kernels=kernels.kernels, device=device)
+        packing = Choice(f"bfloat16 {kernels.name}", kernels.reason)
+        return Session(checkpoint, runner=runner, packing=packing, device=place, dtype=reason, studies=studies)
     plan_weights(name, itemsize=getattr(torch, dtype).itemsize).require(available_memory())
     checkpoint, runner = to_jax(load_checkpoint(name, dtype=dtype), device=device)
-    place = "asked for" if device != "auto" else f"the fastest that JAX sees: {runner.place}"
     return Session(checkpoint, runner=runner, device=place, dtype=reason, studies=studies)
 
 

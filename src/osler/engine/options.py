@@ -93,3 +93,27 @@ def _is_whole(value: object) -> bool:
 
 def _out_of_range(name: str, value: object, allowed: str) -> RequestError:
     return RequestError(f"The {name} {value!r} is out of range.", allowed=f"Allowed: {allowed}.")
+
+
+def decoding_of(
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    seed: int | None,
+) -> Decoding:
+    """Puts the options of a request together; ``None`` stands for what changes nothing.
+
+    Raises:
+        RequestError: If one of them is out of range.
+    """
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=1.0 if top_p is None else top_p,
+        min_p=0.0 if min_p is None else min_p,
+        seed=seed,
+    )
+    return Decoding(max_tokens=max_tokens, sampling=sampling)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from osler.engine.adapter_memory import MemoryStore
-from osler.engine.ahead import Ready, read_ahead
+from osler.engine.ahead import Ready, draw_ahead, read_ahead, when_to_encode
 from osler.engine.answer_text import AnswerText
 from osler.engine.backend import AnyRunner
 from osler.engine.constrained import Constraint, Grammars
@@ -18,7 +20,7 @@ from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
 from osler.engine.heads import HEAD_SKILLS, offered_heads
 from osler.engine.memory_plan import require_context
-from osler.engine.options import Decoding, Sampling, check_stop
+from osler.engine.options import Decoding, check_stop, decoding_of
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
@@ -26,6 +28,7 @@ from osler.engine.session_views import SessionViews
 from osler.engine.slab_features import SlabStore
 from osler.engine.stages import staged, timed
 from osler.engine.study_cache import open_study_cache
+from osler.engine.timeline_features import TimelineStore
 from osler.engine.waiting import Waiting, evidence_of
 from osler.engine.words import Words
 from osler.errors import OslerError, RequestError
@@ -71,7 +74,7 @@ class Session(SessionViews):
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
         chosen = packing
-        if runner is not None:
+        if runner is not None and not isinstance(chosen, Choice):
             chosen = Choice("plain", "JAX reads the weights as they lie")
         if not isinstance(chosen, Choice):
             chosen = choose_packing(self.model.decoder, wish=chosen, available=available_memory())
@@ -91,6 +94,7 @@ class Session(SessionViews):
         self._features = FeatureStore(self.encoder, disk=self._disk)
         self._slabs = SlabStore(self.model, disk=self._disk)
         self._memories = MemoryStore(self.model)
+        self._timelines = TimelineStore(self.model)
         self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
         self._views: dict[str, Session] = {}
@@ -185,7 +189,7 @@ class Session(SessionViews):
             DataError: If the study cannot be read.
             CapacityError: If the request does not fit the context or the memory.
         """
-        decoding = _decoding(
+        decoding = decoding_of(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
         words = Words(question=question, system=system, record=record, history=tuple(history))
@@ -217,7 +221,8 @@ class Session(SessionViews):
 
         In float32 the tokens are those of `ask`; in bfloat16 a near tie may fall the other way.
         Questions on one study that follow each other prepare and encode it once. The next study is
-        read while the present ones are answered.
+        read and prepared while the present ones are answered, and up to a batch of them is encoded
+        where cores are free for it (`when_to_encode`).
 
         Example:
             >>> pairs = [(path, "Which plane is this?") for path in paths]  # doctest: +SKIP
@@ -231,7 +236,7 @@ class Session(SessionViews):
             top_p: See there. min_p: See there. seed: See there. stop: See there.
             failures: ``"raise"`` ends at the first request that fails, ``"yield"`` gives its error
                 in place of an answer and goes on.
-            on_progress: See `ask`.
+            on_progress: See `ask`; what is done before its turn is not told.
 
         Yields:
             Answers in the order of the requests. Their ``decode`` seconds are those of the batch.
@@ -243,12 +248,18 @@ class Session(SessionViews):
         """
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise RequestError(f"A batch of {batch!r} questions.", allowed="A whole number from 1.")
-        decoding = _decoding(
+        decoding = decoding_of(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
         ready = read_ahead(requests, preprocess=self.checkpoint.preprocess)
         words = Words(question="", system=system)
-        rows = self._pending(ready, words, decoding=decoding, stop=check_stop(stop), on_progress=on_progress)
+        ahead = self.runner.backend == "torch" and when_to_encode(self.runner.device).value == "ahead"
+        # What is prepared before its turn must not take the place of what the session answers meanwhile.
+        rows = copy.copy(self)._pending(
+            ready, words, decoding=decoding, stop=check_stop(stop), on_progress=None if ahead else on_progress
+        )
+        if ahead:
+            rows = draw_ahead(rows, ahead=batch)
         return self._in_batches(rows, batch=batch, failures=failures, decoding=decoding, on_progress=on_progress)
 
     def forget(self) -> None:
@@ -256,6 +267,7 @@ class Session(SessionViews):
         self._features.clear()
         self._slabs.clear()
         self._memories.clear()
+        self._timelines.clear()
         self._prefix.clear()
         self._prepared = None
         self._views.clear()
@@ -300,6 +312,9 @@ class Session(SessionViews):
             features_NTD = self._slabs.encode_shown(
                 inputs, images=self._features, on_progress=staged(on_progress, "encode")
             )
+            features_NTD = self._timelines.joined(
+                features_NTD, session=self, study=opened, prepared=self.prepare(opened or _NO_STUDY)
+            )
             memory = self._memories.of(inputs.pixels)
         answer = Answer(
             text="",
@@ -319,29 +334,30 @@ class Session(SessionViews):
 
     def _pending(
         self,
-        requests: Iterator[Ready | OslerError],
+        requests: Generator[Ready | OslerError, None, None],
         words: Words,
         *,
         decoding: Decoding,
         stop: tuple[str, ...],
         on_progress: Progress | None,
-    ) -> Iterator[Waiting | OslerError]:
+    ) -> Generator[Waiting | OslerError, None, None]:
         """Does everything that comes before the first token, or says what went wrong, request by request."""
-        for ready in requests:
-            try:
-                if isinstance(ready, OslerError):
-                    raise ready
-                if ready.study is not None and ready.prepared is not None:
-                    self._prepared = (ready.study, ready.prepared)
-                asked = replace(words, question=ready.question)
-                waiting = self._wait(ready.study, asked, decoding=decoding, stop=stop, on_progress=on_progress)
-                yield waiting.after(ready.seconds)
-            except OslerError as error:
-                yield error
+        with closing(requests):
+            for ready in requests:
+                try:
+                    if isinstance(ready, OslerError):
+                        raise ready
+                    if ready.study is not None and ready.prepared is not None:
+                        self._prepared = (ready.study, ready.prepared)
+                    asked = replace(words, question=ready.question)
+                    waiting = self._wait(ready.study, asked, decoding=decoding, stop=stop, on_progress=on_progress)
+                    yield waiting.after(ready.seconds)
+                except OslerError as error:
+                    yield error
 
     def _in_batches(
         self,
-        rows: Iterator[Waiting | OslerError],
+        rows: Generator[Waiting | OslerError, None, None],
         *,
         batch: int,
         failures: Literal["raise", "yield"],
@@ -349,22 +365,23 @@ class Session(SessionViews):
         on_progress: Progress | None,
     ) -> Iterator[Answer | OslerError]:
         waiting: list[Waiting] = []
-        for row in rows:
-            failed = isinstance(row, OslerError)
-            if waiting and (failed or not self._fit([*waiting, row], decoding=decoding)):
+        with closing(rows):
+            for row in rows:
+                failed = isinstance(row, OslerError)
+                if waiting and (failed or not self._fit([*waiting, row], decoding=decoding)):
+                    yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
+                    waiting = []
+                if not failed:
+                    waiting.append(row)
+                elif failures == "raise":
+                    raise row
+                else:
+                    yield row
+                if len(waiting) == batch:
+                    yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
+                    waiting = []
+            if waiting:
                 yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
-                waiting = []
-            if not failed:
-                waiting.append(row)
-            elif failures == "raise":
-                raise row
-            else:
-                yield row
-            if len(waiting) == batch:
-                yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
-                waiting = []
-        if waiting:
-            yield from self._answers(waiting, decoding=decoding, on_progress=on_progress)
 
     def _fit(self, waiting: Sequence[Waiting], *, decoding: Decoding) -> bool:
         """Whether requests fit into memory together."""
@@ -417,25 +434,6 @@ class Session(SessionViews):
 
 
 _NO_STUDY = Study(timepoints=())
-
-
-def _decoding(
-    *,
-    max_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    seed: int | None,
-) -> Decoding:
-    sampling = Sampling(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=1.0 if top_p is None else top_p,
-        min_p=0.0 if min_p is None else min_p,
-        seed=seed,
-    )
-    return Decoding(max_tokens=max_tokens, sampling=sampling)
 
 
 def _opened(study: Study | str | Path | None, *, on_progress: Progress | None) -> Study | None:

@@ -35,6 +35,22 @@ class Shown(Protocol):
         ...
 
 
+def token_starts(shown: Shown, *, image_tokens: int) -> dict[int, int]:
+    """Where the soft tokens of each image begin that belongs to no volume, and those of each volume, by first image.
+
+    Args:
+        shown: Prepared images. image_tokens: Soft tokens of an image.
+    """
+    starts: dict[int, int] = {}
+    number = token = 0
+    while number < len(shown.pixels):
+        starts[number] = token
+        plan = shown.volumes.get(number)
+        token += image_tokens if plan is None else plan.grid.tokens
+        number += 1 if plan is None else len(plan.picks)
+    return starts
+
+
 class SlabStore(FeatureStore):
     """Encodes slabs, and remembers their cells by the digests of their slices; see `FeatureStore`."""
 
@@ -71,7 +87,8 @@ class SlabStore(FeatureStore):
         self._require_storage()
         side = math.isqrt(self._model.config.image_tokens)
         slots_Sd = np.concatenate([start + plan.slots for start, plan in shown.volumes.items()])
-        cells_STV = self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
+        with self._turn:
+            cells_STV = self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
         plans = list(shown.volumes.values())
         counts = torch.tensor([len(plan.slabs) for plan in plans], device=cells_STV.device)
         positions = np.concatenate([plan.positions_mm(side=side) for plan in plans])

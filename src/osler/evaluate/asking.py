@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from osler.engine.features import FeatureStore
 from osler.engine.generate import Prompt, generate
 from osler.engine.options import Decoding
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.engine.slab_features import SlabStore
+from osler.errors import RequestError
 from osler.model.pack import pack
-from osler.prepare.images import PreparedImages, prepare_images
-from osler.prepare.inputs import assemble
+from osler.prepare import PixelBatches, PreparedImages, assemble, prepare_images
 from osler.readers.limits import available_memory
 from osler.study import Study
 from osler.weights import Checkpoint
 
 Sight = Literal["seen", "blanked"]
+_GRAY = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +51,27 @@ class Asker:
         if choose_packing(model.decoder, available=available_memory()).value == "packed":
             pack(model.decoder)
         self.runner = Runner(model)
+        self._images = FeatureStore(model)
+        self._slabs = SlabStore(model)
         self.decoding = Decoding(max_tokens=max_tokens)
         self._answered: dict[tuple[bytes, bytes], Reply] = {}
 
     def look(self, study: Study) -> tuple[PreparedImages, Tensor]:
-        """Prepares a study's images and encodes them, (N, T, D)."""
+        """Prepares a study's images and encodes them as a session does, (N, T, D) or (M, 1, D)."""
         prepared = prepare_images(study, preprocess=self.checkpoint.preprocess)
-        chunks = [self._encode(batch) for batch in prepared.pixels.batches(size=16)]
-        return prepared, torch.cat(chunks)
+        return prepared, self._encode(prepared)
 
-    def blank(self, count: int) -> Tensor:
-        """Features of ``count`` images of one middle gray."""
-        size = self.checkpoint.preprocess.image_size
-        return self._encode(np.zeros((1, 3, size, size), dtype=np.float32)).expand(count, -1, -1)
+    def blank(self, prepared: PreparedImages) -> Tensor:
+        """Features of the same images, each of one middle gray."""
+        rgb = np.full_like(prepared.pixels.rgb, _GRAY)
+        pixels = PixelBatches(rgb=rgb, preprocess=prepared.pixels.preprocess)
+        return self._encode(replace(prepared, pixels=pixels))
 
-    @torch.inference_mode()
-    def _encode(self, pixels_N3SS: np.ndarray) -> Tensor:
-        return self.checkpoint.model.encode_images(torch.from_numpy(np.ascontiguousarray(pixels_N3SS)))
+    def _encode(self, prepared: PreparedImages) -> Tensor:
+        features = self._slabs.encode_shown(prepared, images=self._images)
+        if features is None:
+            raise RequestError("The study has no image to look at.")
+        return features
 
     def prompt(self, question: str, *, prepared: PreparedImages | None, features: Tensor | None) -> Prompt:
         """Builds the prompt of a question on prepared images, or on none."""

@@ -76,7 +76,7 @@ def ask_cases(asker: Asker, cases: Sequence[Case], *, sights: tuple[Sight, ...] 
     for sight in sights:
         asked_of, prompts = [], []
         for case, (prepared, features) in zip(cases, looked, strict=True):
-            shown = features if sight == "seen" else asker.blank(len(features))
+            shown = features if sight == "seen" else asker.blank(prepared)
             for asked in case.asked:
                 text = wording_for(case, asked=asked)  # type: ignore[arg-type]
                 asked_of.append((case, asked, text))

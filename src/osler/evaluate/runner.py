@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from osler.atomic import write_atomic
 from osler.errors import OslerError, RequestError, unknown_name
 from osler.evaluate.rows import Row
 from osler.evaluate.sets import GROUPS, all_sets
-from osler.evaluate.sets.types import Case, EvaluationSet, Plan, Setting, Settling
+from osler.evaluate.sets.types import Case, EvaluationSet, Opening, Plan, Setting, Settling
 from osler.progress import Progress
 
 State = Literal["measured", "not trained", "no data", "failed"]
@@ -145,11 +146,11 @@ def _ask_all(
     waiting = [case for case in cases if case.name not in kept.done]
     done = len(cases) - len(waiting)
     report(one.name, done, len(cases))
-    for start in range(0, len(waiting), one.batch):
-        part = waiting[start : start + one.batch]
-        kept.add(_asked(one, setting, part))
-        done += len(part)
-        report(one.name, done, len(cases))
+    with closing(_parts(one, setting, waiting)) as parts:
+        for part in parts:
+            kept.add(_asked(one, setting, part))
+            done += len(part)
+            report(one.name, done, len(cases))
     wanted = {case.name for case in cases}
     for name, record in kept.done.items():
         if name in wanted:
@@ -162,6 +163,25 @@ def _ask_all(
         result.rows = one.settle(result.rows)
     if setting.responder.session is not None:
         setting.responder.session.forget()
+
+
+def _parts(one: EvaluationSet, setting: Setting, cases: Sequence[Case]) -> Generator[Sequence[Case], None, None]:
+    """Cases that are asked about together; their files are read while those before them are asked about."""
+    parts = [cases[start : start + one.batch] for start in range(0, len(cases), one.batch)]
+    if not isinstance(one, Opening) or one.batch >= WHOLE:
+        yield from parts
+        return
+    from osler.engine.ahead import run_ahead
+
+    with closing(run_ahead(parts, lambda part: [_opened(one, setting, case) for case in part])) as opened:
+        yield from opened
+
+
+def _opened(one: Opening, setting: Setting, case: Case) -> Case:
+    try:
+        return replace(case, opened=one.open(setting, case))
+    except OslerError:
+        return case  # in its turn it fails again, and is counted
 
 
 def _asked(one: EvaluationSet, setting: Setting, cases: Sequence[Case]) -> list[_Record]:

@@ -43,11 +43,20 @@ def attend(
     """
     B, N, L, H = q_BNLH.shape
     K = k_BKSH.shape[1]
-    q_BKGLH = q_BNLH.reshape(B, K, N // K, L, H)
-    scores = jnp.einsum("bkglh,bksh->bkgls", q_BKGLH, k_BKSH, preferred_element_type=jnp.float32) * scale
+    scores = _scores(q_BNLH.reshape(B, K, N // K, L, H), k_BKSH) * scale
     if softcap is not None:
         scores = jnp.tanh(scores / softcap) * softcap
     scores = jnp.where(seen_BLS[:, None, None], scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(q_BNLH.dtype)
     out_BKGLH = jnp.einsum("bkgls,bksh->bkglh", weights, v_BKSH, preferred_element_type=jnp.float32)
     return out_BKGLH.astype(q_BNLH.dtype).reshape(B, N, L, H)
+
+
+def _scores(q_BKGLH: Array, k_BKSH: Array) -> Array:
+    """Products of queries and keys, (B, K, G, L, S), in float32."""
+    _, _, G, L, H = q_BKGLH.shape
+    if G * L < H:
+        # On a CPU the right operand of a product is rearranged: that should not be all keys for the sake of one query.
+        scores_BKSGL = jnp.einsum("bksh,bkglh->bksgl", k_BKSH, q_BKGLH, preferred_element_type=jnp.float32)
+        return jnp.moveaxis(scores_BKSGL, 2, 4)
+    return jnp.einsum("bkglh,bksh->bkgls", q_BKGLH, k_BKSH, preferred_element_type=jnp.float32)

@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from osler.jax.attention import attend, visible
 from osler.jax.kv_cache import Cache, LayerKeys, slots_of
-from osler.jax.linear import linear
+from osler.jax.linear import linear, lookup, table
 from osler.jax.norm import rms_norm
 from osler.jax.rope import rotary_table, rotate
 from osler.model.config import DecoderConfig, LayerKind
@@ -42,13 +42,13 @@ class Step(NamedTuple):
 
 def embed(decoder: Tree, token_ids_BL: Array, *, config: DecoderConfig) -> Array:
     """Looks up scaled embeddings, (B, L, D)."""
-    table_VD = decoder["embed_tokens"]
-    return jnp.take(table_VD, token_ids_BL, axis=0) * jnp.asarray(config.width**0.5, table_VD.dtype)
+    dtype = decoder["norm"].dtype
+    return lookup(decoder["embed_tokens"], token_ids_BL).astype(dtype) * jnp.asarray(config.width**0.5, dtype)
 
 
 def logits(decoder: Tree, hidden_BLD: Array, *, config: DecoderConfig) -> Array:
     """Scores the vocabulary with the tied embedding: (..., D) to (..., V)."""
-    scores = linear(hidden_BLD, decoder["embed_tokens"])
+    scores = linear(hidden_BLD, table(decoder["embed_tokens"]))
     cap = config.logit_softcap
     return scores if cap is None else jnp.tanh(scores / cap) * cap
 
@@ -73,15 +73,22 @@ def forward(
     stacks = decoder["layers"]
     windows, everything = cache.sliding, cache.everything
 
+    # Packed weights are not sliced by the loop: a product names its layer, and reads no other.
+    packed: dict[LayerKind, Tree] = decoder.get("packed", {})
+
+    def whole(layer: Tree, kind: LayerKind, row: Array) -> Tree:
+        return layer | {name: stack.at(row) for name, stack in packed.get(kind, {}).items()}
+
     def sliding(carry: tuple[Array, LayerKeys], layer: Tree, row: Array) -> tuple[Array, LayerKeys]:
-        return _layer(layer, *carry, row=row, kind="sliding", step=step, config=config)
+        return _layer(whole(layer, "sliding", row), *carry, row=row, kind="sliding", step=step, config=config)
 
     def period(carry: Any, layers: Tree) -> tuple[Any, None]:
         x, near, far, number = carry
         within = config.global_every - 1
         rows = number * within + jnp.arange(within)
         (x, near), _ = lax.scan(lambda c, xs: (sliding(c, *xs), None), (x, near), (layers["sliding"], rows))
-        x, far = _layer(layers["global"], x, far, row=number, kind="global", step=step, config=config)
+        layer = whole(layers["global"], "global", number)
+        x, far = _layer(layer, x, far, row=number, kind="global", step=step, config=config)
         return (x, near, far, number + 1), None
 
     periods = config.layers // config.global_every
@@ -131,8 +138,7 @@ def _attention(
 ) -> tuple[Array, LayerKeys]:
     B, L, _ = x_BLD.shape
     q_BNLH, k_BKLH, v_BKLH = (
-        linear(x_BLD, layer[f"self_attn.{name}_proj"]).reshape(B, L, -1, config.head_dim).swapaxes(1, 2)
-        for name in ("q", "k", "v")
+        part.reshape(B, L, -1, config.head_dim).swapaxes(1, 2) for part in _queries_keys_values(layer, x_BLD, config)
     )
     if config.qk_norm == "rms":
         q_BNLH = rms_norm(q_BNLH, layer["self_attn.q_norm"], eps=config.norm_eps)
@@ -153,5 +159,16 @@ def _attention(
 
 def _mlp(layer: Tree, x_BLD: Array) -> Array:
     """Gated MLP: ``down(gelu(gate(x)) * up(x))``."""
-    gate_BLF = jax.nn.gelu(linear(x_BLD, layer["mlp.gate_proj"]), approximate=True)
-    return linear(gate_BLF * linear(x_BLD, layer["mlp.up_proj"]), layer["mlp.down_proj"])
+    if "mlp.gate_up_proj" in layer:
+        gate_BLF, up_BLF = jnp.split(linear(x_BLD, layer["mlp.gate_up_proj"]), 2, axis=-1)
+    else:
+        gate_BLF, up_BLF = (linear(x_BLD, layer[f"mlp.{name}_proj"]) for name in ("gate", "up"))
+    return linear(jax.nn.gelu(gate_BLF, approximate=True) * up_BLF, layer["mlp.down_proj"])
+
+
+def _queries_keys_values(layer: Tree, x_BLD: Array, config: DecoderConfig) -> list[Array]:
+    """Three products, or one where the weights are joined."""
+    if "self_attn.qkv_proj" not in layer:
+        return [linear(x_BLD, layer[f"self_attn.{name}_proj"]) for name in ("q", "k", "v")]
+    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    return jnp.split(linear(x_BLD, layer["self_attn.qkv_proj"]), (queries, queries + keys), axis=-1)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from osler.errors import CheckpointError
 from osler.model.config import DecoderConfig, OslerConfig
+from osler.quant.network import product_tensors
 
 Tree = dict[str, Any]
 
@@ -69,7 +70,7 @@ _VISION_PLAIN = {
 }
 
 
-def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig) -> Tree:
+def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig, products: Tree | None = None) -> Tree:
     """Turns tensors under Osler's names into the tree that the functions of `osler.jax` take.
 
     One leaf is stacked at a time, so the peak is the tree and one stack of layers.
@@ -77,13 +78,18 @@ def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig) -> Tr
     Args:
         tensors: Such as ``model.state_dict()``, all in one dtype.
         config: Of the network.
+        products: The decoder's products where they are packed already (`osler.jax.network`); ``tensors``
+            then lack them.
 
     Raises:
         CheckpointError: If a tensor is missing, or one has no place in the twin.
     """
     left = set(tensors)
+    packed = frozenset() if products is None else product_tensors(config)
     tree: Tree = {}
     for path, sources in _leaves(config):
+        if packed.issuperset(sources):
+            continue
         missing = [name for name in sources if name not in tensors]
         if missing:
             raise CheckpointError(
@@ -98,6 +104,8 @@ def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig) -> Tr
             allowed="The decoder, the image tower and the projector.",
             next_step="Use backend='torch' for these weights.",
         )
+    if products is not None:
+        tree["language_model"] |= products
     return tree
 
 

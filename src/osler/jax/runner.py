@@ -22,6 +22,7 @@ import torch
 from osler.errors import CapacityError
 from osler.jax import decoder, osler
 from osler.jax.devices import find_device, require_32_bits
+from osler.jax.kernels import kernels_name
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
 from osler.jax.parameters import parameters_from
 from osler.model.config import OslerConfig
@@ -150,6 +151,7 @@ class JaxRunner:
 
     Args:
         tensors: Weights under Osler's names, all in one dtype.
+        products: The decoder's products where they are packed, see `osler.jax.network`.
         config: Of the network.
         longest: Tokens of the longest part of a prompt that is read at once.
         device: See `osler.jax.devices.find_device`.
@@ -160,13 +162,19 @@ class JaxRunner:
     """
 
     def __init__(
-        self, tensors: Mapping[str, torch.Tensor], *, config: OslerConfig, longest: int = 512, device: str = "auto"
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        config: OslerConfig,
+        products: dict[str, Any] | None = None,
+        longest: int = 512,
+        device: str = "auto",
     ) -> None:
         require_32_bits()
         self.config = config
         self._device = find_device(device)
         with jax.default_device(self._device):
-            self.weights = parameters_from(tensors, config=config)
+            self.weights = parameters_from(tensors, config=config, products=products)
         self.longest = max(longest, config.image_tokens)
 
     @property
@@ -192,7 +200,9 @@ class JaxRunner:
     @property
     def kernels(self) -> dict[str, str]:
         """What decides the last bits of a result, beside weights and inputs."""
-        return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__}
+        table = self.weights["language_model"]["embed_tokens"]
+        own = {} if isinstance(table, jax.Array) else {"products": kernels_name(table.kernels)}
+        return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__} | own
 
     def new_cache(self, *, planned: int) -> JaxCache:
         """Makes an empty cache of one row for this many tokens."""

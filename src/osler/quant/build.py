@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -30,11 +30,13 @@ SOURCES = Path(__file__).parent / "native"
 Checked = Literal["plain", "sanitized"]
 
 _COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-math-errno")
-_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
+AVX2 = ("-mavx2", "-mfma", "-mf16c")
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
 _BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": ()}
-_X86 = {"avx2.cpp": ("-mavx2", "-mfma", "-mf16c"), "vnni.cpp": (*_AVX512, "-mavx512vnni")}
-_TILES = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-_AMX = {"amx.cpp": _TILES, "peak.cpp": _TILES}
+_VNNI = (*AVX512, "-mavx512vnni")
+_X86 = {"avx2.cpp": AVX2, "vnni.cpp": _VNNI, "many_rows.cpp": _VNNI, "micro_vnni.cpp": _VNNI}
+TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
+_AMX = {"amx.cpp": TILES, "micro_amx.cpp": TILES, "peak.cpp": TILES}
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300
 
@@ -53,13 +55,38 @@ class Built:
     notes: tuple[str, ...] = ()
 
 
-def library_path() -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """Sources that another caller than PyTorch adds to the kernels.
+
+    Args:
+        name: Of the library. version: Of what it is built against.
+        folder: Of the added sources. base: Those for every processor, with their flags.
+        x86: Those for processors of that family. amx: Those for compilers that know AMX.
+        without: Sources that are left out.
+        include: Folders with headers.
+    """
+
+    name: str
+    version: str
+    folder: Path
+    base: Mapping[str, Sequence[str]]
+    x86: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    amx: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    without: frozenset[str]
+    include: tuple[str, ...]
+
+
+def library_path(variant: Variant | None = None) -> Path:
     """Returns where the kernels of this version are, or would be."""
-    digest = sha256(f"{sys.platform} {platform.machine()}\n".encode())
-    for source in sorted(SOURCES.iterdir()):
-        if source.suffix in (".cpp", ".h", ".inc"):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return cache_folder() / "kernels" / f"osler-kernels-{digest.hexdigest()[:16]}.so"
+    version = "" if variant is None else f" {variant.name} {variant.version}"
+    digest = sha256(f"{sys.platform} {platform.machine()}{version}\n".encode())
+    for folder in (SOURCES,) if variant is None else (SOURCES, variant.folder):
+        for source in sorted(folder.iterdir()):
+            if source.suffix in (".cpp", ".h", ".inc"):
+                digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    name = "osler-kernels" if variant is None else variant.name
+    return cache_folder() / "kernels" / f"{name}-{digest.hexdigest()[:16]}.so"
 
 
 def find_compiler() -> str | None:
@@ -69,13 +96,16 @@ def find_compiler() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-def build_kernels(*, target: Path | None = None, checked: Checked = "plain", main: Path | None = None) -> Built:
+def build_kernels(
+    *, target: Path | None = None, checked: Checked = "plain", main: Path | None = None, variant: Variant | None = None
+) -> Built:
     """Compiles the kernels for every path that the compiler knows.
 
     Args:
         target: Of the library; the user's cache if not given.
         checked: ``"sanitized"`` adds the address and undefined-behavior sanitizers.
         main: A source with a main function, for a program in place of a library.
+        variant: Adds sources, such as those that call the kernels from JAX.
 
     Raises:
         ModelError: If there is no compiler, or it fails.
@@ -92,22 +122,33 @@ def build_kernels(*, target: Path | None = None, checked: Checked = "plain", mai
             "The kernels are not built on Windows.",
             next_step="Without them PyTorch computes; nothing is lost but speed.",
         )
-    target = target or library_path()
+    target = target or library_path(variant)
     flags = (*_COMMON, *(_SANITIZE if checked == "sanitized" else ()))
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     sets = [_BASE | _X86 | _AMX, _BASE | _X86, _BASE] if x86 else [_BASE]
+    if variant is not None:
+        flags = (*flags, f"-I{SOURCES}", *(f"-isystem{folder}" for folder in variant.include))
+        sets = [_varied(files, variant=variant) for files in sets]
     failures: list[str] = []
     for files in sets:
         failure = _compile(compiler, files, flags=flags, target=target, main=main)
         if failure is None:
             return Built(path=target, compiler=compiler, notes=tuple(failures))
-        left = sorted(set(sets[0]) - set(files)) if files is not sets[0] else []
+        left = sorted(Path(file).name for file in set(sets[0]) - set(files)) if files is not sets[0] else []
         failures.append(f"{'without ' + ', '.join(left) + ': ' if left else ''}{failure}")
     raise ModelError(
         f"{compiler} could not compile the kernels: {failures[-1]}",
         allowed="g++ 11 or clang++ 12, or newer.",
         next_step="Name another compiler: CXX=clang++ osler build-kernels. Without kernels PyTorch computes.",
     )
+
+
+def _varied(files: dict[str, Sequence[str]], *, variant: Variant) -> dict[str, Sequence[str]]:
+    added = dict(variant.base)
+    added |= variant.x86 if "avx2.cpp" in files else {}
+    added |= variant.amx if "amx.cpp" in files else {}
+    kept = {name: own for name, own in files.items() if name not in variant.without}
+    return kept | {str(variant.folder / name): own for name, own in added.items()}
 
 
 def _compile(
@@ -120,7 +161,7 @@ def _compile(
             target.parent.chmod(0o700)
             objects = []
             for file, own in files.items():
-                objects.append(str(Path(scratch) / f"{file}.o"))
+                objects.append(str(Path(scratch) / f"{Path(file).name}.o"))
                 _run([compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", objects[-1]])
             kind = ["-shared"] if main is None else [f"-I{SOURCES}", str(main)]
             _run([compiler, *flags, *kind, "-pthread", *objects, "-o", str(part)])

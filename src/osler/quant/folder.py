@@ -29,7 +29,7 @@ from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import check_source, packed_network
+from osler.quant.network import Assemble, check_source, packed_network
 from osler.quant.open import OpenedModel, open_model
 from osler.quant.plan import QuantPlan, default_plan
 from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE, Verify, open_folder
@@ -171,7 +171,12 @@ def quantize_to_folder(
 
 
 def load_quantized_folder(
-    folder: Path, *, dtype: DTypeName = "bfloat16", kernels: KernelChoice | None = None, verify: Verify = "probe"
+    folder: Path,
+    *,
+    dtype: DTypeName = "bfloat16",
+    kernels: KernelChoice | None = None,
+    verify: Verify = "probe",
+    assemble: Assemble = packed_network,
 ) -> Checkpoint:
     """Opens a folder of quantized weights, memory-mapped.
 
@@ -179,6 +184,7 @@ def load_quantized_folder(
         dtype: Of the activations and of what is not quantized.
         kernels: What computes; PyTorch if not given.
         verify: How much of the weights is compared with the digests that were written with them.
+        assemble: Builds the network.
 
     Raises:
         CheckpointError: If files are missing, truncated or changed, or belong to different models.
@@ -187,7 +193,7 @@ def load_quantized_folder(
     opened = open_folder(folder, verify=verify)
     chosen = TorchKernels() if kernels is None else kernels.kernels
     precision = torch_dtype(dtype)
-    model = packed_network(
+    model = assemble(
         opened.config,
         parts=opened.stored.parts,
         tensor=lambda name: opened.stored.plain(name).to(precision),

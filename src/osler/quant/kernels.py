@@ -4,6 +4,11 @@ The choice is automatic and has a reason, which `osler doctor` shows.
 ``OSLER_KERNELS`` forces a path by its name: ``amx``, ``avx512-vnni``, ``avx2``,
 ``portable``, or ``torch`` for none.
 
+Few rows, as at decoding, are always multiplied as int8, with one scale for 32
+inputs. For many rows, as of a prompt, ``amx`` takes tiles of int8 where weights
+have 4 bits and tiles of bfloat16 where they have 8, so that the activations lose
+less than the weights do; ``amx-int8`` and ``amx-bf16`` take one kind for both.
+
 Legend: M rows of activations, N outputs, K inputs.
 """
 
@@ -24,7 +29,7 @@ from osler.quant.build import library_path
 from osler.quant.packed import PackedWeight
 
 VARIABLE = "OSLER_KERNELS"
-PATHS = ("portable", "avx2", "avx512-vnni", "amx")
+PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
 _ABI = 1
@@ -191,12 +196,21 @@ def _without(wish: str, *, reason: str) -> KernelChoice:
     return KernelChoice(kernels=TorchKernels(), reason=reason)
 
 
-@lru_cache(maxsize=4)
-def _load(path: str, changed: int) -> ctypes.CDLL:
-    """Loads a library that only this user could have written."""
+def require_own_file(path: str) -> None:
+    """Refuses a library that someone else could have written.
+
+    Raises:
+        ModelError: If another user could change it.
+    """
     status = Path(path).stat()
     if hasattr(os, "getuid") and (status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022):
         raise ModelError(f"the kernels at {path!r} could have been changed by another user")
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, changed: int) -> ctypes.CDLL:
+    """Loads a library that only this user could have written."""
+    require_own_file(path)
     try:
         library = ctypes.CDLL(path)
         library.osler_linear.argtypes = (

@@ -40,9 +40,25 @@ class PackedParts(Protocol):
         ...
 
 
+class Assemble(Protocol):
+    """Builds a network around packed products, as `packed_network` does."""
+
+    def __call__(
+        self,
+        config: OslerConfig,
+        *,
+        parts: PackedParts,
+        tensor: Callable[[str], Tensor],
+        dtype: torch.dtype,
+        kernels: Kernels,
+    ) -> Osler:
+        """See `packed_network`."""
+        ...
+
+
 def quantized_network(
     source: WeightSource, *, config: OslerConfig, plan: QuantPlan, dtype: torch.dtype, kernels: Kernels, name: str,
-    on_progress: Progress | None = None,
+    assemble: Assemble | None = None, on_progress: Progress | None = None,
 ) -> Osler:  # fmt: skip
     """Quantizes a network as it is read.
 
@@ -52,6 +68,7 @@ def quantized_network(
         dtype: Of the activations and of what is not quantized.
         kernels: What computes.
         name: For messages.
+        assemble: Builds the network; `packed_network` if not given.
         on_progress: Called with ``"quantize"``, products done, products in all.
 
     Raises:
@@ -69,7 +86,8 @@ def quantized_network(
             on_progress("quantize", done, len(names))
         return packed
 
-    return packed_network(
+    build = assemble or packed_network
+    return build(
         config, parts=parts, tensor=lambda entry: source.tensor(entry, dtype=dtype), dtype=dtype, kernels=kernels
     )
 

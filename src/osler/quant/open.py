@@ -13,7 +13,7 @@ from osler.errors import CheckpointError, RequestError
 from osler.model.config import OslerConfig
 from osler.prepare import Preprocess, preprocess_for, require_same
 from osler.quant.kernels import KernelChoice
-from osler.quant.network import product_tensors, quantized_network
+from osler.quant.network import Assemble, product_tensors, quantized_network
 from osler.quant.plan import default_plan
 from osler.quant.source import WeightSource
 from osler.weights import Checkpoint
@@ -88,13 +88,16 @@ def open_model(name_or_path: str | os.PathLike[str]) -> OpenedModel:
     return _open_osler(path, name=shown)
 
 
-def load_and_quantize(name: str, *, bits: int, dtype: DTypeName, kernels: KernelChoice) -> Checkpoint:
+def load_and_quantize(
+    name: str, *, bits: int, dtype: DTypeName, kernels: KernelChoice, assemble: Assemble | None = None
+) -> Checkpoint:
     """Loads a model and quantizes it on the way, by the usual plan.
 
     Args:
         name: As for `open_model`. bits: 4 or 8.
         dtype: Of the activations and of what is not quantized.
         kernels: What computes.
+        assemble: Builds the network, see `quantized_network`.
 
     Raises:
         CheckpointError: As `open_model`, or if the weights do not fit.
@@ -108,6 +111,7 @@ def load_and_quantize(name: str, *, bits: int, dtype: DTypeName, kernels: Kernel
         dtype=torch_dtype(dtype),
         kernels=kernels.kernels,
         name=str(opened.path),
+        assemble=assemble,
     )
     return Checkpoint(
         model=model,

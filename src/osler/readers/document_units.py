@@ -69,4 +69,6 @@ def ucum_of(printed: str, *, cells: bool = False) -> str | None:
     known = _WHOLE.get(text) or _POWERS.get(text)
     if known is None and "/" in printed and known_unit(printed):
         return spell_unit(printed)
+    if known is None and text.endswith("."):  # a speck that recognition takes for a full stop
+        return ucum_of(printed.strip().rstrip("."), cells=cells)
     return known

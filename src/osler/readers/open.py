@@ -30,6 +30,7 @@ from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.nifti import read_volume
 from osler.readers.picture import read_picture
+from osler.readers.repeated_events import without_repeats
 from osler.readers.slide import read_slide, reason_of
 from osler.readers.slide_dicom import SlideHeader, build_slides, scan_slide
 from osler.readers.slide_sniff import is_slide, mirax_folder, without_mirax_data
@@ -128,13 +129,14 @@ def _open(place: Path, *, limits: Limits, mixing: Mixing, pictures: Pictures) ->
     if not timepoints and not record.events and not record.documents and not documents:
         raise _nothing(place, found=found, record=record, alone=alone)
     identities = (*shown, *record.identities)
+    events, repeated = without_repeats([record.events, *(one.events for one in found.documents)])
     study = Study(
         timepoints=timepoints,
-        events=_by_date((*record.events, *(event for one in found.documents for event in one.events))),
+        events=_by_date(events),
         documents=(*record.documents, *documents),
         patient=_patient(shown, record.identities),
         source=str(place),
-        left_out=(*_merged(found.left_out), *record.left_out),
+        left_out=(*_merged(found.left_out), *record.left_out, *repeated),
         problems=(*mixed, *problems, *record.problems, *_document_problems(documents, alone=alone)),
     )
     return Opened(study=study, identities=identities)

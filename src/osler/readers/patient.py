@@ -16,7 +16,8 @@ from osler.errors import PatientMixError, RequestError
 from osler.readers.identity import MIXED, Mixing, Verdict, compare
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.open import Opened, distinct_series, open_identified
-from osler.study import ClinicalEvent, Document, LeftOut, Study, TimePoint
+from osler.readers.repeated_events import without_repeats
+from osler.study import Document, LeftOut, Study, TimePoint
 
 
 def open_patient(
@@ -122,20 +123,18 @@ def _merged(parts: Sequence[_Part], *, problems: list[str]) -> Study:
         problems += [
             problem if len(parts) == 1 else f"{part.place}: {problem}" for problem in part.opened.study.problems
         ]
-    events: list[ClinicalEvent] = sorted(
-        (event for study in studies for event in study.events), key=lambda event: event.date or dt.date.max
-    )
+    events, repeated = without_repeats(study.events for study in studies)
     documents: list[Document] = sorted(
         (document for study in studies for document in study.documents),
         key=lambda document: document.date or dt.date.max,
     )
     return Study(
         timepoints=points,
-        events=tuple(events),
+        events=tuple(sorted(events, key=lambda event: event.date or dt.date.max)),
         documents=tuple(documents),
         patient=next((study.patient for study in studies if study.patient), ""),
         source=studies[0].source,
-        left_out=(*(entry for study in studies for entry in study.left_out), *left_out),
+        left_out=(*(entry for study in studies for entry in study.left_out), *left_out, *repeated),
         problems=(*problems, *said),
     )
 

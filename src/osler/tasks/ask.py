@@ -16,6 +16,7 @@ from osler.progress import Progress
 from osler.readers import open_patient
 from osler.readers.identity import Mixing
 from osler.study import Answer, Study
+from osler.tasks.disagreement import disagreements
 from osler.tasks.ehr import with_record
 from osler.tasks.opening import flat, merged, noticed
 from osler.tasks.record_question import answer_from_record
@@ -134,10 +135,11 @@ def ask(
         on_text=on_text,
         on_progress=on_progress,
     )
+    against = disagreements(answer.text, study=study)
     answer = with_record(answer, record)
     timings = {**(answer.timings or {}), "read": opened - started, "load": loaded - opened}
     ordered = {stage: timings[stage] for stage in ("read", "load", *timings)}
-    answer = dataclasses.replace(answer, timings=ordered, warnings=merged((*said, *answer.warnings)))
+    answer = dataclasses.replace(answer, timings=ordered, warnings=merged((*said, *answer.warnings, *against)))
     return Asked(answer=answer, study=study, prepared=session.prepare(study))
 
 

@@ -7,6 +7,7 @@ dropped, and the reply says so.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.errors import CapacityError, RequestError, unknown_name
-from osler.prepare import PreparedImages
+from osler.prepare import PreparedImages, VisualTokens
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, Study
-from osler.tasks.opening import flat, noticed, one_by_one, open_together
+from osler.tasks.disagreement import disagreements
+from osler.tasks.opening import flat, merged, noticed, one_by_one, open_together
 from osler.tasks.record_question import answer_from_record
+from osler.weights.catalog import find_model
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
@@ -48,6 +51,7 @@ class ChatRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
     """
 
@@ -57,6 +61,7 @@ class ChatRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    visual_tokens: VisualTokens = None
     max_tokens: int = 256
 
 
@@ -150,6 +155,8 @@ class Chat:
                 self.dropped += 1
                 continue
             break
+        if study is not None and (against := tuple(disagreements(answer.text, study=study))):
+            answer = dataclasses.replace(answer, warnings=merged((*answer.warnings, *against)))
         shown = "" if self._shown is None else f"slice {self._shown[0]}"
         self.turns.append(Turn(question=question, answer=answer, shown=shown))
         return answer, self._dropped_note(before)
@@ -235,6 +242,42 @@ class Chat:
             return ""
         turns = "turn" if count == 1 else f"{count} turns"
         return f"The context is full: the oldest {turns} of the conversation {'was' if count == 1 else 'were'} dropped."
+
+
+def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> Chat:
+    """Opens the files, then loads the weights: a wrong path is told at once.
+
+    Args:
+        request: What to talk about.
+        on_progress: Called with the names of the stages.
+
+    Raises:
+        RequestError: If the model is unknown.
+        DataError: If the files cannot be read, or are of different patients.
+        ModelError: If the weights cannot be loaded.
+    """
+    report = on_progress or (lambda *stage: None)
+    find_model(request.model)
+    report("read", 0, 0)
+    study = None
+    if request.paths:
+        now, *priors = request.paths
+        study = open_together(now, priors=priors, records=request.records, mixing=request.mixing)
+    elif request.records:
+        first, *records = request.records
+        study = open_together(first, priors=(), records=records, mixing=request.mixing)
+    report("load", 0, 0)
+    from osler.engine.load import load
+
+    session = load(request.model, device=request.device, bits=request.bits).seeing(request.visual_tokens)
+    return Chat(
+        session=session,
+        paths=request.paths,
+        records=request.records,
+        mixing=request.mixing,
+        max_tokens=request.max_tokens,
+        study=study,
+    )
 
 
 def transcript(chat: Chat, *, form: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from osler.progress import Progress
 from osler.study import Evidence, Progression, Statement, Study
 from osler.tasks.compare_pairs import Pair, progression, statement
 from osler.tasks.finding_names import FindingName
+from osler.tasks.findings import findings
 from osler.tasks.heads import ProgressionHead, head_for
 from osler.tasks.opening import merged
 
@@ -55,31 +56,57 @@ class ByModel:
         elif "change_text" in self.session.trained:
             parts = [self._by_text(pair, study=study, on_progress=on_progress) for pair in pairs]
         else:
-            return self._untrained(pairs)
+            return self._untrained(pairs, study=study)
         return Said(
             entries=tuple(entry for part in parts for entry in part.entries),
             statements=tuple(sentence for part in parts for sentence in part.statements),
             notes=merged([note for part in parts for note in part.notes]),
         )
 
-    def _untrained(self, pairs: Sequence[Pair]) -> Said:
+    def _untrained(self, pairs: Sequence[Pair], *, study: Study) -> Said:
         name = self.session.checkpoint.name
         entries = tuple(
             progression(pair, finding=finding.name, change="cannot tell") for pair in pairs for finding in self.followed
         )
         return Said(
             entries=entries,
-            statements=tuple(statement(entry, ()) for entry in entries),
+            statements=(*(statement(entry, ()) for entry in entries), *self._by_findings(pairs, study=study)),
             notes=(f"{name} is not trained for: progression. Only what was drawn or measured is compared.",),
             untrained=("progression",),
         )
 
+    def _by_findings(self, pairs: Sequence[Pair], *, study: Study) -> Iterator[Statement]:
+        """What the findings head reads at both dates, where it finds something at one: numbers, no judged change."""
+        if head_for(self.session, "findings") is None:
+            return
+        points = {id(point): point for pair in pairs for point in (pair.prior, pair.now)}
+        names = [finding.name for finding in self.followed]
+        read = {
+            key: {
+                one.name: one.probability
+                for one in findings(self.session, dataclasses.replace(study, timepoints=(point,)), names=names).findings
+            }
+            for key, point in points.items()
+        }
+        for pair in pairs:
+            before, now = read[id(pair.prior)], read[id(pair.now)]
+            for name, probability in now.items():
+                earlier = before.get(name)
+                if probability is None or earlier is None or (not names and max(probability, earlier) < _SURE):
+                    continue
+                when = "before" if pair.prior.date is None else f"of {pair.prior.date}"
+                both = f"{earlier:.0%} in the study {when}, {probability:.0%} now"
+                text = f"{name}: {both}, by the findings head; not a judged change."
+                yield Statement(section="comparison", text=text, evidence=_both(pair))
+
     def _by_head(self, head: ProgressionHead, pair: Pair, *, study: Study) -> Said:
         names = [finding.name for finding in self.followed] or sorted(head.findings)
-        two = dataclasses.replace(study, timepoints=(pair.prior, pair.now))
+        # The head was taught with all dates before: it also sees what came before the prior.
+        place = next(number for number, point in enumerate(study.timepoints) if point is pair.prior)
+        seen = dataclasses.replace(study, timepoints=(*study.timepoints[: place + 1], pair.now))
         entries = [
             progression(pair, finding=found.finding, change=found.change, probability=found.probability)
-            for found in head.changes(self.session, two, findings=[name for name in names if name in head.findings])
+            for found in head.changes(self.session, seen, findings=[name for name in names if name in head.findings])
         ]
         entries += [
             progression(pair, finding=name, change="cannot tell") for name in names if name not in head.findings

@@ -38,6 +38,7 @@ from osler.tasks.deidentify_search import Identifiers, find_left
 from osler.tasks.deidentify_values import Pseudonyms, load_secret
 
 PixelCheck = Literal["likely", "all", "none"]
+REPORT_JSON, REPORT_MARKDOWN = "deidentify-report.json", "deidentify-report.md"
 # Where machines and people write into the picture.
 _WRITTEN_ON = {"US", "IVUS", "SC", "CR", "DX", "XA", "RF", "RG", "ES", "XC", "OT", "MG", "GM", "OP", "IO", "PX", "BMD"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -196,7 +197,9 @@ def _require_out(request: DeidentifyRequest) -> None:
         )
     if out.exists() and not out.is_dir():
         raise RequestError(f"{str(request.out)!r} is a file.", next_step="Name a folder with --out.")
-    if out.is_dir() and any(out.iterdir()) and request.key is None and not request.dry_run:
+    # A run that could clean nothing leaves its report alone, and may be repeated once the path is right.
+    left = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if left - {REPORT_JSON, REPORT_MARKDOWN} and request.key is None and not request.dry_run:
         raise RequestError(
             f"{str(request.out)!r} is not empty.",
             allowed="An empty or new folder; or one that a run with the same --key has begun.",

@@ -7,10 +7,11 @@ from collections import Counter
 from typing import Any
 
 import osler
-from osler.tasks.deidentify import DeidentifyRun
+from osler.tasks.deidentify import REPORT_JSON, REPORT_MARKDOWN, DeidentifyRun
 from osler.tasks.deidentify_profile import EDITION
 
-REPORT_JSON, REPORT_MARKDOWN = "deidentify-report.json", "deidentify-report.md"
+__all__ = ["REPORT_JSON", "REPORT_MARKDOWN", "to_dict", "to_json", "to_markdown"]
+
 _NOT_DONE = (
     "Faces are not removed: a head CT or MR can be rendered, also from NIfTI.",
     "What is written in handwriting, or seen on the body (tattoos, jewelry), is not found.",

@@ -2,8 +2,8 @@
 
 Weights that were trained to write reports write one; its sentences are then
 linked and checked (`osler.tasks.evidence_links`). Other weights give what they
-can: the technique, from the files and from their own answers, and nothing of
-findings.
+can: the technique, from the files and from their own answers, and what a
+trained findings head makes of the images, as probabilities.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from osler.errors import RequestError
 from osler.prepare import VisualTokens
-from osler.prepare.scope import kinds_of, named_kinds, regions_in, regions_of
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
+from osler.tasks.disagreement import disagreements
 from osler.tasks.evidence_links import link
+from osler.tasks.findings import findings
+from osler.tasks.heads import head_for
 from osler.tasks.opening import (
     REGION_QUESTION,
     Done,
@@ -40,6 +42,7 @@ NO_EVIDENCE = "[no evidence]"
 """Stands behind a sentence that nothing in the study supports."""
 
 _INDICATION_LIMIT = 2000
+_LIKELY = 0.5
 _TECHNIQUE_QUESTIONS = (
     "What imaging modality is this?",
     REGION_QUESTION,
@@ -157,7 +160,7 @@ def report(
             said=said,
             on_progress=on_progress,
         )
-    return _technique_only(session, opened, said=said, on_progress=on_progress)
+    return _unwritten(session, opened, said=said, on_progress=on_progress)
 
 
 def _written(
@@ -192,8 +195,9 @@ def _written(
     )
 
 
-def _technique_only(session: Session, study: Study, *, said: Sequence[str], on_progress: Progress | None) -> Answer:
+def _unwritten(session: Session, study: Study, *, said: Sequence[str], on_progress: Progress | None) -> Answer:
     """What weights without reports can give: what the files say, and what the model makes of the images."""
+    name = session.checkpoint.name
     statements = [
         Statement(section="technique", text=_from_file(series), evidence=(_whole(series),)) for series in study.series()
     ]
@@ -202,20 +206,43 @@ def _technique_only(session: Session, study: Study, *, said: Sequence[str], on_p
     if "answers" in session.trained:
         for question in _TECHNIQUE_QUESTIONS:
             answer = session.ask(study, question, max_tokens=32, on_progress=on_progress)
-            text = f"{session.checkpoint.name}: {answer.text}"
-            against = list(_disagreements(answer.text, study=study, question=question))
+            text = f"{name}: {answer.text}"
+            against = list(disagreements(answer.text, study=study))
             notes += against
             seen = () if against else _used_evidence(answer)
             statements.append(Statement(section="technique", text=text, evidence=seen))
     statements += _comparison(study)
-    missing = f"Findings and impression: not given. {session.checkpoint.name} was not trained to write reports."
+    read = findings(session, study) if head_for(session, "findings") is not None else None
+    told = _read_by_head(read, name=name, study=study) if read is not None else ()
+    statements += told
+    missing = "Impression" if told else "Findings and impression"
     return dataclasses.replace(
         answer,
         task="report",
-        text=f"{report_text(statements)}\n\n{missing}",
+        text=f"{report_text(statements)}\n\n{missing}: not given. {name} was not trained to write reports.",
         statements=tuple(statements),
+        findings=tuple(one for one in read.findings if one.probability is not None) if read is not None else (),
         untrained=("reports",),
-        warnings=merged((*said, *answer.warnings, *notes, f"{session.checkpoint.name} is not trained for: reports.")),
+        warnings=merged((*said, *answer.warnings, *notes, f"{name} is not trained for: reports.")),
+    )
+
+
+def _read_by_head(read: Answer, *, name: str, study: Study) -> tuple[Statement, ...]:
+    """Two sentences, of the likely and of the unlikely findings; none where nothing can be told."""
+    told = sorted((one for one in read.findings if one.probability is not None), key=lambda one: -one.probability)
+    evidence = tuple(dataclasses.replace(_whole(series), note="the findings head") for series in study.series())
+    parts = {
+        f"Likely ({_LIKELY:.0%} or more)": [one for one in told if one.probability >= _LIKELY],
+        "Less likely": [one for one in told if one.probability < _LIKELY],
+    }
+    return tuple(
+        Statement(
+            section="findings",
+            text=f"{which}, by {name}: {', '.join(f'{one.name} {one.probability:.0%}' for one in ones) or 'none'}.",
+            evidence=evidence,
+        )
+        for which, ones in parts.items()
+        if told
     )
 
 
@@ -258,24 +285,6 @@ def _whole(series: Series) -> Evidence:
 
 def _used_evidence(answer: Answer) -> tuple[Evidence, ...]:
     return tuple(Evidence(kind="image", series=used.series, note="the model's answer") for used in answer.used)
-
-
-def _disagreements(text: str, *, study: Study, question: str) -> Iterator[str]:
-    """Where the model's own answer and the headers differ: one of the two is wrong."""
-    series = tuple(study.series())
-    if question == _TECHNIQUE_QUESTIONS[0]:
-        seen, told = named_kinds(text), kinds_of([entry.modality for entry in series])
-        if seen and told and not seen & told:
-            yield f"The model sees {' and '.join(sorted(seen))}, the files say {' and '.join(sorted(told))}."
-    if question == REGION_QUESTION:
-        seen, told = regions_in(text), frozenset().union(*map(regions_of, series))
-        if seen and told and not seen & told:
-            yield f"The model sees the {' and '.join(sorted(seen))}, the files say the {' and '.join(sorted(told))}."
-    if question == _TECHNIQUE_QUESTIONS[2]:
-        planes = {volume.plane for volume in study.volumes()}
-        seen = {plane for plane in ("axial", "coronal", "sagittal") if plane in text.lower()}
-        if planes and seen and not seen & planes:
-            yield f"The model sees {' and '.join(sorted(seen))} slices, the files say {' and '.join(sorted(planes))}."
 
 
 def _comparison(study: Study) -> Iterator[Statement]:

@@ -11,6 +11,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Literal
 from osler.errors import OslerError, RequestError
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
-from osler.study import NO_MODEL, Answer, Finding, LeftOut, ModelStamp, Statement, Study
+from osler.study import NO_MODEL, Answer, Evidence, Finding, LeftOut, ModelStamp, Statement, Study
 from osler.tasks.triage_journal import TriagedStudy, TriageJournal
 from osler.tasks.urgency import Reason, level_of, reasons_of
 from osler.weights.catalog import find_model
 from osler.weights.skills import skills_of
 
 if TYPE_CHECKING:
+    from osler.engine.ahead import Ready
     from osler.engine.session import Session
 
 JOURNAL_ENDING = ".journal"
@@ -85,7 +87,11 @@ class Worklist:
             model=self.model,
             preprocess="",
             statements=tuple(
-                Statement(section=study.level, text=f"{study.path}: {'; '.join(study.reasons) or 'no reason known'}")
+                Statement(
+                    section=study.level,
+                    text=f"{study.path}: {'; '.join(study.reasons) or 'no reason known'}",
+                    evidence=(Evidence(kind="image", file=study.path),),
+                )
                 for study in self.studies
             ),
             left_out=tuple(LeftOut(what=study.path, why=study.failure) for study in self.failed),
@@ -191,19 +197,20 @@ def _read(inbox: Iterable[InboxStudy], *, session: Session | None) -> Iterator[T
         return
     from osler.engine.ahead import read_ahead
 
-    ready = read_ahead(((entry.path, "?") for entry in studies), preprocess=session.checkpoint.preprocess)
-    for entry, one in zip(studies, ready, strict=True):
-        if isinstance(one, OslerError) or one.study is None:
-            yield _triaged(entry, one if isinstance(one, OslerError) else Study(timepoints=()))
-            continue
-        yield _with_findings(entry, one.study, session=session)
+    requests = ((entry.path, "?") for entry in studies)
+    with closing(read_ahead(requests, preprocess=session.checkpoint.preprocess)) as ready:
+        for entry, one in zip(studies, ready, strict=True):
+            yield _triaged(entry, one) if isinstance(one, OslerError) else _with_findings(entry, one, session=session)
 
 
-def _with_findings(entry: InboxStudy, study: Study, *, session: Session) -> TriagedStudy:
+def _with_findings(entry: InboxStudy, ready: Ready, *, session: Session) -> TriagedStudy:
     from osler.tasks.findings import findings
 
+    study, prepared = ready.study, ready.prepared
+    assert study is not None  # each was asked for by its path
+    assert prepared is not None
     try:
-        answer = findings(session, study)
+        answer = findings(session.showing(study, prepared), study)
     except OslerError as error:
         return _triaged(entry, error)
     found = _triaged(entry, study, findings=answer.findings)

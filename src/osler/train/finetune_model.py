@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from osler.engine.features import image_batch
+from osler.engine.features import FeatureStore
+from osler.engine.slab_features import SlabStore
+from osler.errors import RequestError
 from osler.model.osler import Osler
-from osler.prepare import PixelBatches
+from osler.prepare import PreparedImages
 from osler.train.recipe import FinetuneRecipe
 from osler.train.teacher import AnswerTeacher
 from osler.weights.assemble import DTypeName
@@ -21,6 +23,9 @@ from osler.weights.checkpoint import Checkpoint, load_checkpoint
 from osler.weights.lora import LoraConfig, add_lora
 from osler.weights.osler_folder import save_adapter_folder, save_osler_folder
 from osler.weights.skills import Skill
+
+_KEPT_BYTES = 64 << 20
+"""Of features in memory: a scan is encoded once, for all its questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,20 +81,31 @@ def build_learner(recipe: FinetuneRecipe, *, device: torch.device) -> Learner:
     return Learner(checkpoint=checkpoint, teacher=teacher, lora=lora)
 
 
-def image_encoder(learner: Learner) -> Callable[[PixelBatches], Tensor]:
-    """What is kept of images: their soft tokens, as inference computes them; pixels where the tower learns."""
-    if learner.lora is None:
-        return lambda pixels: torch.from_numpy(pixels.rgb)
-    model = learner.model
-    weight = model.decoder.embed_tokens.weight
+def image_encoder(learner: Learner) -> Callable[[PreparedImages], Tensor]:
+    """What is kept of images: their soft tokens, as inference computes them; pixels where the tower learns.
 
-    @torch.no_grad()
-    def encode(pixels: PixelBatches) -> Tensor:
-        batches = pixels.batches(size=image_batch(model))
-        parts = [model.encode_images(torch.from_numpy(batch).to(weight.device, weight.dtype)) for batch in batches]
-        return torch.cat(parts).cpu()
+    What is returned refuses (RequestError) volumes that are read as slabs where the tower learns.
+    """
+    if learner.lora is None:
+        return _pixels
+    images = FeatureStore(learner.model, kept_bytes=_KEPT_BYTES)
+    slabs = SlabStore(learner.model, kept_bytes=_KEPT_BYTES)
+
+    def encode(prepared: PreparedImages) -> Tensor:
+        features = slabs.encode_shown(prepared, images=images)
+        assert features is not None  # asked for only where there are images
+        return features.cpu()
 
     return encode
+
+
+def _pixels(prepared: PreparedImages) -> Tensor:
+    if prepared.volumes:
+        raise RequestError(
+            "Volumes that are read as slabs need an image tower that stays as it is: fine-tune with an adapter.",
+            next_step='Set method = "lora".',
+        )
+    return torch.from_numpy(prepared.pixels.rgb)
 
 
 def write_result(

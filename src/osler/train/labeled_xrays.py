@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from osler.engine.heads_progression import relative_value
+from osler.engine.heads_progression import event_text, relative_value
 from osler.model.heads import CHANGES
 from osler.synth.draw import draw_patient
 from osler.synth.facts import PatientFacts
@@ -153,7 +153,7 @@ def _series(films: Sequence[Film], *, facts: PatientFacts) -> XraySeries:
     shown = tuple(_labeled(film, earlier=films[:number], facts=facts) for number, film in enumerate(films))
     names = {lab.key: lab.name for lab in load_ontology().labs}
     labs = tuple(
-        (f"{names[lab.key]} {lab.unit}", relative_value(lab.value, reference=lab.reference), lab.day)
+        (event_text(names[lab.key], unit=lab.unit), relative_value(lab.value, reference=lab.reference), lab.day)
         for lab in facts.labs
     )
     return XraySeries(films=shown, labs=labs)

@@ -2,10 +2,10 @@
 
 Each scan goes through `open_study`, `prepare_images` and `assemble` under the contract of the
 weights, and its samples hold the hash of that contract. What is kept of a scan is one
-safetensors file: the samples' ids and their images (soft tokens of the frozen tower, or
+safetensors file: the samples' ids and their images (soft tokens of the frozen tower, one a row, or
 8-bit pixels where the tower learns too).
 
-Dimensions: N images, S side (px), T soft tokens, D width of the decoder.
+Dimensions: N images, S side (px), T soft tokens, M soft tokens of all images, D width of the decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from osler.errors import DataError, OslerError
-from osler.prepare import ModelInputs, PixelBatches, PreparedImages, Preprocess, assemble, prepare_images
+from osler.prepare import ModelInputs, PreparedImages, Preprocess, assemble, prepare_images
 from osler.readers import open_study
 from osler.study import Study
 from osler.tasks.opening import one_by_one
@@ -33,9 +33,10 @@ from osler.train.taught import Taught
 from osler.weights.checkpoint import Checkpoint
 from osler.weights.safetensors_io import read_safetensors
 
-_VERSION = "1"
-Encode = Callable[[PixelBatches], Tensor]
-"""Images to what is kept of them: (N, T, D) soft tokens, or (N, S, S, 3) pixels."""
+_VERSION = "2"
+Encode = Callable[[PreparedImages], Tensor]
+"""Images to what is kept of them: (N, T, D) soft tokens, (M, 1, D) where volumes are read as slabs, or (N, S, S, 3)
+pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +224,10 @@ class _Making:
             prepared = prepare_images(self.study, preprocess=square)
             lessons, outside = box_lessons(boxes, prepared=prepared, slices=self.keeper.slices)
             self.unreadable |= outside
-            places_of = {lesson.image: -1 for lesson in lessons}
-            for number in sorted(places_of):
+            places_of: dict[int, list[int]] = {}
+            for number in sorted({lesson.image for lesson in lessons}):
                 (one,) = one_by_one(prepared, [number])
-                (places_of[number],) = self._take(one)
+                places_of[number] = self._take(one)
             for lesson in lessons:
                 (one,) = one_by_one(prepared, [lesson.image])
                 self._sample(
@@ -235,7 +236,7 @@ class _Making:
                     question=lesson.question,
                     answer=lesson.answer,
                     contract=square,
-                    places=[places_of[lesson.image]],
+                    places=places_of[lesson.image],
                 )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -249,11 +250,14 @@ class _Making:
 
     def _take(self, prepared: PreparedImages) -> list[int]:
         """Keeps the images and returns their rows."""
-        count = len(prepared.images)
-        if count:
-            self._images.append(self.keeper.encode(prepared.pixels))
-        self._count += count
-        return list(range(self._count - count, self._count))
+        if not prepared.images:
+            return []
+        kept = self.keeper.encode(prepared)
+        if kept.is_floating_point():
+            kept = kept.flatten(0, 1)[:, None]  # groups of slabs differ in size
+        self._images.append(kept)
+        self._count += len(kept)
+        return list(range(self._count - len(kept), self._count))
 
     def _sample(
         self,

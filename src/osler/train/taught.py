@@ -1,6 +1,7 @@
 """What a fine-tuning run learns from: samples with their images, in an order that is known beforehand.
 
-Dimensions: B samples, L tokens, N images, S side (px), T soft tokens of an image, D width of the decoder.
+Dimensions: B samples, L tokens, N images, S side (px), T soft tokens of an image, M of all images,
+D width of the decoder.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Taught:
     Args:
         name: Where it comes from, such as ``"line 3"``; named when its loss is not a number.
         token_ids: (L,). answer_mask: (L,), True where the loss is.
-        images: Soft tokens (N, T, D) where the tower is frozen, else 8-bit pixels (N, S, S, 3); ``None`` without.
+        images: Soft tokens (N, T, D), or one each (M, 1, D), where the tower is frozen, else 8-bit pixels
+            (N, S, S, 3); ``None`` without.
     """
 
     name: str

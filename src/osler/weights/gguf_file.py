@@ -136,7 +136,8 @@ def read_gguf(path: Path) -> GgufFile:
         with path.open("rb") as source:
             view = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot open {str(path)!r}: {error}.", next_step="Check the path.") from error
+        reason = getattr(error, "strerror", None) or "the file is empty"
+        raise CheckpointError(f"Cannot open {str(path)!r}: {reason}.", next_step="Check the path.") from error
     try:
         metadata, tensors = _read_header(_Cursor(view), path=path)
     except (struct.error, ValueError, TypeError, IndexError, ArithmeticError, MemoryError, RecursionError) as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from osler.study import NO_MODEL, Answer, FoundBox, LeftOut, UsedSeries
+from osler.study import NO_MODEL, Answer, Finding, FoundBox, LeftOut, UsedSeries
 from osler.writers.text_record import record_rows
-from osler.writers.wording import change_text, finding_text, patient_text
+from osler.writers.wording import CANNOT_TELL, change_text, finding_text, patient_text
 
 SAFETY_NOTE = "Research software, not a medical device: check every statement against the images."
 
@@ -16,6 +16,7 @@ _STOPPED = {
     "stop_string": "at a stop string",
 }
 _LABEL_WIDTH = 10
+_UNTOLD = 8
 
 
 def printable(text: str) -> str:
@@ -61,11 +62,14 @@ def format_answer(answer: Answer) -> str:
 
 
 def format_evidence(answer: Answer) -> str:
-    """Formats everything but the answer's text: model, inputs, what was left out, times, the safety note."""
+    """Formats everything but the answer's text and the steps: model, inputs, what was left out, times, the safety note.
+
+    Steps are shown where they are asked for: `osler ehr --steps`, JSON, Markdown.
+    """
     model = answer.model
     rows: list[tuple[str, str]] = []
     rows += [("Boxes", _box(box)) for box in answer.boxes]
-    rows += [("Finding", f"{f.name}{':' if f.probability is None else ''} {finding_text(f)}") for f in answer.findings]
+    rows += [("Finding", line) for line in _finding_lines(answer.findings)]
     rows += [("Course", f"{p.finding}: {change_text(p)}") for p in answer.progression]
     rows += record_rows(answer)
     rows += [("Used", _used(series)) for series in answer.used]
@@ -93,6 +97,18 @@ def _rows(rows: Iterable[tuple[str, str]]) -> str:
         lines.append(f"{shown:<{_LABEL_WIDTH}}{printable(text)}")
         previous = label
     return "\n".join(lines)
+
+
+def _finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """What can be told, likeliest first; then in one line what cannot."""
+    told = sorted(findings, key=lambda one: -1.0 if one.probability is None else one.probability, reverse=True)
+    lines = [f"{one.name} {finding_text(one)}" for one in told if one.probability is not None]
+    untold = [one.name for one in findings if one.probability is None]
+    if untold:
+        names, rest = (untold, 0) if len(untold) <= _UNTOLD else (untold[: _UNTOLD - 2], len(untold) - _UNTOLD + 2)
+        more = f" and {rest} more (--json lists them)" if rest else ""
+        lines.append(f"{CANNOT_TELL}: {', '.join(names)}{more}")
+    return lines
 
 
 def _used(series: UsedSeries) -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from osler.study import Answer, ClinicalEvent, Match
-from osler.writers.wording import flag_of, range_text, statement_marks, step_text, value_text
+from osler.writers.wording import flag_of, range_text, statement_marks, value_text
 
 Rows = list[tuple[str, str]]
 
 
 def record_rows(answer: Answer) -> Rows:
-    """Returns label and text for sentences with evidence, observations, steps, matches, and what is not trained."""
+    """Returns label and text for sentences with evidence, observations, matches, and what is not trained."""
     rows: Rows = [
         ("Sentence", f"{one.section}: {one.text} [{statement_marks(one)}]" if one.section else one.text)
         for one in answer.statements
     ]
     rows += [("Lab", line) for line in observation_lines(answer.observations)]
-    rows += [("Step", step_text(step)) for step in answer.steps]
     rows += [("Match", _match(match)) for match in answer.matches]
     rows += [("Untrained", f"{name}: not trained in these weights, nothing was made up") for name in answer.untrained]
     return rows

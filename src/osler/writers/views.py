@@ -69,11 +69,12 @@ def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundB
         kind = series.modality or "image"
         if isinstance(series, Volume):
             caption = f"slice {(image.slice or 0) + 1} of {series.shape[0]}"
-            caption = f"{kind} {caption}" if several else caption
+            lead = _when(study, image.timepoint) or (kind if several else "")
+            caption = f"{lead} {caption}".lstrip()
         elif isinstance(series, Slide):
             caption = tile_caption(image)
         else:
-            caption = " ".join(part for part in (kind, series.view) if part)
+            caption = " ".join(part for part in (_when(study, image.timepoint), kind, series.view) if part)
         mapping = image.pixel_map
         columns_mm, rows_mm = (series.spacing or (1.0, 1.0))[:2]
         if mapping.turn.transposed:
@@ -88,6 +89,14 @@ def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundB
             )
         )
     return tuple(tiles)
+
+
+def _when(study: Study, timepoint: int) -> str:
+    """Tells the time points of a study apart: by date, else by their order."""
+    if len(study.timepoints) < 2:
+        return ""
+    date = study.timepoints[timepoint].date
+    return date.isoformat() if date is not None else f"study {timepoint + 1}"
 
 
 def _boxes_on(image: ShownImage, *, boxes: Sequence[FoundBox]) -> list[tuple[str, Box2D]]:

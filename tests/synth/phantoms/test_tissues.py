@@ -45,3 +45,21 @@ def test_relaxation_at_3_tesla_is_the_published_one(tissue: str, t1_ms: float, t
     t1, t2, _ = mr_relaxation(tissue, field_t=3.0)
     assert t1 == pytest.approx(t1_ms, rel=0.06)
     assert t2 == pytest.approx(t2_ms, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("tissue", "least_ms", "most_ms"),
+    [("muscle", 27, 45), ("cartilage", 27, 45), ("fat", 41, 143), ("marrow", 42, 160)],
+)
+def test_t2_of_the_knee_at_3_tesla_lies_in_the_published_range(tissue: str, least_ms: float, most_ms: float) -> None:
+    """Ranges over sequences of Pai et al., Magn Reson Imaging 2008;26:1215, as its abstract gives them."""
+    _, t2, _ = mr_relaxation(tissue, field_t=3.0)
+    assert least_ms <= t2 <= most_ms
+
+
+@pytest.mark.parametrize("tissue", ["blood", "muscle", "myocardium", "cartilage", "kidney-medulla", "gray", "white"])
+def test_t1_rises_with_the_field_and_t2_stays(tissue: str) -> None:
+    """As in vitro: Stanisz et al., Proc ISMRM 2006, 2494."""
+    low, high = (mr_relaxation(tissue, field_t=field) for field in (1.5, 3.0))
+    assert high[0] > 1.08 * low[0]
+    assert high[1] == pytest.approx(low[1], rel=0.15)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from osler.errors import RequestError
 from osler.evaluate.answer_reader import read_answer
+from osler.evaluate.held_out import Case as Shown
 from osler.evaluate.held_out import Listed, listed_cases
 from osler.evaluate.mini_quality import truth_of, wording_for
 from osler.evaluate.responder import Inquiry, blank_study
@@ -49,13 +50,17 @@ class Perception:
             notes=(*notes, "Majority: the commonest class of the cases themselves."),
         )
 
+    def open(self, setting: Setting, case: Case) -> Shown:
+        """Reads the picture or volume."""
+        return case.content.case()
+
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """Asks everything that is known of each case, with the image and blanked."""
         asked: list[tuple[Case, str, str]] = []
         seen: list[Inquiry] = []
         blanked: list[Inquiry] = []
         for case in cases:
-            shown = case.content.case()
+            shown = case.opened or self.open(setting, case)
             blank = blank_study(shown.study)
             for facet in shown.asked:
                 question = wording_for(shown, asked=facet)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from osler.evaluate.record_questions import questions
 from osler.evaluate.rows import MODEL, Measure, Row
 from osler.evaluate.sets.types import Case, Plan, Setting, shuffled
 from osler.readers import open_study
+from osler.study import Study
 from osler.tasks.ehr import answer_from_events
 from osler.weights.skills import Skill
 
@@ -39,11 +40,15 @@ class RecordQuestions:
         )
         return Plan(cases=shuffled(cases), absent="" if cases else "not found: fhir/*.json", notes=notes)
 
+    def open(self, setting: Setting, case: Case) -> Study:
+        """Reads the record."""
+        return open_study(case.content)
+
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """One row a question."""
         rows = []
         for case in cases:
-            study = open_study(case.content)
+            study = case.opened or self.open(setting, case)
             try:
                 asked = questions(case.content)
             except (KeyError, IndexError, ValueError, TypeError) as error:

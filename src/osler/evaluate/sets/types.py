@@ -55,11 +55,13 @@ class Case:
         name: Unique within the set.
         patient: Whose it is.
         content: What the set needs to ask: paths, texts, facts.
+        opened: By `Opening.open`, where it was read before its turn.
     """
 
     name: str
     patient: str
     content: Any
+    opened: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,22 @@ class EvaluationSet(Protocol):
 
         Raises:
             OslerError: If a file is at fault; the runner counts the case as failed and goes on.
+        """
+        ...
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """A set whose files are read in a thread while the cases before them are asked about.
+
+    Its ``rows`` call `open` themselves where ``Case.opened`` is ``None``.
+    """
+
+    def open(self, setting: Setting, case: Case) -> Any:
+        """Reads the files of a case; nothing else of the set is changed.
+
+        Raises:
+            OslerError: If a file is at fault; ``rows`` meets it again in the case's turn.
         """
         ...
 

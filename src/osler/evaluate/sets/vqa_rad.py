@@ -13,6 +13,7 @@ from osler.evaluate.responder import Inquiry, blank_study
 from osler.evaluate.rows import MODEL, Measure, Row
 from osler.evaluate.sets.types import Case, Plan, Setting, commonest, missing_files, shuffled
 from osler.readers import open_study
+from osler.study import Study
 from osler.weights.skills import Skill
 
 _FILE = "vqa-rad/questions.json"
@@ -60,6 +61,10 @@ class VqaRad:
         )
         return Plan(cases=shuffled(cases), absent="" if cases else "no held-out picture", notes=notes)
 
+    def open(self, setting: Setting, case: Case) -> Study:
+        """Reads the picture."""
+        return open_study(case.content[0])
+
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """Asks every question of each picture, seen and blanked."""
         style = setting.responder.style
@@ -67,8 +72,8 @@ class VqaRad:
         seen: list[Inquiry] = []
         blanked: list[Inquiry] = []
         for case in cases:
-            path, entries = case.content
-            study = open_study(path)
+            _, entries = case.content
+            study = case.opened or self.open(setting, case)
             blank = blank_study(study)
             for entry in entries:
                 question = style.vqa.format(question=entry["question"].strip())

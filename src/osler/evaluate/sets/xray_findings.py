@@ -51,12 +51,16 @@ class NihFindings:
         )
         return Plan(cases=shuffled(cases), absent="" if cases else "no held-out X-ray", notes=notes)
 
+    def open(self, setting: Setting, case: Case) -> Study:
+        """Reads the picture."""
+        return open_xray(nih_picture(setting.root, case.name))
+
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """One row for each X-ray and finding."""
         found = []
         for case in cases:
             path = nih_picture(setting.root, case.name)
-            study = open_xray(path)
+            study = case.opened or self.open(setting, case)
             told = probabilities(setting, study)
             blind = probabilities(setting, blank_study(study))
             for label, name in NIH_FINDINGS.items():

@@ -6,6 +6,7 @@ Each bone is a line with a thickness; a CT paints it into voxels, a film adds it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -65,7 +66,8 @@ def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bo
     return bones, gristle
 
 
-def girdle(torso: Torso) -> list[Bone]:
+@lru_cache(maxsize=2)
+def girdle(torso: Torso) -> tuple[Bone, ...]:
     """Breastbone, collarbones, shoulder blades and upper arms."""
     w, d, t = torso.w, torso.d, torso.t
     board = even_steps(
@@ -83,7 +85,7 @@ def girdle(torso: Torso) -> list[Bone]:
         )
         bones.append(Bone(organ="clavicles", line=even_steps(collar, step=2.5)[0], radius=5.6, wall=1.5))
         bones += _upper_arm(torso, side=side) + _blade(torso, side=side)
-    return bones
+    return tuple(bones)
 
 
 def _upper_arm(torso: Torso, *, side: float) -> list[Bone]:

@@ -186,14 +186,17 @@ class Canvas:
         z, y, x = box
         step = max(1, _PATCH_VOXELS // ((y.stop - y.start) * (x.stop - x.start)))
         for start in range(z.start, z.stop, step):
-            part = slice(start, min(start + step, z.stop))
-            yield Patch(
-                canvas=self,
-                box=(part, y, x),
-                x=self.axes.x[None, None, x],
-                y=self.axes.y[None, y, None],
-                z=self.axes.z[part, None, None],
-            )
+            yield self._patch((slice(start, min(start + step, z.stop)), y, x))
+
+    def _patch(self, box: Box) -> Patch:
+        z, y, x = box
+        return Patch(
+            canvas=self,
+            box=box,
+            x=self.axes.x[None, None, x],
+            y=self.axes.y[None, y, None],
+            z=self.axes.z[z, None, None],
+        )
 
     def paint(
         self,
@@ -219,13 +222,15 @@ class Canvas:
         """
         width = max(edge or self.edge, self.edge)
         value = self.palette[tissue] if isinstance(tissue, str) else tissue
-        allowed = [ORGAN_CODES[name] for name in over]
-        table = np.zeros(256, dtype=bool)
-        table[allowed] = True
         for patch in self.patches(bounds):
+            if over:
+                found = self.about(patch, organs=over)
+                if found is None:
+                    continue
+                patch, allowed = found
             alpha = self.share(depth, patch, width=width)
-            if allowed:
-                alpha *= table[patch.label]
+            if over:
+                alpha *= allowed
             if organ is not None:
                 np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
             if strength != 1.0:
@@ -234,6 +239,23 @@ class Canvas:
             change = (value(patch) if callable(value) else np.float32(value)) - target
             change *= alpha
             target += change
+
+    def about(self, patch: Patch, *, organs: tuple[str, ...]) -> tuple[Patch, np.ndarray] | None:
+        """The part of a patch about some organs, and where they are (bool); nothing if they are not there.
+
+        Along the rays a patch keeps its length, by which voxels are cut.
+        """
+        where = labeled(patch.label, *organs)
+        inner = tight_box(where)
+        if inner is None:
+            return None
+        axis = _RAY_AXIS[self.rays]
+        inner = tuple(slice(0, where.shape[k]) if k == axis else part for k, part in enumerate(inner))
+        box = tuple(
+            slice(whole.start + part.start, whole.start + part.stop)
+            for whole, part in zip(patch.box, inner, strict=True)
+        )
+        return self._patch(box), where[inner]
 
     def paint_shells(self, depth: Depth, *, shells: tuple[Shell, ...], bounds: Bounds = EVERYWHERE) -> None:
         """Paints the shells of one shape, the outermost first: its depth is found once.
@@ -264,20 +286,19 @@ class Canvas:
             return np.clip(alpha, 0, 1, out=alpha)
         patch = patch.cut()
         deep, wide = self._deep(depth, patch, width=width)
-        deep /= wide
-        deep += np.float32(0.5)
-        np.clip(deep, 0, 1, out=deep)
+        alpha = deep / wide
+        alpha += np.float32(0.5)
+        np.clip(alpha, 0, 1, out=alpha)
         axis = _RAY_AXIS[self.rays]
-        return deep if patch.parts == 1 else _grouped(deep, parts=patch.parts, axis=axis).mean(axis=axis + 1)
+        return alpha if patch.parts == 1 else _grouped(alpha, parts=patch.parts, axis=axis).mean(axis=axis + 1)
 
     def _deep(self, depth: Depth, patch: Patch, *, width: float) -> tuple[np.ndarray, np.ndarray | np.float32]:
         """Depth in a patch, and the width of its edge: along rays, how much the depth changes in a voxel."""
-        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32)
+        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32, copy=False)
         axis = _RAY_AXIS[self.rays]
         if self.rays == "none" or deep.shape[axis] < 2:
             return deep, np.float32(width)
-        slope = np.gradient(deep, axis=axis)
-        np.abs(slope, out=slope)
+        slope = _slope(deep, axis=axis)
         return deep, np.maximum(slope, np.float32(width), out=slope)
 
     def touched(self, depth: Depth, patch: Patch) -> np.ndarray:
@@ -313,6 +334,26 @@ class Canvas:
         return out.reshape(len(weights), *part.shape[1:])
 
 
+def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
+    """Where a label map (Z, Y, X) shows some organs, bool."""
+    where = label == ORGAN_CODES[organs[0]]
+    for name in organs[1:]:
+        where |= label == ORGAN_CODES[name]
+    return where
+
+
+def tight_box(where: np.ndarray) -> Box | None:
+    """Indices (z, y, x) about what is not zero; nothing if all is."""
+    found = []
+    rest = where.any(axis=2)
+    for used in (rest.any(axis=1), rest.any(axis=0), where.any(axis=(0, 1))):
+        places = np.flatnonzero(used)
+        if not len(places):
+            return None
+        found.append(slice(int(places[0]), int(places[-1]) + 1))
+    return found[0], found[1], found[2]
+
+
 def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
     """What some marks cover together: the greatest cover in the box about them, and that box's first indices."""
     low = [min(mark.box[k].start for mark in marks) for k in range(3)]
@@ -322,6 +363,17 @@ def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
         part = whole[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mark.box, low, strict=True))]
         np.maximum(part, mark.cover, out=part)
     return whole, low
+
+
+def _slope(values: np.ndarray, *, axis: int) -> np.ndarray:
+    """How much values change from voxel to voxel along an axis: half of the way over two, at the ends over one."""
+    out = np.empty(values.shape, np.float32)
+    along, into = np.moveaxis(values, axis, 0), np.moveaxis(out, axis, 0)
+    np.subtract(along[2:], along[:-2], out=into[1:-1])
+    np.subtract(along[1], along[0], out=into[0])
+    np.subtract(along[-1], along[-2], out=into[-1])
+    into[1:-1] *= np.float32(0.5)
+    return np.abs(out, out=out)
 
 
 def _grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:

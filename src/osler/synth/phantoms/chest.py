@@ -8,13 +8,15 @@ from osler.synth.draws import Draws
 from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
 from osler.synth.phantoms.lines import airways, vessels
 from osler.synth.phantoms.lung_tree import vessel_tree
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import around, box_about, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
 from osler.synth.phantoms.tubes import tubes
 
 LUNGS = ("right-lung", "left-lung")
 _TWIGS_HU = 10.0
+_BLEND_MM = 26.0
+"""Parts of the heart whose depths differ by less flow into each other, by a quarter of this at most."""
 
 
 def lung_wall(torso: Torso, side: float) -> Depth:
@@ -85,22 +87,27 @@ def congestion(state: Shown) -> float:
     return state.grade("pulmonary-edema", "vascular-congestion")
 
 
-def tree_points(torso: Torso, *, congested: float, step: float = 1.0) -> tuple[np.ndarray, ...]:
+def tree_points(
+    torso: Torso, *, congested: float, step: float = 1.0, least_mm: float = 0.25, generations: int = 99
+) -> tuple[np.ndarray, ...]:
     """The lungs' vessels as chains of spheres: centers (N, 3), radii (mm), generation, and way (N, 3).
 
     Args:
         step: Factor on the distance of the spheres.
+        least_mm: Branches that begin thinner are left out, 0.25 or more. generations: How many are wanted.
     """
     starts, ends, radii, ages = vessel_tree(torso.thorax)
-    wanted = radii > 0.25
-    starts, ends, radii, ages = starts[wanted], ends[wanted], radii[wanted], ages[wanted]
+    drawn = radii > 0.25
+    bend = np.zeros(len(radii))
+    bend[drawn] = Draws(seed=torso.thorax.shape, patients=np.arange(drawn.sum())).uniform("vessel-bend") - 0.5
+    wanted = drawn & (radii > least_mm) & (ages < generations)
+    starts, ends, radii, ages, bend = (values[wanted] for values in (starts, ends, radii, ages, bend))
     mm = np.linalg.norm(ends - starts, axis=1)
     count = np.maximum(2, np.ceil(mm / np.clip(radii, 1.0, 2.6) / step).astype(int))
     owner = np.repeat(np.arange(len(count)), count)
     share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
     points = starts[owner] + share[:, None] * (ends - starts)[owner]
-    bend = Draws(seed=torso.thorax.shape, patients=np.arange(len(count))).uniform("vessel-bend")[owner] - 0.5
-    points[:, 2] += 0.3 * np.sin(np.pi * share) * bend * mm[owner]
+    points[:, 2] += 0.3 * np.sin(np.pi * share) * (bend * mm)[owner]
     radius = 1.15 * radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
     return points, radius, ages[owner], ((ends - starts) / mm[:, None])[owner]
 
@@ -110,8 +117,8 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
 
     A canvas with rays leaves the vessels out: they are finer than its voxels, and the film adds them line by line.
     """
-    points, radius, ages, _ = tree_points(torso, congested=congested)
     if canvas.rays == "none":
+        points, radius, ages, _ = tree_points(torso, congested=congested)
         pixel = 0.55 * canvas.edge
         thin = radius < pixel
         for chosen, level in ((thin, 0.7), (~thin, 1.0)):
@@ -119,6 +126,9 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
             tube.add(points[chosen], np.maximum(radius[chosen], pixel))
             tube.paint(canvas, tissue="pulmonary-blood", organ=None, over=LUNGS, strength=level)
         _twigs(canvas, torso)
+    else:
+        wide = max(1.2, 0.6 * canvas.edge) / (1.15 * (1 + 0.12 * congested))
+        points, radius, ages, _ = tree_points(torso, congested=congested, least_mm=max(wide, 0.25), generations=4)
     big = (ages < 4) & (ages > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
     wall, lumen = tubes(canvas), tubes(canvas)
@@ -148,19 +158,17 @@ def _twigs(canvas: Canvas, torso: Torso) -> None:
 def paint_mediastinum(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints fat between the lungs, great vessels, trachea, esophagus, thyroid and heart."""
     w, d, t = torso.w, torso.d, torso.t
-    chest = ((-0.6 * w, 0.6 * w), (-0.85 * d, 0.9 * d), (-0.12 * t, 0.36 * t))
-
     grade = state.grade("mediastinal-widening")
     wide = np.float32(27 + (7 + 6 * grade if grade else 0))
+    aside = min(0.6 * w, max(float(wide), torso.spine_reach + 7) + 8)
+    chest = ((-aside, aside), (-0.85 * d, 0.9 * d), (-0.12 * t, 0.36 * t))
 
     def fat(p: Patch) -> np.ndarray:
         plate = np.float32(13) - np.abs(p.x) + 3 * p.wave(40, key="plate")
         plate = np.minimum(plate, np.float32(0.76 * d) + p.y)
-        spine = (
-            torso.spine_half(p.z)
-            + 7
-            - np.hypot(p.x - torso.spine_x(p.z), (p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
-        )
+        spine = np.square(p.x - torso.spine_x(p.z)) + np.square((p.y - torso.spine_y(p.z) - 4) * np.float32(0.7))
+        np.sqrt(spine, out=spine)
+        np.subtract(torso.spine_half(p.z) + 7, spine, out=spine)
         upper = (1 - np.sqrt((p.x / wide) ** 2 + ((p.y + 0.05 * d) / np.float32(0.48 * d)) ** 2)) * wide
         upper = np.minimum(upper + 2 * p.wave(25, key="upper"), np.float32(0.5) * (p.z - np.float32(0.14 * t)))
         out = np.maximum(np.maximum(plate, spine), upper)
@@ -263,19 +271,25 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             out = shapes[0](p)
             for shape in shapes[1:]:
                 other = shape(p)
-                gap = np.clip(np.float32(26) - np.abs(out - other), 0, None)
+                gap = out - other
+                np.abs(gap, out=gap)
+                np.subtract(np.float32(_BLEND_MM), gap, out=gap)
+                np.maximum(gap, 0, out=gap)
                 np.maximum(out, other, out=out)
-                out += gap * gap * np.float32(1 / 104)
-            return np.minimum(out, torso.wall(p) - 2)
+                gap *= gap
+                gap *= np.float32(1 / (4 * _BLEND_MM))
+                out += gap
+            return np.minimum(out, torso.wall(p) - 2, out=out)
 
         return depth
 
-    reach = 105 * size
-    low, high = middle - reach, middle + reach
+    boxes = [box_about(centers[k], axes, halves[k], margin=5.5 + water + 1.5 * _BLEND_MM) for k in parts]
+    low, high = (np.array(boxes)[..., k] for k in (0, 1))
+    lowest = float(middle[2] - 94.5 * size)
     box: Bounds = (
-        (float(low[0]), float(high[0])),
-        (float(low[1]), float(high[1])),
-        (float(low[2] + 0.1 * reach), float(high[2])),
+        (low[:, 0].min(), high[:, 0].max()),
+        (low[:, 1].min(), high[:, 1].max()),
+        (max(low[:, 2].min(), lowest), high[:, 2].max()),
     )
     canvas.paint(
         whole(3.5 + water),

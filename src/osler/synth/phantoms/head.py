@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.synth.facts import PatientFacts
-from osler.synth.phantoms.canvas import Canvas, Depth, Patch
+from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import Shown
@@ -176,14 +176,19 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
 
 
 def _once(depth: Depth) -> Depth:
-    """Keeps the last patches' values: the cortex is painted in two passes over the same boxes."""
-    known: dict[tuple[int, int], np.ndarray] = {}
+    """Keeps the values of patches: the cortex is painted in two passes, the second inside of the first."""
+    known: list[tuple[Box, np.ndarray]] = []
 
     def cached(p: Patch) -> np.ndarray:
-        key = (p.box[0].start, p.box[0].stop)
-        if key not in known:
-            known[key] = depth(p)
-        return known[key]
+        if p.parts != 1:  # voxels that are cut along rays stand at other places
+            return depth(p)
+        for box, values in known:
+            pairs = tuple(zip(box, p.box, strict=True))
+            if all(whole.start <= part.start and part.stop <= whole.stop for whole, part in pairs):
+                return values[tuple(slice(part.start - whole.start, part.stop - whole.start) for whole, part in pairs)]
+        values = np.broadcast_to(depth(p), p.shape)
+        known.append((p.box, values))
+        return values
 
     return cached
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.canvas import Bounds, Box, Canvas, Patch
+from osler.synth.phantoms.canvas import Bounds, Box, Canvas, Patch, tight_box
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import SIDES, Torso
@@ -62,17 +62,6 @@ def tag(canvas: Canvas, cover: np.ndarray, box: Box | None, *, fact: FindingFact
     target[(cover >= 0.5) & (target == 0)] = fact.lesion
 
 
-def tight_box(where: np.ndarray) -> Box | None:
-    """Indices (z, y, x) about what is not zero; nothing if all is."""
-    found = []
-    for axis in range(3):
-        used = np.flatnonzero(where.any(axis=tuple(k for k in range(3) if k != axis)))
-        if not len(used):
-            return None
-        found.append(slice(int(used[0]), int(used[-1]) + 1))
-    return found[0], found[1], found[2]
-
-
 def overlay(
     canvas: Canvas,
     fact: FindingFact,
@@ -86,10 +75,13 @@ def overlay(
     edge: float | None = None,
 ) -> None:
     """Paints a change of an organ and marks it."""
-    codes = [ORGAN_CODES[name] for name in over]
-    for p in canvas.patches(bounds):
+    for whole in canvas.patches(bounds):
+        found = canvas.about(whole, organs=over)
+        if found is None:
+            continue
+        p, allowed = found
         inside = canvas.share(depth, p, width=canvas.edge) if canvas.rays != "none" else depth(p) >= 0
-        tag(canvas, inside * np.isin(p.label, codes), p.box, fact=fact)
+        tag(canvas, inside * allowed, p.box, fact=fact)
     canvas.paint(depth, tissue=tissue, bounds=bounds, over=over, strength=strength, organ=organ, edge=edge)
 
 

@@ -10,11 +10,10 @@ from osler.errors import RequestError
 from osler.study import Affine, ArrayPixels, Box3D, Volume
 from osler.synth.facts import Exam, PatientFacts, Region
 from osler.synth.phantoms import acquire
-from osler.synth.phantoms.canvas import Canvas, union
+from osler.synth.phantoms.canvas import Canvas, tight_box, union
 from osler.synth.phantoms.findings import in_body
 from osler.synth.phantoms.grid import Grid, grid_of
 from osler.synth.phantoms.organs import ORGAN_CODES, ORGANS
-from osler.synth.phantoms.overlays import tight_box
 from osler.synth.phantoms.pose import CT_POSE, Pose
 from osler.synth.phantoms.regions import paint_region
 from osler.synth.phantoms.state import Shown, shown

@@ -45,16 +45,17 @@ def around(center: Point, half: Point, *, margin: float = 0.0) -> Bounds:
 
 def tilted(center: Point, axes: np.ndarray, half: Point, *, rough: float = 0.0, mm: float = 30.0) -> Depth:
     """An ellipsoid with half axes along the rows of ``axes``."""
-    m = (np.asarray(axes) / np.asarray(half)[:, None]).astype(np.float32)
+    m = np.asarray(axes) / np.asarray(half)[:, None]
+    # The squared distance in half axes is a polynomial of z: its terms need no row for each z.
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = (m.T @ m).astype(np.float32)
     scale = np.float32(min(half))
 
     def depth(p: Patch) -> np.ndarray:
-        dx, dy, dz = (np.float32(1) * (a - np.float32(c)) for a, c in zip((p.x, p.y, p.z), center, strict=True))
-        total = None
-        for row in m:
-            part = (dx * row[0] + dy * row[1]) + dz * row[2]
-            part *= part
-            total = part if total is None else np.add(total, part, out=total)
+        dx, dy, dz = (a - np.float32(c) for a, c in zip((p.x, p.y, p.z), center, strict=True))
+        total = zz * dz + np.float32(2) * (xz * dx + yz * dy)
+        total *= dz
+        total += xx * dx * dx + dy * (np.float32(2) * xy * dx + yy * dy)
+        np.maximum(total, 0, out=total)
         np.sqrt(total, out=total)
         np.subtract(np.float32(1), total, out=total)
         total *= scale
@@ -63,6 +64,13 @@ def tilted(center: Point, axes: np.ndarray, half: Point, *, rough: float = 0.0, 
         return total
 
     return depth
+
+
+def box_about(center: Point, axes: np.ndarray, half: Point, *, margin: float = 0.0) -> Bounds:
+    """The box about a `tilted` ellipsoid."""
+    reach = np.linalg.norm(np.asarray(axes) * np.asarray(half)[:, None], axis=0) + margin
+    (a, b), (c, d), (e, f) = ((float(m - r), float(m + r)) for m, r in zip(center, reach, strict=True))
+    return (a, b), (c, d), (e, f)
 
 
 def polyline(points: list[Point] | np.ndarray, *, count: int = 40) -> np.ndarray:

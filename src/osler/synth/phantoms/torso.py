@@ -47,7 +47,7 @@ _LIFTED_MM = 44.0
 VERTEBRAE = tuple([f"t{n}" for n in range(1, 13)] + [f"l{n}" for n in range(1, 6)] + ["s1"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Torso:
     """Lengths (mm) of one trunk.
 
@@ -96,6 +96,11 @@ class Torso:
         """Half width (mm) of the vertebral bodies."""
         size = (self.t / 620) ** 0.7
         return (np.interp(z / self.t, [-0.42, -0.3, -0.1, 0.1, 0.3], [25, 23.5, 19, 15, 13]) * size).astype(np.float32)
+
+    @property
+    def spine_reach(self) -> float:
+        """Greatest distance (mm) of a vertebral body's edge from the midline."""
+        return abs(self.bend_mm) + float(self.spine_half(np.array([-0.42 * self.t]))[0])
 
     def wall(self, p: Patch) -> np.ndarray:
         """Depth (mm) in the cavity of chest and belly, inside ribs and muscle."""
@@ -255,7 +260,8 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
     heights = _LEVELS[:, 0] * torso.t
     between = (heights[:-1] + heights[1:]) / 2
     reach = 34.0
-    bounds: Bounds = ((-60, 60), (0.1 * torso.d, 0.95 * torso.d + 12), (float(heights[-1]) - 14, 0.40 * torso.t))
+    aside = 1.25 * torso.spine_reach + 3
+    bounds: Bounds = ((-aside, aside), (0.1 * torso.d, 0.95 * torso.d + 12), (float(heights[-1]) - 14, 0.40 * torso.t))
     loss = np.array([crushed.get(name, 0.0) for name in VERTEBRAE])
 
     def column(p: Patch) -> np.ndarray:
@@ -370,6 +376,8 @@ def _arches(canvas: Canvas, torso: Torso, *, heights: np.ndarray, bounds: Bounds
         middle = torso.spine_y(p.z) + np.float32(0.78) * torso.spine_half(p.z) + np.float32(8.5)
         return np.float32(8.2) - np.hypot((p.x - torso.spine_x(p.z)) * np.float32(0.86), p.y - middle)
 
+    aside = abs(torso.bend_mm) + 11
+    bounds = ((-aside, aside), *bounds[1:])
     canvas.paint(canal, tissue="csf", organ="spinal-canal", bounds=bounds)
     canvas.paint(lambda p: canal(p) - np.float32(3.4), tissue="white", organ="spinal-canal", bounds=bounds)
 

@@ -136,7 +136,9 @@ class RayTubes(Tubes):
 
     def cover(self, *, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         parts = []
-        for points, radius, squash in self._chains:
+        for squash in dict.fromkeys(squash for _, _, squash in self._chains):
+            alike = [(points, radius) for points, radius, other in self._chains if other == squash]
+            points, radius = (np.concatenate(column) for column in zip(*alike, strict=True))
             wide = radius + np.float32(shift)
             lower = 0.2
             for upper in _RADII:
@@ -164,13 +166,15 @@ class RayTubes(Tubes):
             gap[(places < 0) | (places >= len(line))] = 1e6
             index.append(places), squared.append(gap * gap)
         away = squared[0][:, :, None] + squared[1][:, None, :]
-        n, i, j = np.nonzero(away < np.square(drawn + np.float32(0.5 * self._edge))[:, None, None])
-        away, r = away[n, i, j], drawn[n]
+        hit = away < np.square(drawn + np.float32(0.5 * self._edge))[:, None, None]
+        n = np.repeat(np.arange(len(points)), np.count_nonzero(hit, axis=(1, 2)))
+        ray = (index[0] * len(lines[across]))[:, :, None] + index[1][:, None, :]
+        ray, away, r = ray[hit], away[hit], drawn[n]
         share = np.clip((r - np.sqrt(away)) / np.float32(self._edge) + np.float32(0.5), 0, 1)
         half = np.sqrt(np.maximum(r * r - away, np.square(np.float32(0.3) * r))) / np.float32(squash[along])
         share *= np.square(radius / drawn)[n]
         middle = points[n, along]
-        return index[0][n, i] * len(lines[across]) + index[1][n, j], middle - half, middle + half, share
+        return ray, middle - half, middle + half, share
 
     def _voxels(
         self, ray: np.ndarray, start: np.ndarray, end: np.ndarray, share: np.ndarray
@@ -188,8 +192,9 @@ class RayTubes(Tubes):
         _, y, x = self._axes.shape
         row, column = np.divmod(ray[owner], x if along == 1 else y)
         flat = (row * y + slab) * x + column if along == 1 else (row * y + column) * x + slab
-        index, inverse = np.unique(flat, return_inverse=True)
-        return index, np.minimum(np.bincount(inverse, weights=filled, minlength=len(index)), 1).astype(np.float32)
+        # Ways come in the order of rays and of places along them: parts of one voxel stand side by side.
+        first = np.flatnonzero(np.append(True, flat[1:] != flat[:-1])) if len(flat) else np.zeros(0, np.int64)
+        return flat[first], np.minimum(np.add.reduceat(filled, first), 1).astype(np.float32)
 
 
 def _united(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.synth.facts import Exam, FindingFact, PatientFacts
-from osler.synth.phantoms.canvas import Axes, Canvas, Rays, union
+from osler.synth.phantoms.canvas import Axes, Canvas, Rays, labeled, tight_box, union
 from osler.synth.phantoms.chest import LUNGS, congestion
 from osler.synth.phantoms.devices import DEVICES
 from osler.synth.phantoms.lesions import LOOKS
-from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.pose import Pose
 from osler.synth.phantoms.regions import paint_region
 from osler.synth.phantoms.state import Shown
@@ -76,7 +75,7 @@ def compose(patient: PatientFacts, *, exam: Exam, pose: Pose, beam: Beam) -> Lay
         shadow = device_shadow(fact, torso=torso, beam=beam)
         total += shadow
         masks.append((fact, fact.side if fact.side in ("left", "right") else "none", shadow > _DEVICE_SEEN))
-    heart = projector.lengths(_labeled(canvas, "heart", "pericardium"))
+    heart = _way(projector, labeled(canvas.label, "heart", "pericardium"))
     return Layers(
         attenuation=np.maximum(total, 0),
         lungs=_lungs(canvas, projector=projector, heart=heart),
@@ -107,17 +106,19 @@ def _line(ends: np.ndarray | tuple[float, float], *, step: float) -> np.ndarray:
     return (low + step * np.arange(int(np.ceil((high - low) / step)) + 1)).astype(np.float32)
 
 
-def _labeled(canvas: Canvas, *organs: str) -> np.ndarray:
-    return np.isin(canvas.label, [ORGAN_CODES[name] for name in organs])
+def _way(projector: Projector, space: np.ndarray) -> np.ndarray:
+    """Way (mm) of each ray in a part of the canvas (Z, Y, X), bool."""
+    box = tight_box(space)
+    return projector.lengths(space if box is None else space[box], box=box)
 
 
 def _lungs(canvas: Canvas, *, projector: Projector, heart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a reader outlines as a lung: fluid and loose air included, without the heart's shadow."""
     found = []
     for side, name in zip((-1.0, 1.0), LUNGS, strict=True):
-        space = _labeled(canvas, name)
-        space |= _labeled(canvas, "pleural-space") & (side * canvas.axes.x > 0)
-        found.append((projector.lengths(space) > _LUNG_MM) & (heart <= 30))
+        space = labeled(canvas.label, name)
+        space |= labeled(canvas.label, "pleural-space") & (side * canvas.axes.x > 0)
+        found.append((_way(projector, space) > _LUNG_MM) & (heart <= 30))
     return found[0], found[1]
 
 

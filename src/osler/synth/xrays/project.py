@@ -95,21 +95,38 @@ class Projector:
         columns: slice,
     ) -> np.ndarray:
         """A slab (Z, across) at a place along the rays as the rays meet it."""
-        far, far_across, far_z = self._far[0][columns], self._far[1][columns], self._far_z[rows]
-        share = (place - self._source[0]) / (far - self._source[0])
-        across = self._source[1] + share * (far_across - self._source[1])
-        z = self._source_z + (far_z - self._source_z)[:, None] * share
-        padded = np.zeros((slab.shape[0] + 2, slab.shape[1] + 2), np.float32)
-        padded[1:-1, 1:-1] = slab
-        i, f = _places(across, lines[1], count=slab.shape[1])
-        sides = padded[:, i] * (1 - f) + padded[:, i + 1] * f
-        j, g = _places(z, lines[0], count=slab.shape[0])
-        flat = j * sides.shape[1] + np.arange(sides.shape[1])
-        low, high = sides.ravel().take(flat), sides.ravel().take(flat + sides.shape[1])
+        (i, f), (flat, g) = self._met(place, lines, rows=rows, columns=columns)
+        padded = np.zeros((slab.shape[0] + 3, slab.shape[1] + 3), np.float32)
+        padded[1:-2, 1:-2] = slab
+        sides = padded.take(i, axis=1)
+        after = padded.take(i + 1, axis=1)
+        after -= sides
+        after *= f
+        sides += after
+        low, high = sides.reshape(-1).take(flat), sides[1:].reshape(-1).take(flat)
         high -= low
         high *= g
         low += high
         return low
+
+    def _met(
+        self, place: float, lines: tuple[np.ndarray, np.ndarray], *, rows: slice, columns: slice
+    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Where the rays meet a plane: first voxel across, and first in the flat (Z, rays across), with weights."""
+        far, far_across, far_z = self._far[0][columns], self._far[1][columns], self._far_z[rows]
+        share = (place - self._source[0]) / (far - self._source[0])
+        across = self._source[1] + share * (far_across - self._source[1])
+        i, f = _places(across, lines[1])
+        step = float(lines[0][1] - lines[0][0]) if len(lines[0]) > 1 else 2.0
+        start = np.float32((self._source_z - float(lines[0][0])) / step + 1)
+        at = ((far_z - self._source_z) / step).astype(np.float32)[:, None] * share.astype(np.float32)
+        at += start
+        np.clip(at, 0, np.float32(len(lines[0]) + 1), out=at)
+        j = at.astype(np.int32)
+        at -= j
+        j *= np.int32(len(share))
+        j += np.arange(len(share), dtype=np.int32)
+        return (i, f), (j, at)
 
 
 def _near(values: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -122,10 +139,10 @@ def _span(used: np.ndarray) -> slice:
     return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
 
 
-def _places(values: np.ndarray, line: np.ndarray, *, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _places(values: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First of the two padded voxels about each value, and the weight of the second."""
     step = float(line[1] - line[0]) if len(line) > 1 else 2.0
-    at = np.clip((values - float(line[0])) / step + 1, 0, count + 0.999)
+    at = np.clip((values - float(line[0])) / step + 1, 0, len(line) + 1)
     first = at.astype(np.intp)
     return first, (at - first).astype(np.float32)
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 Profile = Literal["solid", "flat"]
-_GROUP_PX = (1.6, 2.6, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 42.0)
+_GROUP_PX = (0.8, 1.6, 2.6, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 42.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +55,7 @@ def paint_chain(chain: Chain, *, rows: int, columns: int, profile: Profile) -> n
                 chosen,
                 radius=radius,
                 amount=amount,
-                reach=int(np.ceil(upper)) + 1,
+                reach=int(np.ceil(radius[chosen].max())),
                 shape=(rows, columns),
                 profile=profile,
             )
@@ -74,9 +74,10 @@ def _stamp(
     profile: Profile,
 ) -> None:
     rows, columns = shape
+    # A disk of radius r shows in pixels whose middles lie within r + 1/2 of its own, so within ceil(r) pixels.
     offsets = np.arange(-reach, reach + 1)
     column, row = np.floor(chain.column[chosen]).astype(np.int64), np.floor(chain.row[chosen]).astype(np.int64)
-    seen = (column > -reach) & (column < columns + reach) & (row > -reach) & (row < rows + reach)
+    seen = (column >= -reach) & (column < columns + reach) & (row >= -reach) & (row < rows + reach)
     chosen, column, row = chosen[seen], column[seen], row[seen]
     i, j = column[:, None] + offsets, row[:, None] + offsets
     dx = (i + 0.5 - chain.column[chosen, None]).astype(np.float32)
@@ -85,11 +86,11 @@ def _stamp(
     squared = (dx * dx)[:, None, :] + (dy * dy)[:, :, None]
     inside = squared < (size * size * 1.0)[:, None, None] + size[:, None, None] + 0.25
     inside &= ((i >= 0) & (i < columns))[:, None, :] & ((j >= 0) & (j < rows))[:, :, None]
-    n, b, a = np.nonzero(inside)
-    away = np.sqrt(squared[n, b, a]) / size[n]
+    n = np.repeat(np.arange(len(chosen)), np.count_nonzero(inside, axis=(1, 2)))
+    away = np.sqrt(squared[inside]) / size[n]
     values = _profile(away, size=size[n], profile=profile) * amount[chosen].astype(np.float32)[n]
-    at = (chain.layer[chosen[n]] * rows + j[n, b]) * columns + i[n, a]
-    np.maximum.at(canvas, at, values)
+    at = ((chain.layer[chosen, None] * rows + j) * columns)[:, :, None] + i[:, None, :]
+    np.maximum.at(canvas, at[inside], values)
 
 
 def _profile(away: np.ndarray, *, size: np.ndarray, profile: Profile) -> np.ndarray:
