@@ -106,3 +106,19 @@ def unknown_name(kind: str, *, name: str, known: Iterable[str]) -> RequestError:
         allowed=f"Known: {', '.join(names)}.",
         next_step=f"Did you mean {close[0]!r}?" if close else "",
     )
+
+
+def absent_device(name: str, *, library: str, here: Iterable[str], next_step: str) -> RequestError:
+    """Builds the error for a device that this machine lacks, or that a library cannot use.
+
+    Args:
+        name: The device as given.
+        library: That does not see it, such as ``"PyTorch"``.
+        here: Devices that it sees.
+        next_step: What to do about it.
+    """
+    return RequestError(
+        f"The device {name!r} was asked for, but this {library} sees no CUDA GPU.",
+        allowed=f"Devices here: {', '.join(sorted(set(here)))}.",
+        next_step=next_step,
+    )

@@ -11,11 +11,11 @@ from torch import nn
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'osler[jax]'")
 
 from osler.jax import projector, vision  # noqa: E402
+from osler.jax.arrays import to_jax  # noqa: E402
 from osler.jax.attention import attend, visible  # noqa: E402
 from osler.jax.linear import linear  # noqa: E402
 from osler.jax.norm import layer_norm, rms_norm  # noqa: E402
 from osler.jax.rope import rotary_table, rotate  # noqa: E402
-from osler.jax.runner import to_jax  # noqa: E402
 from osler.model import rope as torch_rope  # noqa: E402
 from osler.model.attention import KeyView  # noqa: E402
 from osler.model.norm import RMSNorm  # noqa: E402

@@ -25,7 +25,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption, VisualTokensOption, visual_tokens_of
+from osler.cli.task_options import BackendOption, BitsOption, VisualTokensOption, visual_tokens_of
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def ask(
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Ask a question about a scan, or about scans and the patient's record.
@@ -102,6 +103,7 @@ def ask(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         temperature=temperature,

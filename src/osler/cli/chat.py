@@ -13,6 +13,7 @@ from osler.cli.failure import format_failure, guarded
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
 from osler.cli.task_options import (
+    BackendOption,
     BitsOption,
     DeviceOption,
     ModelOption,
@@ -40,6 +41,7 @@ def chat(
     visual_tokens: VisualTokensOption = None,
     device: DeviceOption = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: QuietOption = False,
 ) -> None:
     """Talk about a scan: it stays loaded, and what was said before goes along.
@@ -57,6 +59,7 @@ def chat(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
     )

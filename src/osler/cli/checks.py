@@ -161,6 +161,27 @@ def _kernels(name: str) -> Check:
     return Check(name=name, status="note", found=found, next_step=step)
 
 
+def _jax(name: str) -> Check:
+    found_version = _version("jax")
+    if found_version is None:
+        return Check(name=name, status="note", found="not installed; it is optional: pip install 'osler[jax]'")
+    try:
+        from osler.jax.compilation import keep_compiled_programs
+        from osler.jax.devices import describe_devices, require_32_bits
+
+        programs = keep_compiled_programs()
+        found = f"jax {found_version}; sees {describe_devices()}; compiled programs {programs}"
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        found = f"jax {found_version} cannot be used: {reason}"
+        return Check(name=name, status="note", found=found, next_step="pip install --force-reinstall 'osler[jax]'")
+    try:
+        require_32_bits()
+    except OslerError as error:
+        return Check(name=name, status="note", found=f"{found}; set to 64 bits", next_step=error.next_step)
+    return Check(name=name, status="ok", found=found)
+
+
 def _jax_kernels(name: str) -> Check:
     if find_spec("jax") is None:
         return Check(name=name, status="ok", found="JAX is not installed")
@@ -270,8 +291,9 @@ _CHECKS: dict[str, Callable[[str], Check]] = {
     "processor": _cpu,
     "threads": _threads,
     "kernels": _kernels,
-    "memory": _memory,
+    "jax": _jax,
     "jax kernels": _jax_kernels,
+    "memory": _memory,
     "decoder cache": _decoder_cache,
     "shipped weights": _shipped_weights,
     "preprocessing": _preprocessing,

@@ -23,6 +23,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.task_options import (
+    BackendOption,
     BitsOption,
     DeviceOption,
     JsonOption,
@@ -62,6 +63,7 @@ def compare(
     force: ForceOption = False,
     device: DeviceOption = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: QuietOption = False,
 ) -> None:
     """Say what became of each finding: improved, stable, worsened, new or resolved.
@@ -83,6 +85,7 @@ def compare(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(

@@ -13,7 +13,7 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption
+from osler.cli.task_options import BackendOption, BitsOption
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def ehr(
     seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -57,6 +58,7 @@ def ehr(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         max_tokens=max_tokens,
         seed=seed,
     )

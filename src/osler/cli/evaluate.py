@@ -10,7 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption, DeviceOption, QuietOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, QuietOption
 
 
 @guarded
@@ -30,6 +30,7 @@ def evaluate(
         bool, typer.Option("--untrained", help="Ask for what the weights were not trained for, too.")
     ] = False,
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result, pictures and rows; a stopped run goes on from there.")
     ] = None,
@@ -60,6 +61,7 @@ def evaluate(
         untrained="ask" if untrained else "list",
         out=out or "",
         bits=bits,
+        backend=backend,
         device=device,
     )
     with StageProgress(quiet=quiet) as progress:

@@ -11,7 +11,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption
+from osler.cli.task_options import BackendOption, BitsOption
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def extract(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest filled form, in tokens.")] = 512,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     force: Annotated[bool, typer.Option("--force", help="Let --fhir overwrite any file.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -60,6 +61,7 @@ def extract(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         max_tokens=max_tokens,
     )
     with StageProgress(quiet=quiet) as progress:

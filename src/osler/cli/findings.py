@@ -18,6 +18,7 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.task_options import (
+    BackendOption,
     BitsOption,
     DeviceOption,
     JsonOption,
@@ -55,6 +56,7 @@ def findings(
     force: ForceOption = False,
     device: DeviceOption = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: QuietOption = False,
 ) -> None:
     """Give a probability for each finding, or say that it cannot be told.
@@ -77,6 +79,7 @@ def findings(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(force=force, picture=picture, markdown=markdown, fhir=fhir, sr=sr, capture=capture)

@@ -20,6 +20,7 @@ from osler.cli.outputs import (
     SrOption,
 )
 from osler.cli.task_options import (
+    BackendOption,
     BitsOption,
     DeviceOption,
     JsonOption,
@@ -50,6 +51,7 @@ def locate(
     force: ForceOption = False,
     device: DeviceOption = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: QuietOption = False,
 ) -> None:
     """Draw boxes around what is named, in pixels and in millimeters of the patient.
@@ -67,6 +69,7 @@ def locate(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         slices=slices,
         visual_tokens=visual_tokens_of(visual_tokens),
     )

@@ -21,6 +21,7 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.task_options import (
+    BackendOption,
     BitsOption,
     DeviceOption,
     JsonOption,
@@ -54,6 +55,7 @@ def report(
     force: ForceOption = False,
     device: DeviceOption = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     quiet: QuietOption = False,
 ) -> None:
     """Write a report by section; sentences without evidence in the study are marked.
@@ -70,6 +72,7 @@ def report(
         model=model,
         device=device,
         bits=bits,
+        backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         priors=tuple(prior or ()),

@@ -12,7 +12,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BitsOption
+from osler.cli.task_options import BackendOption, BitsOption
 
 
 class QueryKind(StrEnum):
@@ -30,6 +30,7 @@ def index(
     model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -40,16 +41,18 @@ def index(
 
     Example: osler index archive/ --out archive.index
     """
+    from osler.engine.backend import check_backend
     from osler.readers.inbox import list_inbox
     from osler.tasks.search import build_index
 
+    check_backend(backend)
     for folder in folders:
         list_inbox(folder)
     with StageProgress(quiet=quiet) as progress:
         progress.update("load", 0, 0)
         from osler.engine.load import load
 
-        session = load(model, device=device, bits=bits, studies="memory")
+        session = load(model, device=device, bits=bits, backend=backend, studies="memory")
         report = build_index(
             session, folders, index=out, on_study=lambda done, total, path: progress.update("index", done, total)
         )
@@ -85,6 +88,7 @@ def search(
     model: Annotated[str, typer.Option(help="Whose vectors the index holds.")] = "osler-mini",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
@@ -98,7 +102,9 @@ def search(
     from osler.tasks.search import search as search_task
     from osler.writers import format_answer
 
-    request = SearchRequest(index=index, query=query, kind=kind.value, top=top, model=model, device=device, bits=bits)
+    request = SearchRequest(
+        index=index, query=query, kind=kind.value, top=top, model=model, device=device, bits=bits, backend=backend
+    )
     with StageProgress(quiet=quiet) as progress:
         answer = search_task(request, on_progress=progress.update)
     if as_json:

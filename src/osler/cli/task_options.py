@@ -37,6 +37,9 @@ BitsOption = Annotated[
         show_default=False,
     ),
 ]
+BackendOption = Annotated[
+    str, typer.Option("--backend", help="torch, or jax where it is installed: pip install 'osler[jax]'.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
 VisualTokensOption = Annotated[

@@ -11,7 +11,7 @@ import typer
 
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
-from osler.cli.task_options import BitsOption
+from osler.cli.task_options import BackendOption, BitsOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ def triage(
     model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
+    backend: BackendOption = "torch",
     force: Annotated[
         bool, typer.Option("--force", help="Let --out overwrite a file that Osler did not write.")
     ] = False,
@@ -55,7 +56,7 @@ def triage(
 
     target = check_writable(out, replace="any" if force else "ours", is_ours=_is_worklist) if out is not None else None
     journal = target.with_name(target.name + JOURNAL_ENDING) if target is not None else None
-    request = TriageRequest(inbox=inbox, journal=journal, model=model, device=device, bits=bits)
+    request = TriageRequest(inbox=inbox, journal=journal, model=model, device=device, bits=bits, backend=backend)
     with LiveOrder(quiet=quiet or as_json) as live:
         if watch is not None:
             watch_task(

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from torch import Tensor
-
-from osler.engine.device import Choice
-from osler.engine.runner import Runner
 from osler.errors import unknown_name
 from osler.extras import import_extra
-from osler.quant.folder import load_quantized_folder
-from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import product_tensors
-from osler.quant.open import load_and_quantize
-from osler.weights import load_checkpoint
-from osler.weights.assemble import DTypeName, empty_network
 
 if TYPE_CHECKING:
+    from osler.engine.device import Choice
+    from osler.engine.runner import Runner
     from osler.jax.kernels import KernelChoice as JaxKernelChoice
     from osler.jax.kernels import Kernels
+    from osler.jax.module import JaxHeads, JaxOsler, JaxTemporal
     from osler.jax.runner import JaxRunner
+    from osler.model.heads import Heads
+    from osler.model.osler import Osler
+    from osler.model.temporal import ClinicalTemporalAttention
     from osler.weights import Checkpoint
+    from osler.weights.assemble import DTypeName
+
+    AnyRunner = Runner | JaxRunner
+    AnyNetwork = Osler | JaxOsler
+    AnyHeads = Heads | JaxHeads
+    AnyTemporal = ClinicalTemporalAttention | JaxTemporal
 
 BackendName = Literal["torch", "jax"]
 
-if TYPE_CHECKING:
-    AnyRunner = Runner | JaxRunner
-else:
-    AnyRunner = Runner
-
 
 def check_backend(name: str) -> None:
-    """Refuses a backend that does not exist or is not installed.
+    """Refuses a backend that does not exist or is not installed, without loading torch.
 
     Raises:
         RequestError: With the pip command where JAX is missing.
@@ -44,6 +40,22 @@ def check_backend(name: str) -> None:
         raise unknown_name("backend", name=name, known=get_args(BackendName))
     if name == "jax":
         import_extra("jax", extra="jax")
+
+
+def check_jax(device: str) -> None:
+    """Makes JAX ready before weights are read: refuses a device that it does not see and settings that change results.
+
+    Compiled programs are kept for later processes; see `osler.jax.compilation`.
+
+    Raises:
+        RequestError: See there.
+    """
+    from osler.jax.compilation import keep_compiled_programs
+    from osler.jax.devices import find_device, require_32_bits
+
+    require_32_bits()
+    find_device(device)
+    keep_compiled_programs()
 
 
 def jax_dtype(device: str) -> tuple[Literal["float32", "bfloat16"], str]:
@@ -90,8 +102,12 @@ def quantized_jax(
         RequestError: If JAX does not see the device, or kernels are asked for that are not here.
         CheckpointError: If the weights cannot be read or do not fit the twin.
     """
+    from osler.engine.device import Choice
     from osler.jax.network import PackedTensors
     from osler.jax.runner import JaxRunner
+    from osler.quant.folder import load_quantized_folder
+    from osler.quant.kernels import KernelChoice, TorchKernels
+    from osler.quant.open import load_and_quantize
 
     chosen = jax_kernels(device)
     packed = PackedTensors(kernels=chosen.kernels)
@@ -100,8 +116,7 @@ def quantized_jax(
         checkpoint = load_quantized_folder(folder, dtype=dtype, kernels=none, assemble=packed)
     else:
         checkpoint = load_and_quantize(name, bits=bits, dtype=dtype, kernels=none, assemble=packed)
-    tensors = _published(packed.tensors)
-    runner = JaxRunner(tensors, config=checkpoint.model.config, products=packed.products, device=device)
+    runner = JaxRunner(packed.tensors, config=checkpoint.model.config, products=packed.products, device=device)
     return checkpoint, runner, Choice(chosen.name, chosen.reason)
 
 
@@ -120,9 +135,12 @@ def dense_jax(name: str, *, kernels: Kernels, device: str) -> tuple[Checkpoint, 
     """
     from osler.jax.dense import dense_products
     from osler.jax.runner import JaxRunner
+    from osler.quant.network import product_tensors
+    from osler.weights import load_checkpoint
+    from osler.weights.assemble import empty_network
 
     checkpoint = load_checkpoint(name, dtype="bfloat16")
-    config, tensors = checkpoint.model.config, _published(checkpoint.model.state_dict())
+    config, tensors = checkpoint.model.config, checkpoint.model.state_dict()
     checkpoint = replace(checkpoint, model=empty_network(config), bits=16)
     products = dense_products(tensors, config=config, kernels=kernels)
     taken = product_tensors(config)
@@ -131,9 +149,7 @@ def dense_jax(name: str, *, kernels: Kernels, device: str) -> tuple[Checkpoint, 
 
 
 def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint, JaxRunner]:
-    """Moves the published parts of a checkpoint to JAX; the network that is left has shapes but no storage.
-
-    Heads and the other added parts stay behind: the session then offers what answers in text.
+    """Moves the weights of a checkpoint to JAX; the network that is left has shapes but no storage.
 
     Args:
         checkpoint: As loaded.
@@ -144,12 +160,8 @@ def to_jax(checkpoint: Checkpoint, *, device: str = "auto") -> tuple[Checkpoint,
         CheckpointError: If the weights do not fit the twin.
     """
     from osler.jax.runner import JaxRunner
+    from osler.weights.assemble import empty_network
 
     config = checkpoint.model.config
-    runner = JaxRunner(_published(checkpoint.model.state_dict()), config=config, device=device)
+    runner = JaxRunner(checkpoint.model.state_dict(), config=config, device=device)
     return replace(checkpoint, model=empty_network(config)), runner
-
-
-def _published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    published = ("language_model.", "vision_tower.", "multi_modal_projector.")
-    return {name: tensor for name, tensor in tensors.items() if name.startswith(published)}

@@ -11,7 +11,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 import torch
 
-from osler.errors import RequestError, unknown_name
+from osler.errors import RequestError, absent_device, unknown_name
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 DtypeName = Literal["auto", "bfloat16", "float32"]
@@ -42,9 +42,10 @@ def choose_device(name: str = "auto") -> Choice[torch.device]:
     if torch.cuda.is_available():
         return Choice(torch.device("cuda"), "asked for" if name == "cuda" else f"found {torch.cuda.get_device_name()}")
     if name == "cuda":
-        raise RequestError(
-            "The device 'cuda' was asked for, but this PyTorch sees no CUDA GPU.",
-            allowed="Devices here: cpu.",
+        raise absent_device(
+            name,
+            library="PyTorch",
+            here=("cpu",),
             next_step="Use --device cpu, or install a CUDA build of PyTorch.",
         )
     return Choice(torch.device("cpu"), "no GPU was found")

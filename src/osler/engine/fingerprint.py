@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
-from osler.engine.backend import AnyRunner
-from osler.weights import Checkpoint
+if TYPE_CHECKING:
+    from osler.engine.backend import AnyRunner
+    from osler.weights import Checkpoint
 
 
 def fingerprint(checkpoint: Checkpoint, *, runner: AnyRunner, packing: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from osler.engine.runner import Runner
 from osler.engine.speculation import Drafter, PromptLookup
 from osler.model.adapter import AdapterMemory
 
+if TYPE_CHECKING:
+    from osler.jax.adapter import AdapterMemory as JaxMemory
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -42,7 +46,7 @@ class Prompt:
 
     token_ids: np.ndarray
     features_NTD: torch.Tensor | None = None
-    memory: AdapterMemory | None = None
+    memory: AdapterMemory | JaxMemory | None = None
 
 
 def generate(
@@ -158,12 +162,12 @@ def _drafting(
     )
 
 
-def _together(prompts: Sequence[Prompt]) -> AdapterMemory | None:
+def _together(prompts: Sequence[Prompt]) -> AdapterMemory | JaxMemory | None:
     """The memories of all rows as one."""
     some = next((prompt.memory for prompt in prompts if prompt.memory is not None), None)
     if some is None:
         return None
-    return AdapterMemory.stack([some.nothing() if prompt.memory is None else prompt.memory for prompt in prompts])
+    return some.stack([some.nothing() if prompt.memory is None else prompt.memory for prompt in prompts])
 
 
 def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | None:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from osler.engine.features import image_batch
-from osler.model.osler import Osler
 from osler.prepare import PixelBatches, PreparedImages, ShownImage
 
 if TYPE_CHECKING:
+    from osler.engine.backend import AnyNetwork
     from osler.engine.session import Session
     from osler.study import Study
     from osler.weights import Checkpoint
@@ -32,12 +32,12 @@ class HeadFeatures:
     """Encodes images for heads and remembers the last ones by the digest of their pixels.
 
     Args:
-        model: With heads.
+        network: With heads.
         kept_bytes: Memory for features; the ones not used for longest go first.
     """
 
-    def __init__(self, model: Osler, *, kept_bytes: int = _KEPT_BYTES) -> None:
-        self._model = model
+    def __init__(self, network: AnyNetwork, *, kept_bytes: int = _KEPT_BYTES) -> None:
+        self._network = network
         self._kept_bytes = kept_bytes
         self._features_PV: OrderedDict[str, torch.Tensor] = OrderedDict()
 
@@ -51,12 +51,12 @@ class HeadFeatures:
         digests = PixelBatches(rgb=pixels.rgb[list(numbers)], preprocess=pixels.preprocess).digests()
         known = {digest: self._features_PV[digest] for digest in digests if digest in self._features_PV}
         missing = [place for place, digest in enumerate(digests) if digest not in known]
-        decoder, size = self._model.decoder, image_batch(self._model)
+        network, size = self._network, image_batch(self._network)
         for start in range(0, len(missing), size):
             chosen = missing[start : start + size]
             rgb = pixels.rgb[[numbers[place] for place in chosen]]
             batch = torch.from_numpy(PixelBatches(rgb=rgb, preprocess=pixels.preprocess).array())
-            encoded = self._model.head_features(batch.to(device=decoder.device, dtype=decoder.dtype))
+            encoded = network.head_features(batch.to(device=network.device, dtype=network.dtype))
             known |= {digests[place]: features_PV.clone() for place, features_PV in zip(chosen, encoded, strict=True)}
         self._keep(known)
         return torch.stack([known[digest] for digest in digests])
@@ -78,9 +78,10 @@ def text_states(source: Session | Checkpoint, texts: Sequence[str]) -> torch.Ten
     Args:
         source: A session, or weights that no session holds yet.
     """
-    checkpoint = getattr(source, "checkpoint", source)
-    model, empty = source.model, source.model.config.tokens.pad
-    return model.text_states([checkpoint.tokenizer.encode(spoken(text)) or [empty] for text in texts])
+    checkpoint: Checkpoint = getattr(source, "checkpoint", source)
+    network: AnyNetwork = getattr(source, "network", checkpoint.model)
+    empty = network.config.tokens.pad
+    return network.text_states([checkpoint.tokenizer.encode(spoken(text)) or [empty] for text in texts])
 
 
 def spoken(label: str) -> str:

@@ -12,11 +12,12 @@ import torch
 
 from osler.engine.head_features import HeadFeatures, frontal_xrays, series_images, spread, text_states
 from osler.engine.head_results import HeadBox
-from osler.model.heads import Heads, patch_positions, volume_features
+from osler.model.heads import patch_positions, volume_features
 from osler.prepare import PreparedImages
 from osler.study import Box2D, Box3D, Volume
 
 if TYPE_CHECKING:
+    from osler.engine.backend import AnyHeads
     from osler.engine.session import Session
     from osler.study import Study
 
@@ -33,7 +34,7 @@ class BoxFinder:
         side: Patches along one side of an image.
     """
 
-    def __init__(self, heads: Heads, *, features: HeadFeatures, side: int) -> None:
+    def __init__(self, heads: AnyHeads, *, features: HeadFeatures, side: int) -> None:
         self._heads = heads
         self._features = features
         self._side = side

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from osler.engine.head_features import HeadFeatures
-from osler.model.heads import Heads
 
 if TYPE_CHECKING:
+    from osler.engine.backend import AnyHeads
     from osler.engine.session import Session
     from osler.prepare import PreparedImages
 
@@ -30,7 +30,7 @@ class Embedder:
         heads: Trained. features: Of its network.
     """
 
-    def __init__(self, heads: Heads, *, features: HeadFeatures) -> None:
+    def __init__(self, heads: AnyHeads, *, features: HeadFeatures) -> None:
         self._head = heads.contrastive
         self._features = features
 
@@ -47,10 +47,6 @@ class Embedder:
     @torch.inference_mode()
     def text(self, session: Session, text: str) -> np.ndarray:
         """Returns the vector of a text, (E,) in float32; of a long one, of its beginning."""
-        model, tokens = session.model, session.model.config.tokens
-        ids = [tokens.bos, *session.checkpoint.tokenizer.encode(text)[:TEXT_TOKENS]]
-        ids_1L = torch.tensor([ids], device=session.runner.device)
-        positions_1L = torch.arange(len(ids), device=ids_1L.device)[None]
-        hidden_1LC = model.decoder(model.decoder.embed(ids_1L), positions_BL=positions_1L)
-        state_1C = hidden_1LC.float().mean(1).to(session.runner.dtype)
-        return self._head.texts(state_1C)[0].cpu().numpy()
+        network = session.network
+        ids = [network.config.tokens.bos, *session.checkpoint.tokenizer.encode(text)[:TEXT_TOKENS]]
+        return self._head.texts(network.mean_state(ids))[0].cpu().numpy()

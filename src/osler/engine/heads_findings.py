@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from osler.engine.head_features import HeadFeatures, frontal_xrays, text_states
-from osler.model.heads import Heads, patch_positions
+from osler.model.heads import patch_positions
 from osler.prepare import PreparedImages
 from osler.prepare.finding_names import finding_names
 
 if TYPE_CHECKING:
+    from osler.engine.backend import AnyHeads
     from osler.engine.session import Session
     from osler.study import Study
 
@@ -25,7 +26,7 @@ class FindingReader:
         heads: Trained on X-rays. features: Of its network.
     """
 
-    def __init__(self, heads: Heads, *, features: HeadFeatures) -> None:
+    def __init__(self, heads: AnyHeads, *, features: HeadFeatures) -> None:
         self._heads = heads
         self._features = features
         self._places = query_places(heads)
@@ -84,7 +85,7 @@ class FindingReader:
         return None if math.isnan(probability) or low < probability < high else probability
 
 
-def query_places(heads: Heads) -> dict[str, int]:
+def query_places(heads: AnyHeads) -> dict[str, int]:
     """Number of the query of each finding by its name; queries without a name that people can ask for are left out."""
     names = {finding.key: finding.name for finding in finding_names()}
     return {names[key]: place for place, key in enumerate(heads.config.findings) if key in names}

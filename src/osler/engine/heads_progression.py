@@ -15,10 +15,11 @@ import torch
 from osler.engine.head_features import HeadFeatures, film_of_each_date, text_states
 from osler.engine.head_results import HeadChange
 from osler.engine.heads_findings import query_places
-from osler.model.heads import CHANGES, Heads
-from osler.model.temporal import ClinicalTemporalAttention, Events
+from osler.model.heads import CHANGES
+from osler.model.temporal import Events
 
 if TYPE_CHECKING:
+    from osler.engine.backend import AnyHeads, AnyTemporal
     from osler.engine.session import Session
     from osler.study import Change, ClinicalEvent, ReferenceRange, Study
 
@@ -36,7 +37,7 @@ class ChangeReader:
         features: Of its network.
     """
 
-    def __init__(self, heads: Heads, *, temporal: ClinicalTemporalAttention, features: HeadFeatures) -> None:
+    def __init__(self, heads: AnyHeads, *, temporal: AnyTemporal, features: HeadFeatures) -> None:
         self._heads = heads
         self._temporal = temporal
         self._features = features

@@ -62,6 +62,21 @@ class LayerCache:
         self.values_BKSH[:, :, start : self.end] = values_BKLH
         return self.keys_BKSH[:, :, start - seen : self.end], self.values_BKSH[:, :, start - seen : self.end]
 
+    def reserve(self, like_BK1H: torch.Tensor, *, limit: int) -> tuple[int, int]:
+        """Makes room for one token that somebody else writes.
+
+        Args:
+            like_BK1H: A tensor of the shape and type of its keys.
+            limit: The longest that the layer will become.
+
+        Returns:
+            The first token in the buffer that it may see, and its own place.
+        """
+        seen = self.end if self.keep is None else min(self.end, self.keep)
+        self._make_room(like_BK1H, count=1, limit=limit)
+        place, self.end = self.end, self.end + 1
+        return place - seen, place
+
     def _append_many(
         self, keys_BKLH: torch.Tensor, values_BKLH: torch.Tensor, *, seen: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,19 +197,32 @@ class KVCache:
         Raises:
             CapacityError: If the tokens are more than were planned.
         """
-        count = keys_BKLH.shape[2]
-        if self._lengths[layer] + count > self.planned:
-            raise CapacityError(
-                f"The cache was planned for {self.planned:,} tokens and would hold {self._lengths[layer] + count:,}.",
-                next_step="Ask for fewer tokens.",
-            )
+        self._admit(layer, count=keys_BKLH.shape[2])
         keys, values = self.layers[layer].append(keys_BKLH, values_BKLH, limit=self.planned)
-        self._lengths[layer] += count
         if self.padding_B is None:
             return keys, values, None
         end = self._lengths[layer]
         times_S = torch.arange(end - keys.shape[2], end, device=keys.device)
         return keys, values, (times_S - self.padding_B[:, None]).clamp_min(-1)
+
+    def reserve(self, layer: int, like_BK1H: torch.Tensor) -> tuple[int, int]:
+        """Makes room for one token of one row in a layer, see `LayerCache.reserve`.
+
+        Raises:
+            CapacityError: If the tokens are more than were planned.
+        """
+        assert self.padding_B is None
+        self._admit(layer, count=1)
+        return self.layers[layer].reserve(like_BK1H, limit=self.planned)
+
+    def _admit(self, layer: int, *, count: int) -> None:
+        length = self._lengths[layer] + count
+        if length > self.planned:
+            raise CapacityError(
+                f"The cache was planned for {self.planned:,} tokens and would hold {length:,}.",
+                next_step="Ask for fewer tokens.",
+            )
+        self._lengths[layer] = length
 
     @torch.inference_mode()
     def mark(self) -> CachePoint:

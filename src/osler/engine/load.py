@@ -6,7 +6,15 @@ from typing import Literal
 
 import torch
 
-from osler.engine.backend import check_backend, dense_jax, jax_dtype, jax_kernels, quantized_jax, to_jax
+from osler.engine.backend import (
+    check_backend,
+    check_jax,
+    dense_jax,
+    jax_dtype,
+    jax_kernels,
+    quantized_jax,
+    to_jax,
+)
 from osler.engine.device import Choice, choose_device, choose_dtype
 from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
@@ -119,6 +127,7 @@ def _stored_bits(name: str, *, bits: int | None) -> int | None:
 
 
 def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
+    check_jax(device)
     stored = _stored_bits(name, bits=bits)
     asked = _dtype_of(bits, dtype=dtype)
     dtype, reason = (asked, "asked for") if asked != "auto" else jax_dtype(device)

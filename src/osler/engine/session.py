@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from osler.engine.adapter_memory import MemoryStore
 from osler.engine.ahead import Ready, draw_ahead, read_ahead, when_to_encode
 from osler.engine.answer_text import AnswerText
-from osler.engine.backend import AnyRunner
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
 from osler.engine.features import FeatureStore, ImageEncoder
 from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
-from osler.engine.heads import HEAD_SKILLS, offered_heads
+from osler.engine.heads import offered_heads
 from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding, check_stop, decoding_of
 from osler.engine.packing import choose_packing
@@ -43,6 +42,7 @@ from osler.study import Answer, ModelStamp, Study
 if TYPE_CHECKING:
     import torch
 
+    from osler.engine.backend import AnyNetwork, AnyRunner
     from osler.jax.runner import JaxRunner
     from osler.weights import Checkpoint
     from osler.weights.skills import Skill
@@ -58,7 +58,7 @@ class Session(SessionViews):
         packing: See `load`; a choice stands for weights that are packed already. Those cannot be trained or saved.
         device: Why they are where they are. dtype: Why they have their precision.
         studies: ``"disk"`` keeps encoded studies for later sessions (`open_study_cache`).
-        runner: Computes instead of the checkpoint's own network, which then may have no storage.
+        runner: Computes, with its network, instead of the checkpoint's own, which then may have no storage.
     """
 
     def __init__(
@@ -86,15 +86,16 @@ class Session(SessionViews):
             "dtype": Choice(self.runner.dtype, dtype),
             "packing": chosen,
         }
-        self.heads: Mapping[Skill, Any] = offered_heads(self.model) if runner is None else {}
+        self.network: AnyNetwork = self.model if runner is None else runner.network
+        self.heads: Mapping[Skill, Any] = offered_heads(self.network)
         self._disk = None
         if studies == "disk" and checkpoint.identity:
             self._disk = open_study_cache(fingerprint=fingerprint(checkpoint, runner=self.runner, packing=chosen.value))
-        self.encoder: ImageEncoder = runner or self.model
+        self.encoder: ImageEncoder = self.network
         self._features = FeatureStore(self.encoder, disk=self._disk)
-        self._slabs = SlabStore(self.model, disk=self._disk)
-        self._memories = MemoryStore(self.model)
-        self._timelines = TimelineStore(self.model)
+        self._slabs = SlabStore(self.network, disk=self._disk)
+        self._memories = MemoryStore(self.network)
+        self._timelines = TimelineStore(self.network)
         self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
         self._views: dict[str, Session] = {}
@@ -107,8 +108,8 @@ class Session(SessionViews):
 
     @property
     def trained(self) -> frozenset[Skill]:
-        """What the weights were trained to do, as far as the backend runs it."""
-        return self.checkpoint.trained - (HEAD_SKILLS if self.runner.backend == "jax" else frozenset())
+        """What the weights were trained to do."""
+        return self.checkpoint.trained
 
     def stamp(self, *, seed: int | None = None) -> ModelStamp:
         """Says which weights answer, and how."""

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from osler.engine.features import FeatureStore, image_batch
-from osler.errors import RequestError
 from osler.prepare import PixelBatches, SlabbedVolume
 
 OnSlabs = Callable[[int, int], None]
@@ -68,9 +67,6 @@ class SlabStore(FeatureStore):
         Returns:
             (N, T, D) where there are images only; (M, 1, D), in the order of the prompt, where there are
             volumes, as their groups differ in size; ``None`` where there is nothing.
-
-        Raises:
-            RequestError: If the weights are not PyTorch's.
         """
         if not shown.volumes:
             return images.encode(shown.pixels, on_progress=on_progress)
@@ -84,7 +80,6 @@ class SlabStore(FeatureStore):
 
     def _volume_tokens(self, shown: Shown, *, on_progress: OnSlabs | None) -> dict[int, torch.Tensor]:
         """Tokens of each volume, (M, D), by the number of its first image."""
-        self._require_storage()
         side = math.isqrt(self._model.config.image_tokens)
         slots_Sd = np.concatenate([start + plan.slots for start, plan in shown.volumes.items()])
         with self._turn:
@@ -107,7 +102,7 @@ class SlabStore(FeatureStore):
         known = self._known(digests)
         missing = [index for index, digest in enumerate(digests) if digest not in known]
         size = image_batch(self._model)
-        device = self._model.decoder.device
+        device = self._model.device
         for start in range(0, len(missing), size):
             chosen = missing[start : start + size]
             slices = _some(pixels, slots_Sd[chosen].reshape(-1).tolist()).array()
@@ -120,13 +115,6 @@ class SlabStore(FeatureStore):
                 on_progress(len(digests) - len(missing) + start + len(chosen), len(digests))
         self._keep(known)
         return torch.stack([known[digest] for digest in digests])
-
-    def _require_storage(self) -> None:
-        if self._model.decoder.device.type == "meta":
-            raise RequestError(
-                "Volumes are read as slabs by PyTorch only.",
-                next_step="Use the torch backend, or read volumes slice by slice: --visual-tokens slices.",
-            )
 
 
 def _some(pixels: PixelBatches, numbers: Sequence[int]) -> PixelBatches:

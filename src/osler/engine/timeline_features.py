@@ -15,10 +15,10 @@ import torch
 from osler.engine.head_features import film_of_each_date
 from osler.engine.heads_progression import day_of, event_table
 from osler.engine.slab_features import token_starts
-from osler.model.osler import Osler
 from osler.prepare import PixelBatches
 
 if TYPE_CHECKING:
+    from osler.engine.backend import AnyNetwork
     from osler.engine.session import Session
     from osler.prepare import PreparedImages
     from osler.study import Study
@@ -28,11 +28,11 @@ class TimelineStore:
     """Encodes the films of all dates together, and remembers those of the last study. Threads take turns.
 
     Args:
-        model: Of any kind. Without attention over time, and while its gate is closed, films are left as they are.
+        network: Of any kind. Without attention over time, and while its gate is closed, films are left as they are.
     """
 
-    def __init__(self, model: Osler) -> None:
-        self._model = model
+    def __init__(self, network: AnyNetwork) -> None:
+        self._network = network
         self._turn = threading.RLock()
         self._study: Study | None = None
         self._key: tuple[str, ...] = ()
@@ -53,8 +53,8 @@ class TimelineStore:
         Returns:
             Features of the same shape; the same object where nothing changes.
         """
-        temporal = self._model.temporal
-        if features is None or study is None or temporal is None or temporal.gate.is_meta or temporal.gate == 0:
+        temporal = self._network.temporal
+        if features is None or study is None or temporal is None or temporal.gate == 0:
             return features
         films = film_of_each_date(study, prepared)
         if not films or (len(films) == 1 and not study.events):
@@ -85,10 +85,10 @@ class TimelineStore:
     def _encoded(
         self, pixels: PixelBatches, *, dates: Sequence[dt.date | None], session: Session, study: Study
     ) -> torch.Tensor:
-        decoder = self._model.decoder
-        batch = torch.from_numpy(pixels.array()).to(device=decoder.device, dtype=decoder.dtype)
+        network = self._network
+        batch = torch.from_numpy(pixels.array()).to(device=network.device, dtype=network.dtype)
         # Only differences of days count; near zero float32 holds them exactly.
         zero = next((date for date in reversed(dates) if date is not None), dt.date.min)
-        days_1P = torch.tensor([[day_of(date, zero=zero) for date in dates]], device=decoder.device)
+        days_1P = torch.tensor([[day_of(date, zero=zero) for date in dates]], device=network.device)
         events = event_table(session, study.events, zero=zero, last=dates[-1])
-        return self._model.encode_timeline(batch[None], days_BT=days_1P, events=events)[0]
+        return network.encode_timeline(batch[None], days_BT=days_1P, events=events)[0]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import osler
 from osler.atomic import write_atomic
+from osler.engine.backend import check_backend
 from osler.errors import RequestError, unknown_name
 from osler.evaluate.evaluation_text import evaluation_markdown
 from osler.evaluate.published import MEDGEMMA_15_4B
@@ -39,7 +40,7 @@ class EvaluationRequest:
             ``"held-out"`` for Osler's own weights and ``"all"`` for others.
         untrained: ``"ask"`` asks for what the weights were not trained for, too.
         out: Folder for the result; empty writes nothing, and a run that was stopped starts again.
-        bits: See `osler.load`. device: See there.
+        bits: See `osler.load`. backend: See there. device: See there.
     """
 
     data: str | Path
@@ -50,6 +51,7 @@ class EvaluationRequest:
     untrained: Literal["list", "ask"] = "list"
     out: str | Path = ""
     bits: int | None = None
+    backend: str = "torch"
     device: str = "auto"
 
 
@@ -106,10 +108,15 @@ def load_responder(request: EvaluationRequest) -> Responder:
 
     peer = find_peer(request.model)
     if peer is not None:
+        if request.backend != "torch":
+            raise RequestError(
+                f"The backend {request.backend!r} for {request.model!r}, which is not one of Osler's models.",
+                allowed="torch.",
+            )
         return peer.load(Path(request.model).expanduser(), device=request.device)
     from osler.engine.load import load
 
-    session = load(request.model, bits=request.bits, device=request.device, studies="memory")
+    session = load(request.model, bits=request.bits, backend=request.backend, device=request.device, studies="memory")
     return OslerResponder(session, untrained=request.untrained)
 
 
@@ -126,6 +133,7 @@ def _check(request: EvaluationRequest, *, root: Path) -> None:
             allowed="A folder laid out as docs/how-to/evaluate-a-model.md says.",
             next_step="Name it with --data.",
         )
+    check_backend(request.backend)
     if request.split not in _SPLITS:
         raise unknown_name("split", name=str(request.split), known=_SPLITS)
     if request.limit is not None and (isinstance(request.limit, bool) or request.limit < 1):

@@ -7,12 +7,16 @@ import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from osler.model.osler import Osler
 from osler.weights import GemmaTokenizer
+
+if TYPE_CHECKING:
+    from osler.engine.backend import AnyRunner
 
 
 def general_texts() -> tuple[str, ...]:
@@ -49,6 +53,14 @@ def perplexity(
         added, tokens = negative_log_likelihood(model, text, tokenizer=tokenizer, longest=longest)
         total, count = total + added, count + tokens
     return math.exp(total / max(1, count)), count
+
+
+def likelihood_by(runner: AnyRunner, text: str, *, tokenizer: GemmaTokenizer, longest: int = 512) -> tuple[float, int]:
+    """The same as `negative_log_likelihood`, on any backend."""
+    ids_1L = torch.tensor([[runner.config.tokens.bos, *tokenizer.encode(text)[: longest - 1]]])
+    count = ids_1L.shape[1]
+    logits_LV = runner.score(ids_1L, cache=runner.new_cache(planned=count))[:-1].float()
+    return float(F.cross_entropy(logits_LV.cpu(), ids_1L[0, 1:], reduction="sum")), count - 1
 
 
 @torch.inference_mode()

@@ -14,14 +14,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from osler.jax import adapter
+from osler.jax.adapter import AdapterMemory
 from osler.jax.attention import attend, visible
 from osler.jax.kv_cache import Cache, LayerKeys, slots_of
 from osler.jax.linear import linear, lookup, table
 from osler.jax.norm import rms_norm
 from osler.jax.rope import rotary_table, rotate
-from osler.model.config import DecoderConfig, LayerKind
+from osler.model.config import AdapterConfig, DecoderConfig, LayerKind
 
 Tree = dict[str, Any]
 
@@ -40,6 +43,21 @@ class Step(NamedTuple):
     slots: dict[LayerKind, Array]
 
 
+class Reading(NamedTuple):
+    """The adapter and what it reads, where there is one.
+
+    Args:
+        weights: Of the adapter. config: Of it.
+        memory: Features of images.
+        numbers: From `osler.jax.adapter.layer_numbers`, on the host.
+    """
+
+    weights: Tree
+    config: AdapterConfig
+    memory: AdapterMemory
+    numbers: np.ndarray
+
+
 def embed(decoder: Tree, token_ids_BL: Array, *, config: DecoderConfig) -> Array:
     """Looks up scaled embeddings, (B, L, D)."""
     dtype = decoder["norm"].dtype
@@ -54,7 +72,14 @@ def logits(decoder: Tree, hidden_BLD: Array, *, config: DecoderConfig) -> Array:
 
 
 def forward(
-    decoder: Tree, x_BLD: Array, *, config: DecoderConfig, positions_BL: Array, last_BL: Array, cache: Cache
+    decoder: Tree,
+    x_BLD: Array,
+    *,
+    config: DecoderConfig,
+    positions_BL: Array,
+    last_BL: Array,
+    cache: Cache,
+    reading: Reading | None = None,
 ) -> tuple[Array, Cache]:
     """Runs all layers.
 
@@ -64,6 +89,7 @@ def forward(
         positions_BL: Position of each token, -1 for padding.
         last_BL: Greatest position that each token sees: its own, or the last of its image.
         cache: Holds earlier keys and values; the new ones are added.
+        reading: What the layers read through the adapter, or ``None``.
 
     Returns:
         Hidden states after the last norm, (B, L, D), and the cache.
@@ -80,13 +106,17 @@ def forward(
         return layer | {name: stack.at(row) for name, stack in packed.get(kind, {}).items()}
 
     def sliding(carry: tuple[Array, LayerKeys], layer: Tree, row: Array) -> tuple[Array, LayerKeys]:
-        return _layer(whole(layer, "sliding", row), *carry, row=row, kind="sliding", step=step, config=config)
+        x, near = carry
+        # Row r of the sliding layers is layer r + r // (global_every - 1) of all.
+        x = _read(x, reading, layer=row + row // max(config.global_every - 1, 1))
+        return _layer(whole(layer, "sliding", row), x, near, row=row, kind="sliding", step=step, config=config)
 
     def period(carry: Any, layers: Tree) -> tuple[Any, None]:
         x, near, far, number = carry
         within = config.global_every - 1
         rows = number * within + jnp.arange(within)
         (x, near), _ = lax.scan(lambda c, xs: (sliding(c, *xs), None), (x, near), (layers["sliding"], rows))
+        x = _read(x, reading, layer=number * config.global_every + within)
         layer = whole(layers["global"], "global", number)
         x, far = _layer(layer, x, far, row=number, kind="global", step=step, config=config)
         return (x, near, far, number + 1), None
@@ -119,6 +149,14 @@ def _step(config: DecoderConfig, positions_BL: Array, *, last_BL: Array, cache: 
         },
         slots={kind: slots_of(positions_BL, size=keys[kind].shape[1]) for kind in tables},
     )
+
+
+def _read(x_BLD: Array, reading: Reading | None, *, layer: Array) -> Array:
+    """What the adapter adds to the stream before a layer."""
+    if reading is None:
+        return x_BLD
+    number = jnp.asarray(reading.numbers)[layer]
+    return adapter.read(reading.weights, x_BLD, memory=reading.memory, number=number, config=reading.config)
 
 
 def _layer(

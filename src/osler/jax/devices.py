@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import jax
 
-from osler.errors import RequestError, unknown_name
+from osler.errors import RequestError, absent_device, unknown_name
 
 _PLATFORMS = {"auto": None, "cpu": "cpu", "cuda": "gpu"}
 
@@ -23,11 +25,18 @@ def find_device(name: str = "auto") -> jax.Device:
     try:
         return jax.devices(_PLATFORMS[name])[0]
     except RuntimeError as error:
-        raise RequestError(
-            f"The device {name!r} was asked for, but this JAX does not see it.",
-            allowed=f"Devices here: {', '.join(sorted({device.platform for device in jax.devices()}))}.",
-            next_step="Use --device cpu, or install JAX for your GPU: pip install 'jax[cuda13]'.",
+        raise absent_device(
+            name,
+            library="JAX",
+            here=(device.platform for device in jax.devices()),
+            next_step="Use --device cpu, or install a CUDA build of JAX: pip install 'jax[cuda13]'.",
         ) from error
+
+
+def describe_devices() -> str:
+    """Names the devices that JAX prefers here, such as ``"2 x gpu (NVIDIA L4)"``."""
+    seen = Counter((device.platform, device.device_kind) for device in jax.devices())
+    return ", ".join(f"{count} x {platform} ({kind})" for (platform, kind), count in seen.items())
 
 
 def require_32_bits() -> None:

@@ -19,8 +19,13 @@ from torch import Tensor
 from osler.errors import CheckpointError
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.quant.network import product_tensors
+from osler.weights.assemble import empty_network
 
 Tree = dict[str, Any]
+Path = tuple[str, ...]
+
+_PARTS = ("volume", "volume_projection", "heads", "adapter", "temporal")
+"""Parts that Osler adds to the published network."""
 
 _DECODER_LAYER = {
     name.removesuffix(".weight"): name
@@ -87,7 +92,7 @@ def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig, produ
     left = set(tensors)
     packed = frozenset() if products is None else product_tensors(config)
     tree: Tree = {}
-    for path, sources in _leaves(config):
+    for path, sources, shape in _leaves(config):
         if packed.issuperset(sources):
             continue
         missing = [name for name in sources if name not in tensors]
@@ -97,11 +102,11 @@ def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig, produ
             )
         arrays = [_array(tensors[name]) for name in sources]
         left -= set(sources)
-        _put(tree, path, _stacked(arrays, shape=_shape(path, config=config, count=len(sources))))
+        _put(tree, path, _stacked(arrays, shape=shape))
     if left:
         raise CheckpointError(
             f"The JAX twin has no place for {len(left)} tensor(s): {', '.join(sorted(left)[:4])}.",
-            allowed="The decoder, the image tower and the projector.",
+            allowed="The parts that config.json names.",
             next_step="Use backend='torch' for these weights.",
         )
     if products is not None:
@@ -111,35 +116,59 @@ def parameters_from(tensors: Mapping[str, Tensor], *, config: OslerConfig, produ
 
 def tensors_from(tree: Tree, *, config: OslerConfig) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the arrays of a tree under Osler's names: the way back of `parameters_from`."""
-    for path, sources in _leaves(config):
+    for path, sources, shape in _leaves(config):
         value = np.asarray(_get(tree, path))
-        if path not in _PLAIN and path not in _VISION_PLAIN:
-            yield from zip(
-                sources, value.reshape(-1, *value.shape[len(_shape(path, config=config, count=1)) :]), strict=True
-            )
+        if shape:
+            yield from zip(sources, value.reshape(-1, *value.shape[len(shape) :]), strict=True)
         else:
             yield sources[0], value
 
 
-def _leaves(config: OslerConfig) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Yields each leaf's path in the tree and the names of the tensors that it is made of, in order."""
+def _leaves(config: OslerConfig) -> Iterator[tuple[Path, tuple[str, ...], tuple[int, ...]]]:
+    """Yields each leaf's path in the tree, the names of the tensors that it is made of, in order, and how they stack.
+
+    The last is the shape of the leading axes, ``()`` for a leaf that is one tensor.
+    """
     plain = _PLAIN | (_VISION_PLAIN if config.vision is not None else {})
-    yield from ((path, (name,)) for path, name in plain.items())
-    groups = _layer_groups(config.decoder)
-    for leaf, name in _DECODER_LAYER.items():
-        if leaf in _QK_NORMS and config.decoder.qk_norm == "none":
-            continue
-        for group, layers in groups.items():
-            yield (
-                ("language_model", "layers", *group, leaf),
-                tuple(f"language_model.layers.{layer}.{name}" for layer in layers),
-            )
+    yield from ((path, (name,), ()) for path, name in plain.items())
+    for path, names in decoder_leaves(config.decoder):
+        sources = tuple(f"language_model.{name}" for name in names)
+        yield ("language_model", "layers", *path), sources, _shape(path[:-1], config=config, count=len(sources))
     for leaf in _VISION_LAYER if config.vision is not None else ():
         layers = range(config.vision.layers) if config.vision is not None else ()
         yield (
             ("vision_tower", "layers", leaf),
             tuple(f"vision_tower.encoder.layers.{layer}.{leaf}" for layer in layers),
+            (len(layers),),
         )
+    yield from _leaves_of_parts(config)
+
+
+def decoder_leaves(config: DecoderConfig) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yields the path of each leaf among the decoder's layers, and the decoder's own names of its tensors, in order."""
+    for leaf, name in _DECODER_LAYER.items():
+        if leaf in _QK_NORMS and config.qk_norm == "none":
+            continue
+        for group, layers in _layer_groups(config).items():
+            yield (*group, leaf), tuple(f"layers.{layer}.{name}" for layer in layers)
+
+
+def _leaves_of_parts(config: OslerConfig) -> Iterator[tuple[Path, tuple[str, ...], tuple[int, ...]]]:
+    """The same for the parts that Osler adds, whose names are those of `osler.model`; layers are stacked."""
+    stacks: dict[Path, dict[int, str]] = {}
+    for name in empty_network(config).state_dict():
+        part, _, rest = name.partition(".")
+        if part not in _PARTS:
+            continue
+        before, layers, after = rest.rpartition("layers.")
+        number, _, leaf = after.partition(".")
+        if layers and number.isdecimal():
+            path = (part, *before.split(".")[:-1], "layers", leaf)
+            stacks.setdefault(path, {})[int(number)] = name
+        else:
+            yield (part, rest), (name,), ()
+    for path, names in stacks.items():
+        yield path, tuple(names[number] for number in sorted(names)), (len(names),)
 
 
 def _layer_groups(config: DecoderConfig) -> dict[tuple[str, ...], list[int]]:
@@ -153,11 +182,9 @@ def _layer_groups(config: DecoderConfig) -> dict[tuple[str, ...], list[int]]:
     return {name: layers for name, layers in groups.items() if layers}
 
 
-def _shape(path: tuple[str, ...], *, config: OslerConfig, count: int) -> tuple[int, ...]:
-    """Leading axes of a leaf; ``()`` for one that is not stacked."""
-    if path in _PLAIN or path in _VISION_PLAIN:
-        return ()
-    if path[2:4] == ("periods", "sliding"):
+def _shape(group: Path, *, config: OslerConfig, count: int) -> tuple[int, ...]:
+    """Leading axes of the weights of a group of the decoder's layers."""
+    if group == ("periods", "sliding"):
         within = config.decoder.global_every - 1
         return (max(1, count // within), within)
     return (count,)

@@ -18,13 +18,22 @@ from osler.model.config import OslerConfig, VisionConfig
 
 def forward(projector: dict[str, Any], features_BPV: Array, *, config: OslerConfig, vision: VisionConfig) -> Array:
     """Averages squares of patches, normalizes and projects; returns soft tokens, (B, T, D)."""
+    pooled_BTV = pool_patches(features_BPV, config=config, vision=vision)
+    return project(projector, pooled_BTV, vision=vision)
+
+
+def pool_patches(features_BPV: Array, *, config: OslerConfig, vision: VisionConfig) -> Array:
+    """Averages squares of patches, (B, T, V); V may be any width."""
     B, _, V = features_BPV.shape
     t = math.isqrt(config.image_tokens)
     pool = vision.side // t
     grid = features_BPV.reshape(B, vision.side, vision.side, V)[:, : t * pool, : t * pool]
     cells = grid.reshape(B, t, pool, t, pool, V).astype(jnp.float32)
-    pooled_BTV = cells.mean(axis=(2, 4)).astype(features_BPV.dtype).reshape(B, t * t, V)
-    normed_BTV = rms_norm(pooled_BTV, projector["mm_soft_emb_norm.weight"], eps=vision.norm_eps)
-    return jnp.matmul(normed_BTV, projector["mm_input_projection_weight"], preferred_element_type=jnp.float32).astype(
-        features_BPV.dtype
-    )
+    return cells.mean(axis=(2, 4)).astype(features_BPV.dtype).reshape(B, t * t, V)
+
+
+def project(projector: dict[str, Any], pooled_V: Array, *, vision: VisionConfig) -> Array:
+    """Normalizes and projects the last axis, (..., V) to (..., D)."""
+    normed_V = rms_norm(pooled_V, projector["mm_soft_emb_norm.weight"], eps=vision.norm_eps)
+    product = jnp.matmul(normed_V, projector["mm_input_projection_weight"], preferred_element_type=jnp.float32)
+    return product.astype(pooled_V.dtype)

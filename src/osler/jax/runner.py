@@ -18,19 +18,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jax.sharding import Mesh
 
 from osler.errors import CapacityError
 from osler.jax import decoder, osler
+from osler.jax.adapter import AdapterMemory, layer_numbers
+from osler.jax.arrays import IMAGE_BUCKETS, bucket, padded, to_jax, to_torch
 from osler.jax.devices import find_device, require_32_bits
 from osler.jax.kernels import kernels_name
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
+from osler.jax.module import JaxOsler
 from osler.jax.parameters import parameters_from
+from osler.jax.sharding import shard_cache, shard_weights
 from osler.model.config import OslerConfig
+
+_DECODING = ("language_model", "adapter")
 
 BUCKETS = (16, 64, 256, 512)
 """Lengths that a part of a prompt is padded to; longer ones to the next power of two."""
-
-_IMAGE_BUCKETS = (1, 2, 4, 8)
 
 
 class JaxPoint(NamedTuple):
@@ -111,11 +116,11 @@ class JaxCache:
         """Names everything that `restored` needs to come back to a mark of this cache."""
         keep = point.length
         return {
-            "sliding.keys": _to_torch(point.sliding.keys),
-            "sliding.values": _to_torch(point.sliding.values),
-            "sliding.positions": _to_torch(point.positions),
-            "everything.keys": _to_torch(self.arrays.everything.keys[:, :, :, :keep]),
-            "everything.values": _to_torch(self.arrays.everything.values[:, :, :, :keep]),
+            "sliding.keys": to_torch(point.sliding.keys),
+            "sliding.values": to_torch(point.sliding.values),
+            "sliding.positions": to_torch(point.positions),
+            "everything.keys": to_torch(self.arrays.everything.keys[:, :, :, :keep]),
+            "everything.values": to_torch(self.arrays.everything.values[:, :, :, :keep]),
         }
 
     @classmethod
@@ -152,6 +157,7 @@ class JaxRunner:
     Args:
         tensors: Weights under Osler's names, all in one dtype.
         products: The decoder's products where they are packed, see `osler.jax.network`.
+        mesh: Devices over which the network is shared out, see `osler.jax.sharding`; ``device`` counts without one.
         config: Of the network.
         longest: Tokens of the longest part of a prompt that is read at once.
         device: See `osler.jax.devices.find_device`.
@@ -167,6 +173,7 @@ class JaxRunner:
         *,
         config: OslerConfig,
         products: dict[str, Any] | None = None,
+        mesh: Mesh | None = None,
         longest: int = 512,
         device: str = "auto",
     ) -> None:
@@ -175,6 +182,12 @@ class JaxRunner:
         self._device = find_device(device)
         with jax.default_device(self._device):
             self.weights = parameters_from(tensors, config=config, products=products)
+        self._mesh = mesh
+        if mesh is not None:
+            self.weights = shard_weights(self.weights, mesh=mesh)
+        self.network = JaxOsler(self.weights, config=config)
+        # A step is given no other leaves, as each costs time at every call.
+        self._decoding = {part: self.weights[part] for part in _DECODING if part in self.weights}
         self.longest = max(longest, config.image_tokens)
 
     @property
@@ -213,7 +226,11 @@ class JaxRunner:
             rows=1,
             dtype=self.weights["language_model"]["norm"].dtype,
         )
-        return JaxCache(arrays, lengths=[0], planned=planned)
+        return JaxCache(self._placed(arrays), lengths=[0], planned=planned)
+
+    def _placed(self, arrays: Cache) -> Cache:
+        """Puts a cache, which may just have been joined from several, where the weights expect it."""
+        return arrays if self._mesh is None else shard_cache(arrays, mesh=self._mesh)
 
     def restored_cache(
         self, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int
@@ -223,16 +240,16 @@ class JaxRunner:
 
     def encode_images(self, pixels_N3SS: torch.Tensor) -> torch.Tensor:
         """Turns images, RGB in [-1, 1], into soft tokens, (N, T, D)."""
-        count = len(pixels_N3SS)
-        padded = _padded(to_jax(pixels_N3SS), axis=0, size=_bucket(count, _IMAGE_BUCKETS))
-        return _to_torch(_encode(self.weights, padded, config=self.config)[:count])
+        return self.network.encode_images(pixels_N3SS)
 
-    def score(self, token_ids_1L: torch.Tensor, *, cache: JaxCache, memory: None = None) -> torch.Tensor:
+    def score(
+        self, token_ids_1L: torch.Tensor, *, cache: JaxCache, memory: AdapterMemory | None = None
+    ) -> torch.Tensor:
         """Reads text and returns the logits after each of its tokens, (L, V)."""
         ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
-        logits_LV, cache.arrays = _score(self.weights, ids_1L, positions_1L, cache.arrays, config=self.config)
+        logits_LV, cache.arrays = _score(self._decoding, ids_1L, positions_1L, memory, cache.arrays, config=self.config)
         cache.lengths[0] += token_ids_1L.shape[1]
-        return _to_torch(logits_LV[: token_ids_1L.shape[1]])
+        return to_torch(logits_LV[: token_ids_1L.shape[1]])
 
     def read(
         self,
@@ -240,42 +257,38 @@ class JaxRunner:
         *,
         features_NTD: torch.Tensor | None,
         cache: JaxCache,
-        memory: None = None,
+        memory: AdapterMemory | None = None,
     ) -> torch.Tensor:
         """Reads the next part of one prompt, whose images are whole; returns the logits after it, (1, V)."""
         count = token_ids_1L.shape[1]
         ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
         features = None
         if features_NTD is not None:
-            features = _padded(to_jax(features_NTD), axis=0, size=_bucket(len(features_NTD), _IMAGE_BUCKETS))
+            features = padded(to_jax(features_NTD), axis=0, size=bucket(len(features_NTD), IMAGE_BUCKETS))
         logits_1V, cache.arrays = _read(
-            self.weights, ids_1L, positions_1L, features, count - 1, cache.arrays, config=self.config
+            self._decoding, ids_1L, positions_1L, features, memory, count - 1, cache.arrays, config=self.config
         )
         cache.lengths[0] += count
-        return _to_torch(logits_1V)
+        return to_torch(logits_1V)
 
-    def step(self, token_ids_B: torch.Tensor, *, cache: JaxCache, memory: None = None) -> torch.Tensor:
+    def step(self, token_ids_B: torch.Tensor, *, cache: JaxCache, memory: AdapterMemory | None = None) -> torch.Tensor:
         """Adds one token to each row and returns the logits after it, (B, V)."""
         cache.require_room(1)
+        arrays = self._placed(cache.arrays)
         positions = jnp.asarray(np.array(cache.lengths, np.int32)[:, None])
         ids_B1 = to_jax(token_ids_B).astype(jnp.int32)[:, None]
-        logits_BV, cache.arrays = _step(self.weights, ids_B1, positions, cache.arrays, config=self.config)
+        logits_BV, cache.arrays = _step(self._decoding, ids_B1, positions, memory, arrays, config=self.config)
         cache.lengths = [length + 1 for length in cache.lengths]
-        return _to_torch(logits_BV)
+        return to_torch(logits_BV)
 
     def _part(self, token_ids_1L: torch.Tensor, *, cache: JaxCache) -> tuple[jax.Array, jax.Array]:
         """Pads the ids of a part to a bucket, and gives their positions, -1 for padding."""
         count = token_ids_1L.shape[1]
         cache.require_room(count)
-        size = _bucket(count, BUCKETS)
+        size = bucket(count, BUCKETS)
         positions = np.full((1, size), -1, np.int32)
         positions[0, :count] = np.arange(cache.length, cache.length + count)
-        return _padded(to_jax(token_ids_1L).astype(jnp.int32), axis=1, size=size), jnp.asarray(positions)
-
-
-@partial(jax.jit, static_argnames=("config",))
-def _encode(weights: dict[str, Any], pixels_N3SS: jax.Array, *, config: OslerConfig) -> jax.Array:
-    return osler.encode_images(weights, pixels_N3SS, config=config)
+        return padded(to_jax(token_ids_1L).astype(jnp.int32), axis=1, size=size), jnp.asarray(positions)
 
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
@@ -284,29 +297,42 @@ def _read(
     ids_1L: jax.Array,
     positions_1L: jax.Array,
     features_NTD: jax.Array | None,
+    memory: AdapterMemory | None,
     last: jax.Array,
     cache: Cache,
     *,
     config: OslerConfig,
 ) -> tuple[jax.Array, Cache]:
-    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, features_NTD, cache, config=config)
+    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, features_NTD, memory, cache, config=config)
     final_1D = jax.lax.dynamic_index_in_dim(hidden_1LD, last, axis=1, keepdims=False)
     return decoder.logits(weights["language_model"], final_1D, config=config.decoder).astype(jnp.float32), cache
 
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
 def _score(
-    weights: dict[str, Any], ids_1L: jax.Array, positions_1L: jax.Array, cache: Cache, *, config: OslerConfig
+    weights: dict[str, Any],
+    ids_1L: jax.Array,
+    positions_1L: jax.Array,
+    memory: AdapterMemory | None,
+    cache: Cache,
+    *,
+    config: OslerConfig,
 ) -> tuple[jax.Array, Cache]:
-    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, None, cache, config=config)
+    hidden_1LD, cache = _hidden(weights, ids_1L, positions_1L, None, memory, cache, config=config)
     return decoder.logits(weights["language_model"], hidden_1LD[0], config=config.decoder).astype(jnp.float32), cache
 
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
 def _step(
-    weights: dict[str, Any], ids_B1: jax.Array, positions_B1: jax.Array, cache: Cache, *, config: OslerConfig
+    weights: dict[str, Any],
+    ids_B1: jax.Array,
+    positions_B1: jax.Array,
+    memory: AdapterMemory | None,
+    cache: Cache,
+    *,
+    config: OslerConfig,
 ) -> tuple[jax.Array, Cache]:
-    hidden_B1D, cache = _hidden(weights, ids_B1, positions_B1, None, cache, config=config)
+    hidden_B1D, cache = _hidden(weights, ids_B1, positions_B1, None, memory, cache, config=config)
     return decoder.logits(weights["language_model"], hidden_B1D[:, 0], config=config.decoder).astype(jnp.float32), cache
 
 
@@ -315,10 +341,15 @@ def _hidden(
     ids_BL: jax.Array,
     positions_BL: jax.Array,
     features_NTD: jax.Array | None,
+    memory: AdapterMemory | None,
     cache: Cache,
     *,
     config: OslerConfig,
 ) -> tuple[jax.Array, Cache]:
+    reading = None
+    if memory is not None and config.adapter is not None:
+        numbers = layer_numbers(config.adapter, decoder=config.decoder)
+        reading = decoder.Reading(weights["adapter"], config.adapter, memory, numbers)
     return decoder.forward(
         weights["language_model"],
         osler.embed(weights, ids_BL, features_NTD, config=config),
@@ -326,28 +357,5 @@ def _hidden(
         positions_BL=positions_BL,
         last_BL=osler.last_seen(positions_BL, ids_BL, image_token=config.tokens.image),
         cache=cache,
+        reading=reading,
     )
-
-
-def to_jax(tensor: torch.Tensor) -> jax.Array:
-    """Copies a tensor into an array of the same dtype."""
-    plain = tensor.detach().cpu().contiguous()
-    if plain.dtype == torch.bfloat16:
-        return jnp.asarray(plain.view(torch.uint16).numpy()).view(jnp.bfloat16)
-    return jnp.asarray(plain.numpy())
-
-
-def _to_torch(array: jax.Array) -> torch.Tensor:
-    if array.dtype == jnp.bfloat16:
-        return torch.from_numpy(np.array(array.view(jnp.uint16))).view(torch.bfloat16)
-    return torch.from_numpy(np.array(array))
-
-
-def _bucket(count: int, sizes: Sequence[int]) -> int:
-    return next((size for size in sizes if size >= count), 1 << (count - 1).bit_length())
-
-
-def _padded(array: jax.Array, *, axis: int, size: int) -> jax.Array:
-    width = [(0, 0)] * array.ndim
-    width[axis] = (0, size - array.shape[axis])
-    return jnp.pad(array, width) if size > array.shape[axis] else array

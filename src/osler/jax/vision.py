@@ -21,8 +21,26 @@ Tree = dict[str, Any]
 
 def forward(tower: Tree, pixels_BCSS: Array, *, config: VisionConfig) -> Array:
     """Encodes images; returns one feature vector a patch, (B, P, D), row by row from the top left."""
-    x_BPD = embed_patches(tower, pixels_BCSS, config=config)
-    x_BPD, _ = lax.scan(lambda x, layer: (_layer(layer, x, config=config), None), x_BPD, tower["layers"])
+    x_BPD = encode(tower["layers"], embed_patches(tower, pixels_BCSS, config=config), config=config)
+    return norm(tower, x_BPD, config=config)
+
+
+def forward_to(tower: Tree, pixels_BCSS: Array, *, layers: int, config: VisionConfig) -> Array:
+    """Encodes images with the first layers only, (B, P, D); the last norm belongs to all of them."""
+    if layers >= config.layers:
+        return forward(tower, pixels_BCSS, config=config)
+    first = jax.tree.map(lambda stack: stack[:layers], tower["layers"])
+    return encode(first, embed_patches(tower, pixels_BCSS, config=config), config=config)
+
+
+def encode(layers: Tree, x_BPD: Array, *, config: VisionConfig) -> Array:
+    """Runs stacked layers over embedded patches, (B, P, D)."""
+    x_BPD, _ = lax.scan(lambda x, layer: (_layer(layer, x, config=config), None), x_BPD, layers)
+    return x_BPD
+
+
+def norm(tower: Tree, x_BPD: Array, *, config: VisionConfig) -> Array:
+    """The last norm of the tower."""
     return layer_norm(x_BPD, tower["post_layernorm.weight"], tower["post_layernorm.bias"], eps=config.norm_eps)
 
 

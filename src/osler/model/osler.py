@@ -218,6 +218,17 @@ class Osler(nn.Module):
         means = [self.language_model.embed(torch.tensor(ids, device=device)).mean(0) for ids in token_ids]
         return as_query(torch.stack(means))
 
+    def mean_state(self, token_ids: Sequence[int]) -> Tensor:
+        """Reads a text with the decoder; returns the mean of its states after the last norm, (1, D).
+
+        Args:
+            token_ids: One at least.
+        """
+        ids_1L = torch.tensor([list(token_ids)], device=self.device)
+        positions_1L = torch.arange(ids_1L.shape[1], device=self.device)[None]
+        hidden_1LD = self.decoder(self.decoder.embed(ids_1L), positions_BL=positions_1L)
+        return hidden_1LD.float().mean(1).to(self.dtype)
+
     def boxes_at(
         self, hidden_BLD: Tensor, *, token_ids_BL: Tensor, features_BMV: Tensor, positions_BM3: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

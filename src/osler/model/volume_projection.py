@@ -81,7 +81,7 @@ class VolumetricProjection(nn.Module):
         """
         return self.from_cells(
             projector.pool_patches(features_SPV),
-            positions_mm_ST3=projector.pool_patches(positions_mm_SP3),
+            positions_mm_ST3=projector.pool_patches(positions_mm_SP3.double()),
             series_S=series_S,
             grids=grids,
             projector=projector,
@@ -97,7 +97,7 @@ class VolumetricProjection(nn.Module):
         projector: Projector,
     ) -> Tensor:
         """The same from features of cells, `Projector.pool_patches` of those of patches."""
-        around_ST3 = _centered(positions_mm_ST3.float(), series_S=series_S)
+        around_ST3 = _centered(positions_mm_ST3, series_S=series_S)
         if self.layers:
             rotation = rotary_table_mm(
                 around_ST3.transpose(0, 1),
@@ -244,13 +244,21 @@ def _merged(cells_STV: Tensor, *, grid: Grid) -> Tensor:
 
 def _angles(positions_mm: Tensor, *, count: int, wavelengths: tuple[float, float]) -> Tensor:
     """Angles of positions (..., 3) at ``count`` wavelengths, (..., 3 * count), the axes one after the other."""
+    numbers = wave_numbers(count, wavelengths=wavelengths).to(positions_mm.device)
+    return (positions_mm[..., None] * numbers).flatten(-2)
+
+
+def wave_numbers(count: int, *, wavelengths: tuple[float, float]) -> Tensor:
+    """Radians per millimeter at ``count`` wavelengths, evenly spread between the shortest and the longest by ratio."""
     shortest, longest = (math.log(wavelength) for wavelength in wavelengths)
-    steps = torch.linspace(shortest, longest, count, dtype=torch.float32, device=positions_mm.device)
-    return (positions_mm[..., None] * (2 * math.pi / steps.exp())).flatten(-2)
+    return 2 * math.pi / torch.linspace(shortest, longest, count, dtype=torch.float32).exp()
 
 
 def _centered(positions_mm_ST3: Tensor, *, series_S: Tensor) -> Tensor:
-    """Positions from the center of each series, so that a scanner's choice of origin changes nothing."""
+    """Positions from the center of each series, so that a scanner's choice of origin changes nothing.
+
+    Computed in float64: a meter from the origin float32 is too coarse for the shortest waves.
+    """
     _, counts = torch.unique_consecutive(series_S, return_counts=True)
-    parts = positions_mm_ST3.split(counts.tolist())
-    return torch.cat([part - part.mean((0, 1)) for part in parts])
+    parts = positions_mm_ST3.double().split(counts.tolist())
+    return torch.cat([part - part.mean((0, 1)) for part in parts]).float()

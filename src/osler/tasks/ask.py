@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from osler.engine.backend import check_backend
 from osler.engine.options import Decoding, Sampling, check_stop
 from osler.prepare import PreparedImages, VisualTokens
 from osler.prepare.inputs import check_question
@@ -36,6 +37,7 @@ class AskRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
@@ -54,6 +56,7 @@ class AskRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
@@ -99,6 +102,7 @@ def ask(
     check_question(request.question)
     _check_options(request)
     find_model(request.model)
+    check_backend(request.backend)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -116,7 +120,9 @@ def ask(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(request.model, device=request.device, bits=request.bits).seeing(request.visual_tokens)
+    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend).seeing(
+        request.visual_tokens
+    )
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.engine.backend import check_backend
 from osler.errors import CapacityError, RequestError, unknown_name
 from osler.prepare import PreparedImages, VisualTokens
 from osler.progress import Progress
@@ -51,6 +52,7 @@ class ChatRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
     """
@@ -61,6 +63,7 @@ class ChatRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
     max_tokens: int = 256
 
@@ -258,6 +261,7 @@ def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> C
     """
     report = on_progress or (lambda *stage: None)
     find_model(request.model)
+    check_backend(request.backend)
     report("read", 0, 0)
     study = None
     if request.paths:
@@ -269,7 +273,8 @@ def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> C
     report("load", 0, 0)
     from osler.engine.load import load
 
-    session = load(request.model, device=request.device, bits=request.bits).seeing(request.visual_tokens)
+    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
+    session = session.seeing(request.visual_tokens)
     return Chat(
         session=session,
         paths=request.paths,

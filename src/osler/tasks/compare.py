@@ -51,6 +51,7 @@ class CompareRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -64,6 +65,7 @@ class CompareRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
 
 
@@ -89,6 +91,7 @@ def run_compare(
         model=request.model,
         device=request.device,
         bits=request.bits,
+        backend=request.backend,
         visual_tokens=request.visual_tokens,
         mixing=request.mixing,
         on_progress=on_progress,

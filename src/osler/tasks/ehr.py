@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from osler.engine.backend import check_backend
 from osler.errors import RequestError
 from osler.prepare.inputs import check_question
 from osler.prepare.record_text import RecordText, event_evidence, record_text
@@ -40,6 +41,7 @@ class EhrRequest:
         model: For open questions: a known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         max_tokens: Longest answer of the model.
         seed: Makes sampling repeatable.
     """
@@ -50,6 +52,7 @@ class EhrRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     max_tokens: int = 256
     seed: int | None = None
 
@@ -71,6 +74,7 @@ def ask_record(
         OslerError: If the question, the files or the model are at fault.
     """
     check_question(request.question)
+    check_backend(request.backend)
     started = time.perf_counter()
     if on_progress is not None:
         on_progress("read", 0, 0)
@@ -149,7 +153,7 @@ def _from_model(
 
     if on_progress is not None:
         on_progress("load", 0, 0)
-    session = load(request.model, device=request.device, bits=request.bits)
+    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
     answer = session.ask(
         None,
         request.question,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from osler.engine.backend import check_backend
 from osler.errors import CapacityError, DataError, FileFormatError, RequestError, UnsupportedError
 from osler.progress import Progress
 from osler.readers.blob import Blob, DiskBlob
@@ -37,6 +38,7 @@ class ExtractRequest:
         form: JSON Schema of a form that the model fills from the documents.
         model: A known name, or a folder with a checkpoint. device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         max_tokens: Longest filled form.
     """
 
@@ -47,6 +49,7 @@ class ExtractRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     max_tokens: int = 512
 
 
@@ -134,6 +137,7 @@ def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> 
         OslerError: If the files, the form or the model are at fault.
     """
     find_model(request.model)
+    check_backend(request.backend)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -146,7 +150,7 @@ def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> 
         report("load", 0, 0)
         from osler.engine.load import load  # torch comes with it: most documents do without
 
-        session = load(request.model, device=request.device, bits=request.bits)
+        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
         timings["load"] = time.perf_counter() - read
     extraction = _read_by_model(session, request, documents=documents, report=report)
     answer = replace(

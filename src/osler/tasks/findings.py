@@ -48,6 +48,7 @@ class FindingsRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -57,6 +58,7 @@ class FindingsRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
 
 
@@ -80,6 +82,7 @@ def run_findings(
         model=request.model,
         device=request.device,
         bits=request.bits,
+        backend=request.backend,
         visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,

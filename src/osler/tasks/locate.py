@@ -63,6 +63,7 @@ class LocateRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
         slices: Slices of a volume that are asked about at most, evenly spread (box text only).
     """
@@ -72,6 +73,7 @@ class LocateRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
     slices: int = DEFAULT_SLICES
 
@@ -94,6 +96,7 @@ def run_locate(request: LocateRequest, *, on_progress: Progress | None = None, o
         model=request.model,
         device=request.device,
         bits=request.bits,
+        backend=request.backend,
         visual_tokens=request.visual_tokens,
         on_progress=on_progress,
         on_study=on_study,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.engine.backend import check_backend
 from osler.prepare import PreparedImages, VisualTokens
 from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
 from osler.progress import Progress
@@ -60,6 +61,7 @@ def open_and_load(
     model: str,
     device: str,
     bits: int | None = None,
+    backend: str = "torch",
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
     visual_tokens: VisualTokens = None,
@@ -75,6 +77,7 @@ def open_and_load(
         OslerError: If the files or the model are at fault.
     """
     find_model(model)
+    check_backend(backend)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -85,7 +88,7 @@ def open_and_load(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(model, device=device, bits=bits).seeing(visual_tokens)
+    session = load(model, device=device, bits=bits, backend=backend).seeing(visual_tokens)
     timings = {"read": opened - started, "load": time.perf_counter() - opened}
     return Opened(study=study, session=session, timings=timings)
 

@@ -62,6 +62,7 @@ class ReportRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
@@ -74,6 +75,7 @@ class ReportRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
     visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
@@ -98,6 +100,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         model=request.model,
         device=request.device,
         bits=request.bits,
+        backend=request.backend,
         priors=request.priors,
         records=request.records,
         visual_tokens=request.visual_tokens,

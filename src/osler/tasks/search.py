@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from osler.engine.backend import check_backend
 from osler.errors import DataError, OslerError, RequestError
 from osler.prepare.inputs import check_question
 from osler.progress import Progress
@@ -53,6 +54,7 @@ class SearchRequest:
         model: Whose vectors the index holds; needed for a study only.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
     """
 
     index: str | Path
@@ -62,6 +64,7 @@ class SearchRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
 
     @property
     def by_study(self) -> bool:
@@ -152,6 +155,7 @@ def search(
     if not 1 <= request.top <= MOST_MATCHES:
         raise RequestError(f"The {request.top!r} best matches.", allowed=f"From 1 to {MOST_MATCHES:,}.")
     check_question(request.query)
+    check_backend(request.backend)
     index = SearchIndex.open(Path(request.index))
     try:
         if request.by_study:
@@ -199,7 +203,7 @@ def _by_study(
         report("load", 0, 0)
         from osler.engine.load import load
 
-        session = load(request.model, device=request.device, bits=request.bits)
+        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
     from osler.engine.embedding import image_vectors
 
     if index.weights != session.checkpoint.key:
@@ -320,7 +324,7 @@ def _able_to_compare(
             on_progress("load", 0, 0)
         from osler.engine.load import load
 
-        session = load(request.model, device=request.device)
+        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
     return session if head_for(session, "embeddings") is not None else None
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from osler.engine.backend import check_backend
 from osler.errors import OslerError, RequestError
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
@@ -51,6 +52,7 @@ class TriageRequest:
         model: A known name, or a folder with a checkpoint.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
+        backend: ``"torch"`` or ``"jax"``.
     """
 
     inbox: str | Path
@@ -58,6 +60,7 @@ class TriageRequest:
     model: str = "osler-mini"
     device: str = "auto"
     bits: int | None = None
+    backend: str = "torch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +127,13 @@ def triage(request: TriageRequest, *, session: Session | None = None, on_study: 
             is listed under ``failed`` and the others go on.
     """
     find_model(request.model)
+    check_backend(request.backend)
     inbox = list_inbox(request.inbox)
     skills = session.trained if session is not None else skills_of(request.model)
     if session is None and "findings" in skills:
         from osler.engine.load import load
 
-        session = load(request.model, device=request.device, bits=request.bits)
+        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
     finder = session if session is not None and "findings" in skills else None
     weights = finder.checkpoint.key if finder is not None else "none"
     journal = TriageJournal(request.journal, weights=weights) if request.journal is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from osler.evaluate.perplexity import general_texts, medical_texts, negative_log_likelihood
+from osler.evaluate.perplexity import general_texts, likelihood_by, medical_texts
 from osler.evaluate.rows import MODEL, Measure, Row
 from osler.evaluate.sets.types import Case, Plan, Setting, shuffled
 from osler.weights.skills import Skill
@@ -38,9 +38,7 @@ class Perplexity:
         found = []
         for case in cases:
             group, text = case.content
-            total, count = negative_log_likelihood(
-                session.model, text, tokenizer=session.checkpoint.tokenizer, device=session.runner.device
-            )
+            total, count = likelihood_by(session.runner, text, tokenizer=session.checkpoint.tokenizer)
             values = {"likelihood": {MODEL: (total, float(count))}}
             found.append(Row(case=case.name, patient=case.patient, group=group, values=values, asked=text[:80]))
         return found

@@ -5,6 +5,7 @@
 
 #include "half.h"
 #include "kernels.h"
+#include "token.h"
 
 #ifdef OSLER_X86
 #include <cpuid.h>
@@ -19,7 +20,6 @@
 namespace osler {
 namespace {
 
-enum PathNumber { kPathPortable = 0, kPathAvx2 = 1, kPathVnni = 2, kPathAmxBf16 = 3, kPathAmxInt8 = 4, kPathAmx = 5, kPaths = 6 };
 constexpr int64_t kManyRows = 24;  // with fewer rows, unpacking the weights would cost more than it saves
 
 #ifdef OSLER_X86
@@ -127,7 +127,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 1; }
+int osler_abi(void) { return 2; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) {
@@ -168,6 +168,17 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   parallel(threads, run_blocks, &job);
   std::free(room);
   return 0;
+}
+
+// Replaces x (D, bfloat16) by the hidden state of one token. Returns as `osler_linear`.
+int osler_token(int path, const OslerToken* token, void* x, int threads) {
+  if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  auto* hidden = static_cast<uint16_t*>(x);
+#ifdef OSLER_X86
+  if (path >= kPathVnni) return kTokenAvx512(path, *token, hidden, threads);
+  if (path == kPathAvx2) return kTokenAvx2(path, *token, hidden, threads);
+#endif
+  return kTokenPortable(path, *token, hidden, threads);
 }
 
 // out (count, K) = rows of W. Returns 0, 1 for an unknown type, 3 for an id that is no row.

@@ -35,6 +35,20 @@ Waiting waiting(const Late& late) {
   return {late.sums, s.x_scale, s.total, _mm512_loadu_ps(s.w_scale), _mm512_loadu_ps(s.w_scale + 16)};
 }
 
+void finish(Late& late) {
+  if (!late.waits) return;
+  if (late.square.first) add_rows<true>(waiting(late), 0, kSide);
+  else add_rows<false>(waiting(late), 0, kSide);
+  late.waits = false;
+}
+
+inline void store_sums(int32_t* sums) {
+  _tile_stored(0, sums, kSide * 4);
+  _tile_stored(1, sums + 16, kSide * 4);
+  _tile_stored(2, sums + 16 * kSide, kSide * 4);
+  _tile_stored(3, sums + 16 * kSide + 16, kSide * 4);
+}
+
 enum Add { kNothing, kFirstTime, kAgain };
 
 template <Add kAdd>
@@ -66,10 +80,7 @@ void multiply_steps(const Square& s, const Late& late, int32_t* sums) {
     _tile_dpbssd(3, 5, 7);
     add_some<kAdd>(w, rows * (part + 3) / kParts, rows * (part + 4) / kParts);
   }
-  _tile_stored(0, sums, kSide * 4);
-  _tile_stored(1, sums + 16, kSide * 4);
-  _tile_stored(2, sums + 16 * kSide, kSide * 4);
-  _tile_stored(3, sums + 16 * kSide + 16, kSide * 4);
+  store_sums(sums);
 }
 
 template <int kSteps>
@@ -79,27 +90,32 @@ inline void multiply_any(const Square& s, const Late& late, int32_t* sums) {
   else multiply_steps<kSteps, kAgain>(s, late, sums);
 }
 
+// The last span of a row may have any number of tiles: added first, then multiplied.
+void multiply_short(const Square& s, Late& late) {
+  finish(late);
+  _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+  for (int step = 0; step < s.steps; ++step) {
+    const int64_t at = step * kTile8;
+    _tile_loadd(4, s.a + at, 64);
+    _tile_loadd(6, s.b + at, 64);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(7, s.b + s.b_next + at, 64);
+    _tile_dpbssd(1, 4, 7);
+    _tile_loadd(5, s.a + s.a_next + at, 64);
+    _tile_dpbssd(2, 5, 6);
+    _tile_dpbssd(3, 5, 7);
+  }
+  store_sums(late.sums);
+}
+
 void multiply(const Square& s, Late& late) {
-  int32_t* sums = late.sums;
   switch (s.steps) {
-    case 1: multiply_any<1>(s, late, sums); break;
-    case 2: multiply_any<2>(s, late, sums); break;
-    case 3: multiply_any<3>(s, late, sums); break;
-    case 4: multiply_any<4>(s, late, sums); break;
-    case 5: multiply_any<5>(s, late, sums); break;
-    case 6: multiply_any<6>(s, late, sums); break;
-    case 7: multiply_any<7>(s, late, sums); break;
-    default: multiply_any<8>(s, late, sums); break;
+    case 1: multiply_any<1>(s, late, late.sums); break;
+    case 8: multiply_any<8>(s, late, late.sums); break;
+    default: multiply_short(s, late); break;
   }
   late.square = s;
   late.waits = true;
-}
-
-void finish(Late& late) {
-  if (!late.waits) return;
-  if (late.square.first) add_rows<true>(waiting(late), 0, kSide);
-  else add_rows<false>(waiting(late), 0, kSide);
-  late.waits = false;
 }
 
 void release() { _tile_release(); }
