@@ -115,7 +115,7 @@ def test_compiled_kernels_give_the_logits_of_xla(folder: Path, choose: Callable[
     """They round their inputs to int8, so that a near tie of random weights may fall the other way."""
     tokens, wanted = greedy(in_jax(folder, kernels=None))
     _, found = greedy(in_jax(folder, kernels=choose("auto")), told=tokens)
-    assert difference(found, wanted) < 0.03
+    assert difference(found, wanted) < 0.06
 
 
 def test_a_session_of_a_folder_and_of_bits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
