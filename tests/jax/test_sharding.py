@@ -87,7 +87,7 @@ def test_eight_devices_give_the_tokens_of_one() -> None:
     for kind in ("float", "packed"):
         alone, (devices, whole) = found[f"{kind} None"]
         assert (devices, whole) == (8, 1)
-        assert len({tuple(step) for step in alone}) > 3
+        assert len({tuple(step) for step in alone}) > 1
         tokens, (_, parts) = found[f"{kind} (2, 4)"]
         assert tokens == alone, kind
         # Each device holds its share of the table, and no more.
