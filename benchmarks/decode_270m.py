@@ -33,8 +33,9 @@ from transformers import AutoModelForCausalLM
 
 import osler
 from benchmarks.machine import Machine, measure, median_seconds
-from osler.engine.generate import Decoding, Prompt, generate
+from osler.engine.generate import Prompt, generate
 from osler.engine.kv_cache import KVCache
+from osler.engine.options import Decoding
 from osler.engine.sampling import greedy
 from osler.engine.session import Session
 from osler.weights import save_huggingface
@@ -104,7 +105,9 @@ def _our_prefill(session: Session, ids_1L: torch.Tensor) -> None:
 
 
 def _our_answer(session: Session, ids: np.ndarray) -> list[int]:
-    return generate(session.runner, [Prompt(token_ids=ids)], decoding=Decoding(max_tokens=ANSWER))[0].token_ids
+    return generate(session.runner, [Prompt(token_ids=ids)], decoding=Decoding(max_tokens=ANSWER, speculation="none"))[
+        0
+    ].token_ids
 
 
 @torch.inference_mode()

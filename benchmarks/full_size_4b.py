@@ -32,7 +32,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.machine import Machine, measure
-from osler.engine.generate import Decoding, Prompt, generate
+from osler.engine.generate import Prompt, generate
+from osler.engine.options import Decoding
 from osler.engine.runner import Runner
 from osler.model.config import get_config
 from osler.model.osler import Osler
@@ -191,7 +192,7 @@ def answer(checkpoint: Checkpoint, *, images: int, tokens: int, folder: Path, re
         (result,) = generate(
             runner,
             [prompt],
-            decoding=Decoding(max_tokens=tokens),
+            decoding=Decoding(max_tokens=tokens, speculation="none"),
             on_prefill=lambda done, total: sys.stderr.write(f"read {done} of {total} tokens\n") and None,
         )
     report.answer_tokens = len(result.token_ids)

@@ -9,17 +9,18 @@ do a thing run in turns; a figure is the median of the turns. Weights are random
 
 - one row: the products of a layer of the 4B shape, as many layers as make 1 GB, so that no cache holds them;
 - 512 rows: the widest product of the 4B shape;
-- tokens: decoding after a prompt of 512 tokens, and that prompt, with a profile of one token.
+- tokens: the embedded 270M: decoding after a prompt of 512 tokens, and that prompt, with a profile of one token;
+- large: the same for the 4B shape with random weights, written once into ``--folder`` (3.6 GB), opened memory-mapped.
 
-``llama-cpp-python`` is timed where it is installed.
+``--llama`` names the Python of an environment with ``llama-cpp-python``, which is then timed on the same file.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib.util
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -30,17 +31,17 @@ import torch
 import torch.nn.functional as F
 
 import osler
+from benchmarks.llama_peer import LlamaPeer, Seconds
 from benchmarks.machine import Machine, measure
+from benchmarks.random_folder import write_random_folder
 from osler.engine.kv_cache import KVCache
 from osler.engine.runner import Runner
 from osler.engine.sampling import greedy
-from osler.model.config import OslerConfig, get_config
+from osler.model.config import get_config
 from osler.model.osler import Osler
-from osler.quant import choose_kernels, default_plan, parse_format
+from osler.quant import choose_kernels, load_quantized_folder, parse_format
 from osler.quant.build import build_kernels, library_path
-from osler.quant.network import packed_network
 from osler.quant.packed import PackedWeight, empty_weight
-from osler.quant.plan import products
 from osler.weights import embedded_gguf
 
 LAYER = ((4096, 2560), (2560, 2048), (20_480, 2560), (2560, 10_240))
@@ -59,10 +60,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
     parser.add_argument("--parts", nargs="*", default=["rows", "tokens", "large"], help="rows, tokens, large")
+    parser.add_argument("--llama", type=Path, help="the Python of an environment with llama-cpp-python")
+    parser.add_argument("--folder", type=Path, help="for the random weights of the 4B shape")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
     if options.clock == "cpu" and options.threads > 1:
         parser.error("--clock cpu adds up the threads: use --threads 1")
+    if "large" in options.parts and options.folder is None:
+        parser.error("the part 'large' needs --folder")
     CLOCK.set(CLOCKS[options.clock])
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -75,9 +80,9 @@ def main() -> None:
             result["one row"] = one_row(options.turns)
             result["512 rows"] = many_rows(options.turns)
         if "tokens" in options.parts:
-            result["270M"] = real_tokens(options.turns)
+            result["270M"] = real_tokens(options.turns, llama=options.llama, clock=options.clock)
         if "large" in options.parts:
-            result["4B"] = large_tokens(options.turns)
+            result["4B"] = large_tokens(options.turns, folder=options.folder)
     # The limits once more: where others used the machine in between, the two differ.
     result["limits after"] = limits(options.threads)
     text = report(result, machine=measure(threads=(options.threads,), peaks=()))
@@ -118,8 +123,8 @@ def timed(way: Callable[[], object]) -> float:
     """Times one call by the chosen clock, seconds."""
     clock = CLOCK.get()
     started = clock()
-    way()
-    return clock() - started
+    result = way()
+    return result if isinstance(result, Seconds) else clock() - started
 
 
 def random_weight(name: str, *, rows: int, columns: int) -> PackedWeight:
@@ -167,12 +172,14 @@ def _nibbles(codes: torch.Tensor) -> torch.Tensor:
 def many_rows(turns: int) -> dict[str, dict[str, float]]:
     """The product of 512 rows by the gate and up of a layer: operations a second of each way."""
     N, K, M = 20_480, 2560, PROMPT
-    kernels = choose_kernels().kernels
     x = torch.randn(M, K).bfloat16()
     ways: dict[str, Callable[[], object]] = {}
-    for name in ("int4-g32", "int8-g32"):
-        prepared = kernels.prepare(random_weight(name, rows=N, columns=K))
-        ways[f"{name}, {kernels.name}"] = lambda prepared=prepared: kernels.linear(x, prepared)
+    paths = ("amx-int8", "amx-bf16", "avx512-vnni") if "amx" in choose_kernels().kernels.name else (None,)
+    for path in paths:
+        kernels = choose_kernels(path).kernels
+        for name in ("int4-g32-asym", "int8-g32"):
+            prepared = kernels.prepare(random_weight(name, rows=N, columns=K))
+            ways[f"{name}, {kernels.name}"] = lambda kernels=kernels, prepared=prepared: kernels.linear(x, prepared)
     wide = torch.randn(N, K).bfloat16()
     ways["torch bfloat16"] = lambda: F.linear(x, wide)
     a, b = torch.randint(-100, 100, (M, K), dtype=torch.int8), torch.randint(-100, 100, (N, K), dtype=torch.int8).t()
@@ -200,7 +207,7 @@ def decode_ways(runner: Runner, *, prompt: torch.Tensor) -> tuple[Callable[[], o
     return read, decode
 
 
-def real_tokens(turns: int) -> dict[str, dict[str, float]]:
+def real_tokens(turns: int, *, llama: Path | None, clock: str) -> dict[str, dict[str, float]]:
     """The embedded 270M: from its own blocks at 8 bits, at 4, in bfloat16, and llama.cpp on the same file."""
     prompt = torch.randint(1000, 200_000, (PROMPT,))
     ways: dict[str, Callable[[], object]] = {}
@@ -213,65 +220,37 @@ def real_tokens(turns: int) -> dict[str, dict[str, float]]:
         ways[f"{name} prefill"], ways[f"{name} decode"] = decode_ways(session.runner, prompt=prompt)
         if bits < 16:
             found[f"{name} token, ms"] = profile(session.model, runner=session.runner, prompt=prompt)
-    if importlib.util.find_spec("llama_cpp") is not None:
-        ways["llama.cpp prefill"], ways["llama.cpp decode"] = _llama(embedded_gguf(), prompt=prompt.tolist())
+    peer = None
+    if llama is not None:
+        threads = torch.get_num_threads()
+        peer = LlamaPeer(
+            llama, model=embedded_gguf(), prompt=prompt.tolist(), count=ANSWER, threads=threads, clock=clock
+        )
+        ways["llama.cpp prefill"], ways["llama.cpp decode"] = peer.prefill, peer.decode
     seconds = in_turns(ways, turns=turns)
+    if peer is not None:
+        peer.close()
     rates = {name: (PROMPT if name.endswith("prefill") else ANSWER) / s for name, s in seconds.items()}
-    return {"tokens_s": rates, **found}
+    return {"tokens a second": rates, **found}
 
 
-def _llama(path: Path, *, prompt: list[int]) -> tuple[Callable[[], object], Callable[[], object]]:
-    from llama_cpp import Llama
-
-    threads = torch.get_num_threads()
-    llama = Llama(str(path), n_ctx=2048, n_batch=PROMPT, n_threads=threads, n_threads_batch=threads, verbose=False)
-
-    def read() -> None:
-        llama.reset()
-        llama.eval(prompt)
-
-    def decode() -> None:
-        for _ in range(ANSWER):
-            llama.eval([llama.sample(temp=0.0, top_k=1)])
-
-    return read, decode
-
-
-def large_tokens(turns: int) -> dict[str, dict[str, float]]:
-    """The 4B shape at 4 bits, random weights: the head at 8 bits as planned, and at 4."""
-    config = OslerConfig(name="4b", decoder=get_config("medgemma-1.5-4b").decoder, vision=None)
-    found: dict[str, dict[str, float]] = {}
-    for name, embedding in (("head at 4", "int4-g32"), ("head at 8", "int8-g32")):
-        model = random_network(config, embedding=embedding)
-        runner, prompt = Runner(model), torch.randint(1000, 200_000, (PROMPT,))
-        read, decode = decode_ways(runner, prompt=prompt)
-        seconds = in_turns({"prefill": read, "decode": decode}, turns=max(2, turns // 2))
-        found[name] = {"prefill": PROMPT / seconds["prefill"], "decode": ANSWER / seconds["decode"]}
-        found[f"{name}, token, ms"] = profile(model, runner=runner, prompt=prompt)
-        del model, runner, read, decode
-    return found
-
-
-def random_network(config: OslerConfig, *, embedding: str) -> Osler:
-    """A decoder of random packed weights, made without float ones."""
-    plan = default_plan(config, bits=4, embedding=embedding)
-    sizes = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
-
-    def parts(name: str) -> list[PackedWeight]:
-        rows, columns = sizes[name]
-        return [random_weight(plan.formats[name], rows=rows, columns=columns)]
-
-    return packed_network(
-        config,
-        parts=parts,
-        tensor=lambda name: torch.zeros(_norm_width(name, config=config), dtype=torch.bfloat16),
-        dtype=torch.bfloat16,
-        kernels=choose_kernels().kernels,
-    )
-
-
-def _norm_width(name: str, *, config: OslerConfig) -> int:
-    return config.decoder.head_dim if name.endswith(("q_norm.weight", "k_norm.weight")) else config.decoder.width
+def large_tokens(turns: int, *, folder: Path) -> dict[str, dict[str, float]]:
+    """The 4B shape at 4 bits by the usual plan: opening it, reading a prompt, decoding."""
+    config = get_config("medgemma-1.5-4b")
+    write_random_folder(folder, config=config, bits=4)
+    kernels = choose_kernels()
+    # Once to have the file in the system's cache: what is measured is a warm start.
+    load_quantized_folder(folder, kernels=kernels, verify="full")
+    started = time.perf_counter()
+    model = load_quantized_folder(folder, kernels=kernels).model
+    opened = time.perf_counter() - started
+    runner, prompt = Runner(model), torch.randint(1000, 200_000, (PROMPT,))
+    read, decode = decode_ways(runner, prompt=prompt)
+    seconds = in_turns({"prefill": read, "decode": decode}, turns=max(2, turns // 2))
+    rates = {"prefill, tokens a second": PROMPT / seconds["prefill"], "decode": ANSWER / seconds["decode"]}
+    rates["seconds to open, warm"] = opened
+    rates["most memory, GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"text": rates, "token, ms": profile(model, runner=runner, prompt=prompt)}
 
 
 def profile(model: Osler, *, runner: Runner, prompt: torch.Tensor) -> dict[str, float]:

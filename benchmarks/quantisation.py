@@ -1,13 +1,17 @@
 """What 4 and 8 bits cost in quality on the embedded model: logits against float32, and perplexity.
 
-    python -m benchmarks.quantisation --out benchmarks/quantisation
+    python -m benchmarks.quantisation --out benchmarks/quantisation --work FOLDER
 
 The reference is the embedded model in float32. Each variant reads the same
 medical paragraphs (our own, and PubMedQA contexts where ``../shared/data`` is
-there; no weights were trained on either), and its scores for every next token
-are compared: the Kullback-Leibler divergence from the reference, how often the
-likeliest token is the same, and the perplexity. Intervals are 95%, paragraphs
-resampled. ``OSLER_KERNELS`` chooses the kernels.
+there; no weights were trained or calibrated on either), and its scores for
+every next token are compared: the Kullback-Leibler divergence from the
+reference, how often the likeliest token is the same, and the perplexity.
+Intervals are 95%, paragraphs resampled. ``OSLER_KERNELS`` chooses the kernels.
+
+Calibrated variants are quantized into FOLDER, where a later run finds them;
+rows are written as they come, and a later run keeps those that it does not
+measure again.
 """
 
 from __future__ import annotations
@@ -15,23 +19,28 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import Machine, measure
+from benchmarks.machine import measure
+from benchmarks.quantisation_page import curve, table
 from osler.evaluate.perplexity import medical_texts
 from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.quant import QuantPlan, choose_kernels, default_plan
+from osler.quant.calibration import Calibration, Method
+from osler.quant.folder import load_quantized_folder, quantize_to_folder
+from osler.quant.kernels import KernelChoice
 from osler.quant.network import quantized_network
-from osler.quant.open import open_model
+from osler.quant.open import OpenedModel, open_model
 from osler.quant.plan import EMBEDDING, planned_bytes
+from osler.train.calibration_samples import calibration
 from osler.weights import load_checkpoint
 
 CHUNK, LONGEST = 64, 256
@@ -40,45 +49,52 @@ DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 MakePlan = Callable[[OslerConfig], QuantPlan]
 
 
-def _formats(bits: int, layers: str, embedding: str) -> MakePlan:
-    return lambda config: default_plan(config, bits=bits, layers=layers, embedding=embedding)
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How a model is quantized."""
+
+    plan: MakePlan
+    method: Method = "none"
 
 
-def _only(part: str) -> MakePlan:
-    """int4-g32 for one kind of product, int8-g32 for all others."""
-
-    def make(config: OslerConfig) -> QuantPlan:
-        plan = default_plan(config, bits=8, layers="int8-g32", embedding="int8-g32")
-        return replace(plan, formats={n: "int4-g32" if part in n else f for n, f in plan.formats.items()})
-
-    return make
+def _formats(layers: str, embedding: str) -> MakePlan:
+    return lambda config: default_plan(config, bits=int(layers[3]), layers=layers, embedding=embedding)
 
 
-def _without(numbers: Sequence[int]) -> MakePlan:
-    """int4-g32 for all layers but some, which keep 8 bits."""
+def _with(form: str, *parts: str, layers: str = "int8-g32", embedding: str = "int8-g32") -> MakePlan:
+    """One format for the products whose names hold one of some parts, others for the rest."""
 
     def make(config: OslerConfig) -> QuantPlan:
-        plan = default_plan(config, bits=4)
-        kept = tuple(f".layers.{number % config.decoder.layers}." for number in numbers)
-        formats = {n: "int8-g32" if any(k in n for k in kept) else f for n, f in plan.formats.items()}
+        plan = default_plan(config, bits=4, layers=layers, embedding=embedding)
+        formats = {n: form if any(part in f"{n}." for part in parts) else f for n, f in plan.formats.items()}
         return replace(plan, formats=formats)
 
     return make
 
 
-VARIANTS: dict[str, MakePlan] = {
-    "8 bits, the usual plan": lambda config: default_plan(config, bits=8),
-    "8 bits, one scale an output": _formats(8, "int8-channel", "int8-channel"),
-    "4 bits, the usual plan": lambda config: default_plan(config, bits=4),
-    "4 bits, symmetric": _formats(4, "int4-g32", "int8-g32"),
-    "4 bits, groups of 64": _formats(4, "int4-g64", "int8-g32"),
-    "4 bits, head too": _formats(4, "int4-g32", "int4-g32"),
-    "4 bits, head too, asymmetric": _formats(4, "int4-g32-asym", "int4-g32-asym"),
-    "4 bits, first and last layer at 8": _without((0, -1)),
-    "only the head at 4": _only(EMBEDDING),
-    "only attention at 4": _only("self_attn"),
-    "only gate and up at 4": _only("gate_up_proj"),
-    "only down at 4": _only("down_proj"),
+_FOUR, _EIGHT = "int4-g32-asym", "int8-g32"
+
+VARIANTS: dict[str, Variant] = {
+    "8 bits": Variant(_formats(_EIGHT, _EIGHT)),
+    "8 bits, one scale an output": Variant(_formats("int8-channel", "int8-channel")),
+    "4 bits, symmetric, rounded": Variant(_formats("int4-g32", _EIGHT)),
+    "4 bits, rounded": Variant(_formats(_FOUR, _EIGHT)),
+    "4 bits, AWQ": Variant(_formats(_FOUR, _EIGHT), "awq"),
+    "4 bits, GPTQ": Variant(_formats(_FOUR, _EIGHT), "gptq"),
+    "4 bits, AWQ and GPTQ": Variant(_formats(_FOUR, _EIGHT), "awq-gptq"),
+    "4 bits, symmetric, GPTQ": Variant(_formats("int4-g32", _EIGHT), "gptq"),
+    "4 bits, groups of 64, GPTQ": Variant(_formats("int4-g64-asym", _EIGHT), "gptq"),
+    "4 bits, GPTQ, head too": Variant(_formats(_FOUR, _FOUR), "gptq"),
+    "4 bits, GPTQ, down at 8": Variant(_with(_EIGHT, "down_proj", layers=_FOUR), "gptq"),
+    "4 bits, GPTQ, attention at 8": Variant(_with(_EIGHT, "self_attn", layers=_FOUR), "gptq"),
+    "4 bits, GPTQ, first and last layer at 8": Variant(_with(_EIGHT, "layers.0.", "layers.17.", layers=_FOUR), "gptq"),
+    "only the head at 4": Variant(_with(_FOUR, EMBEDDING)),
+    "only queries, keys, values at 4": Variant(_with(_FOUR, "qkv_proj")),
+    "only attention out at 4": Variant(_with(_FOUR, "o_proj")),
+    "only gate and up at 4": Variant(_with(_FOUR, "gate_up_proj")),
+    "only down at 4": Variant(_with(_FOUR, "down_proj")),
+    "only the first and last layer at 4": Variant(_with(_FOUR, "layers.0.", "layers.17.")),
+    "only two middle layers at 4": Variant(_with(_FOUR, "layers.8.", "layers.9.")),
 }
 
 
@@ -133,74 +149,79 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="osler-mini")
     parser.add_argument("--texts", type=int, default=10, help="paragraphs at most")
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
-    parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), help="none: draw the page again")
+    parser.add_argument("--work", type=Path, help="folder for calibrated weights")
+    parser.add_argument("--out", type=Path, required=True, help="write OUT.json, OUT-table.md and OUT.svg")
     options = parser.parse_args()
-    started = time.perf_counter()
+    path = options.out.with_suffix(".json")
+    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": {}}
+    if options.variants:
+        for name, row in _measure(options, known=result["rows"]):
+            result["rows"][name] = row
+            print(json.dumps(row), flush=True)
+            path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    order = ["float32", "bfloat16", *VARIANTS]
+    rows = sorted(result["rows"].values(), key=lambda row: order.index(row["name"]))
+    machine = measure(threads=(1,), peaks=()).markdown()
+    options.out.with_name(f"{options.out.name}-table.md").write_text(f"{machine}\n\n{table(rows)}\n", encoding="utf-8")
+    options.out.with_suffix(".svg").write_text(curve(rows), encoding="utf-8")
+
+
+def _measure(options: argparse.Namespace, *, known: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yields name and row of the references that are not known yet and of the variants that were asked for."""
     reference = load_checkpoint(options.model, dtype="float32")
     tokenizer, bos = reference.tokenizer, reference.model.config.tokens.bos
     paragraphs = medical_texts(DATA if DATA.is_dir() else None)
     texts = [torch.tensor([[bos, *tokenizer.encode(text)[: LONGEST - 1]]]) for text in paragraphs[: options.texts]]
     with torch.inference_mode():
-        known = [[part.half() for part in scores(reference.model, ids)] for ids in texts]
-    kernels = choose_kernels()
-    opened = open_model(options.model)
-    config, rows = opened.config, []
+        wanted = [[part.half() for part in scores(reference.model, ids)] for ids in texts]
 
-    def add(name: str, model: Osler, size: int) -> None:
-        quality = compare(model, texts=texts, known=known)
+    def row(name: str, model: Osler, *, size: int, method: str = "none") -> tuple[str, dict[str, object]]:
+        quality = compare(model, texts=texts, known=wanted)
         kl, same, loss = (quality.interval(column) for column in range(3))
-        rows.append({"name": name, "bytes": size, "kl": kl, "same": same, "perplexity": [math.exp(x) for x in loss]})
-        print(json.dumps(rows[-1]), flush=True)
+        found = {"kl": kl, "same": same, "perplexity": [math.exp(x) for x in loss], "tokens": int(quality.counts.sum())}
+        return name, {"name": name, "method": method, "bytes": size, **found}
 
     weights = sum(parameter.numel() for parameter in reference.model.decoder.parameters())
-    add("float32", reference.model, 4 * weights)
+    if "float32" not in known:
+        yield row("float32", reference.model, size=4 * weights)
     del reference
-    add("bfloat16", load_checkpoint(options.model, dtype="bfloat16").model, 2 * weights)
+    if "bfloat16" not in known:
+        yield row("bfloat16", load_checkpoint(options.model, dtype="bfloat16").model, size=2 * weights)
+    kernels = choose_kernels()
+    opened = open_model(options.model)
     for name in options.variants:
-        plan = VARIANTS[name](config)
-        model = quantized_network(
-            opened.source, config=config, plan=plan, dtype=torch.bfloat16, kernels=kernels.kernels, name=name
-        )
-        add(name, model, planned_bytes(config, plan=plan))
-    result = {
-        "model": options.model,
-        "kernels": kernels.kernels.name,
-        "texts": len(texts),
-        "tokens": int(sum(ids.shape[1] - 1 for ids in texts)),
-        "seconds": time.perf_counter() - started,
-        "rows": rows,
-    }
-    text = report(result, machine=measure(threads=(1,), peaks=()))
-    print(text)
-    if options.out is not None:
-        options.out.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
+        variant = VARIANTS[name]
+        plan = variant.plan(opened.config)
+        model = _quantized(name, variant=variant, plan=plan, opened=opened, kernels=kernels, options=options)
+        yield row(name, model, size=planned_bytes(opened.config, plan=plan), method=variant.method)
 
 
-def report(result: dict, *, machine: Machine) -> str:
-    """Writes the table in Markdown."""
-    lines = [
-        "# Quality at 4 and 8 bits",
-        "",
-        f"`python -m benchmarks.quantisation`: `{result['model']}` on {result['texts']} medical paragraphs, "
-        f"{result['tokens']:,} tokens; kernels {result['kernels']}; {result['seconds']:.0f} s.",
-        "",
-        machine.markdown(),
-        "",
-        "MB are those of the decoder's products, embedding included; the embedding of the embedded model was released "
-        "at 8 bits, and its layers at 4 to 6, so that `int8-g32` keeps the embedding as it is.",
-        "",
-        "| Weights | MB | divergence from float32, nats | same likeliest token | perplexity |",
-        "|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        kl, same, ppl = row["kl"], row["same"], row["perplexity"]
-        lines.append(
-            f"| {row['name']} | {row['bytes'] / 1e6:.0f} | {kl[0]:.4f} ({kl[1]:.4f} to {kl[2]:.4f}) "
-            f"| {same[0]:.1%} ({same[1]:.1%} to {same[2]:.1%}) | {ppl[0]:.2f} ({ppl[1]:.2f} to {ppl[2]:.2f}) |"
+def _quantized(
+    name: str,
+    *,
+    variant: Variant,
+    plan: QuantPlan,
+    opened: OpenedModel,
+    kernels: KernelChoice,
+    options: argparse.Namespace,
+) -> Osler:
+    if variant.method == "none":
+        return quantized_network(
+            opened.source, config=opened.config, plan=plan, dtype=torch.bfloat16, kernels=kernels.kernels, name=name
         )
-    return "\n".join(lines) + "\n"
+    if options.work is None:
+        raise SystemExit("Calibrated variants need --work FOLDER.")
+    folder = options.work / name.replace(",", "").replace(" ", "-").lower()
+    if not (folder / "config.json").is_file():
+        quantize_to_folder(
+            options.model, folder, bits=plan.bits, plan=plan, calibrate=partial(_samples, method=variant.method)
+        )
+    return load_quantized_folder(folder, dtype="bfloat16", kernels=kernels).model
+
+
+def _samples(opened: OpenedModel, *, method: Method) -> Calibration:
+    return calibration(opened.config, method=method, tokenizer=opened.tokenizer(), preprocess=opened.preprocess)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("reports", "scans", "letters"), default="reports")
     parser.add_argument("--count", type=int, default=200, help="documents of each kind")
     parser.add_argument("--seed", type=int, default=5000)
+    parser.add_argument("--styles", nargs="+", choices=tuple(SCANNERS), default=tuple(SCANNERS), help="of scans")
     parser.add_argument("--misses", type=int, default=0, help="print so many of the errors")
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -86,7 +87,7 @@ def main() -> None:
 
 
 def _reports(options: argparse.Namespace) -> None:
-    kinds = LAYOUTS if options.kind == "reports" else tuple(SCANNERS)
+    kinds = LAYOUTS if options.kind == "reports" else options.styles
     print("| kind | documents | values | precision | recall | " + " | ".join(FIELDS[1:]) + " | s a document |")
     print("|---|---|---|---|---|" + "---|" * len(FIELDS))
     with DocumentProcess() as process, tempfile.TemporaryDirectory() as folder:

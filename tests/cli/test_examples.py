@@ -24,15 +24,14 @@ from osler.cli.demo import demo_scan
 from osler.engine.load import load
 from osler.writers import is_own_picture
 from tests.cli.mini import needs_mini
+from tests.evaluate.sets.folders import write_lungs, write_nih
 from tests.readers.make_document import GERMAN, make_pdf
 from tests.readers.make_fhir import coded, observation, patient, resource, write
 from tests.readers.orthanc import free_port
 
 _load_once = functools.cache(load)
 _NOT_RUN_HERE = {
-    "train": "tests/train/test_vision_stage.py trains by recipes/debug.toml",
     "doctor": "tests/cli/test_doctor.py",
-    "evaluate": "takes minutes and needs the public sets; tests/evaluate/test_evaluation.py runs what it calls",
 }
 
 
@@ -71,6 +70,10 @@ def _write_files(folder: Path) -> None:
     for name, width in (("now.json", 30), ("before.json", 20)):
         (folder / name).write_text(f'[{{"label": "nodule", "x0": 1, "y0": 1, "x1": {1 + width}, "y1": 9}}]')
     make_pdf(folder / "report.pdf", GERMAN)
+    write_lungs(folder / "data", count=24)
+    write_nih(folder / "data", count=24)
+    (folder / "recipes").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "recipes" / "debug.toml", folder / "recipes")
     write(
         folder / "record.json", patient(), observation("HbA1c", 6.9, unit="%", code="4548-4", identity="o1"),
         resource("Condition", id="c1", code=coded("Asthma"), clinicalStatus=coded("", "active")),

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from osler.engine.generate import Decoding, Prompt, forbidden_ids, generate
+from osler.engine.decode import forbidden_ids
+from osler.engine.generate import Prompt, generate
+from osler.engine.options import Decoding
 from osler.engine.runner import Runner
 from osler.engine.sampling import Sampling
 from osler.errors import CapacityError, RequestError

@@ -28,7 +28,7 @@ def _next_logits(network: Osler, prompt: Prompt, *, tokens: list[int], lean: boo
     cache = KVCache(network.config.decoder, planned=400)
     runner.read(torch.from_numpy(prompt.token_ids)[None], features_NTD=None, cache=cache)
     if not lean:
-        runner._lean = None
+        runner._single = None
     return torch.cat([runner.step(torch.tensor([token]), cache=cache) for token in tokens])
 
 
@@ -63,5 +63,5 @@ def test_only_a_packed_decoder_that_is_known_fits(model: Osler) -> None:
 
 
 def test_the_step_is_taken_for_one_row_of_a_packed_decoder(model: Osler) -> None:
-    assert Runner(model)._lean is None
-    assert Runner(_packed(model, dtype=torch.float32))._lean is not None
+    assert Runner(model)._single is None
+    assert Runner(_packed(model, dtype=torch.float32))._single is not None

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from osler.engine.generate import Decoding, Generated, Prompt, generate
+from osler.engine.decode import Generated
+from osler.engine.generate import Prompt, generate
+from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore, PromptKey, image_digests
 from osler.engine.runner import Runner
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp  # noqa: E402
 
 from osler.errors import RequestError  # noqa: E402
 from osler.jax import packed  # noqa: E402
+from osler.jax.arrays import to_jax  # noqa: E402
 from osler.jax.kernels import Kernels, choose_kernels  # noqa: E402
 from osler.jax.network import stacked  # noqa: E402
-from osler.jax.runner import to_jax  # noqa: E402
 from osler.quant.build import Built  # noqa: E402
 from osler.quant.kernels import PATHS, VARIABLE, NativeKernels  # noqa: E402
 from osler.quant.kernels import choose_kernels as choose_torch_kernels  # noqa: E402

@@ -11,8 +11,8 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'osle
 import jax.numpy as jnp  # noqa: E402
 
 from osler.jax import packed  # noqa: E402
+from osler.jax.arrays import to_jax  # noqa: E402
 from osler.jax.network import stacked  # noqa: E402
-from osler.jax.runner import to_jax  # noqa: E402
 from osler.quant.formats import parse_format  # noqa: E402
 from osler.quant.packed import PackedWeight, dequantize, quantize, take_rows  # noqa: E402
 from tests.jax.conftest import difference  # noqa: E402

@@ -15,7 +15,7 @@ from osler.weights.gguf_blocks import dequantize
 from osler.weights.gguf_file import BLOCK_FORMATS
 
 # Byte offsets of the half-precision scales in a block.
-_SCALES = {"Q4_0": (0,), "Q5_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+_SCALES = {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
 
 
 def _random_blocks(name: str, *, shape: tuple[int, ...], seed: int) -> np.ndarray:

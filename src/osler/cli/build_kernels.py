@@ -25,7 +25,8 @@ def build_kernels(
 ) -> None:
     """Compile the kernels for weights of 4 and 8 bits, once; needs a C++ compiler, and a few seconds.
 
-    Where JAX is installed, also those that it calls. Without them PyTorch or XLA computes, more slowly. `osler doctor` shows which kernels are used, and why.
+    Where JAX is installed, also those that it calls. Without them PyTorch or XLA computes, more slowly.
+    `osler doctor` shows which kernels are used, and why.
 
     Example: osler build-kernels --if-possible
     """

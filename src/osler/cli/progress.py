@@ -21,6 +21,9 @@ _TITLES = {
     "answer": "Answering",
     "index": "Indexing studies",
     "quantize": "Quantizing",
+    "samples": "Making samples",
+    "calibrate": "Quantizing layers",
+    "export": "Writing tensors",
 }
 
 

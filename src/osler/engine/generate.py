@@ -12,29 +12,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from osler.engine.chunks import chunk_ends, study_length
-from osler.engine.constrained import Rule, mask_logits
+from osler.engine.constrained import Rule
+from osler.engine.decode import Drafting, Generated, OnToken, Writing, decode
 from osler.engine.kv_cache import KVCache
 from osler.engine.memory_plan import require_context
 from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore, PromptKey, image_digests
 from osler.engine.runner import Runner
-from osler.engine.sampling import Sampler
+from osler.engine.speculation import Drafter, PromptLookup
 from osler.model.adapter import AdapterMemory
-from osler.model.config import TokenIds
 
 if TYPE_CHECKING:
     from osler.jax.adapter import AdapterMemory as JaxMemory
-
-Stopped = Literal["end", "max_tokens", "stop_string"]
-OnToken = Callable[[int, int], bool]
-"""Takes a row and its new token; true ends the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,31 +49,6 @@ class Prompt:
     memory: AdapterMemory | JaxMemory | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Generated:
-    """Tokens of one answer.
-
-    Args:
-        token_ids: Without the token that ended it.
-        stopped: Why it ended.
-        prompt_tokens: Length of the prompt. reused_tokens: Of it, taken from the prefix store.
-        prefill_seconds: To read this prompt. decode_seconds: Of the whole batch.
-    """
-
-    token_ids: list[int] = field(default_factory=list)
-    stopped: Stopped = "max_tokens"
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-
-
-def forbidden_ids(tokens: TokenIds, *, vocab: int) -> tuple[int, ...]:
-    """Lists the ids that an answer can never hold: image tokens and padding."""
-    ids = (tokens.pad, tokens.start_of_image, tokens.end_of_image, tokens.image)
-    return tuple(token for token in ids if token < vocab)
-
-
 def generate(
     runner: Runner,
     prompts: Sequence[Prompt],
@@ -87,6 +58,7 @@ def generate(
     on_prefill: Callable[[int, int], None] | None = None,
     prefix: PrefixStore | None = None,
     rules: Sequence[Rule | None] = (),
+    drafter: Drafter | None = None,
 ) -> list[Generated]:
     """Answers one or several prompts.
 
@@ -98,6 +70,7 @@ def generate(
         on_prefill: Called with the tokens read so far and the tokens to read.
         prefix: Reuses and keeps the cache; only with a single prompt.
         rules: What each answer must follow, one a prompt; empty for none.
+        drafter: Guesses ahead for a single greedy answer; `Decoding.speculation` chooses one if not given.
 
     Returns:
         One result a prompt, in order.
@@ -122,8 +95,9 @@ def generate(
     planned = max(len(prompt.token_ids) for prompt in prompts) + decoding.max_tokens
     cache = caches[0] if len(caches) == 1 else caches[0].stack(caches, planned=planned)
     started = time.perf_counter()
-    writing = _Writing(results, rules=rules or (None,) * len(results), decoding=decoding, on_token=on_token)
-    _decode(runner, torch.cat(logits), cache=cache, writing=writing, memory=_together(prompts))
+    writing = Writing(results, rules=rules or (None,) * len(results), decoding=decoding, on_token=on_token)
+    drafting = _drafting(runner, prompts, decoding=decoding, drafter=drafter)
+    decode(runner, torch.cat(logits), cache=cache, writing=writing, memory=_together(prompts), drafting=drafting)
     for result in results:
         result.decode_seconds = time.perf_counter() - started
     return results
@@ -175,6 +149,19 @@ def prefill(
     return cache, logits_1V
 
 
+def _drafting(
+    runner: Runner, prompts: Sequence[Prompt], *, decoding: Decoding, drafter: Drafter | None
+) -> Drafting | None:
+    """Speculation, where it can leave the answer what it is: one greedy row on the PyTorch backend."""
+    if len(prompts) > 1 or decoding.sampling.temperature > 0 or runner.backend != "torch":
+        return None
+    if drafter is None and decoding.speculation == "none":
+        return None
+    return Drafting(
+        drafter=drafter or PromptLookup(), prompt=prompts[0].token_ids.tolist(), tokens=runner.config.tokens
+    )
+
+
 def _together(prompts: Sequence[Prompt]) -> AdapterMemory | JaxMemory | None:
     """The memories of all rows as one."""
     some = next((prompt.memory for prompt in prompts if prompt.memory is not None), None)
@@ -191,78 +178,3 @@ def _features_of(prompt: Prompt, part: slice, *, image: int) -> torch.Tensor | N
     per_image = prompt.features_NTD.shape[1]
     first = int(np.count_nonzero(prompt.token_ids[: part.start] == image)) // per_image
     return prompt.features_NTD[first : first + inside // per_image]
-
-
-class _Writing:
-    """The rows being written, and what ends each."""
-
-    def __init__(
-        self,
-        results: list[Generated],
-        *,
-        rules: Sequence[Rule | None],
-        decoding: Decoding,
-        on_token: OnToken | None,
-    ) -> None:
-        self.results, self.rules, self.decoding = results, rules, decoding
-        self.open_rows = set(range(len(results)))
-        self._on_token = on_token
-
-    def end(self, row: int, why: Stopped) -> None:
-        self.results[row].stopped = why
-        self.open_rows.discard(row)
-
-    def take(self, row: int, token: int, *, ends: set[int]) -> None:
-        """Adds a token to a row that is open, and closes the row where it ends."""
-        rule, result = self.rules[row], self.results[row]
-        if token in ends:
-            self.end(row, "end")
-            return
-        result.token_ids.append(token)
-        stopped = self._on_token is not None and self._on_token(row, token)
-        if rule is not None:
-            rule.take(token)
-        if stopped:
-            self.end(row, "stop_string")
-        elif rule is not None and rule.ended:
-            self.end(row, "end")
-        elif len(result.token_ids) == self.decoding.max_tokens:
-            self.end(row, "max_tokens")
-
-    def ahead(self) -> list[int]:
-        """The tokens that a single row must go on with, by its rule."""
-        rule = self.rules[0] if len(self.results) == 1 else None
-        return rule.ahead() if rule is not None and self.open_rows else []
-
-
-def _decode(
-    runner: Runner,
-    logits_BV: torch.Tensor,
-    *,
-    cache: KVCache,
-    writing: _Writing,
-    memory: AdapterMemory | JaxMemory | None,
-) -> None:
-    config = runner.config
-    ends = {config.tokens.eos, config.tokens.end_of_turn}
-    sampler = Sampler(
-        writing.decoding.sampling,
-        forbidden=forbidden_ids(config.tokens, vocab=config.decoder.vocab),
-        rows=len(writing.results),
-    )
-    while True:
-        mask_logits(logits_BV, rules=writing.rules, open_rows=writing.open_rows)
-        token_ids_B = sampler.pick(logits_BV)
-        for row in sorted(writing.open_rows):
-            writing.take(row, int(token_ids_B[row]), ends=ends)
-        ahead = writing.ahead()
-        for token in ahead:
-            if writing.open_rows:
-                writing.take(0, token, ends=ends)
-        if not writing.open_rows:
-            return
-        if ahead:
-            part_1L = torch.tensor([[int(token_ids_B[0]), *ahead]])
-            logits_BV = runner.read(part_1L, features_NTD=None, cache=cache, memory=memory)
-        else:
-            logits_BV = runner.step(token_ids_B, cache=cache, memory=memory)

@@ -25,6 +25,8 @@ BLOCK = 512
 """Tokens by which a global layer grows."""
 ROOM = 256
 """Tokens that a sliding layer can append before it moves its window."""
+SLACK = 32
+"""Tokens, the last ones, that a cache can forget again: guesses that were wrong."""
 
 
 class LayerCache:
@@ -50,7 +52,7 @@ class LayerCache:
         """
         count = keys_BKLH.shape[2]
         seen = self.end if self.keep is None else min(self.end, self.keep)
-        if self.keep is not None and count > ROOM:
+        if self.keep is not None and count > ROOM - SLACK:
             return self._append_many(keys_BKLH, values_BKLH, seen=seen)
         self._make_room(keys_BKLH, count=count, limit=limit)
         assert self.keys_BKSH is not None
@@ -59,6 +61,21 @@ class LayerCache:
         self.keys_BKSH[:, :, start : self.end] = keys_BKLH
         self.values_BKSH[:, :, start : self.end] = values_BKLH
         return self.keys_BKSH[:, :, start - seen : self.end], self.values_BKSH[:, :, start - seen : self.end]
+
+    def reserve(self, like_BK1H: torch.Tensor, *, limit: int) -> tuple[int, int]:
+        """Makes room for one token that somebody else writes.
+
+        Args:
+            like_BK1H: A tensor of the shape and type of its keys.
+            limit: The longest that the layer will become.
+
+        Returns:
+            The first token in the buffer that it may see, and its own place.
+        """
+        seen = self.end if self.keep is None else min(self.end, self.keep)
+        self._make_room(like_BK1H, count=1, limit=limit)
+        place, self.end = self.end, self.end + 1
+        return place - seen, place
 
     def _append_many(
         self, keys_BKLH: torch.Tensor, values_BKLH: torch.Tensor, *, seen: int
@@ -89,12 +106,18 @@ class LayerCache:
         self.values_BKSH[:, :, :count] = values_BKSH
         self.end = count
 
+    def drop(self, count: int) -> None:
+        """Forgets the last tokens, at most `SLACK` in all since the last longer prompt part."""
+        self.end -= count
+        assert self.end >= 0
+
     def _make_room(self, like: torch.Tensor, *, count: int, limit: int) -> None:
         have = 0 if self.keys_BKSH is None else self.keys_BKSH.shape[2]
         if self.end + count <= have:
             return
         if self.keep is not None:
-            kept = min(self.end, self.keep)
+            # A little more than a query sees: tokens may be dropped right after.
+            kept = min(self.end, self.keep + SLACK)
             capacity = max(self.keep + ROOM, have)
             if self.keys_BKSH is None or self.values_BKSH is None:
                 self.keys_BKSH, self.values_BKSH = (_empty_like(like, length=capacity) for _ in range(2))
@@ -174,19 +197,32 @@ class KVCache:
         Raises:
             CapacityError: If the tokens are more than were planned.
         """
-        count = keys_BKLH.shape[2]
-        if self._lengths[layer] + count > self.planned:
-            raise CapacityError(
-                f"The cache was planned for {self.planned:,} tokens and would hold {self._lengths[layer] + count:,}.",
-                next_step="Ask for fewer tokens.",
-            )
+        self._admit(layer, count=keys_BKLH.shape[2])
         keys, values = self.layers[layer].append(keys_BKLH, values_BKLH, limit=self.planned)
-        self._lengths[layer] += count
         if self.padding_B is None:
             return keys, values, None
         end = self._lengths[layer]
         times_S = torch.arange(end - keys.shape[2], end, device=keys.device)
         return keys, values, (times_S - self.padding_B[:, None]).clamp_min(-1)
+
+    def reserve(self, layer: int, like_BK1H: torch.Tensor) -> tuple[int, int]:
+        """Makes room for one token of one row in a layer, see `LayerCache.reserve`.
+
+        Raises:
+            CapacityError: If the tokens are more than were planned.
+        """
+        assert self.padding_B is None
+        self._admit(layer, count=1)
+        return self.layers[layer].reserve(like_BK1H, limit=self.planned)
+
+    def _admit(self, layer: int, *, count: int) -> None:
+        length = self._lengths[layer] + count
+        if length > self.planned:
+            raise CapacityError(
+                f"The cache was planned for {self.planned:,} tokens and would hold {length:,}.",
+                next_step="Ask for fewer tokens.",
+            )
+        self._lengths[layer] = length
 
     @torch.inference_mode()
     def mark(self) -> CachePoint:
@@ -216,6 +252,17 @@ class KVCache:
                 layer.end = point.length
         self._lengths = [point.length] * self.config.layers
         self.planned = planned
+
+    def drop(self, count: int) -> None:
+        """Forgets the last tokens: guesses that were wrong.
+
+        Args:
+            count: At most `SLACK`, all of them added after the prompt.
+        """
+        assert 0 <= count <= SLACK
+        for layer in self.layers:
+            layer.drop(count)
+        self._lengths = [length - count for length in self._lengths]
 
     def saved(self, point: CachePoint) -> dict[str, torch.Tensor]:
         """Names everything that `restored` needs to come back to a mark of this cache; nothing is copied."""

@@ -89,19 +89,10 @@ class LeanStep:
         """
         config = self._decoder.config
         x_1D = self._decoder.embed(token_id)
-        position_11 = torch.full((1, 1), cache.length)
-        rotations = {
-            "sliding": self._rotation(position_11, theta=config.rope_theta_sliding, scale=1.0),
-            "global": self._rotation(position_11, theta=config.rope_theta, scale=config.rope_scale),
-        }
+        rotations = single_rotations(self._decoder, position=cache.length)
         for layer in self._layers:
             x_1D = self._run(layer, x_1D, rotation=rotations[layer.kind], cache=cache)
         return _rms_norm(x_1D, self._norm_D, eps=config.norm_eps)
-
-    def _rotation(self, position_11: torch.Tensor, *, theta: float, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        dtype, head_dim = self._decoder.dtype, self._decoder.config.head_dim
-        cos, sin = rotary_table(position_11, head_dim=head_dim, theta=theta, scale=scale, dtype=dtype)
-        return cos.view(1, head_dim), sin.view(1, head_dim)
 
     def _run(
         self, layer: _Layer, x_1D: torch.Tensor, *, rotation: tuple[torch.Tensor, torch.Tensor], cache: KVCache
@@ -122,6 +113,20 @@ class LeanStep:
         gate_1F, up_1F = layer.gate_up(_rms_norm(x_1D, before_mlp, eps=eps)).chunk(2, -1)
         update_1D = layer.down(F.gelu(gate_1F, approximate="tanh").mul_(up_1F))
         return x_1D + _rms_norm(update_1D, after_mlp, eps=eps)
+
+
+def single_rotations(decoder: Decoder, *, position: int) -> dict[LayerKind, tuple[torch.Tensor, torch.Tensor]]:
+    """Returns cosines and signed sines of one position, each (1, H), for each kind of layer."""
+    config, position_11 = decoder.config, torch.full((1, 1), position)
+
+    def rotation(theta: float, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = rotary_table(position_11, head_dim=config.head_dim, theta=theta, scale=scale, dtype=decoder.dtype)
+        return cos.view(1, config.head_dim), sin.view(1, config.head_dim)
+
+    return {
+        "sliding": rotation(config.rope_theta_sliding, 1.0),
+        "global": rotation(config.rope_theta, config.rope_scale),
+    }
 
 
 def _layer(layer: DecoderLayer) -> _Layer:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from osler.engine.chunks import CHUNK
 from osler.errors import RequestError
+
+Speculation = Literal["none", "lookup"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Decoding:
         max_tokens: Tokens of an answer at most.
         sampling: How a token is drawn.
         chunk: Tokens read in one pass of prefill.
+        speculation: ``"lookup"`` checks guesses from the text so far several at once, for a single greedy answer,
+            which stays what it is; ``"none"`` writes token by token.
 
     Raises:
         RequestError: If ``max_tokens`` or ``chunk`` is below 1.
@@ -61,6 +66,7 @@ class Decoding:
     max_tokens: int = 256
     sampling: Sampling = field(default_factory=Sampling)
     chunk: int = CHUNK
+    speculation: Speculation = "lookup"
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "chunk"):

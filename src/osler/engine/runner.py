@@ -11,9 +11,12 @@ import torch
 
 from osler.engine.kv_cache import CachePoint, KVCache
 from osler.engine.lean_step import LeanStep
+from osler.engine.native_step import NativeStep
 from osler.model.adapter import AdapterMemory
 from osler.model.config import OslerConfig
+from osler.model.decoder import Decoder
 from osler.model.osler import Osler, image_blocks
+from osler.quant.linear import QuantLinear
 
 
 class Runner:
@@ -26,7 +29,7 @@ class Runner:
 
     def __init__(self, model: Osler) -> None:
         self.model = model
-        self._lean = LeanStep(model.decoder) if LeanStep.fits(model.decoder) else None
+        self._single = _single_step(model.decoder)
 
     @property
     def config(self) -> OslerConfig:
@@ -61,7 +64,9 @@ class Runner:
         else:
             amx = torch.cpu._is_amx_tile_supported()
             place = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()} amx={amx}"
-        return {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+        found = {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+        head = self.model.decoder.head
+        return found | {"products": head.kernels.name} if isinstance(head, QuantLinear) else found
 
     def new_cache(self, *, planned: int) -> KVCache:
         """Makes an empty cache for this many tokens."""
@@ -121,8 +126,8 @@ class Runner:
     @torch.inference_mode()
     def step(self, token_ids_B: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:
         """Adds one token to each row and returns the logits after it, (B, V); ``memory`` as for `read`."""
-        if self._lean is not None and len(token_ids_B) == 1 and memory is None:
-            return self.model.logits(self._lean.hidden(token_ids_B, cache=cache))
+        if self._single is not None and len(token_ids_B) == 1 and memory is None:
+            return self.model.logits(self._single.hidden(token_ids_B, cache=cache))
         positions_B = torch.full_like(token_ids_B, cache.length, device=self.device)
         if cache.padding_B is not None:
             positions_B = positions_B - cache.padding_B
@@ -133,3 +138,10 @@ class Runner:
             memory=memory,
         )
         return self.model.logits(hidden_B1D)[:, 0]
+
+
+def _single_step(decoder: Decoder) -> NativeStep | LeanStep | None:
+    """The shortest way for one token of one row; ``None`` where only the modules themselves know the decoder."""
+    if NativeStep.fits(decoder):
+        return NativeStep(decoder)
+    return LeanStep(decoder) if LeanStep.fits(decoder) else None

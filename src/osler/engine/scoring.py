@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from osler.engine.generate import Generated, Prompt, prefill
+from osler.engine.decode import Generated
+from osler.engine.generate import Prompt, prefill
 from osler.engine.kv_cache import KVCache
 from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore

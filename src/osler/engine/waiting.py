@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from osler.engine.answer_text import AnswerText
 from osler.engine.constrained import Rule
-from osler.engine.generate import Generated, Prompt
+from osler.engine.decode import Generated
+from osler.engine.generate import Prompt
 from osler.prepare import ShownImage, ShownTile
 from osler.study import Answer, Evidence, SliceOrigin
 

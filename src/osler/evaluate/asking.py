@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from osler.engine.features import FeatureStore
-from osler.engine.generate import Decoding, Prompt, generate
+from osler.engine.generate import Prompt, generate
+from osler.engine.options import Decoding
 from osler.engine.packing import choose_packing
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner

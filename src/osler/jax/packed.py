@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
 
 from osler.jax.kernels import Kernels, native_linear
 from osler.quant.formats import LANES, UNIT, WeightFormat
@@ -29,7 +30,7 @@ _CHUNK_WEIGHTS = 1 << 20
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("codes", "scale", "offset"),
-    meta_fields=("format", "rows", "columns", "kernels"),
+    meta_fields=("format", "rows", "columns", "kernels", "mesh", "shares"),
 )
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedStack:
@@ -40,6 +41,8 @@ class PackedStack:
         rows: Outputs N. columns: Inputs K, not filled up.
         codes: uint8 (Y, B, Q, 16, 4). scale: float16 (Y, B, G, 16). offset: Alike, or ``None``.
         kernels: What multiplies; ``None`` for XLA.
+        mesh: Of the devices that hold the blocks, along its axis ``tensor``; ``None`` for one device.
+        shares: Into which the blocks are divided; 1: all of them are on every device.
     """
 
     format: WeightFormat
@@ -49,6 +52,8 @@ class PackedStack:
     scale: Array
     offset: Array | None = None
     kernels: Kernels | None = None
+    mesh: Mesh | None = None
+    shares: int = 1
 
     @property
     def padded(self) -> int:
@@ -103,6 +108,8 @@ class PackedWeight(NamedTuple):
 
     def product(self, x_K: Array) -> Array:
         """Returns (..., N) in the dtype of ``x_K``."""
+        if self.stack.mesh is not None:
+            return _shared_product(x_K, self)
         if self.stack.kernels is not None:
             return native_linear(x_K, self.stack, layer=self.layer)
         return matmul(x_K.reshape(-1, x_K.shape[-1]), self).reshape(*x_K.shape[:-1], -1)
@@ -172,6 +179,29 @@ def matmul(x_MK: Array, weight: PackedWeight) -> Array:
     if rest := blocks - whole * step:
         parts.append(chunk(whole * step, size=rest))
     return jnp.concatenate(parts, axis=1)[:, : stack.rows].astype(x_MK.dtype)
+
+
+def _shared_product(x_K: Array, weight: PackedWeight) -> Array:
+    """Has every device multiply by its own blocks of outputs, and joins what they found."""
+    stack = weight.stack
+    blocks = PartitionSpec(None, "tensor") if stack.shares > 1 else PartitionSpec()
+    held = stack.codes.shape[1] // stack.shares * LANES if stack.shares > 1 else stack.rows
+    parts = (stack.codes, stack.scale) if stack.offset is None else (stack.codes, stack.scale, stack.offset)
+
+    def own(x_K: Array, layer: Array, *parts: Array) -> Array:
+        offset = parts[2] if len(parts) > 2 else None
+        local = replace(stack, rows=held, codes=parts[0], scale=parts[1], offset=offset, mesh=None, shares=1)
+        return local.at(layer).product(x_K)
+
+    outputs = PartitionSpec(*[None] * (x_K.ndim - 1), "tensor") if stack.shares > 1 else PartitionSpec()
+    product = jax.shard_map(
+        own,
+        mesh=stack.mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(), *[blocks] * len(parts)),
+        out_specs=outputs,
+        check_vma=False,
+    )
+    return product(x_K, jnp.asarray(weight.layer, jnp.int32), *parts)[..., : stack.rows]
 
 
 def _values(codes_BQ: Array, scale_BGL: Array, offset_BGL: Array | None, stack: PackedStack) -> Array:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jax.sharding import Mesh
 
 from osler.errors import CapacityError
 from osler.jax import decoder, osler
@@ -28,6 +29,7 @@ from osler.jax.kernels import kernels_name
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
 from osler.jax.module import JaxOsler
 from osler.jax.parameters import parameters_from
+from osler.jax.sharding import shard_cache, shard_weights
 from osler.model.config import OslerConfig
 
 _DECODING = ("language_model", "adapter")
@@ -155,6 +157,7 @@ class JaxRunner:
     Args:
         tensors: Weights under Osler's names, all in one dtype.
         products: The decoder's products where they are packed, see `osler.jax.network`.
+        mesh: Devices over which the network is shared out, see `osler.jax.sharding`; ``device`` counts without one.
         config: Of the network.
         longest: Tokens of the longest part of a prompt that is read at once.
         device: See `osler.jax.devices.find_device`.
@@ -170,6 +173,7 @@ class JaxRunner:
         *,
         config: OslerConfig,
         products: dict[str, Any] | None = None,
+        mesh: Mesh | None = None,
         longest: int = 512,
         device: str = "auto",
     ) -> None:
@@ -178,6 +182,9 @@ class JaxRunner:
         self._device = find_device(device)
         with jax.default_device(self._device):
             self.weights = parameters_from(tensors, config=config, products=products)
+        self._mesh = mesh
+        if mesh is not None:
+            self.weights = shard_weights(self.weights, mesh=mesh)
         self.network = JaxOsler(self.weights, config=config)
         # A step is given no other leaves, as each costs time at every call.
         self._decoding = {part: self.weights[part] for part in _DECODING if part in self.weights}
@@ -219,7 +226,11 @@ class JaxRunner:
             rows=1,
             dtype=self.weights["language_model"]["norm"].dtype,
         )
-        return JaxCache(arrays, lengths=[0], planned=planned)
+        return JaxCache(self._placed(arrays), lengths=[0], planned=planned)
+
+    def _placed(self, arrays: Cache) -> Cache:
+        """Puts a cache, which may just have been joined from several, where the weights expect it."""
+        return arrays if self._mesh is None else shard_cache(arrays, mesh=self._mesh)
 
     def restored_cache(
         self, tensors: Mapping[str, torch.Tensor], *, length: int, planned: int
@@ -263,9 +274,10 @@ class JaxRunner:
     def step(self, token_ids_B: torch.Tensor, *, cache: JaxCache, memory: AdapterMemory | None = None) -> torch.Tensor:
         """Adds one token to each row and returns the logits after it, (B, V)."""
         cache.require_room(1)
+        arrays = self._placed(cache.arrays)
         positions = jnp.asarray(np.array(cache.lengths, np.int32)[:, None])
         ids_B1 = to_jax(token_ids_B).astype(jnp.int32)[:, None]
-        logits_BV, cache.arrays = _step(self._decoding, ids_B1, positions, memory, cache.arrays, config=self.config)
+        logits_BV, cache.arrays = _step(self._decoding, ids_B1, positions, memory, arrays, config=self.config)
         cache.lengths = [length + 1 for length in cache.lengths]
         return to_torch(logits_BV)
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -32,10 +33,21 @@ Checked = Literal["plain", "sanitized"]
 _COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=off", "-fno-math-errno")
 AVX2 = ("-mavx2", "-mfma", "-mf16c")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
-_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": ()}
-_X86 = {"avx2.cpp": AVX2, "vnni.cpp": (*AVX512, "-mavx512vnni")}
+# Sums over activations need not round every product by itself.
+_FUSED = ("-ffp-contract=fast",)
+_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": (), "token_portable.cpp": _FUSED}
+_VNNI = (*AVX512, "-mavx512vnni")
+_X86 = {
+    "avx2.cpp": AVX2,
+    "vnni.cpp": _VNNI,
+    "many_rows.cpp": _VNNI,
+    "micro_vnni.cpp": _VNNI,
+    "unpack.cpp": _VNNI,
+    "token_avx2.cpp": (*_FUSED, *AVX2),
+    "token_avx512.cpp": (*_FUSED, *AVX512, "-mprefer-vector-width=512"),
+}
 TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-_AMX = {"amx.cpp": TILES, "peak.cpp": TILES}
+_AMX = {"amx.cpp": TILES, "micro_amx.cpp": TILES, "peak.cpp": TILES}
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300
 
@@ -158,10 +170,13 @@ def _compile(
     try:
         with tempfile.TemporaryDirectory() as scratch, whole_path(target) as part:
             target.parent.chmod(0o700)
-            objects = []
-            for file, own in files.items():
-                objects.append(str(Path(scratch) / f"{Path(file).name}.o"))
-                _run([compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", objects[-1]])
+            objects = [str(Path(scratch) / f"{Path(file).name}.o") for file in files]
+            commands = [
+                [compiler, *flags, *defines, *own, "-c", str(SOURCES / file), "-o", made]
+                for (file, own), made in zip(files.items(), objects, strict=True)
+            ]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(_run, commands))
             kind = ["-shared"] if main is None else [f"-I{SOURCES}", str(main)]
             _run([compiler, *flags, *kind, "-pthread", *objects, "-o", str(part)])
     except subprocess.CalledProcessError as error:

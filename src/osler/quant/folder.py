@@ -18,51 +18,40 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from torch import Tensor
 
 from osler.errors import CheckpointError, RequestError
 from osler.model.config import OslerConfig
-from osler.prepare import Preprocess, require_same
 from osler.progress import Progress
-from osler.quant.formats import parse_format
+from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import (
-    Assemble,
-    check_source,
-    pack_product,
-    packed_network,
-    part_names,
-    planned_parts,
-    product_tensors,
-)
+from osler.quant.network import Assemble, check_source, packed_network
 from osler.quant.open import OpenedModel, open_model
-from osler.quant.packed import PackedWeight, layout_shapes
-from osler.quant.plan import QuantPlan, default_plan, products
-from osler.quant.stream_file import Place, file_digest, file_probe, write_stream
+from osler.quant.plan import QuantPlan, default_plan
+from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE, Verify, open_folder
+from osler.quant.stream_file import file_probe, write_stream
+from osler.quant.stream_tensors import StreamTensors
 from osler.weights import Checkpoint
-from osler.weights.assemble import DTypeName, empty_network, torch_dtype
+from osler.weights.assemble import DTypeName, torch_dtype
 from osler.weights.cache import whole_file
-from osler.weights.config_json import config_from_dict, config_to_dict
-from osler.weights.contract import CONTRACT_FILE, read_contract
+from osler.weights.config_json import config_to_dict
+from osler.weights.contract import CONTRACT_FILE
 from osler.weights.embedded import embedded_gguf
 from osler.weights.gguf_file import read_gguf
 from osler.weights.json_file import read_json
-from osler.weights.safetensors_io import read_metadata, read_safetensors
+from osler.weights.safetensors_io import read_metadata
 from osler.weights.skills import read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
-MODEL_TYPE = "osler-quantized"
-WEIGHTS_FILE = "weights.safetensors"
-_VERSION = 1
+MakeCalibration = Callable[[OpenedModel], Calibration]
+"""Makes the samples that suit a model, with its tokenizer and its contract."""
 
-Verify = Literal["probe", "full"]
-"""Of the weights, when they are opened: a few blocks, or every byte."""
+CheckPlan = Callable[[OslerConfig, QuantPlan], None]
+"""Raises where a network or a plan is not one that is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +61,14 @@ class QuantizedFolder:
     Args:
         folder: Where. bytes: Of the weights.
         float_bytes: That they took in bfloat16.
+        plan: What is stored in which format. calibration: How weights were rounded; ``None``: to the nearest.
     """
 
     folder: Path
     bytes: int
     float_bytes: int
     plan: QuantPlan
+    calibration: Calibration | None = None
 
 
 def is_quantized(path: Path) -> bool:
@@ -104,6 +95,9 @@ def quantize_to_folder(
     bits: int,
     layers: str | None = None,
     embedding: str | None = None,
+    plan: QuantPlan | None = None,
+    calibrate: MakeCalibration | None = None,
+    check: CheckPlan | None = None,
     dtype: DTypeName = "bfloat16",
     on_progress: Progress | None = None,
 ) -> QuantizedFolder:
@@ -114,8 +108,11 @@ def quantize_to_folder(
         folder: New or empty.
         bits: 4 or 8.
         layers: Format of the decoder's layers. embedding: Of the embedding and head; ``None``: the usual ones.
+        plan: In place of formats: what to store in which.
+        calibrate: Makes the samples for rounding with the inputs in view; to the nearest if not given.
+        check: Refuses a plan before anything is read.
         dtype: Of what is not quantized.
-        on_progress: Called with ``"quantize"``, products done, products in all.
+        on_progress: Called with ``"quantize"``, products done, products in all; with ``"calibrate"`` and layers.
 
     Raises:
         RequestError: If the folder is not empty, or bits or a format do not exist.
@@ -129,13 +126,20 @@ def quantize_to_folder(
             next_step="Name another one.",
         )
     opened = open_model(name)
-    plan = default_plan(opened.config, bits=bits, layers=layers, embedding=embedding)
+    plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding)
+    plan.require(opened.config, source=opened.name)
+    if check is not None:
+        check(opened.config, plan)
     check_source(opened.source, config=opened.config, name=str(opened.path))
-    writer = _Writer(opened, plan=plan, dtype=torch_dtype(dtype), on_progress=on_progress)
+    calibration = None if calibrate is None else calibrate(opened)
+    writer = StreamTensors(
+        opened, plan=plan, dtype=torch_dtype(dtype), calibration=calibration, on_progress=on_progress
+    )
     plan = writer.plan
     metadata = {
         "format": "pt",
         "plan": plan.to_json(),
+        "calibration": "" if calibration is None else calibration.to_json(),
         "preprocess": opened.preprocess.to_json(),
         "preprocess_hash": opened.preprocess.hash,
     }
@@ -145,7 +149,7 @@ def quantize_to_folder(
         opened.tokenizer().save(folder)
     header = {
         "model_type": MODEL_TYPE,
-        "version": _VERSION,
+        "version": VERSION,
         "made_from": opened.name,
         "license": opened.licence,
         "tokenizer_home": opened.tokenizer_home,
@@ -158,6 +162,7 @@ def quantize_to_folder(
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(opened.config), indent=2) + "\n")
     shapes = opened.source.shapes().values()
     return QuantizedFolder(
+        calibration=calibration,
         folder=folder,
         bytes=weights.stat().st_size,
         float_bytes=sum(2 * int(torch.Size(shape).numel()) for shape in shapes),
@@ -185,168 +190,31 @@ def load_quantized_folder(
         CheckpointError: If files are missing, truncated or changed, or belong to different models.
         PreprocessMismatchError: If weights and preprocess.json name different contracts.
     """
-    folder = Path(folder)
-    content = read_json(folder / "config.json")
-    if content.get("model_type") != MODEL_TYPE or content.get("version") != _VERSION:
-        raise CheckpointError(
-            f"{str(folder)!r} has the type {content.get('model_type')!r}, version {content.get('version')!r}.",
-            allowed=f"{MODEL_TYPE!r}, version {_VERSION}, is expected.",
-        )
-    config = config_from_dict(content, source=str(folder / "config.json"))
-    _verify(folder / WEIGHTS_FILE, content=content, verify=verify)
-    file = read_safetensors(folder / WEIGHTS_FILE)
-    plan = QuantPlan.from_json(file.metadata.get("plan", ""), source=str(folder / WEIGHTS_FILE))
-    plan.require(config, source=str(folder))
-    preprocess = read_contract(folder)
-    require_same(Preprocess.from_json(file.metadata.get("preprocess", "")), preprocess)
-    stored = _Stored(file.tensors, plan=plan, config=config, source=str(folder))
+    opened = open_folder(folder, verify=verify)
     chosen = TorchKernels() if kernels is None else kernels.kernels
     precision = torch_dtype(dtype)
     model = assemble(
-        config,
-        parts=stored.parts,
-        tensor=lambda name: stored.plain(name).to(precision),
+        opened.config,
+        parts=opened.stored.parts,
+        tensor=lambda name: opened.stored.plain(name).to(precision),
         dtype=precision,
         kernels=chosen,
     )
+    folder, content = opened.folder, opened.content
     embedded = content.get("tokenizer_home") == "embedded"
     tokenizer = GemmaTokenizer.from_gguf(read_gguf(embedded_gguf())) if embedded else GemmaTokenizer.from_folder(folder)
     return Checkpoint(
         model=model,
         tokenizer=tokenizer,
-        preprocess=preprocess,
+        preprocess=opened.preprocess,
         name=folder.resolve().name,
         source=folder,
         licence=str(content.get("license", "unknown")),
         digest=str(content.get("sha256", ""))[:16],
         identity=str(content.get("sha256", "")),
-        bits=plan.bits,
+        bits=opened.plan.bits,
         trained=read_skills(content.get("trained", []), source=str(folder / "config.json")),  # type: ignore[arg-type]
     )
-
-
-class _Writer:
-    """Yields the tensors of a quantized model in the order of its places."""
-
-    def __init__(
-        self, opened: OpenedModel, *, plan: QuantPlan, dtype: torch.dtype, on_progress: Progress | None
-    ) -> None:
-        self._opened, self._dtype, self._on_progress = opened, dtype, on_progress
-        taken = product_tensors(opened.config)
-        self._plain = [name for name in empty_network(opened.config).state_dict() if name not in taken]
-        self._products = [name for name, _, _ in products(opened.config.decoder)]
-        # GGUF blocks may keep formats of their own, so what is stored is known only once it is packed: a first pass
-        # over the formats, without reading weights, fixes the plan.
-        self.plan = replace(plan, formats=_stored_formats(opened, plan=plan, names=self._products))
-        self._asked = plan
-
-    def places(self) -> dict[str, Place]:
-        """Type and shape of each tensor."""
-        places: dict[str, Place] = {}
-        for name, text in self.plan.formats.items():
-            form = parse_format(text)
-            rows, columns = _shape(name, self._opened)
-            codes, scale = layout_shapes(form, rows=rows, columns=columns)
-            places[f"{name}.codes"] = (torch.uint8, codes)
-            places[f"{name}.scale"] = (torch.float16, scale)
-            if form.zero == "asymmetric":
-                places[f"{name}.offset"] = (torch.float16, scale)
-        shapes = self._opened.source.shapes()
-        return places | {name: (self._dtype, shapes[name]) for name in self._plain}
-
-    def tensors(self) -> Iterator[Tensor]:
-        """Quantizes as it goes."""
-        for number, name in enumerate(self._products, start=1):
-            for part in pack_product(self._opened.source, name, plan=self._asked):
-                yield part.codes
-                yield part.scale
-                if part.offset is not None:
-                    yield part.offset
-            if self._on_progress is not None:
-                self._on_progress("quantize", number, len(self._products))
-        for name in self._plain:
-            yield self._opened.source.tensor(name, dtype=self._dtype)
-
-
-class _Stored:
-    """The tensors of a quantized file, checked against plan and configuration."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], *, plan: QuantPlan, config: OslerConfig, source: str) -> None:
-        self._tensors, self._plan, self._source = tensors, plan, source
-        self._sizes = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
-        self._shapes = {name: tuple(value.shape) for name, value in empty_network(config).state_dict().items()}
-
-    def parts(self, name: str) -> list[PackedWeight]:
-        """Returns the packed parts of a product."""
-        if name in self._plan.formats:
-            return [self._weight(name, *self._sizes[name])]
-        weights = []
-        for number, tensor in enumerate(part_names(name)):
-            rows, columns = self._shapes[tensor]
-            weights.append(self._weight(f"{name}.{number}", rows, columns))
-        return weights
-
-    def plain(self, name: str) -> Tensor:
-        """Returns a tensor that is not quantized."""
-        tensor = self._tensors.get(name)
-        if tensor is None or tuple(tensor.shape) != self._shapes[name]:
-            shape = "absent" if tensor is None else tuple(tensor.shape)
-            raise self._wrong(name, found=str(shape), wanted=str(self._shapes[name]))
-        return tensor
-
-    def _weight(self, name: str, rows: int, columns: int) -> PackedWeight:
-        form = self._plan.format(name)
-        codes, scale = self._tensors.get(f"{name}.codes"), self._tensors.get(f"{name}.scale")
-        if form is None or codes is None or scale is None:
-            raise self._wrong(name, found="absent", wanted="codes, scales and a format in the plan")
-        weight = PackedWeight(
-            format=form,
-            rows=rows,
-            columns=columns,
-            codes=codes,
-            scale=scale,
-            offset=self._tensors.get(f"{name}.offset"),
-        )
-        return weight.check(name)
-
-    def _wrong(self, name: str, *, found: str, wanted: str) -> CheckpointError:
-        return CheckpointError(
-            f"The quantized weights in {self._source!r} do not fit their configuration: {name!r} is {found}.",
-            allowed=f"Expected: {wanted}.",
-            next_step="Copy the folder again, or quantize the model again.",
-        )
-
-
-def _stored_formats(opened: OpenedModel, *, plan: QuantPlan, names: list[str]) -> dict[str, str]:
-    formats: dict[str, str] = {}
-    for name in names:
-        parts = planned_parts(opened.source, name, plan=plan)
-        if len(parts) == 1:
-            formats[name] = parts[0].name
-        else:
-            formats |= {f"{name}.{number}": part.name for number, part in enumerate(parts)}
-    return formats
-
-
-def _shape(name: str, opened: OpenedModel) -> tuple[int, int]:
-    sizes = {product: (rows, columns) for product, rows, columns in products(opened.config.decoder)}
-    if name in sizes:
-        return sizes[name]
-    product, _, number = name.rpartition(".")
-    rows, columns = opened.source.shapes()[part_names(product)[int(number)]]
-    return rows, columns
-
-
-def _verify(path: Path, *, content: Mapping[str, object], verify: Verify) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{str(path)!r} is missing.", next_step="Copy the folder again.")
-    found = file_digest(path) if verify == "full" else file_probe(path)
-    if found != content.get("sha256" if verify == "full" else "probe"):
-        raise CheckpointError(
-            f"{str(path)!r} is truncated or was changed: it is not the file that was written with config.json "
-            f"({path.stat().st_size:,} bytes now).",
-            next_step="Copy the folder again, or quantize the model again.",
-        )
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -4,6 +4,11 @@ The choice is automatic and has a reason, which `osler doctor` shows.
 ``OSLER_KERNELS`` forces a path by its name: ``amx``, ``avx512-vnni``, ``avx2``,
 ``portable``, or ``torch`` for none.
 
+Few rows, as at decoding, are always multiplied as int8, with one scale for 32
+inputs. For many rows, as of a prompt, ``amx`` takes tiles of int8 where weights
+have 4 bits and tiles of bfloat16 where they have 8, so that the activations lose
+less than the weights do; ``amx-int8`` and ``amx-bf16`` take one kind for both.
+
 Legend: M rows of activations, N outputs, K inputs.
 """
 
@@ -24,10 +29,10 @@ from osler.quant.build import library_path
 from osler.quant.packed import PackedWeight
 
 VARIABLE = "OSLER_KERNELS"
-PATHS = ("portable", "avx2", "avx512-vnni", "amx")
+PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 1
+_ABI = 2
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -82,6 +87,7 @@ class NativeKernels:
     def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
         self._linear = library.osler_linear
         self._rows = library.osler_rows
+        self._token = library.osler_token
         self._number = number
         self.name = PATHS[number]
 
@@ -114,12 +120,12 @@ class NativeKernels:
             out_MN.data_ptr(),
             torch.get_num_threads(),
         )
-        if status == 2:
-            raise CapacityError(
-                "A product ran out of memory.", next_step="Close other programs or ask a shorter question."
-            )
-        assert status == 0, f"the kernels refused a call: {status}"
+        _require_done(status)
         return out_MN
+
+    def token(self, token: ctypes.Structure, x_1D: Tensor) -> None:
+        """Runs one token through all layers, see `osler.quant.token`; ``x_1D`` is changed in place."""
+        _require_done(self._token(self._number, ctypes.byref(token), x_1D.data_ptr(), torch.get_num_threads()))
 
     def take_rows(self, prepared: Prepared, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Returns rows of a weight, (M, K)."""
@@ -181,6 +187,12 @@ def choose_kernels(wish: str | None = None, *, library: Path | None = None) -> K
     return KernelChoice(kernels=NativeKernels(loaded, number=number), reason="asked for")
 
 
+def _require_done(status: int) -> None:
+    if status == 2:
+        raise CapacityError("A product ran out of memory.", next_step="Close other programs or ask a shorter question.")
+    assert status == 0, f"the kernels refused a call: {status}"
+
+
 def _without(wish: str, *, reason: str) -> KernelChoice:
     if wish != "auto":
         raise RequestError(
@@ -214,6 +226,7 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
         library.osler_rows.argtypes = (
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
+        library.osler_token.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
         library.osler_paths.restype = ctypes.c_uint
         library.osler_use_openmp.argtypes = (ctypes.c_void_p,) * 3
         abi = library.osler_abi()

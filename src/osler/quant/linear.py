@@ -28,12 +28,12 @@ class QuantLinear(nn.Module):
         self.weight = weight
         self.in_features, self.out_features = weight.columns, weight.rows
         self.bias = None if bias is None else nn.Buffer(bias)
-        self._kernels = kernels
-        self._prepared = kernels.prepare(weight)
+        self.kernels = kernels
+        self.prepared = kernels.prepare(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (..., N)."""
-        out = self._kernels.linear(x.reshape(-1, self.in_features), self._prepared)
+        out = self.kernels.linear(x.reshape(-1, self.in_features), self.prepared)
         if self.bias is not None:
             out = out + self.bias
         return out.view(*x.shape[:-1], self.out_features)

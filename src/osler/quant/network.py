@@ -152,6 +152,13 @@ def planned_parts(source: WeightSource, product: str, *, plan: QuantPlan) -> lis
     return formats if apart else formats[:1]
 
 
+def keeps_blocks(source: WeightSource, product: str, *, plan: QuantPlan) -> bool:
+    """Whether `pack_product` will keep the codes of GGUF blocks, of one part of the product at least."""
+    wanted = plan.format(product)
+    assert wanted is not None, product
+    return any(_kept_format(source, tensor, wanted=wanted) for tensor in part_names(product))
+
+
 def part_names(product: str) -> list[str]:
     """Returns the names of the tensors that a product joins."""
     stem, _, last = product.rpartition(".")

@@ -29,11 +29,11 @@ from torch import Tensor
 
 from osler.errors import CheckpointError
 from osler.quant.formats import LANES, UNIT, WeightFormat
+from osler.quant.rounding import Nearest, Ranges, Rounding
 
 _CHUNK_WEIGHTS = 1 << 21
-# Shrunken ranges that are tried for each group: a clipped extreme can cost less than coarser steps for all.
-_SHRINK = {4: (1.0, 0.95, 0.9, 0.84), 8: (1.0,)}
-_HALF_MOST = 65504.0
+
+_NEAREST = Nearest()
 
 ReadRows = Callable[[int, int], Tensor]
 """Returns rows ``start`` to ``stop`` of a matrix, (R, K), in any floating type."""
@@ -106,19 +106,30 @@ def layout_shapes(form: WeightFormat, *, rows: int, columns: int) -> tuple[tuple
     return (blocks, quads, LANES, 4), (blocks, groups, LANES)
 
 
-def quantize(weight: Tensor, *, form: WeightFormat, name: str = "weight") -> PackedWeight:
-    """Quantizes a matrix (N, K)."""
+def quantize(
+    weight: Tensor, *, form: WeightFormat, rounding: Rounding = _NEAREST, name: str = "weight"
+) -> PackedWeight:
+    """Quantizes a matrix (N, K), see `quantize_rows`."""
+    rows, columns = weight.shape
     return quantize_rows(
-        lambda start, stop: weight[start:stop], rows=weight.shape[0], columns=weight.shape[1], form=form, name=name
+        lambda start, stop: weight[start:stop], rows=rows, columns=columns, form=form, rounding=rounding, name=name
     )
 
 
-def quantize_rows(read: ReadRows, *, rows: int, columns: int, form: WeightFormat, name: str = "weight") -> PackedWeight:
+def quantize_rows(
+    read: ReadRows,
+    *,
+    rows: int,
+    columns: int,
+    form: WeightFormat,
+    rounding: Rounding = _NEAREST,
+    name: str = "weight",
+) -> PackedWeight:
     """Quantizes a matrix that is read a few rows at a time.
 
     Args:
         read: Returns rows. rows: N. columns: K.
-        form: How to store it.
+        form: How to store it. rounding: How codes are chosen.
         name: For messages.
 
     Raises:
@@ -127,20 +138,24 @@ def quantize_rows(read: ReadRows, *, rows: int, columns: int, form: WeightFormat
     """
     form.require_fit(columns, name=name)
     packed = empty_weight(form, rows=rows, columns=columns)
-    step = max(1, _CHUNK_WEIGHTS // (LANES * packed.padded)) * LANES
+    step = max(1, rounding.most_weights // (LANES * packed.padded)) * LANES
     for start in range(0, rows, step):
         stop = min(rows, start + step)
-        x_RK = read(start, stop).float()
+        # A copy, which the rounding may work on.
+        x_RK = read(start, stop).to(torch.float32, copy=True)
         if not bool(x_RK.isfinite().all()):
             raise CheckpointError(
                 f"The weight {name!r} holds values that are not finite.", next_step="Copy the weights again."
             )
-        codes_RK, scale_RG, offset_RG = _quantize_chunk(x_RK, form=form, name=name)
+        most = float(x_RK.abs().amax()) if x_RK.numel() else 0.0
+        codes_RK, ranges = rounding(x_RK, form=form)
+        _require_storable(ranges, most=most, name=name)
         blocks = slice(start // LANES, -(-stop // LANES))
+        codes_RK = F.pad(codes_RK, (0, packed.padded - columns), value=form.zero_code)
         packed.codes[blocks] = pack_codes(_whole_blocks(codes_RK), bits=form.bits)
-        packed.scale[blocks] = _lanes(_whole_blocks(scale_RG))
-        if packed.offset is not None and offset_RG is not None:
-            packed.offset[blocks] = _lanes(_whole_blocks(offset_RG))
+        packed.scale[blocks] = _lanes(_whole_blocks(ranges.scale[..., 0]))
+        if packed.offset is not None:
+            packed.offset[blocks] = _lanes(_whole_blocks(ranges.offset[..., 0]))
     return packed
 
 
@@ -240,47 +255,13 @@ def unpack_codes(codes: Tensor, *, bits: int) -> Tensor:
     return codes.transpose(1, 2).reshape(codes.shape[0] * LANES, -1)
 
 
-def _quantize_chunk(x_RK: Tensor, *, form: WeightFormat, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    columns = x_RK.shape[1]
-    x_RGW = x_RK.view(len(x_RK), -1, form.group or columns)
-    most, best = (1 << form.bits) - 1, None
-    for shrink in _SHRINK[form.bits]:
-        scale, offset = _range(x_RGW, form=form, shrink=shrink)
-        if bool((scale.abs() > _HALF_MOST).any()):
-            raise CheckpointError(
-                f"The weight {name!r} holds values up to {float(x_RK.abs().max()):.3g}, too large for its scales.",
-                next_step="Check that these are the weights of a trained network.",
-            )
-        # Codes are chosen for the scales as they are stored, not as they were computed.
-        scale, offset = scale.half(), offset.half()
-        inverse = torch.where(scale == 0, 0.0, 1.0 / scale.float())
-        codes = ((x_RGW - offset.float()) * inverse).round_().clamp_(0, most)
-        error = (codes * scale.float() + offset.float() - x_RGW).square_().sum(-1, keepdim=True)
-        if best is None:
-            best = [error, scale, offset, codes]
-        else:
-            better = error < best[0]
-            best = [torch.where(better, new, old) for new, old in zip((error, scale, offset, codes), best, strict=True)]
-    assert best is not None
-    _, scale, offset, codes = best
-    padding = -columns % UNIT
-    codes_RK = F.pad(codes.flatten(1).to(torch.uint8), (0, padding), value=form.zero_code)
-    return codes_RK, scale[..., 0], offset[..., 0] if form.zero == "asymmetric" else None
-
-
-def _range(x_RGW: Tensor, *, form: WeightFormat, shrink: float) -> tuple[Tensor, Tensor]:
-    """Scale and offset, (R, G, 1), that cover a group, shrunken."""
-    levels = 1 << form.bits
-    low, high = x_RGW.aminmax(dim=-1, keepdim=True)
-    if form.zero == "asymmetric":
-        low, high = low.clamp(max=0) * shrink, high.clamp(min=0) * shrink
-        return (high - low) / (levels - 1), low
-    if form.bits == 8:
-        scale = torch.maximum(-low, high) * (shrink / (levels // 2 - 1))
-        return scale, scale.half().float() * -(levels // 2)
-    # The extreme of a group gets the code that has no opposite, whatever its sign: 16 levels are used, not 15.
-    scale = torch.where(-low > high, low, high) * (-shrink / (levels // 2))
-    return scale, scale.half().float() * -(levels // 2)
+def _require_storable(ranges: Ranges, *, most: float, name: str) -> None:
+    """Refuses scales that binary16 cannot hold."""
+    if not bool(ranges.scale.isfinite().all() & ranges.offset.isfinite().all()):
+        raise CheckpointError(
+            f"The weight {name!r} holds values up to {most:.3g}, too large for its scales.",
+            next_step="Check that these are the weights of a trained network.",
+        )
 
 
 def _values(codes_NK: Tensor, scale_BGL: Tensor, offset_BGL: Tensor | None, weight: PackedWeight) -> Tensor:

@@ -6,6 +6,7 @@ The codes stay what they are; only their order changes:
 Q8_0     ``int8-g32``         equal to the bit
 Q5_0     ``int8-g32``         equal to the bit, in 8.5 bits a weight instead of 5.5
 Q4_0     ``int4-g32``         equal to the bit
+Q4_1     ``int4-g32-asym``    equal to the bit
 Q4_K     ``int4-g32-asym``    scales and minima, products of 17 bits, rounded to binary16
 =======  ===================  ==========================================================
 
@@ -28,6 +29,13 @@ from osler.weights.gguf_blocks import as_tensor, half, k_scales, nibbles, q5_0_c
 from osler.weights.gguf_file import GgufFile
 
 _CHUNK_WEIGHTS = 1 << 21
+_TARGETS = {
+    "Q8_0": "int8-g32",
+    "Q5_0": "int8-g32",
+    "Q4_0": "int4-g32",
+    "Q4_1": "int4-g32-asym",
+    "Q4_K": "int4-g32-asym",
+}
 
 Split = tuple[Tensor, Tensor, Tensor | None]
 """Codes (N, W), scales (N, G) and offsets (N, G) or ``None``."""
@@ -40,7 +48,7 @@ def repacked_format(format_name: str, *, bits: int) -> str | None:
         format_name: Of the GGUF tensor.
         bits: The most that a weight may take; ``None`` is returned where the codes need more.
     """
-    target = {"Q8_0": "int8-g32", "Q5_0": "int8-g32", "Q4_0": "int4-g32", "Q4_K": "int4-g32-asym"}.get(format_name)
+    target = _TARGETS.get(format_name)
     return target if target is not None and parse_format(target).bits <= bits else None
 
 
@@ -81,10 +89,20 @@ def _q4_0(x_NB: Tensor) -> Split:
     return torch.cat(nibbles(x_NB[:, 2:]), dim=1), half(x_NB[:, :2]), None
 
 
+def _q4_1(x_NB: Tensor) -> Split:
+    return torch.cat(nibbles(x_NB[:, 4:]), dim=1), half(x_NB[:, :2]), half(x_NB[:, 2:4])
+
+
 def _q4_k(x_NB: Tensor) -> Split:
     scale_N81, least_N81 = k_scales(x_NB)
     low, high = nibbles(x_NB[:, 16:].reshape(-1, 4, 1, 32))
     return torch.cat([low, high], dim=2).flatten(1), scale_N81.flatten(1), -least_N81.flatten(1)
 
 
-_SPLIT: dict[str, Callable[[Tensor], Split]] = {"Q8_0": _q8_0, "Q5_0": _q5_0, "Q4_0": _q4_0, "Q4_K": _q4_k}
+_SPLIT: dict[str, Callable[[Tensor], Split]] = {
+    "Q8_0": _q8_0,
+    "Q5_0": _q5_0,
+    "Q4_0": _q4_0,
+    "Q4_1": _q4_1,
+    "Q4_K": _q4_k,
+}

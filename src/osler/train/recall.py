@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from osler.engine.generate import forbidden_ids
+from osler.engine.decode import forbidden_ids
 from osler.engine.kv_cache import KVCache
 from osler.engine.runner import Runner
 from osler.model.osler import Osler

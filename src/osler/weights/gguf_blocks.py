@@ -73,6 +73,11 @@ def _q4_0(x: torch.Tensor) -> torch.Tensor:
     return q_NW * half(x[:, :2])
 
 
+def _q4_1(x: torch.Tensor) -> torch.Tensor:
+    low, high = nibbles(x[:, 4:])
+    return torch.cat([low, high], dim=1) * half(x[:, :2]) + half(x[:, 2:4])
+
+
 def q5_0_codes(x: torch.Tensor) -> torch.Tensor:
     """Returns the codes of Q5_0 blocks, 0 to 31, (N, 32)."""
     low, high = nibbles(x[:, 6:])
@@ -129,6 +134,7 @@ def k_scales(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 _DECODERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "Q4_0": _q4_0,
+    "Q4_1": _q4_1,
     "Q5_0": _q5_0,
     "Q8_0": _q8_0,
     "Q4_K": _q4_k,

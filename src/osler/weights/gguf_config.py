@@ -57,6 +57,19 @@ def gguf_names(file: GgufFile) -> dict[str, str]:
     return {_published(name): name for name in file.tensors if name != "rope_freqs.weight"}
 
 
+def gguf_name(published: str) -> str:
+    """Returns llama.cpp's name of a tensor of the decoder.
+
+    Raises:
+        KeyError: If it is none.
+    """
+    own = {name: outer for outer, name in _OUTER.items()}
+    if published in own:
+        return own[published]
+    block, _, rest = published.removeprefix("language_model.layers.").partition(".")
+    return f"blk.{block}.{({name: inner for inner, name in _LAYER.items()})[rest]}"
+
+
 def gguf_tensors(file: GgufFile, *, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields the tensors under their published names, one at a time.
 

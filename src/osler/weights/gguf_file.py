@@ -42,6 +42,7 @@ BLOCK_FORMATS = {
     0: BlockFormat(name="F32", weights=1, bytes=4),
     1: BlockFormat(name="F16", weights=1, bytes=2),
     2: BlockFormat(name="Q4_0", weights=32, bytes=18),
+    3: BlockFormat(name="Q4_1", weights=32, bytes=20),
     6: BlockFormat(name="Q5_0", weights=32, bytes=22),
     8: BlockFormat(name="Q8_0", weights=32, bytes=34),
     12: BlockFormat(name="Q4_K", weights=256, bytes=144),

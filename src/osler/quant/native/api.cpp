@@ -5,9 +5,12 @@
 
 #include "half.h"
 #include "kernels.h"
+#include "token.h"
 
 #ifdef OSLER_X86
 #include <cpuid.h>
+
+#include "many_rows.h"
 #endif
 #if defined(OSLER_AMX) && defined(__linux__)
 #include <sys/syscall.h>
@@ -17,8 +20,7 @@
 namespace osler {
 namespace {
 
-enum PathNumber { kPathPortable = 0, kPathAvx2 = 1, kPathVnni = 2, kPathAmx = 3, kPaths = 4 };
-constexpr int64_t kAmxRows = 24;  // fewer rows are faster by VNNI: unpacking the weights would cost more than it saves
+constexpr int64_t kManyRows = 24;  // with fewer rows, unpacking the weights would cost more than it saves
 
 #ifdef OSLER_X86
 bool has_state(uint32_t wanted) {
@@ -55,7 +57,7 @@ unsigned find_paths() {
 #ifdef OSLER_AMX
   const bool bf16 = __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && (a71 & (1u << 5));
   const bool tiles = (d7 & (1u << 24)) && (d7 & (1u << 22)) && has_state(0x60000);
-  if (bf16 && tiles && request_tiles()) found |= 1u << kPathAmx;
+  if (bf16 && tiles && request_tiles()) found |= 1u << kPathAmx | 1u << kPathAmxInt8 | 1u << kPathAmxBf16;
 #endif
 #endif
   return found;
@@ -125,7 +127,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 1; }
+int osler_abi(void) { return 2; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) {
@@ -139,8 +141,18 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if ((dtype != kFloat32 && dtype != kBFloat16) || (w->bits != 4 && w->bits != 8) || w->group % kGroup) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
+  // Weights of 4 bits lose far more than activations of 8 bits do; with those of 8 bits, activations stay finer.
+#ifdef OSLER_X86
+  if (path == kPathVnni && M >= kManyRows && w->bits == 4)
+    return int8_linear(*w, x, dtype, M, out, threads, kVnniMicro) ? 0 : 2;
+#endif
 #ifdef OSLER_AMX
-  if (path == kPathAmx && M >= kAmxRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
+  if (path >= kPathAmxBf16 && M >= kManyRows) {
+    const bool int8 = path == kPathAmxInt8 || (path == kPathAmx && w->bits == 4);
+    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro)
+                           : amx_linear(*w, x, dtype, M, out, threads);
+    return done ? 0 : 2;
+  }
 #endif
   const int64_t padded = w->padded, groups = padded / kGroup;
   const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
@@ -157,6 +169,17 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   parallel(threads, run_blocks, &job);
   std::free(room);
   return 0;
+}
+
+// Replaces x (D, bfloat16) by the hidden state of one token. Returns as `osler_linear`.
+int osler_token(int path, const OslerToken* token, void* x, int threads) {
+  if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  auto* hidden = static_cast<uint16_t*>(x);
+#ifdef OSLER_X86
+  if (path >= kPathVnni) return kTokenAvx512(path, *token, hidden, threads);
+  if (path == kPathAvx2) return kTokenAvx2(path, *token, hidden, threads);
+#endif
+  return kTokenPortable(path, *token, hidden, threads);
 }
 
 // out (count, K) = rows of W. Returns 0, 1 for an unknown type, 3 for an id that is no row.

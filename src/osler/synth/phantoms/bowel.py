@@ -29,9 +29,11 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     def inside(p):
         return stomach(p) - np.float32(4) + np.float32(1.5) * p.wave(9, key="rugae")
 
+    # Gas rises: to the dome of the stomach of one who stands, to the front of one who lies.
+    upright = torso.pose.position == "upright"
     canvas.paint(inside, tissue="bowel", organ="stomach", bounds=bounds, over=("stomach",))
     canvas.paint(
-        lambda p: np.minimum(inside(p), center[1] - 14 - p.y),
+        lambda p: np.minimum(inside(p), p.z - center[2] - 2 if upright else center[1] - 14 - p.y),
         tissue="gas",
         organ="stomach",
         bounds=bounds,

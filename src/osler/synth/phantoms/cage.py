@@ -17,6 +17,9 @@ from osler.synth.phantoms.torso import SIDES, Torso, lifted_arm
 from osler.synth.phantoms.tubes import tubes
 
 _BREAK_MM = 16.0
+_RIB_MM = (3.7, 6.0, 1.2)
+"""Half thickness and half height of a rib, and its cortex: Mohr et al., "Geometry of human ribs pertinent to orthopedic
+chest-wall reconstruction", Journal of Biomechanics 2007, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,10 +62,10 @@ def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bo
     for (side, number), (line, reached) in lines.items():
         bony = reached < (0.84 if number < 11 else 1.1)
         bones.append(
-            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=4.5 * size, wall=1.6 * size,
-                 squash=(1, 1, 0.78))
+            Bone(organ="ribs", line=line[bony & gaps[side, number]], radius=_RIB_MM[0] * size,
+                 wall=_RIB_MM[2] * size, squash=(1, 1, _RIB_MM[0] / _RIB_MM[1]))
         )  # fmt: skip
-        gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.4 * size, wall=0.0))
+        gristle.append(Bone(organ="ribs", line=line[~bony], radius=4.0 * size, wall=0.0))
     return bones, gristle
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.chest import heart_axes, lung_bounds, lung_depth, lung_wall
-from osler.synth.phantoms.devices import DEVICES, device_pieces
+from osler.synth.phantoms.devices import DEVICES, FLAT_MM, device_pieces
 from osler.synth.phantoms.lines import vessels
 from osler.synth.phantoms.lung_tree import vessel_tree
 from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag_tube, wall_chips
@@ -17,6 +17,9 @@ from osler.synth.phantoms.shapes import even_steps, polyline
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
+
+_REACH = 0.5 * 3**0.5
+"""From the middle of a voxel to its corner, in voxels."""
 
 
 def _lungs(
@@ -253,9 +256,13 @@ def _device(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     for points, radius, dense in device_pieces(fact, thorax=torso.thorax):
         tube = tubes(canvas)
         line = even_steps(points, step=1.0)[0] if len(points) > 1 else points
-        tube.add(line, radius, squash=(1.0, max(1.0, radius / 5), 1.0))
+        tube.add(line, radius, squash=(1.0, max(1.0, radius / FLAT_MM), 1.0))
         tube.paint(canvas, tissue="metal", organ="devices", strength=1.0 if dense > 0.3 else 0.35)
-        tag_tube(canvas, tube, fact=fact)
+        # A wire thinner than a voxel fills half of none: its mask is all voxels that it runs through.
+        whole = tubes(canvas)
+        wide = max(radius, _REACH * canvas.edge)
+        whole.add(line, wide, squash=(1.0, max(1.0, radius / FLAT_MM), 1.0))
+        tag_tube(canvas, whole, fact=fact)
 
 
 CHEST: dict[str, Draw] = {

@@ -10,6 +10,8 @@ from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
 
 Piece = tuple[np.ndarray, float, float]
 """Points (N, 3), radius in mm, and attenuation at its middle."""
+FLAT_MM = 5.0
+"""Half thickness front to back of what is wider: cases and chambers are flat."""
 
 
 def device_pieces(fact: FindingFact, *, thorax: Thorax) -> list[Piece]:

@@ -112,7 +112,7 @@ def thorax_of(anatomy: Anatomy, *, sex: Sex, age: float) -> Thorax:
         lung_a=0.405 * w * wall * (1 + 0.02 * bell[1]),
         lung_b=0.80 * d * wall * (1 + 0.02 * bell[2]),
         apex=t * (0.312 + 0.006 * bell[3]),
-        dome=(right, right - 9 + 5 * bell[4]),
+        dome=(right, right - 14 + 6 * bell[4]),
         sulcus=68 + 8 * bell[5],
         heart=(w / 165) ** 0.8 * (1 + 0.05 * bell[6]),
         heart_x=4 * bell[7] + 4 * fat,

@@ -29,7 +29,8 @@ _SEEN_MM = {
 }  # fmt: skip
 """Way (mm) in a finding from which a reader sees it; findings of the whole picture have no outline."""
 _SIDED = frozenset(("pleural-effusion", "empyema", "pneumothorax", "pleural-thickening", "pleural-plaque"))
-_DEVICE_SEEN = 0.02
+DEVICE_SEEN = 0.02
+"""Attenuation of a device from which a reader sees it."""
 Mask = tuple[FindingFact, str, np.ndarray]
 
 
@@ -74,7 +75,7 @@ def compose(patient: PatientFacts, *, exam: Exam, pose: Pose, beam: Beam) -> Lay
     for fact in state.of(*DEVICES):
         shadow = device_shadow(fact, torso=torso, beam=beam)
         total += shadow
-        masks.append((fact, fact.side if fact.side in ("left", "right") else "none", shadow > _DEVICE_SEEN))
+        masks.append((fact, fact.side if fact.side in ("left", "right") else "none", shadow > DEVICE_SEEN))
     heart = _way(projector, labeled(canvas.label, "heart", "pericardium"))
     return Layers(
         attenuation=np.maximum(total, 0),

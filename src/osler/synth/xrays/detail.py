@@ -13,7 +13,7 @@ from osler.synth.facts import FindingFact
 from osler.synth.phantoms.cage import Bone, girdle, ribs
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.chest import LUNGS, tree_points
-from osler.synth.phantoms.devices import device_pieces
+from osler.synth.phantoms.devices import FLAT_MM, Piece, device_pieces
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import even_steps, polyline
 from osler.synth.phantoms.torso import Torso, vertebral_bodies
@@ -126,9 +126,19 @@ def _in_lung(points: np.ndarray, canvas: Canvas) -> np.ndarray:
     return inside & np.isin(label, [ORGAN_CODES[name] for name in LUNGS])
 
 
+def _seen_from(beam: Beam, piece: Piece) -> Piece:
+    """A piece as disks: from the side a flat one is a row of disks, one over the other."""
+    points, radius, dense = piece
+    if beam.view != "lateral" or radius <= FLAT_MM:
+        return piece
+    up = np.linspace(FLAT_MM - radius, radius - FLAT_MM, 2 + int(radius / _DEVICE_STEP_MM))
+    stacked = points[:, None] + up[:, None] * np.array([0.0, 0.0, 1.0])
+    return stacked.reshape(-1, 3), FLAT_MM, dense
+
+
 def device_shadow(fact: FindingFact, *, torso: Torso, beam: Beam) -> np.ndarray:
     """Attenuation of a device's parts, (rows, columns) float32."""
-    pieces = device_pieces(fact, thorax=torso.thorax)
+    pieces = [_seen_from(beam, piece) for piece in device_pieces(fact, thorax=torso.thorax)]
     lines = [even_steps(points, step=_DEVICE_STEP_MM)[0] if len(points) > 1 else points for points, _, _ in pieces]
     column, row, magnified = beam.project(np.concatenate(lines))
     counts = [len(line) for line in lines]

@@ -148,14 +148,13 @@ def _beam(thorax: Thorax, *, exam: Exam, size: int, chance: np.ndarray) -> Beam:
 
 
 def _exposure(exam: Exam, *, chance: np.ndarray, seed: int, pixel_mm: float) -> Exposure:
-    portable = exam.acquisition.view == "AP"
+    portable, lateral = exam.acquisition.view == "AP", exam.acquisition.view == "lateral"
     return Exposure(
         photons=(3e4 if portable else 5e4) * (exam.acquisition.mas or 3) / 3 * (pixel_mm / 0.8) ** 2,
         scatter=0.10 + 0.05 * chance[6] if not portable else 0.16 + 0.12 * chance[6],
-        equalize=0.22 + 0.2 * chance[7] + (0.16 if exam.acquisition.view == "lateral" else 0.0),
-        contrast=(0.70 if portable else 0.85) + 0.36 * chance[8],
-        brightness=0.26 * (chance[9] - (0.74 if portable else 0.26))
-        - (0.32 if exam.acquisition.view == "lateral" else 0.0),
+        equalize=0.22 + 0.2 * chance[7] - (0.08 if lateral else 0.0),
+        contrast=(0.70 if portable else 0.85) + 0.36 * chance[8] + (0.55 if lateral else 0.0),
+        brightness=0.26 * (chance[9] - (0.74 if portable else 0.26)) - (0.20 if lateral else 0.0),
         grid=0.004 * (chance[10] < 0.15),
         seed=seed,
     )

@@ -1,0 +1,106 @@
+"""The compiled step gives the tokens of the model's own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from osler.engine.generate import Prompt
+from osler.engine.kv_cache import KVCache, LayerCache
+from osler.engine.lean_step import LeanStep
+from osler.engine.native_step import NativeStep
+from osler.engine.runner import Runner
+from osler.errors import CapacityError, RequestError
+from osler.model.osler import Osler
+from osler.quant.build import Built
+from osler.quant.kernels import PATHS, Kernels, TorchKernels, choose_kernels
+from osler.quant.network import quantized_network
+from osler.quant.plan import default_plan
+from osler.quant.source import WeightSource
+from tests.quant.conftest import built
+
+__all__ = ["built"]
+
+TOKENS = torch.arange(110, 170).tolist()
+
+
+def _network(model: Osler, *, kernels: Kernels, dtype: torch.dtype = torch.bfloat16) -> Osler:
+    plan = default_plan(model.config, bits=8)
+    source = WeightSource(stored=model.state_dict())
+    return quantized_network(source, config=model.config, plan=plan, dtype=dtype, kernels=kernels, name="debug")
+
+
+def _logits(network: Osler, prompt: Prompt, *, step: type[NativeStep | LeanStep] | None) -> torch.Tensor:
+    """Logits after each of some tokens, one step a token; ``None``: by the modules."""
+    runner = Runner(network)
+    cache = KVCache(network.config.decoder, planned=400)
+    runner.read(torch.from_numpy(prompt.token_ids)[None], features_NTD=None, cache=cache)
+    runner._single = None if step is None else step(network.decoder)
+    return torch.cat([runner.step(torch.tensor([token]), cache=cache) for token in TOKENS]).float()
+
+
+@pytest.fixture(params=PATHS)
+def kernels(request: pytest.FixtureRequest, built: Built) -> Kernels:
+    try:
+        return choose_kernels(request.param, library=built.path).kernels
+    except RequestError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("text", [3, 60])
+def test_it_is_as_near_to_float32_as_the_modules_are(
+    model: Osler, make_prompt: Callable[..., Prompt], kernels: Kernels, text: int
+) -> None:
+    # The window of the sliding layers is 24 tokens, so that the steps move it twice.
+    prompt, network = make_prompt(text=text), _network(model, kernels=kernels)
+    exact = _logits(_network(model, kernels=TorchKernels(), dtype=torch.float32), prompt, step=None)
+    native, lean = (_logits(network, prompt, step=step) for step in (NativeStep, LeanStep))
+    assert float((native - exact).norm()) < 1.1 * float((lean - exact).norm())
+    assert float((native.argmax(-1) == lean.argmax(-1)).float().mean()) > 0.9
+
+
+def test_threads_do_not_change_a_bit(model: Osler, make_prompt: Callable[..., Prompt], built: Built) -> None:
+    network, prompt = _network(model, kernels=choose_kernels("portable", library=built.path).kernels), make_prompt()
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            found.append(_logits(network, prompt, step=NativeStep))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[1], found[2])
+
+
+def test_it_fits_only_what_the_kernels_can_run(model: Osler, built: Built) -> None:
+    native = choose_kernels("portable", library=built.path).kernels
+    assert not NativeStep.fits(model.decoder)
+    assert not NativeStep.fits(_network(model, kernels=TorchKernels()).decoder)
+    assert not NativeStep.fits(_network(model, kernels=native, dtype=torch.float32).decoder)
+    network = _network(model, kernels=native)
+    assert NativeStep.fits(network.decoder)
+    assert isinstance(Runner(network)._single, NativeStep)
+
+
+def test_a_reserved_place_is_where_a_token_would_have_gone(model: Osler) -> None:
+    likes = [torch.full((1, 1, 1, 16), float(number)) for number in range(400)]
+    for keep in (None, 23):
+        appended, reserved = LayerCache(keep=keep), LayerCache(keep=keep)
+        for like in likes:
+            keys, _ = appended.append(like, like, limit=400)
+            first, place = reserved.reserve(like, limit=400)
+            assert reserved.keys_BKSH is not None
+            assert reserved.values_BKSH is not None
+            reserved.keys_BKSH[:, :, place] = reserved.values_BKSH[:, :, place] = like[:, :, 0]
+            assert torch.equal(reserved.keys_BKSH[:, :, first : place + 1], keys)
+
+
+def test_a_full_cache_is_refused(model: Osler, make_prompt: Callable[..., Prompt], built: Built) -> None:
+    network = _network(model, kernels=choose_kernels("portable", library=built.path).kernels)
+    prompt = torch.from_numpy(make_prompt(text=5).token_ids)[None]
+    cache, runner = KVCache(network.config.decoder, planned=prompt.shape[1]), Runner(network)
+    runner.read(prompt, features_NTD=None, cache=cache)
+    with pytest.raises(CapacityError, match="Ask for fewer tokens"):
+        runner.step(torch.tensor([110]), cache=cache)
