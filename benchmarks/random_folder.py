@@ -15,11 +15,11 @@ from torch import Tensor
 
 from osler.model.config import OslerConfig
 from osler.prepare import preprocess_for
-from osler.quant.folder import MODEL_TYPE, WEIGHTS_FILE
 from osler.quant.formats import parse_format
 from osler.quant.network import product_tensors
 from osler.quant.packed import layout_shapes
 from osler.quant.plan import QuantPlan, default_plan, products
+from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE
 from osler.quant.stream_file import Place, file_probe, write_stream
 from osler.weights.assemble import empty_network
 from osler.weights.config_json import config_to_dict
@@ -47,7 +47,7 @@ def write_random_folder(folder: Path, *, config: OslerConfig, bits: int) -> None
     (folder / CONTRACT_FILE).write_text(preprocess.to_json() + "\n")
     header = {
         "model_type": MODEL_TYPE,
-        "version": 1,
+        "version": VERSION,
         "made_from": config.name,
         "license": "random weights",
         "tokenizer_home": "embedded",

@@ -1,4 +1,4 @@
-// Runs every path on buffers of exactly the size they need, for the sanitizers: python -m pytest tests/quant/test_build.py
+// Runs every path on buffers of exactly the size they need, for the sanitizers, which tests/quant/test_build.py adds.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -45,7 +45,8 @@ int check_token() {
     for (int i = 0; i < 2; ++i) {
       layers[i] = {{{&qkv.w}, 1}, {{&out.w}, 1}, {{&gate.w, &up.w}, 2}, {{&down.w}, 1},
                    {norm.data(), norm.data(), norm.data(), norm.data()}, i ? qk.data() : nullptr,
-                   keys.data() + i * K * kCapacity * H, values.data() + i * K * kCapacity * H, kCapacity, 3, kCapacity - 1, i};
+                   keys.data() + i * K * kCapacity * H, values.data() + i * K * kCapacity * H,
+                   kCapacity, 3, kCapacity - 1, i};
     }
     const OslerToken token = {layers, 2, D, N, K, H, F, norm.data(), {cos.data(), cos.data()}, {sin.data(), sin.data()},
                               1e-6f, 0.2f};

@@ -42,6 +42,7 @@ _X86 = {
     "vnni.cpp": _VNNI,
     "many_rows.cpp": _VNNI,
     "micro_vnni.cpp": _VNNI,
+    "unpack.cpp": _VNNI,
     "token_avx2.cpp": (*_FUSED, *AVX2),
     "token_avx512.cpp": (*_FUSED, *AVX512, "-mprefer-vector-width=512"),
 }

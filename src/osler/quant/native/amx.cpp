@@ -141,7 +141,8 @@ void write_out(const Job& job, const float* c, int64_t tiles, int64_t m0, int64_
       const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
       const __m512 value = _mm512_load_ps(from);
       if (job.dtype == kFloat32) _mm512_mask_storeu_ps(static_cast<float*>(job.out) + m * N + n, mask, value);
-      else _mm256_mask_storeu_epi16(static_cast<uint16_t*>(job.out) + m * N + n, mask, (__m256i)_mm512_cvtneps_pbh(value));
+      else _mm256_mask_storeu_epi16(static_cast<uint16_t*>(job.out) + m * N + n, mask,
+                                    (__m256i)_mm512_cvtneps_pbh(value));
     }
   }
 }

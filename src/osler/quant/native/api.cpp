@@ -141,7 +141,7 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if ((dtype != kFloat32 && dtype != kBFloat16) || (w->bits != 4 && w->bits != 8) || w->group % kGroup) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-  // Weights of 4 bits lose far more than activations of 8 bits do; those of 8 bits keep finer activations for many rows.
+  // Weights of 4 bits lose far more than activations of 8 bits do; with those of 8 bits, activations stay finer.
 #ifdef OSLER_X86
   if (path == kPathVnni && M >= kManyRows && w->bits == 4)
     return int8_linear(*w, x, dtype, M, out, threads, kVnniMicro) ? 0 : 2;
@@ -149,7 +149,8 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
 #ifdef OSLER_AMX
   if (path >= kPathAmxBf16 && M >= kManyRows) {
     const bool int8 = path == kPathAmxInt8 || (path == kPathAmx && w->bits == 4);
-    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro) : amx_linear(*w, x, dtype, M, out, threads);
+    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro)
+                           : amx_linear(*w, x, dtype, M, out, threads);
     return done ? 0 : 2;
   }
 #endif

@@ -37,10 +37,6 @@ struct Job {
   bool failed;
 };
 
-inline __m512 load_half(const uint16_t* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
-
 template <int kType>
 inline __m512 load_input(const void* x, int64_t at, __mmask16 mask) {
   if (kType == kFloat32) return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(x) + at);
@@ -130,7 +126,8 @@ void quantize_row(const Job& job, int64_t m) {
   alignas(64) float large[kLarge] = {};
   for (int64_t i = 0; i < kLarge && K; ++i) {
     const int64_t at = m * K + job.picked[i];
-    large[i] = kType == kFloat32 ? static_cast<const float*>(job.x)[at] : bf16_to_float(static_cast<const uint16_t*>(job.x)[at]);
+    large[i] = kType == kFloat32 ? static_cast<const float*>(job.x)[at]
+                                 : bf16_to_float(static_cast<const uint16_t*>(job.x)[at]);
   }
   for (int64_t i = 0; i < kLarge / 16; ++i) value[i] = _mm512_load_ps(large + i * 16);
   quantize_values<kType>(job, value, kLarge / 16, job.steps, job.spans, m);
@@ -145,7 +142,8 @@ void measure_rows_part(void* data, int part, int parts) {
 
 void measure_inputs_part(void* data, int part, int parts) {
   Job& job = *static_cast<Job*>(data);
-  const int64_t units = (job.w.columns + 15) / 16, from = units * part / parts * 16, to = units * (part + 1) / parts * 16;
+  const int64_t units = (job.w.columns + 15) / 16;
+  const int64_t from = units * part / parts * 16, to = units * (part + 1) / parts * 16;
   if (job.dtype == kFloat32) measure_inputs<kFloat32>(job, from, to);
   else measure_inputs<kBFloat16>(job, from, to);
 }
@@ -167,120 +165,6 @@ void pack_rows(void* data, int part, int parts) {
   for (int64_t m = rows * part / parts; m < rows * (part + 1) / parts; ++m) {
     if (job.dtype == kFloat32) quantize_row<kFloat32>(job, m);
     else quantize_row<kBFloat16>(job, m);
-  }
-}
-
-// The smallest scale with which all values of 16 outputs over inputs k0..k1-1 fit into -127..127.
-__m512 span_scale(const OslerWeight& w, int64_t block, int64_t k0, int64_t k1) {
-  const float zero = static_cast<float>(zero_point(w)), top = static_cast<float>((1 << w.bits) - 1);
-  // A step of the stored codes must stay below 1 / zero point of the whole range, see `Steps`.
-  const __m512 whole = _mm512_set1_ps(1.0f / 127.0f), step = _mm512_set1_ps(zero * 1.0001f / 128.0f);
-  __m512 most = _mm512_setzero_ps();
-  for (int64_t k = k0; k < k1; k += w.group - k % w.group) {
-    const int64_t at = (block * scale_groups(w) + k / w.group) * kBlock;
-    const __m512 scale = load_half(w.scale + at);
-    const __m512 low = w.offset ? load_half(w.offset + at) : _mm512_mul_ps(scale, _mm512_set1_ps(-zero));
-    const __m512 high = _mm512_fmadd_ps(scale, _mm512_set1_ps(top), low);
-    const __m512 bound = _mm512_mul_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)), whole);
-    most = _mm512_max_ps(most, _mm512_max_ps(bound, _mm512_mul_ps(_mm512_abs_ps(scale), step)));
-  }
-  return most;
-}
-
-// How stored codes become int8: in 16 bits, (code - zero point) / zero point as a fraction times `step`, plus `offset`;
-// the upper byte is the new code, rounded.
-struct Steps {
-  __m512i step, offset;
-};
-
-// A number for each output, in both halves of its 32 bits.
-inline __m512i both_halves(__m512 x) {
-  const __m512i low = _mm512_max_epi32(_mm512_min_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(32767)),
-                                       _mm512_set1_epi32(-32768));
-  return _mm512_or_si512(_mm512_slli_epi32(low, 16), _mm512_and_si512(low, _mm512_set1_epi32(0xffff)));
-}
-
-inline Steps steps_of(const OslerWeight& w, int64_t block, int64_t k, __m512 inverse) {
-  const int64_t at = (block * scale_groups(w) + k / w.group) * kBlock;
-  const __m512 zero = _mm512_set1_ps(static_cast<float>(zero_point(w))), scale = load_half(w.scale + at);
-  // inverse = 1 / (128 * scale of the span): one stands for the whole range.
-  const __m512 one = _mm512_set1_ps(32768.0f), half = _mm512_set1_ps(128.0f);
-  const __m512 step = _mm512_mul_ps(_mm512_mul_ps(scale, zero), _mm512_mul_ps(inverse, one));
-  if (!w.offset) return {both_halves(step), _mm512_set1_epi16(128)};
-  const __m512 middle = _mm512_fmadd_ps(scale, zero, load_half(w.offset + at));
-  return {both_halves(step), both_halves(_mm512_fmadd_ps(middle, _mm512_mul_ps(inverse, one), half))};
-}
-
-// Fractions of the even and of the odd bytes to new codes.
-inline __m512i new_codes(__m512i even, __m512i odd, const Steps& s, __m512i flip) {
-  even = _mm512_adds_epi16(_mm512_mulhrs_epi16(even, s.step), s.offset);
-  odd = _mm512_adds_epi16(_mm512_mulhrs_epi16(odd, s.step), s.offset);
-  const __m512i upper = _mm512_set1_epi16(static_cast<short>(0xff00));
-  // (odd & upper) | (even >> 8 & ~upper), then the flip of the signs.
-  const __m512i codes = _mm512_ternarylogic_epi32(upper, odd, _mm512_srli_epi16(even, 8), 0xca);
-  return _mm512_xor_si512(codes, flip);
-}
-
-// Unpacks inputs k0..k1-1 of a block of outputs, at most kSpan, into tiles, and stores their scales.
-void unpack_span(const OslerWeight& w, int64_t block, int64_t k0, int64_t k1, uint8_t flip, uint8_t* to, float* scales) {
-  const __m512 scale = span_scale(w, block, k0, k1);
-  const __m512 inverse = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(scale, _mm512_set1_ps(1e-30f), _CMP_GT_OQ),
-                                             _mm512_set1_ps(1.0f / 128.0f), scale);
-  _mm512_storeu_ps(scales, scale);
-  const uint8_t* codes = w.codes + block * block_bytes(w) + k0 * kBlock * w.bits / 8;
-  const __m512i flips = _mm512_set1_epi8(static_cast<char>(flip));
-  const __m512i sign = _mm512_set1_epi16(static_cast<short>(0x8000)), top = _mm512_set1_epi16(static_cast<short>(0xf000));
-  const __m512i upper = _mm512_set1_epi16(static_cast<short>(0xff00));
-  for (int64_t k = k0; k < k1; k += kGroup) {
-    const Steps s = steps_of(w, block, k, inverse);
-    if (w.bits == 8) {
-#pragma GCC unroll 8
-      for (int quad = 0; quad < 8; ++quad, codes += 64, to += 64) {
-        const __m512i v = _mm512_loadu_si512(codes);
-        // (v & mask) ^ sign
-        const __m512i even = _mm512_xor_si512(_mm512_slli_epi16(v, 8), sign);
-        const __m512i odd = _mm512_ternarylogic_epi32(v, upper, sign, 0x6a);
-        _mm512_storeu_si512(to, new_codes(even, odd, s, flips));
-      }
-      continue;
-    }
-#pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair, codes += 64, to += 128) {
-      const __m512i v = _mm512_loadu_si512(codes);
-      const __m512i even0 = _mm512_xor_si512(_mm512_slli_epi16(v, 12), sign);
-      const __m512i odd0 = _mm512_ternarylogic_epi32(_mm512_slli_epi16(v, 4), top, sign, 0x6a);
-      const __m512i even1 = _mm512_ternarylogic_epi32(_mm512_slli_epi16(v, 8), top, sign, 0x6a);
-      const __m512i odd1 = _mm512_ternarylogic_epi32(v, top, sign, 0x6a);
-      _mm512_storeu_si512(to, new_codes(even0, odd0, s, flips));
-      _mm512_storeu_si512(to + 64, new_codes(even1, odd1, s, flips));
-    }
-  }
-}
-
-// Unpacks the large inputs of a block of outputs into one tile, and stores their scales.
-void unpack_large(const OslerWeight& w, const int32_t* picked, int64_t block, uint8_t flip, uint8_t* to, float* scales) {
-  __m512 value[kLarge], most = _mm512_setzero_ps();
-  const uint8_t* codes = w.codes + block * block_bytes(w);
-  const __m512 zero = _mm512_set1_ps(static_cast<float>(-zero_point(w)));
-  for (int64_t i = 0; i < kLarge; ++i) {
-    const int64_t k = picked[i], at = (block * scale_groups(w) + k / w.group) * kBlock;
-    const int shift = static_cast<int>(k % 4 * 8 + (w.bits == 4 && k % 8 >= 4 ? 4 : 0));
-    const __m512i four = _mm512_loadu_si512(codes + k * w.bits / 8 / 4 * 64);
-    const __m512i code = _mm512_and_si512(_mm512_srl_epi32(four, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32((1 << w.bits) - 1));
-    const __m512 scale = load_half(w.scale + at);
-    value[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, w.offset ? load_half(w.offset + at) : _mm512_mul_ps(scale, zero));
-    most = _mm512_max_ps(most, _mm512_abs_ps(value[i]));
-  }
-  const __m512 inverse = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(most, _mm512_set1_ps(1e-30f), _CMP_GT_OQ),
-                                             _mm512_set1_ps(127.0f), most);
-  _mm512_storeu_ps(scales, _mm512_mul_ps(most, _mm512_set1_ps(1.0f / 127.0f)));
-  for (int64_t i = 0; i < kLarge; i += 4) {
-    __m512i four = _mm512_set1_epi8(static_cast<char>(flip));
-    for (int64_t j = 0; j < 4; ++j) {
-      const __m512i code = _mm512_and_si512(_mm512_cvtps_epi32(_mm512_mul_ps(value[i + j], inverse)), _mm512_set1_epi32(255));
-      four = _mm512_xor_si512(four, _mm512_sll_epi32(code, _mm_cvtsi32_si128(static_cast<int>(8 * j))));
-    }
-    _mm512_storeu_si512(to + i * 16, four);
   }
 }
 
@@ -338,20 +222,22 @@ struct Part {
 };
 
 // Multiplies rows m0..m1-1 by one unpacked part of a panel.
-void run_rows(const Job& job, const Room& room, Late& late, int64_t m0, int64_t m1, const Part& part, const Next& next) {
+void run_rows(const Job& job, const Room& room, Late& late, int64_t m0, int64_t m1, const Part& part,
+              const Next& next) {
   const int64_t squares = job.panel / kSide, rows = job.pairs * 32, shares = (m1 - m0) / kSide * squares;
   const int64_t stride = job.steps + job.large;
   for (int64_t m = m0; m < m1; m += kSide) {
     for (int64_t square = 0; square < squares; ++square) {
-      for (int64_t step = 0; step < part.tiles(); step += step < part.deep ? std::min(kSpan / kStep8, part.deep - step) : 1) {
+      for (int64_t step = 0, count; step < part.tiles(); step += count) {
         const bool large = step == part.deep;
+        count = large ? 1 : std::min(kSpan / kStep8, part.deep - step);
         const int64_t here = step / (kSpan / kStep8) + (large && part.deep % (kSpan / kStep8) ? 1 : 0);
         const int64_t span = large ? job.spans : part.k0 / kSpan + here;
         const Square s = {job.a + (m / 16 * stride + (large ? job.steps : part.k0 / kStep8 + step)) * kTile8,
                           room.b + (square * 2 * part.tiles() + step) * kTile8,
                           stride * kTile8,
                           part.tiles() * kTile8,
-                          static_cast<int>(large ? 1 : std::min(kSpan / kStep8, part.deep - step)),
+                          static_cast<int>(count),
                           job.x_scale + span * rows + m,
                           job.x_sum + span * rows + m,
                           room.scales + here * job.panel + square * kSide,
@@ -428,7 +314,8 @@ void run_panels(void* data, int part, int parts) {
 
 }  // namespace
 
-bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, void* out, int threads, const Micro& micro) {
+bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, void* out, int threads,
+                 const Micro& micro) {
   const int64_t pairs = (M + 31) / 32, blocks = (w.rows + kBlock - 1) / kBlock, K = w.columns;
   // Panels no wider than an even share of the outputs, so that every thread has work.
   const int64_t share = (blocks * kBlock + threads - 1) / threads;

@@ -51,6 +51,11 @@ extern const Micro kVnniMicro;
 extern const Micro kAmxMicro;
 #endif
 
+// Unpacks inputs k0..k1-1 of a block of outputs, at most kSpan, into tiles, and stores their scales (16).
+void unpack_span(const OslerWeight&, int64_t block, int64_t k0, int64_t k1, uint8_t flip, uint8_t* to, float* scales);
+// Unpacks the kLarge inputs `picked` of a block of outputs into one tile, and stores their scales.
+void unpack_large(const OslerWeight&, const int32_t* picked, int64_t block, uint8_t flip, uint8_t* to, float* scales);
+
 // out (M, N) = x (M, K) times W transposed, both as int8; returns false where memory ran out.
 bool int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, void* out, int threads, const Micro&);
 

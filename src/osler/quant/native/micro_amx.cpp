@@ -1,5 +1,5 @@
-// The micro-kernel of AMX for many rows: int8 tiles. While a square is multiplied, the one before it is scaled and added:
-// tiles and vectors are computed by different parts of the processor.
+// The micro-kernel of AMX for many rows: int8 tiles. While a square is multiplied, the one before it is scaled and
+// added: tiles and vectors are computed by different parts of the processor.
 #include <immintrin.h>
 
 #include "many_rows.h"

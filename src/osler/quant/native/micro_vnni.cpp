@@ -31,7 +31,8 @@ void multiply_rows(const Square& s, int64_t row0) {
       float* total = s.total + (row0 + row) * kSide + half * 16;
       const __m512 scale = _mm512_mul_ps(w_scale, _mm512_set1_ps(s.x_scale[row0 + row]));
       const __m512 value = _mm512_cvtepi32_ps(sum[row][half]);
-      _mm512_storeu_ps(total, s.first ? _mm512_mul_ps(value, scale) : _mm512_fmadd_ps(value, scale, _mm512_loadu_ps(total)));
+      _mm512_storeu_ps(total, s.first ? _mm512_mul_ps(value, scale)
+                                      : _mm512_fmadd_ps(value, scale, _mm512_loadu_ps(total)));
     }
   }
 }
