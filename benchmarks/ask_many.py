@@ -1,6 +1,7 @@
 """Times questions about many studies: one after another, and overlapped by `Session.ask_many`.
 
     python -m benchmarks.ask_many --data ../shared/data --out benchmarks/ask_many
+    python -m benchmarks.ask_many --data ../shared/data --stages         # each stage of single studies
 
 Real studies are asked in turns that alternate between the ways, in one process whose network
 uses ``--threads`` threads. Each way begins with nothing remembered, and its answers must have the
@@ -62,11 +63,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--threads", type=int, default=1, help="of the network")
     parser.add_argument("--xrays", type=int, default=16)
+    parser.add_argument("--works", nargs="+", choices=("X-rays", "CT and MR"), default=("X-rays", "CT and MR"))
+    parser.add_argument("--stages", action="store_true", help="only time the stages of single studies, once")
     parser.add_argument("--model", default="osler-mini")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
     os.environ["OSLER_STUDY_CACHE"] = "off"
     torch.set_num_threads(options.threads)
+    if options.stages:
+        sys.stdout.write(stage_table(load(options.model), root=options.data))
+        return
     machine = measure(peaks=())
     session = load(options.model, dtype="float32")
     works = {
@@ -74,7 +80,8 @@ def main() -> None:
         "CT and MR": (volumes(options.data), ("one after another", "read ahead", "read and encode ahead")),
     }
     found = {}
-    for name, (paths, ways) in works.items():
+    for name in options.works:
+        paths, ways = works[name]
         WAYS["one after another"](session, paths[:1])  # pages in the weights
         turns = [turn(session, paths, way=way) for _ in range(options.turns) for way in ways]
         first = turns[0].texts
@@ -89,6 +96,24 @@ def main() -> None:
                 json.dumps({"machine": asdict(machine), "threads": options.threads, "works": record}, indent=1) + "\n"
             )
     sys.stdout.write(text)
+
+
+def stage_table(session: Session, *, root: Path) -> str:
+    """Times the stages of single studies, and what a stream of such studies could save at most."""
+    xrays = sorted((root / "cxr/nih/images").glob("*.jpg"))[:2]
+    more = [root / "ct/lung-petct-dx-a0001/dicom", root / "slides/cmu-1-small-region.svs"]
+    names = (*READING, *ENCODING, *ANSWERING)
+    lines = ["| study | " + " | ".join(names) + " | saved by reading ahead | by encoding ahead, too |"]
+    lines.append("|---" * (len(names) + 3) + "|")
+    session.ask(xrays[0], QUESTION, max_tokens=TOKENS)  # pages in the weights
+    for path in (*xrays[1:], *volumes(root), *more):
+        session.forget()
+        timings = session.ask(path, QUESTION, max_tokens=TOKENS).timings or {}
+        seconds = [timings.get(name, 0.0) for name in names]
+        shares = [sum(seconds[:count]) / sum(seconds) for count in (len(READING), len(READING) + len(ENCODING))]
+        most = " | ".join(f"{min(share, 1 - share):.0%}" for share in shares)
+        lines.append(f"| {path.relative_to(root)} | " + " | ".join(f"{one:.2f}" for one in seconds) + f" | {most} |")
+    return "\n".join([*lines, ""])
 
 
 def volumes(root: Path) -> list[Path]:

@@ -30,7 +30,7 @@ import torch
 
 from benchmarks.machine import Machine, measure
 from benchmarks.quant_kernels import random_weight
-from osler.engine.backend import AnyRunner, jax_kernels
+from osler.engine.backend import jax_kernels
 from osler.engine.kv_cache import KVCache
 from osler.engine.load import load
 from osler.engine.runner import Runner
@@ -47,7 +47,8 @@ PROMPT, ANSWER = 512, 16
 BITS = (16, 8, 4)
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 
-Runners = Mapping[str, AnyRunner]
+Runners = Mapping[str, Any]
+"""A runner for each backend."""
 
 
 def main() -> None:

@@ -67,10 +67,10 @@ def once() -> list[dict[str, float]]:
     for number, question in enumerate(QUESTIONS):
         study = picture(number)
         clock, processor = time.perf_counter(), time.process_time()
-        first: dict[str, float] = {}
+        first: dict[str, float] = {"before": processor}
 
         def note(stage: str, done: int, _: int, clock=clock, processor=processor, first=first) -> None:
-            if stage == "answer" and not first:
+            if stage == "answer" and "clock" not in first:
                 first.update(clock=time.perf_counter() - clock, processor=time.process_time() - processor)
 
         session.ask(study, question, max_tokens=2, on_progress=note)
@@ -103,6 +103,8 @@ def report(record: dict[str, Any]) -> str:
         "without compilation": without,
     }
     ratio = rows["later process, programs found"]["processor"] / without["processor"]
+    loaded = statistics.median(run[0]["before"] for run in record["warm"])
+    whole = (loaded + rows["later process, programs found"]["processor"]) / (loaded + without["processor"])
     lines = [
         "# The first token on JAX",
         "",
@@ -115,8 +117,10 @@ def report(record: dict[str, Any]) -> str:
         "|---|---|---|",
         *(f"| {name} | {row['processor']:.2f} | {row['clock']:.2f} |" for name, row in rows.items()),
         "",
-        f"A later process needs {ratio:.2f} times the processor's seconds of a first token without compilation; "
-        f"the aim is {LIMIT}: {'met' if ratio <= LIMIT else 'not met'}.",
+        f"Starting and loading take {loaded:.2f} seconds of the processor before the question. From the start of the "
+        f"process to its first token, a later process needs {whole:.2f} times what it would without compilation "
+        f"(aim {LIMIT}: {'met' if whole <= LIMIT else 'not met'}); from the question to the first token, "
+        f"{ratio:.2f} times ({'met' if ratio <= LIMIT else 'not met'}).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -44,7 +44,6 @@ from osler.train.calibration_samples import calibration
 from osler.weights import load_checkpoint
 
 CHUNK, LONGEST = 64, 256
-TOKENS = 12_288
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 MakePlan = Callable[[OslerConfig], QuantPlan]
@@ -222,9 +221,7 @@ def _quantized(
 
 
 def _samples(opened: OpenedModel, *, method: Method) -> Calibration:
-    return calibration(
-        opened.config, method=method, tokenizer=opened.tokenizer(), preprocess=opened.preprocess, tokens=TOKENS
-    )
+    return calibration(opened.config, method=method, tokenizer=opened.tokenizer(), preprocess=opened.preprocess)
 
 
 if __name__ == "__main__":

@@ -35,26 +35,26 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--model", default="osler-mini")
-    parser.add_argument("--grid", type=Path, help="OUT.json of an earlier run: only the present model is simulated")
+    parser.add_argument("--grid", type=Path, help="OUT.json of an earlier run, whose rooms are taken as they are")
     parser.add_argument("--out", type=Path, help="write OUT.md, OUT.json and OUT.svg")
     options = parser.parse_args()
     flags = measure_flags(options.data, model=options.model)
-    with ProcessPoolExecutor(options.workers) as pool:
-        present = simulated(present_jobs(flags), runs=options.runs, pool=pool)
-        results = earlier(options.grid, runs=options.runs) if options.grid else None
-        results = results or simulated(grid_jobs(), runs=options.runs, pool=pool)
-    text = report(results, present, flags=flags, runs=options.runs)
+    if options.grid:
+        results = earlier(options.grid, runs=options.runs)
+    else:
+        with ProcessPoolExecutor(options.workers) as pool:
+            results = simulated(grid_jobs(), runs=options.runs, pool=pool)
+    text = report(results, flags=flags, runs=options.runs)
     sys.stdout.write(text)
     if options.out:
         options.out.with_suffix(".md").write_text(text)
         record = {
             "runs": options.runs,
             "flags": dataclasses.asdict(flags),
-            "present": as_record(present),
             "grid": as_record(results),
         }
         options.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-        draw(results, present, path=options.out.with_suffix(".svg"))
+        draw(results, flags=flags, path=options.out.with_suffix(".svg"))
 
 
 Jobs = dict[str, tuple[ReadingRoom, list[Flagging]]]
@@ -73,15 +73,39 @@ def grid_jobs() -> Jobs:
     return jobs
 
 
-def present_jobs(flags: Flags) -> Jobs:
-    """The present model, and both ends of its intervals."""
-    ends = zip(flags.sensitivity, flags.specificity, strict=True)
-    flaggings = [Flagging(sensitivity=a, specificity=b) for a, b in ends]
-    base = ReadingRoom(utilization=0.8)
-    jobs: Jobs = {f"utilization {value}": (ReadingRoom(utilization=value), flaggings) for value in UTILIZATIONS}
-    return jobs | {
-        f"urgent {share}": (dataclasses.replace(base, urgent_share=share), flaggings) for share in URGENT_SHARES
-    }
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """Simulated models on both sides of a measured one.
+
+    Args:
+        below: The next lower sensitivity. above: The next higher one; both at the nearest specificity.
+        low: Both figures at or below the low ends of their intervals. high: At or above the high ends.
+    """
+
+    below: Flagging
+    above: Flagging
+    low: Flagging
+    high: Flagging
+
+
+def around(flags: Flags) -> Around:
+    """Finds the models of the grid around the present one."""
+    (sensitivity, *sensitive), (specificity, *specific) = flags.sensitivity, flags.specificity
+    nearest = min(SPECIFICITIES, key=lambda one: abs(one - specificity))
+    return Around(
+        below=Flagging(sensitivity=_down(SENSITIVITIES, sensitivity), specificity=nearest),
+        above=Flagging(sensitivity=_up(SENSITIVITIES, sensitivity), specificity=nearest),
+        low=Flagging(sensitivity=_down(SENSITIVITIES, sensitive[0]), specificity=_down(SPECIFICITIES, specific[0])),
+        high=Flagging(sensitivity=_up(SENSITIVITIES, sensitive[1]), specificity=_up(SPECIFICITIES, specific[1])),
+    )
+
+
+def _down(values: Sequence[float], value: float) -> float:
+    return max((one for one in values if one <= value), default=min(values))
+
+
+def _up(values: Sequence[float], value: float) -> float:
+    return min((one for one in values if one >= value), default=max(values))
 
 
 def simulated(jobs: Jobs, *, runs: int, pool: ProcessPoolExecutor) -> Results:
@@ -110,7 +134,7 @@ def _row(record: dict) -> Comparison:
     return Comparison(flagging=flagging, saved_interval=interval, **record)
 
 
-def report(results: Results, present: Results, *, flags: Flags, runs: int) -> str:
+def report(results: Results, *, flags: Flags, runs: int) -> str:
     """Writes the tables."""
     room = ReadingRoom()
     lines = [
@@ -150,21 +174,18 @@ def report(results: Results, present: Results, *, flags: Flags, runs: int) -> st
         "",
         "![Share of the urgent studies' wait that is saved](triage_simulation.svg)",
         "",
-        *_present(present, flags=flags),
+        *_present(results, flags=flags),
     ]
     return "\n".join(lines)
 
 
-def _present(present: Results, *, flags: Flags) -> list[str]:
-    """How the present model flags, and what that saves."""
+def _present(results: Results, *, flags: Flags) -> list[str]:
+    """How the present model flags, and what models around it save."""
 
     def share(values: tuple[float, float, float]) -> str:
         return f"{values[0]:.0%} [{values[1]:.0%}, {values[2]:.0%}]"
 
-    room = present["utilization 0.8"][0]
-    low, high = present["utilization 0.8"][1:]
-    holds = all(rows[0].saved_interval[0] >= GOAL for rows in present.values())
-    low_holds = all(rows[1].saved_interval[0] >= GOAL for rows in present.values())
+    near = around(flags)
     lines = [
         "## The present model",
         "",
@@ -172,23 +193,32 @@ def _present(present: Results, *, flags: Flags) -> list[str]:
         f"training saw, through the findings head and the rule of `osler triage`. Urgent by label are {flags.urgent} "
         f"of them: {', '.join(flags.findings)}. **Sensitivity {share(flags.sensitivity)}, specificity "
         f"{share(flags.specificity)}**, area under the curve of the highest probability {flags.auroc[0]:.2f} "
-        f"[{flags.auroc[1]:.2f}, {flags.auroc[2]:.2f}]; 95% intervals over patients.",
+        f"[{flags.auroc[1]:.2f}, {flags.auroc[2]:.2f}]; 95% intervals over patients. What simulated models on both "
+        "sides of it save, and such at the ends of its intervals or beyond:",
         "",
-        "| | urgent, mean wait, min | saved | saved at the low ends of both intervals | at the high ends "
-        "| others, mean wait, min | others over the bound |",
-        "|---|---|---|---|---|---|---|",
+        "| | sensitivity, specificity | "
+        + " | ".join(f"saved at utilization {value}" for value in UTILIZATIONS)
+        + " | others over the bound at 0.8 |",
+        "|---|---|" + "---|" * (len(UTILIZATIONS) + 1),
     ]
-    for name, rows in present.items():
-        row = rows[0]
+    names = {
+        "just below": near.below, "just above": near.above, "at the low ends": near.low, "at the high ends": near.high
+    }  # fmt: skip
+    saved: dict[str, list[Comparison]] = {}
+    for name, flagging in names.items():
+        rows = [_of(results[f"utilization {value}"], flagging) for value in UTILIZATIONS]
+        saved[name] = rows
+        late = rows[UTILIZATIONS.index(0.8)]
+        cells = " | ".join(_saved(row) for row in rows)
         lines.append(
-            f"| {name} | {row.urgent_before:.1f} to {row.urgent_now:.1f} | {_saved(row)} | {_saved(rows[1])} "
-            f"| {_saved(rows[2])} | {row.others_before:.1f} to {row.others_now:.1f} "
-            f"| {row.late_before:.1%} to {row.late_now:.1%} |"
+            f"| {name} | {flagging.sensitivity:g}, {flagging.specificity:g} | {cells} "
+            f"| {late.late_before:.1%} to {late.late_now:.1%} |"
         )
+    reached = all(row.saved_interval[0] >= GOAL for row in saved["just below"])
+    sure = all(row.saved_interval[0] >= GOAL for row in saved["at the low ends"])
     goal = (
-        f"The goal of {GOAL:.0%} {'is' if holds else 'is not'} reached in each of these rooms with the measured "
-        f"figures, and {'also' if low_holds else 'not in all of them'} at the low ends of both intervals: at "
-        f"utilization 0.8 {room.saved:.0%}, from {low.saved:.0%} to {high.saved:.0%}."
+        f"The goal of {GOAL:.0%} {'is' if reached else 'is not'} reached in each of these rooms with the measured "
+        f"figures, and {'also' if sure else 'not for sure'} at the low ends of both intervals."
     )
     points = ", ".join(f"{b:.0%} at specificity {a:.0%}" for a, b in flags.points)
     return [
@@ -201,7 +231,7 @@ def _present(present: Results, *, flags: Flags) -> list[str]:
         "What this does not show:",
         "",
         f"- {flags.urgent / flags.xrays:.0%} of these X-rays are urgent by label, far more than in a day's work; where "
-        "few are, those who are flagged are healthier on average and the specificity may differ.",
+        "few are, the others are healthier on average and the specificity may differ.",
         "- Labels were mined from reports by a program, and about one in ten is wrong. Sicker patients are imaged "
         "lying down, with another device: the model may know the setting and not the finding. By finding its areas "
         "differ widely, down to worse than chance for pneumothorax (`mini_heads.md`), which is the most urgent.",
@@ -214,6 +244,10 @@ def _present(present: Results, *, flags: Flags) -> list[str]:
     ]
 
 
+def _of(rows: Sequence[Comparison], flagging: Flagging) -> Comparison:
+    return next(row for row in rows if row.flagging == flagging)
+
+
 def _saved(row: Comparison) -> str:
     low, high = row.saved_interval
     return f"{row.saved:.0%} [{low:.0%}, {high:.0%}]"
@@ -224,7 +258,7 @@ def _least(rows: Sequence[Comparison]) -> str:
     return f"{min(enough):g}" if enough else "never"
 
 
-def draw(results: Results, present: Results, *, path: Path) -> None:
+def draw(results: Results, *, flags: Flags, path: Path) -> None:
     """Draws what is saved over the sensitivity, one panel a utilization."""
     import matplotlib
 
@@ -241,14 +275,11 @@ def draw(results: Results, present: Results, *, path: Path) -> None:
             panel.fill_between(
                 xs, *zip(*(row.saved_interval for row in line), strict=True), alpha=0.15, color=drawn.get_color()
             )
-        mine, low, high = (row for row in present[f"utilization {utilization}"])
-        panel.errorbar(
-            mine.flagging.sensitivity, mine.saved,
-            xerr=[[mine.flagging.sensitivity - low.flagging.sensitivity],
-                  [high.flagging.sensitivity - mine.flagging.sensitivity]],
-            yerr=[[mine.saved - low.saved], [high.saved - mine.saved]],
-            fmt="*", markersize=12, color="black", capsize=3, label="the present model",
-        )  # fmt: skip
+        at, low, high = flags.sensitivity
+        panel.axvspan(low, high, color="black", alpha=0.07)
+        panel.axvline(
+            at, color="black", linewidth=0.8, label=f"the present model, specificity {flags.specificity[0]:.2f}"
+        )
         panel.axhline(GOAL, color="black", linewidth=0.8, linestyle="--")
         panel.annotate("goal 15%", (0.0, GOAL), textcoords="offset points", xytext=(2, 4), fontsize=8)
         panel.set_title(f"readers busy {utilization:.0%} of the time", fontsize=10)

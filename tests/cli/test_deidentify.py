@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -64,3 +65,12 @@ def test_a_folder_in_which_nothing_can_be_cleaned(tmp_path: Path) -> None:
     p.save(p.planted(), tmp_path / "in" / "a.dcm")
     again = invoke("deidentify", tmp_path / "in", "--out", tmp_path / "out", "--pixels", "none")
     assert again.exit_code == 0, again.output  # the report of a run that wrote nothing is not in the way
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_what_cannot_be_opened_is_counted_and_named(study: Path) -> None:
+    os.mkfifo(study / "pipe.dcm")
+    result = invoke("deidentify", study, "--out", study.parent / "out", "--pixels", "none")
+    assert result.exit_code == 0, result.output
+    assert "3 files of 1 patient: 2 written, 0 there already, 1 refused" in result.stdout
+    assert "pipe.dcm: not a regular file" in result.stderr

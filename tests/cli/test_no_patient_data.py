@@ -196,6 +196,11 @@ def test_every_command_is_listened_to() -> None:
     assert not set(RUNS) & set(NO_PATIENT_FILES)
 
 
+def test_every_command_hides_the_text_of_an_unexpected_error() -> None:
+    """By `osler.cli.failure.guarded`, whose tests show what it tells."""
+    assert [command.__name__ for command in _COMMANDS if not hasattr(command, "__wrapped__")] == []
+
+
 @needs_mini
 def test_the_commands_end_as_they_should(heard: Listening) -> None:
     wanted = {line: code for lines in RUNS.values() for line, code in lines}

@@ -177,14 +177,6 @@ def test_memory_is_planned_by_the_tokens_that_are_spent(
         session.ask(ct_study, "Why?", visual_tokens=6)
 
 
-def test_a_network_without_storage_is_refused(contract: Preprocess, ct_study: Study) -> None:
-    with torch.device("meta"):
-        empty = Osler(get_config("debug"))
-    prepared = prepare_images(ct_study, preprocess=contract)
-    with pytest.raises(RequestError, match=r"PyTorch only.*--visual-tokens slices"):
-        SlabStore(empty).encode_shown(prepared, images=FeatureStore(empty))
-
-
 def test_forget_lets_go_of_slabs(session: Session, ct_study: Study, encoded: list[int]) -> None:
     session.ask(ct_study, "Why?", max_tokens=2, visual_tokens=6)
     session.forget()

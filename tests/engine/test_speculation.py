@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from osler.engine.constrained import Grammars, JsonSchema
 from osler.engine.decode import Generated
 from osler.engine.generate import Prompt, generate
 from osler.engine.kv_cache import KVCache
@@ -131,6 +132,29 @@ def test_a_kept_prefix_is_sound_after_guesses(runner: Runner, make_prompt: Calla
     for drafter in (oracle, None, oracle):
         (found,) = generate(runner, [prompt], decoding=PLAIN, drafter=drafter, prefix=store)
         assert found.token_ids == wanted.token_ids
+
+
+def test_guesses_under_a_schema(
+    runner: Runner, tokenizer: GemmaTokenizer, config: OslerConfig, make_prompt: Callable[..., Prompt]
+) -> None:
+    pytest.importorskip("llguidance")
+    tokens = config.tokens
+    grammars = Grammars(tokenizer, vocab=config.decoder.vocab, ends=(tokens.end_of_turn, tokens.eos))
+    row = {"type": "object", "properties": {"finding": {"enum": ["effusion", "edema"]}, "sure": {"type": "boolean"}}}
+    row |= {"required": ["finding", "sure"], "additionalProperties": False}
+    schema = JsonSchema({"type": "array", "items": row, "minItems": 4, "maxItems": 6})
+    prompt, passes = make_prompt(text=20, seed=2), []
+    answers = set()
+    for speculation, forced in (("none", "singly"), ("none", "together"), ("lookup", "together")):
+        decoding = Decoding(max_tokens=400, speculation=speculation)
+        rule = grammars.start(schema, forced=forced)
+        (found,) = generate(runner, [prompt], decoding=decoding, rules=[rule])
+        assert rule.whole
+        answers.add(tuple(found.token_ids))
+        passes.append(found.passes)
+    assert len(answers) == 1
+    # Most of such an answer is forced; of the rest much was written before.
+    assert passes[2] <= passes[1] < passes[0] / 2
 
 
 def test_drawn_answers_and_batches_are_written_token_by_token(

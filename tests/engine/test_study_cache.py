@@ -121,6 +121,47 @@ def test_a_full_disk_is_said_and_leaves_nothing(cache: StudyCache, monkeypatch: 
     assert list(cache.folder.iterdir()) == []
 
 
+def test_a_disk_that_fills_up_in_the_middle_of_an_entry(tmp_path: Path) -> None:
+    """The limit of the system on the size of a file stands for a full disk: writing fails half way, truly."""
+    resource = pytest.importorskip("resource", reason="no limits of processes on this system")
+    assert resource.RLIMIT_FSIZE
+    script = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from osler.engine.study_cache import StudyCache\n"
+        "cache = StudyCache(Path(sys.argv[1]))\n"
+        "cache.put('features', content='small', tensors={'features': torch.zeros(10)})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "cache.put('features', content='large', tensors={'features': torch.zeros(1_000_000)})\n"
+        "cache.put('features', content='next', tensors={'features': torch.zeros(1_000_000)})\n"
+        "assert cache.get('features', content='large') is None\n"
+        "assert cache.get('features', content='small') is not None\n"
+        "print(len(cache.take_notes()), len(list(Path(sys.argv[1]).iterdir())))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "studies")], capture_output=True, text=True, timeout=240
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["1", "1"]), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this user may write everywhere")
+def test_a_folder_of_somebody_else_is_read_and_not_written(cache: StudyCache, tmp_path: Path) -> None:
+    cache.put("features", content="a", tensors=ROWS)
+    tmp_path.chmod(0o500)  # the folder cannot be made anew
+    for path in _files(cache.folder):
+        path.chmod(0o400)
+    cache.folder.chmod(0o500)
+    later = StudyCache(cache.folder / "below", fingerprint="weights")
+    try:
+        assert cache.get("features", content="a") is not None
+        later.put("features", content="b", tensors=ROWS)
+    finally:
+        tmp_path.chmod(0o700)
+        cache.folder.chmod(0o700)
+    (note,) = later.take_notes()
+    assert "cannot be written (permission denied)" in note
+
+
 def test_parts_of_a_killed_process_are_cleared_away(cache: StudyCache) -> None:
     cache.folder.mkdir()
     old, new = cache.folder / ".x.1-2.partial", cache.folder / ".y.1-2.partial"

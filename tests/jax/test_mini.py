@@ -18,7 +18,7 @@ from osler.tasks.compare import compare
 from osler.tasks.findings import findings
 from osler.tasks.locate import locate
 from tests.cli.mini import needs_mini
-from tests.engine.films import film_study, noise_volume
+from tests.engine.films import film, film_study, noise_volume
 from tests.shared_data import SHARED_DATA, needs_shared_data
 
 pytestmark = needs_mini
@@ -34,14 +34,14 @@ def real_films() -> tuple[Study, ...]:
     return tuple(osler.open_study(path) for path in sorted(folder.iterdir())[:2])
 
 
-def told(session: Session, film: Study, earlier: Study) -> dict[str, Any]:
+def told(session: Session, now: Study, earlier: Study) -> dict[str, Any]:
     """What a session says of two films, in numbers."""
-    dated = replace(film, timepoints=(replace(film.timepoints[0], date=dt.date(2024, 5, 1)),))
+    dated = replace(now, timepoints=(replace(now.timepoints[0], date=dt.date(2024, 5, 1)),))
     before = replace(earlier, timepoints=(replace(earlier.timepoints[0], date=dt.date(2024, 1, 1)),))
-    boxes = locate(session, film, ["right lung", "left lung"]).boxes
+    boxes = locate(session, now, ["right lung", "left lung"]).boxes
     return {
-        "answers": [session.ask(film, question, max_tokens=10).text for question in QUESTIONS],
-        "findings": {one.name: one.probability for one in findings(session, film).findings},
+        "answers": [session.ask(now, question, max_tokens=10).text for question in QUESTIONS],
+        "findings": {one.name: one.probability for one in findings(session, now).findings},
         "boxes": {box.label: (box.pixel.x0, box.pixel.y0, box.pixel.x1, box.pixel.y1) for box in boxes},
         "compare": compare(session, dated, [before]).text,
     }
@@ -59,8 +59,10 @@ def found() -> dict[str, dict[str, Any]]:
     results: dict[str, dict[str, Any]] = {}
     for backend in BACKENDS:
         session = osler.load("osler-mini", bits=32, backend=backend, device="cpu", studies="memory")
-        noise = film_study(dt.date(2024, 5, 1))
-        results[backend] = {"noise": told(session, noise, film_study(None)), "slabs": of_slabs(session)}
+        results[backend] = {
+            "noise": told(session, film_study(None), Study(timepoints=(TimePoint(series=(film(5),)),))),
+            "slabs": of_slabs(session),
+        }
         if SHARED_DATA is not None:
             results[backend]["films"] = told(session, *real_films())
         del session

@@ -210,13 +210,16 @@ def test_losses_gradients_and_the_update_are_those_of_torch(network: Osler, batc
     )
     assert found.keys() == parts.keys() | {"total"}
     for name, value in (parts | {"total": total}).items():
-        assert float(found[name]) == pytest.approx(float(value), rel=1e-5), name
+        assert float(found[name]) == pytest.approx(value.item(), rel=1e-5), name
     ours = by_name(gradients, frozen)
     learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
     assert learning.keys() <= ours.keys()
     largest = max(float(p.grad.abs().max()) for p in learning.values() if p.grad is not None)
     for name, parameter in learning.items():
-        assert parameter.grad is not None, name
+        if parameter.grad is None:
+            # The gate's way back to the tokens is not part of this objective.
+            assert not ours[name].any(), name
+            continue
         # A bias of keys has no gradient but rounding: softmax does not see it.
         assert near(ours[name], parameter.grad, within=2e-4, least=1e-3 * largest), name
         # Of one gradient: AdamW's first move is its sign, so that rounding near zero would move far.

@@ -12,6 +12,7 @@ import torch
 import osler
 from osler.engine.load import quantized_bits
 from osler.errors import CheckpointError, OslerError, RequestError
+from osler.model.config import get_config
 from osler.model.osler import Osler
 from osler.model.pack import PackedAttention
 from osler.quant.build import Built
@@ -20,6 +21,7 @@ from osler.quant.kernels import choose_kernels
 from osler.quant.linear import QuantLinear
 from osler.quant.open import load_and_quantize
 from osler.quant.packed import dequantize
+from osler.quant.plan import default_plan
 from osler.weights import load_checkpoint, load_huggingface
 from osler.weights.contract import contract_of
 from osler.weights.skills import skills_of
@@ -123,6 +125,13 @@ def test_a_folder_that_is_not_empty_stays(folder: Path, tmp_path: Path) -> None:
 def test_a_group_that_does_not_divide(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"Groups of 128 do not divide the 64 inputs"):
         quantize_to_folder(str(folder), tmp_path / "new", bits=4, layers="int4-g128")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_plan_of_another_model_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    plan = default_plan(get_config("osler-mini"), bits=4)
+    with pytest.raises(CheckpointError, match=r"plan of another model"):
+        quantize_to_folder(str(folder), tmp_path / "new", bits=4, plan=plan)
     assert not (tmp_path / "new").exists()
 
 

@@ -52,7 +52,7 @@ def test_units_choose_the_code() -> None:
     ("printed", "ucum"),
     [("10^3/µL", "10*3/uL"), ("10³/μl", "10*3/uL"), ("x10E9/L", "10*9/L"), ("µmol/l", "umol/L"), ("mval/l", "meq/L"),
      ("ml/min/1,73m²", "mL/min/{1.73_m2}"), ("mIU/L", "m[IU]/L"), ("mm/1h", "mm/h"), ("%", "%"), ("/nl", "10*3/uL"),
-     ("%.", "%"), ("mg/dL.", "mg/dL")],
+     ("%.", "%"), ("mg/dL.", "mg/dL"), ("mmolL", "mmol/L"), ("mgdL", "mg/dL")],
 )  # fmt: skip
 def test_units(printed: str, ucum: str) -> None:
     assert ucum_of(printed) == ucum

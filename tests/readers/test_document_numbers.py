@@ -45,6 +45,8 @@ def test_what_is_no_sure_number(text: str) -> None:
         ("bis 35", None, 35.0),
         ("up to 5", None, 5.0),
         ("0.27 bis 4.2", 0.27, 4.2),
+        ("1.8:7.7", 1.8, 7.7),  # a speck above the dash
+        ("4,0 ÷ 11,0", 4.0, 11.0),
     ],
 )
 def test_ranges(text: str, low: float | None, high: float | None) -> None:
@@ -53,7 +55,9 @@ def test_ranges(text: str, low: float | None, high: float | None) -> None:
     assert (found.low, found.high) == (low, high)
 
 
-@pytest.mark.parametrize("text", ["15.5 - 12.0", "718-7", "12.0", "- 5", "70 - 99 174", "x - y"])
+@pytest.mark.parametrize(
+    "text", ["15.5 - 12.0", "718-7", "12.0", "- 5", "70 - 99 174", "x - y", "10:30", "1:40", "1.5:40"]
+)
 def test_what_is_no_range(text: str) -> None:
     assert read_range(text) is None
 

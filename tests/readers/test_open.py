@@ -67,6 +67,13 @@ def test_time_points_by_date(tmp_path: Path) -> None:
     assert [point.study_uid for point in points] == ["1.2.2", "1.2.1", "1.2.3"]
 
 
+def test_a_date_in_the_future_is_said(tmp_path: Path) -> None:
+    for number, date in enumerate(("20240301", "20931231")):
+        uid = f"1.2.{number + 1}"
+        write_series(tmp_path / uid, volume=ramp(3), StudyDate=date, StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.9")
+    assert open_study(tmp_path).problems == ("A study is dated in the future: 2093-12-31.",)
+
+
 def test_one_series_uid_in_two_studies_gives_two_series(tmp_path: Path) -> None:
     write_series(tmp_path / "a", volume=ramp(4), StudyInstanceUID="1.1", StudyDate="20240101")
     write_series(tmp_path / "b", volume=ramp(5), StudyInstanceUID="1.2", StudyDate="20250101")

@@ -23,7 +23,7 @@ from osler.writers import format_answer
 from osler.writers.dicom_capture import write_gsps
 from osler.writers.dicom_seg import write_segs
 from osler.writers.dicom_sr import write_sr
-from osler.writers.fhir_report import fhir_bundle
+from osler.writers.fhir_report import fhir_bundle, format_fhir
 from osler.writers.markdown import format_markdown
 from osler.writers.nifti_mask import write_label_map
 from tests.readers.make_dicom import ramp, write_series
@@ -84,6 +84,17 @@ def by_fhir(bundle: dict[str, Any]) -> Edges:
     return edges["lowest edge toward left (LPS)"], edges["highest edge toward left (LPS)"]
 
 
+def by_reader(text: str) -> Edges:
+    """As `open_study` reads the bundle: each edge is an entry of the record."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "a.json").write_text(text, encoding="utf-8")
+        values = {event.name: event.value for event in open_study(Path(folder, "a.json")).events}
+    low, high = values["lowest edge toward left (LPS)"], values["highest edge toward left (LPS)"]
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    return low, high
+
+
 def by_json(answer: Answer) -> Edges:
     (box,) = json.loads(json.dumps(answer.to_dict()))["boxes"]
     return box["mm"]["low"][0], box["mm"]["high"][0]
@@ -100,6 +111,7 @@ _WRITERS: dict[str, Callable[[Answer, Study], Edges]] = {
     "gsps": lambda answer, study: by_annotations(write_gsps(answer, study=study)[0], study),
     "nifti": lambda answer, study: by_nibabel(write_label_map(answer, study=study)),
     "fhir": lambda answer, study: by_fhir(fhir_bundle(answer, study=study)),
+    "fhir, by the reader": lambda answer, study: by_reader(format_fhir(answer, study=study)),
     "json": lambda answer, study: by_json(answer),
     "text": lambda answer, study: by_words(format_answer(answer)),
     "markdown": lambda answer, study: by_words(format_markdown(answer)),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from osler.progress import Progress
     from osler.quant.calibration import Calibration, Method
-    from osler.quant.folder import MakeCalibration, QuantizedFolder
+    from osler.quant.folder import CheckPlan, MakeCalibration, QuantizedFolder
     from osler.quant.open import OpenedModel
 
 
@@ -56,7 +56,7 @@ def quantize(
 ) -> None:
     """Write a model with weights of 4 or 8 bits, which answers from a fraction of the memory.
 
-    Example: osler quantize osler-mini --bits 4 --out mini-4bit
+    Example: osler quantize osler-mini --bits 8 --out mini-8bit
     """
     from osler.quant.calibration import choose_method
     from osler.quant.folder import quantize_to_folder
@@ -64,7 +64,7 @@ def quantize(
     method = choose_method(calibration, bits=bits)
     with StageProgress(quiet=quiet) as progress:
 
-        def write(folder: Path) -> QuantizedFolder:
+        def write(folder: Path, *, check: CheckPlan | None = None) -> QuantizedFolder:
             return quantize_to_folder(
                 model,
                 folder,
@@ -72,6 +72,7 @@ def quantize(
                 layers=layers,
                 embedding=embedding,
                 calibrate=_calibrate(method, tokens=calibration_tokens, on_progress=progress.update),
+                check=check,
                 on_progress=progress.update,
             )
 
@@ -84,14 +85,14 @@ def quantize(
 
 
 def _write_gguf(
-    write: Callable[[Path], QuantizedFolder], out: Path, *, on_progress: Progress
+    write: Callable[..., QuantizedFolder], out: Path, *, on_progress: Progress
 ) -> tuple[QuantizedFolder, int]:
     """Quantizes into a folder beside the file, and turns that into the file."""
-    from osler.quant.gguf_export import check_target, export_gguf
+    from osler.quant.gguf_export import check_target, export_gguf, require_exportable
 
     check_target(out)
     with TemporaryDirectory(prefix=".osler-quantize-", dir=out.parent) as scratch:
-        written = write(Path(scratch) / out.stem)
+        written = write(Path(scratch) / out.stem, check=require_exportable)
         return written, export_gguf(written.folder, out, on_progress=on_progress)
 
 

@@ -119,7 +119,9 @@ def tensors_from(tree: Tree, *, config: OslerConfig) -> Iterator[tuple[str, np.n
     for path, sources, shape in _leaves(config):
         value = np.asarray(_get(tree, path))
         if shape:
-            yield from zip(sources, value.reshape(-1, *value.shape[len(shape) :]), strict=True)
+            rows = value.reshape(-1, *value.shape[len(shape) :])
+            # A row of single numbers would otherwise come as numbers, not as arrays.
+            yield from ((name, rows[number, ...]) for number, name in enumerate(sources))
         else:
             yield sources[0], value
 

@@ -276,7 +276,8 @@ def _embedded(samples: Sequence[CalibrationSample], *, source: WeightSource, con
         x_1LD = torch.stack([known[token] for token in text_ids])[None] * config.decoder.width**0.5
         blocks = None
         if sample.pixels is not None and encode is not None:
-            features_NTD = encode(torch.from_numpy(sample.pixels.array()))
+            with torch.inference_mode(), bfloat16_products():
+                features_NTD = encode(torch.from_numpy(sample.pixels.array()))
             x_1LD = x_1LD.masked_scatter(is_image_1L[..., None], features_NTD.to(x_1LD))
             blocks = image_blocks(ids_1L, image_token=config.tokens.image)
         step = ForwardStep(

@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from osler.errors import CheckpointError, RequestError
+from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
@@ -48,6 +49,9 @@ from osler.weights.tokenizer import GemmaTokenizer
 
 MakeCalibration = Callable[[OpenedModel], Calibration]
 """Makes the samples that suit a model, with its tokenizer and its contract."""
+
+CheckPlan = Callable[[OslerConfig, QuantPlan], None]
+"""Raises where a network or a plan is not one that is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,7 @@ def quantize_to_folder(
     embedding: str | None = None,
     plan: QuantPlan | None = None,
     calibrate: MakeCalibration | None = None,
+    check: CheckPlan | None = None,
     dtype: DTypeName = "bfloat16",
     on_progress: Progress | None = None,
 ) -> QuantizedFolder:
@@ -105,6 +110,7 @@ def quantize_to_folder(
         layers: Format of the decoder's layers. embedding: Of the embedding and head; ``None``: the usual ones.
         plan: In place of formats: what to store in which.
         calibrate: Makes the samples for rounding with the inputs in view; to the nearest if not given.
+        check: Refuses a plan before anything is read.
         dtype: Of what is not quantized.
         on_progress: Called with ``"quantize"``, products done, products in all; with ``"calibrate"`` and layers.
 
@@ -122,6 +128,8 @@ def quantize_to_folder(
     opened = open_model(name)
     plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding)
     plan.require(opened.config, source=opened.name)
+    if check is not None:
+        check(opened.config, plan)
     check_source(opened.source, config=opened.config, name=str(opened.path))
     calibration = None if calibrate is None else calibrate(opened)
     writer = StreamTensors(

@@ -20,12 +20,13 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.constants import GGML_QUANT_SIZES
 
 from osler.errors import CheckpointError, RequestError
+from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.gguf_blocks import block_format, to_blocks
 from osler.quant.gguf_header import header, tokenizer_of_file, tokenizer_of_vocabulary
 from osler.quant.network import part_names
 from osler.quant.packed import PackedWeight
-from osler.quant.plan import products
+from osler.quant.plan import QuantPlan, products
 from osler.quant.stored import OpenedFolder, open_folder
 from osler.weights.cache import whole_path
 from osler.weights.embedded import embedded_gguf
@@ -89,6 +90,19 @@ def check_target(path: Path) -> None:
         raise RequestError(f"{str(path)!r} exists.", next_step="Name another file, or delete it first.")
     if not path.parent.is_dir():
         raise RequestError(f"There is no folder {str(path.parent)!r}.", next_step="Make it, or name another one.")
+
+
+def require_exportable(config: OslerConfig, plan: QuantPlan) -> None:
+    """Refuses a network or a plan that GGUF cannot hold, before anything is quantized.
+
+    Raises:
+        RequestError: Naming what has no place in GGUF.
+    """
+    header(config, name="", licence="", tokenizer={})
+    for product, _, columns in products(config.decoder):
+        form = plan.format(product)
+        if form is not None:
+            block_format(form, columns=columns, name=product)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -19,6 +19,7 @@ from osler.readers.dicom_pixels import DicomImagePixels, DicomVolumePixels
 from osler.readers.dicom_scan import scan_dataset
 from osler.readers.dicom_series import build_series
 from osler.readers.dicom_values import as_int, as_text
+from osler.readers.future import future_days
 from osler.readers.identity import Identity, Mixing, dicom_identities, require_one_patient
 from osler.readers.limits import LIMITS, Limits
 from osler.readers.web_address import WebAddress, is_uid, parse_address
@@ -248,7 +249,11 @@ def _study(
     )
     patient = next((frame.file.patient for frame in frames if frame.file.patient), "")
     return Study(
-        timepoints=(point,), patient=patient, source=address.shown, left_out=tuple(left_out), problems=problems
+        timepoints=(point,),
+        patient=patient,
+        source=address.shown,
+        left_out=tuple(left_out),
+        problems=(*problems, *(f"A study is dated in the future: {day}." for day in future_days((point.date,)))),
     )
 
 

@@ -16,6 +16,8 @@ _COMPARATORS: dict[str, Comparator] = {
     "≤": "<=", "⩽": "<=", "=<": "<=", "<=": "<=", "≥": ">=", "⩾": ">=", "=>": ">=", ">=": ">=", "<": "<", ">": ">",
 }  # fmt: skip
 _RANGE = re.compile(rf"^({_NUMBER})\s*(?:[{_DASH}]|bis|to|\.\.)\s*({_NUMBER})$")
+_SPECKED_RANGE = re.compile(r"^(\d+[.,]\d+)\s*[:÷]\s*(\d+[.,]\d+)$")
+"""A dash with a speck above or below it; between decimals only, as whole numbers may be a time or a titer."""
 _LIMIT_WORDS = {
     "bis": "<=",
     "up": "<=",
@@ -82,7 +84,7 @@ def read_range(text: str, *, comma: Comma = "unknown") -> PrintedRange | None:
         (5.1, 60.0, None)
     """
     text = text.strip().strip("()[]").strip()
-    if match := _RANGE.match(text):
+    if match := _RANGE.match(text) or _SPECKED_RANGE.match(text):
         ends = [read_number(end, comma=comma) for end in match.groups()]
         if None in ends or ends[0].value > ends[1].value:  # type: ignore[union-attr]
             return None

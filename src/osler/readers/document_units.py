@@ -29,6 +29,8 @@ _WHOLE = {
     "ug/mlfeu": "ug/mL{FEU}", "ml/min": "mL/min", "ml/min/1.73m2": "mL/min/{1.73_m2}",
     "ml/min/1.73qm": "mL/min/{1.73_m2}",
     "mlu/l": "m[IU]/L", "ulu/ml": "u[IU]/mL",  # as recognition reads them
+    "mmoll": "mmol/L", "umoll": "umol/L", "nmoll": "nmol/L", "pmoll": "pmol/L", "mgdl": "mg/dL", "ugdl": "ug/dL",
+    "ngdl": "ng/dL", "ngml": "ng/mL", "pgml": "pg/mL",  # its stroke is lost on a fax
     "ratio": "{ratio}", "index": "{index}",
     "g/l/l": "g/L", "l/l": "L/L", "mmol": "mmol",
 }  # fmt: skip

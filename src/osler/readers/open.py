@@ -25,6 +25,7 @@ from osler.readers.document_kind import Pictures, is_document
 from osler.readers.document_process import DocumentProcess, missing_packages
 from osler.readers.fhir import FhirFile, Record, build_record, read_fhir
 from osler.readers.folder import find_files
+from osler.readers.future import future_days
 from osler.readers.identity import Identity, Mixing, dicom_identities, require_one_patient
 from osler.readers.label_map import without_label_maps
 from osler.readers.limits import LIMITS, Limits
@@ -149,6 +150,7 @@ def _by_date(events: Sequence[ClinicalEvent]) -> tuple[ClinicalEvent, ...]:
 
 def _document_problems(documents: Sequence[Document], *, alone: bool) -> list[str]:
     problems = [f"{document.name}: {problem}" for document in documents for problem in document.problems]
+    problems += [f"A document is dated in the future: {day}." for day in future_days(one.date for one in documents)]
     if documents and not alone:
         problems.append("Whose documents these are is not checked: they are taken to be of this patient.")
     return problems
@@ -322,6 +324,7 @@ def _timepoints(found: _Found) -> tuple[tuple[TimePoint, ...], tuple[str, ...]]:
     ]
     timepoints.sort(key=lambda point: (point.date or dt.date.max, point.study_uid))
     timepoints, problems = distinct_series(timepoints)
+    problems += [f"A study is dated in the future: {day}." for day in future_days(point.date for point in timepoints)]
     if found.series:
         timepoints.append(TimePoint(series=tuple(found.series)))
     if len(found.series) > 1 or (found.series and (found.frames or found.slides)):

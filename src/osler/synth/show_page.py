@@ -389,7 +389,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Span]) -> None:
         axes.barh(row, stop - start, left=start, height=0.62, color=_BARS[span.kind], alpha=0.85, linewidth=0)
         name = textwrap.shorten(span.name, 40, placeholder="…")
         axes.text(
-            _LABELS, row, name, transform=axes.get_yaxis_transform(), size=min(8.0, 8.0 * 27 / len(name)),
+            _LABELS, row, name, transform=axes.get_yaxis_transform(), size=min(8.0, 8.0 * 24 / len(name)),
             color=_BARS[span.kind], va="center", ha="left", weight="bold",
         )  # fmt: skip
         if span.start < low:

@@ -11,6 +11,7 @@ from osler.errors import PatientMixError, RequestError
 from osler.prepare.scope import kinds_of, regions_of
 from osler.readers.identity import MIXED, Mixing
 from osler.study import Study, TimePoint
+from osler.tasks.compare_series import unlike_sequences
 from osler.tasks.opening import as_study
 
 
@@ -104,6 +105,8 @@ def _fit_noticed(now: Study, prior: Study) -> Iterator[str]:
         )
     if kind_differs:
         yield f"The study of today is {_all(kinds[0])}, a prior {_all(kinds[1])}: sizes may differ by that alone."
+    else:
+        yield from unlike_sequences(last_point(prior), last_point(now))
 
 
 def _all(names: frozenset[str]) -> str:

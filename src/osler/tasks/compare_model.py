@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from osler.progress import Progress
 from osler.study import Evidence, Progression, Statement, Study
 from osler.tasks.compare_pairs import Pair, progression, statement
+from osler.tasks.compare_series import paired_series
 from osler.tasks.finding_names import FindingName
 from osler.tasks.findings import findings
 from osler.tasks.heads import ProgressionHead, head_for
@@ -140,8 +141,10 @@ class ByModel:
 
 
 def _both(pair: Pair) -> tuple[Evidence, ...]:
-    """The two studies as evidence."""
+    """Two series as evidence that belong together; the first of each date where none do."""
+    pairs = paired_series(pair.prior, pair.now)
+    prior, now = pairs[0] if pairs else (pair.prior.series[0], pair.now.series[0])
     return (
-        Evidence(kind="prior", series=pair.prior.series[0].series, date=pair.prior.date),
-        Evidence(kind="image", series=pair.now.series[0].series, date=pair.now.date),
+        Evidence(kind="prior", series=prior.series, date=pair.prior.date),
+        Evidence(kind="image", series=now.series, date=pair.now.date),
     )

@@ -29,6 +29,7 @@ from osler.readers.dicom_scan import scan_file
 from osler.readers.folder import find_files
 from osler.readers.limits import LIMITS, Limits, check_memory
 from osler.readers.sniff import HEAD_BYTES, NOT_READ, Kind, kind_of
+from osler.study import LeftOut
 from osler.tasks.burned_in_text import TextFinder
 from osler.tasks.deidentify_dataset import Changes, DatasetCleaner
 from osler.tasks.deidentify_other import clean_nifti, clean_picture
@@ -151,7 +152,7 @@ def deidentify(request: DeidentifyRequest, *, progress: Callable[[int, int], Non
         >>> run = deidentify(DeidentifyRequest(source=Path("in"), out=Path("out")))  # doctest: +SKIP
     """
     profile = Profile(request.options)
-    blobs = _inputs(request)
+    blobs, left_out = _inputs(request)
     _require_out(request)
     worker = _Worker(request, profile=profile, pseudonyms=Pseudonyms(_secret(request)))
     run = DeidentifyRun(options=profile.options, pixels=request.pixels, dry_run=request.dry_run)
@@ -162,6 +163,9 @@ def deidentify(request: DeidentifyRequest, *, progress: Callable[[int, int], Non
             run.files.append(worker.handle(blob, number=number))
             if progress is not None:
                 progress(number, len(blobs))
+    for number, entry in enumerate(left_out, start=len(blobs) + 1):  # what cannot even be opened is counted too
+        run.names[number] = entry.what
+        run.files.append(FileResult(number=number, status="refused", why=f"{entry.why}."))
     run.counts, run.patients = worker.counts, len(worker.patients)
     return run
 
@@ -172,10 +176,11 @@ def _secret(request: DeidentifyRequest) -> bytes:
     return load_secret(request.key, keep_out_of=request.out)
 
 
-def _inputs(request: DeidentifyRequest) -> list[DiskBlob]:
+def _inputs(request: DeidentifyRequest) -> tuple[list[DiskBlob], list[LeftOut]]:
     source = request.source
+    left_out: list[LeftOut] = []
     if source.is_dir():
-        blobs, _ = find_files(source, limits=request.limits)
+        blobs, left_out = find_files(source, limits=request.limits)
     elif source.is_file():
         blobs = [DiskBlob(source, source.stat().st_size)]
     else:
@@ -184,9 +189,9 @@ def _inputs(request: DeidentifyRequest) -> list[DiskBlob]:
             allowed="DICOM, NIfTI, PNG and JPEG files, or a folder of them.",
             next_step="Check the path.",
         )
-    if not blobs:
+    if not blobs and not left_out:
         raise FileFormatError(f"{source} holds no files.", next_step="Check that this is the right path.")
-    return blobs
+    return blobs, left_out
 
 
 def _require_out(request: DeidentifyRequest) -> None:

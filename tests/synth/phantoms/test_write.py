@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -113,3 +114,39 @@ def test_a_lost_volume_is_drawn_again(tmp_path: Path) -> None:
     volume.unlink()
     assert run(tmp_path / "set") == first
     assert np.array_equal(np.asarray(nib.load(volume).dataobj), voxels)
+
+
+@pytest.mark.parametrize("form", ["npz", "nifti"])
+def test_a_damaged_volume_is_drawn_again(tmp_path: Path, form: str) -> None:
+    (first,) = run(tmp_path / "set", form=form)
+    file = tmp_path / "set" / first["files"][0]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert run(tmp_path / "set", form=form) == [first]
+    assert file.read_bytes() == whole
+
+
+def test_a_set_of_another_version_is_refused_and_kept(tmp_path: Path) -> None:
+    run(tmp_path / "set", form="npz")
+    manifest = tmp_path / "set" / "volumes.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"osler": "0.0.0"}))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+    with pytest.raises(RequestError, match="osler differ"):
+        run(tmp_path / "set", form="npz")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+
+
+def test_a_full_disk_keeps_the_volumes_that_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first,) = run(tmp_path / "set", form="npz")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+
+    def full(path: Path, *, data: bytes) -> Path:
+        del path, data
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("osler.synth.phantoms.write.write_atomic", full)
+        with pytest.raises(RequestError, match=r"No space left on device.*volumes that are there already stay"):
+            run(tmp_path / "set", count=2, form="npz")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+    assert run(tmp_path / "set", count=2, form="npz")[0] == first

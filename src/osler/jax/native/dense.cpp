@@ -10,8 +10,6 @@ extern "C" unsigned osler_paths(void);
 namespace osler {
 namespace {
 
-enum PathNumber { kPathPortable = 0, kPathAvx2 = 1, kPathAmx = 3, kPaths = 4 };  // as in api.cpp
-
 DenseBlock block_of(int path) {
 #ifdef OSLER_X86
   if (path == kPathAvx2) return kDenseAvx2;
@@ -73,7 +71,7 @@ int dense_linear(int path, const DenseWeight& w, const void* x, int dtype, int64
   if (M <= 0) return 0;
   threads = std::max(1, threads);
 #ifdef OSLER_AMX
-  if (path == kPathAmx && M >= kManyRows) return amx_dense(w, x, dtype, M, out, threads) ? 0 : 2;
+  if (path >= kPathAmxBf16 && M >= kManyRows) return amx_dense(w, x, dtype, M, out, threads) ? 0 : 2;
 #endif
   const size_t bytes = static_cast<size_t>(M) * w.steps * kTileInputs * sizeof(float);
   auto* wide = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));

@@ -20,7 +20,6 @@
 namespace osler {
 namespace {
 
-enum PathNumber { kPathPortable, kPathAvx2, kPathVnni, kPathAmxBf16, kPathAmxInt8, kPathAmx, kPaths };
 constexpr int64_t kManyRows = 24;  // with fewer rows, unpacking the weights would cost more than it saves
 
 #ifdef OSLER_X86

@@ -35,6 +35,11 @@ constexpr int kGroup = 32;       // inputs that share a scale of the quantized a
 constexpr int kMaxRows = 8;      // rows of inputs that a block kernel takes at a time
 constexpr int kFloat32 = 0, kBFloat16 = 1;
 
+// Numbers of the paths, as `PATHS` in osler/quant/kernels.py names them.
+enum PathNumber {
+  kPathPortable = 0, kPathAvx2 = 1, kPathVnni = 2, kPathAmxBf16 = 3, kPathAmxInt8 = 4, kPathAmx = 5, kPaths = 6
+};
+
 // Activations as int8: value = scale * code, and the sum of the codes of each group.
 struct Activations {
   int8_t* codes;   // (M, padded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ _GZIP_LEVEL = 1  # noise does not compress: higher levels cost time and gain lit
 def write_volumes(*, count: int, out: Path, seed: int, spacing: float, form: Format) -> Iterator[dict[str, Any]]:
     """Writes the first ``count`` CT and MR exams of a collection, in order of patient.
 
-    Volumes that an earlier run of the same set finished stay as they are.
+    Volumes that an earlier run of the same set finished stay as they are; damaged ones are drawn again.
 
     Args:
         count: How many. out: Folder: new, empty, or of the same set.
@@ -104,7 +105,8 @@ def _written(count: int, *, out: Path, seed: int, spacing: float, form: Format) 
                 yield done
                 continue
             phantom = render_volume(patient, exam=exam.number, spacing_mm=(spacing,) * 3)
-            record = {"name": name, **_record(phantom), "files": _save(phantom, out=out, name=name, form=form)}
+            sums = _save(phantom, out=out, name=name, form=form)
+            record = {"name": name, **_record(phantom), "files": list(sums), "sha256": list(sums.values())}
             # Last: its being there says that the volume is whole.
             write_atomic(boxes, data=json.dumps(record, indent=1).encode())
             yield record
@@ -112,16 +114,21 @@ def _written(count: int, *, out: Path, seed: int, spacing: float, form: Format) 
 
 
 def _finished(boxes: Path) -> dict[str, Any] | None:
-    """The record of a volume that is whole; ``None`` if it must be drawn (again): the same bytes come out."""
+    """The record of a volume that is whole, byte for byte; ``None`` if it must be drawn (again): the same comes out."""
     try:
         record = json.loads(boxes.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("lesions"), list):
         return None
-    files = record.get("files")
-    whole = isinstance(files, list) and files and all((boxes.parent / str(name)).is_file() for name in files)
-    return record if whole else None
+    files, sums = record.get("files"), record.get("sha256")
+    if not files or not isinstance(files, list) or not isinstance(sums, list) or len(files) != len(sums):
+        return None
+    try:
+        found = [sha256((boxes.parent / str(name)).read_bytes()).hexdigest() for name in files]
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    return record if found == sums else None
 
 
 def _box(box: Box3D) -> dict[str, list[float]]:
@@ -143,7 +150,8 @@ def _record(phantom: Phantom) -> dict[str, Any]:
     }
 
 
-def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> list[str]:
+def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> dict[str, str]:
+    """Writes a volume's files; returns their SHA-256 by name."""
     if form == "npz":
         buffer = BytesIO()
         np.savez_compressed(
@@ -154,15 +162,15 @@ def _save(phantom: Phantom, *, out: Path, name: str, form: Format) -> list[str]:
             affine_lps=phantom.affine.matrix,
         )
         write_atomic(out / f"{name}.npz", data=buffer.getvalue())
-        return [f"{name}.npz"]
+        return {f"{name}.npz": sha256(buffer.getvalue()).hexdigest()}
     import nibabel as nib
 
-    files = []
+    sums = {}
     for suffix, array in (("", phantom.array), ("-organs", phantom.organs), ("-lesions", phantom.lesions_map)):
         # a NIfTI array is (column, row, slice)
         image = nib.Nifti1Image(array.transpose(2, 1, 0), phantom.affine.to_ras())
         image.header.set_xyzt_units("mm")
         data = gzip.compress(image.to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)  # no time: the same bytes each run
         write_atomic(out / f"{name}{suffix}.nii.gz", data=data)
-        files.append(f"{name}{suffix}.nii.gz")
-    return files
+        sums[f"{name}{suffix}.nii.gz"] = sha256(data).hexdigest()
+    return sums
