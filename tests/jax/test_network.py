@@ -115,7 +115,8 @@ def test_compiled_kernels_give_the_logits_of_xla(folder: Path, choose: Callable[
     """They round their inputs to int8, so that a near tie of random weights may fall the other way."""
     tokens, wanted = greedy(in_jax(folder, kernels=None))
     _, found = greedy(in_jax(folder, kernels=choose("auto")), told=tokens)
-    assert difference(found, wanted) < 0.03
+    # Seven layers of random weights, each product half a percent off.
+    assert difference(found, wanted) < 0.05
     best, second = wanted[:, :WORDS].topk(2).values.T
     sure = best - second > 2 * (found - wanted).abs().amax(-1)
     assert sure.sum() > 10
