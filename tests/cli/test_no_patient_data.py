@@ -256,7 +256,7 @@ def test_no_connection_is_made(heard: Listening) -> None:
         (("tuned",), set()),
         (("evaluated",), {NUMBER, *NAME.split("^")}),
     ],
-    ids=str,
+    ids=["index", "worklist", "deidentified", "tuned", "evaluated"],
 )
 def test_what_the_named_files_hold(heard: Listening, names: tuple[str, ...], told: set[str]) -> None:
     """As docs/concepts/patient-data.md says: paths, UIDs, and the patients' keys of a set that is evaluated."""

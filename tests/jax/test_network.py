@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,15 +76,17 @@ def dequantized(folder: Path, config: OslerConfig) -> Runner:
     return Runner(network.eval())
 
 
-def greedy(runner: Runner | JaxRunner, *, count: int = 40) -> tuple[list[int], torch.Tensor]:
-    """Tokens that follow the prompt, and the logits before each."""
+def greedy(
+    runner: Runner | JaxRunner, *, count: int = 40, told: Sequence[int] | None = None
+) -> tuple[list[int], torch.Tensor]:
+    """Tokens that follow the prompt (or those that are told), and the logits before each."""
     cache = (
         runner.new_cache(planned=80) if isinstance(runner, JaxRunner) else KVCache(runner.config.decoder, planned=80)
     )
     logits = [runner.read(PROMPT, features_NTD=None, cache=cache)]
     tokens = []
-    for _ in range(count):
-        tokens.append(int(logits[-1][:, :WORDS].argmax()))
+    for number in range(count):
+        tokens.append(int(logits[-1][:, :WORDS].argmax()) if told is None else told[number])
         logits.append(runner.step(torch.tensor([tokens[-1]]), cache=cache))
     return tokens, torch.cat(logits)
 
@@ -109,14 +111,11 @@ def test_xla_gives_the_logits_of_pytorch_without_kernels(folder: Path) -> None:
     assert difference(found, wanted) < 1e-5
 
 
-def test_compiled_kernels_give_the_same_tokens(folder: Path, choose: Callable[[str], Kernels]) -> None:
+def test_compiled_kernels_give_the_logits_of_xla(folder: Path, choose: Callable[[str], Kernels]) -> None:
+    """They round their inputs to int8, so that a near tie of random weights may fall the other way."""
     tokens, wanted = greedy(in_jax(folder, kernels=None))
-    runner = in_jax(folder, kernels=choose("auto"))
-    cache = runner.new_cache(planned=80)
-    logits = [runner.read(PROMPT, features_NTD=None, cache=cache)]
-    logits += [runner.step(torch.tensor([token]), cache=cache) for token in tokens]
-    found = torch.cat(logits)
-    # The kernels round activations to 8 bits: what two words have in common of their score may change places.
+    _, found = greedy(in_jax(folder, kernels=choose("auto")), told=tokens)
+    # Seven layers of random weights, each product half a percent off.
     assert difference(found, wanted) < 0.05
     best, second = wanted[:, :WORDS].topk(2).values.T
     sure = best - second > 2 * (found - wanted).abs().amax(-1)
