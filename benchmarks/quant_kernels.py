@@ -202,7 +202,7 @@ def decode_ways(runner: Runner, *, prompt: torch.Tensor) -> tuple[Callable[[], o
     def decode() -> None:
         token = torch.tensor([1000])
         for _ in range(ANSWER):
-            token = torch.tensor([int(greedy(runner.step(token, cache=state["cache"])[0]))])
+            token = greedy(runner.step(token, cache=state["cache"]))
 
     return read, decode
 

@@ -56,7 +56,7 @@ def quantize(
 ) -> None:
     """Write a model with weights of 4 or 8 bits, which answers from a fraction of the memory.
 
-    Example: osler quantize osler-mini --bits 4 --out mini-4bit
+    Example: osler quantize osler-mini --bits 8 --out mini-8bit
     """
     from osler.quant.calibration import choose_method
     from osler.quant.folder import quantize_to_folder
