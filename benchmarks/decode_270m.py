@@ -105,9 +105,7 @@ def _our_prefill(session: Session, ids_1L: torch.Tensor) -> None:
 
 
 def _our_answer(session: Session, ids: np.ndarray) -> list[int]:
-    return generate(session.runner, [Prompt(token_ids=ids)], decoding=Decoding(max_tokens=ANSWER, speculation="none"))[
-        0
-    ].token_ids
+    return generate(session.runner, [Prompt(token_ids=ids)], decoding=Decoding(max_tokens=ANSWER))[0].token_ids
 
 
 @torch.inference_mode()

@@ -192,7 +192,7 @@ def answer(checkpoint: Checkpoint, *, images: int, tokens: int, folder: Path, re
         (result,) = generate(
             runner,
             [prompt],
-            decoding=Decoding(max_tokens=tokens, speculation="none"),
+            decoding=Decoding(max_tokens=tokens),
             on_prefill=lambda done, total: sys.stderr.write(f"read {done} of {total} tokens\n") and None,
         )
     report.answer_tokens = len(result.token_ids)

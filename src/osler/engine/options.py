@@ -56,8 +56,9 @@ class Decoding:
         max_tokens: Tokens of an answer at most.
         sampling: How a token is drawn.
         chunk: Tokens read in one pass of prefill.
-        speculation: ``"lookup"`` checks guesses from the text so far several at once, for a single greedy answer,
-            which stays what it is; ``"none"`` writes token by token.
+        speculation: ``"none"`` writes token by token; ``"lookup"`` checks guesses from the text so far several at
+            once, for a single greedy answer. That stays what it is in float32; in bfloat16 what is read together is
+            rounded differently, and a near tie may fall the other way.
 
     Raises:
         RequestError: If ``max_tokens`` or ``chunk`` is below 1.
@@ -66,7 +67,7 @@ class Decoding:
     max_tokens: int = 256
     sampling: Sampling = field(default_factory=Sampling)
     chunk: int = CHUNK
-    speculation: Speculation = "lookup"
+    speculation: Speculation = "none"
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "chunk"):

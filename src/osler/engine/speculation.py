@@ -99,9 +99,12 @@ class DraftModel:
         logits_1V = self._take(wanted[len(self._read) :])
         guesses: list[int] = []
         while len(guesses) < most:
-            guesses.append(int(greedy(logits_1V)[0]))
+            guess = int(greedy(logits_1V)[0])
+            if guess in self._left_out:
+                break
+            guesses.append(guess)
             if len(guesses) < most:
-                logits_1V = self._take(guesses[-1:])
+                logits_1V = self._take([guess])
         return guesses
 
     def _take(self, token_ids: list[int]) -> torch.Tensor:
