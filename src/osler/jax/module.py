@@ -318,25 +318,10 @@ _PROJECTING = ("multi_modal_projector", "volume_projection")
 
 _compiled = partial(jax.jit, static_argnames=("config",))
 
-
-@_compiled
-def _encode_images(weights: Tree, pixels_N3SS: jax.Array, *, config: OslerConfig) -> jax.Array:
-    return osler.encode_images(weights, pixels_N3SS, config=config)
-
-
-@_compiled
-def _encode_slabs(weights: Tree, tubelets_XdCSS: jax.Array, *, config: OslerConfig) -> jax.Array:
-    return osler.encode_slabs(weights, tubelets_XdCSS, config=config)
-
-
-@_compiled
-def _memory_features(weights: Tree, pixels_N3SS: jax.Array, *, config: OslerConfig) -> jax.Array:
-    return osler.memory_features(weights, pixels_N3SS, config=config)
-
-
-@_compiled
-def _head_features(weights: Tree, pixels_N3SS: jax.Array, *, config: OslerConfig) -> jax.Array:
-    return osler.head_features(weights, pixels_N3SS, config=config)
+_encode_images = _compiled(osler.encode_images)
+_encode_slabs = _compiled(osler.encode_slabs)
+_memory_features = _compiled(osler.memory_features)
+_head_features = _compiled(osler.head_features)
 
 
 @_compiled
