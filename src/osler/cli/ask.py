@@ -25,7 +25,14 @@ from osler.cli.outputs import (
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption, VisualTokensOption, visual_tokens_of
+from osler.cli.task_options import (
+    BackendOption,
+    BitsOption,
+    VisualTokensOption,
+    WithoutOption,
+    parts_of,
+    visual_tokens_of,
+)
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,6 +73,7 @@ def ask(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    without: WithoutOption = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
 ) -> None:
     """Ask a question about a scan, or about scans and the patient's record.
@@ -104,6 +112,7 @@ def ask(
         device=device,
         bits=bits,
         backend=backend,
+        parts=parts_of(without),
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         temperature=temperature,
