@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ from osler.train.perception_batch import (
     volume_batch,
 )
 from osler.train.perception_data import PerceptionData, open_perception_data
-from osler.train.perception_parts import calibrate, ship_parts
+from osler.train.perception_parts import calibrate, settle_states, ship_parts
 from osler.train.picture_book import open_book
 from osler.train.presence import LUNGS, teach_absence
 from osler.train.recipe import PerceptionRecipe
@@ -86,9 +87,11 @@ class PerceptionTrainee(nn.Module):
                 self.heads.trunk.norm.load_state_dict({name: t.float() for name, t in norm.state_dict().items()})
 
 
-def new_config(base: OslerConfig, *, findings: Sequence[str], trunk: int) -> OslerConfig:
+def new_config(
+    base: OslerConfig, *, findings: Sequence[str], trunk: int, states: Literal["layer", "batch"] = "layer"
+) -> OslerConfig:
     """Adds heads and attention over time to a configuration."""
-    heads = HeadsConfig(findings=tuple(findings), trunk=trunk)
+    heads = HeadsConfig(findings=tuple(findings), trunk=trunk, states=states)
     return replace(base, heads=heads, temporal=TemporalConfig())
 
 
@@ -120,7 +123,8 @@ def train_perception(
     data = open_perception_data(recipe, checkpoint=base)
     torch.manual_seed(recipe.seed)
     trainee = PerceptionTrainee(
-        base.model, config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk)
+        base.model,
+        config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk, states=recipe.states),
     )
     optimizer = make_optimizer(
         [(trainee.heads.trunk.parameters(), 0.3), (_fresh(trainee), 1.0)], config=recipe.optimizer
@@ -227,11 +231,15 @@ def lesson_losses(
 
     assert trainee.config.vision is not None
     places_P3 = patch_positions(trainee.config.vision.side)
+    # Synthetic and real films together: states may be normalized over the pictures of a batch.
+    counts = [len(batch.features) for batch in pictures]
+    states, logits = (rows.split(counts) for rows in trainee.heads.findings(torch.cat(features[: len(pictures)])))
     for number, (batch, features_NPV) in enumerate(zip(pictures, features, strict=False)):
-        state_NFV, logits_NF = trainee.heads.findings(features_NPV)
+        state_NFV, logits_NF = states[number], logits[number]
         synthetic = number == 0
         if not synthetic or recipe.synthetic == "use":
-            add("findings", findings_loss(logits_NF, wanted_BF=batch.findings_NF))
+            share = recipe.synthetic_findings if synthetic else 1.0
+            add("findings", share * findings_loss(logits_NF, wanted_BF=batch.findings_NF))
             _add_boxes(add, trainee, batch.asked, features_NPV, places_P3.expand(len(features_NPV), -1, -1), data=data)
         if synthetic:
             scores, wanted = progression_scores(trainee, batch, state_NFV, data=data, time=recipe.time)
@@ -317,6 +325,8 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
 
 def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData, tower: VisionTower) -> None:
     """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
+    settle_states(trainee.heads, banks=(data.films, data.xray_bank))
+    trainee.eval()
     if data.kept:
         calibrate(
             trainee.heads,

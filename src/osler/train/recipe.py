@@ -234,6 +234,8 @@ class PerceptionRecipe:
         slices: Slices of a volume.
         trunk: Last layers of the tower that the heads have for themselves.
         time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
+        states: See `HeadsConfig`.
+        synthetic_findings: Weight of the findings of synthetic films, against those of real ones.
         synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
         ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
         skills: That these weights are then listed for: those that were measured to be better than their baselines.
@@ -257,6 +259,8 @@ class PerceptionRecipe:
     slices: int = 12
     trunk: int = 2
     time: Literal["attention", "none"] = "attention"
+    states: Literal["layer", "batch"] = "layer"
+    synthetic_findings: float = 1.0
     synthetic: Literal["use", "none"] = "use"
     ship: str = ""
     skills: tuple[str, ...] = ()
