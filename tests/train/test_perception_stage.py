@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from osler.errors import RequestError
+from osler.errors import RequestError, TrainingError
 from osler.model.config import get_config
 from osler.model.osler import Osler
 from osler.prepare.contract import preprocess_for
@@ -193,6 +193,30 @@ def test_interrupted_run_goes_on_to_the_same_weights(offline: Osler, tmp_path: P
     assert [n for n in whole if whole[n].numpy().tobytes() != resumed[n].numpy().tobytes()] == []
 
 
+def test_a_loss_that_is_no_number_names_the_film_and_keeps_the_state(
+    offline: Osler, data: PerceptionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two updates are saved; then the features of one real film are damaged, and the run ends when it comes."""
+    train_perception(_recipe(tmp_path, steps=2), listener=_ignore)
+    before = (tmp_path / STATE_FILE).read_bytes()
+    rows = np.array(data.xray_bank.rows)
+    rows[[view.row for view in data.xray_bank.views[3]]] = 0x7FC0  # bfloat16 NaN
+    series = tuple(replace(item, films=tuple(replace(f, patient="8") for f in item.films)) for item in data.series)
+    xrays = tuple(replace(film, patient=f"real {number}") for number, film in enumerate(data.xrays))
+    broken = replace(data, xray_bank=replace(data.xray_bank, rows=rows), series=series, xrays=xrays)
+    monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint: broken)
+    with pytest.raises(TrainingError, match=r"is not a number in update \d+, at: nih patient real 3\.") as caught:
+        train_perception(_recipe(tmp_path, steps=40), listener=_ignore)
+    assert "findings" in str(caught.value)
+    assert "saved last is whole" in str(caught.value)
+    state = load_state(tmp_path)
+    assert state is not None
+    assert all(
+        bool(t.isfinite().all()) for n, t in state.parts["weights"].items() if not n.endswith(("scale", "shift"))
+    )
+    assert state.step > 2 or (tmp_path / STATE_FILE).read_bytes() == before
+
+
 def test_states_over_pictures_are_settled_with_the_final_weights(
     base: Osler, data: PerceptionData, tmp_path: Path
 ) -> None:
@@ -220,7 +244,7 @@ def test_states_over_pictures_are_settled_with_the_final_weights(
     twice = replace(recipe, synthetic_findings=2.0)
     again = lesson_losses(trainee, lesson, data=data, recipe=twice)["findings"]
     once = lesson_losses(trainee, lesson, data=data, recipe=recipe)["findings"]
-    assert float(again) > float(once)
+    assert float(again.detach()) > float(once.detach())
 
 
 def test_the_base_does_not_change(offline: Osler, tmp_path: Path) -> None:

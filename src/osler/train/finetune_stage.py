@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -318,7 +319,8 @@ def _same_run(recipe: FinetuneRecipe, *, digest: str, learner: Learner, place: P
     path = Path(recipe.out) / RUN_FOLDER / "plan.json"
     settings = {key: value for key, value in asdict(recipe).items() if key not in _FREE}
     settings["optimizer"] = {key: value for key, value in settings["optimizer"].items() if key != "steps"}
-    plan = settings | {"data": digest, "weights": learner.checkpoint.digest}
+    # As it is read back: lists for tuples.
+    plan = json.loads(json.dumps(settings | {"data": digest, "weights": learner.checkpoint.digest}))
     if path.is_file():
         old = read_json(path)
         differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key))

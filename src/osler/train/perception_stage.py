@@ -27,6 +27,7 @@ from osler.model.osler import Osler
 from osler.model.temporal import ClinicalTemporalAttention
 from osler.model.vision import VisionTower
 from osler.train.checkpoints import resume_training, save_training
+from osler.train.finite import require_finite
 from osler.train.losses import (
     box_loss,
     contrastive_loss,
@@ -208,12 +209,27 @@ def _update(
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         parts = lesson_losses(trainee, lesson, data=data, recipe=recipe)
     loss = total_loss(parts, weights=recipe.weights)
+    inputs = _named_inputs(lesson)
+    names = [name for name, _ in inputs]
+    require_finite(parts, step=step, inputs=inputs, names=names)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.optimizer.clip)
+    require_finite({"gradient": norm}, step=step, inputs=inputs, names=names)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     named = {name: float(value.detach()) for name, value in parts.items()}
     return {"loss": float(loss.detach()), "rate": rate, "norm": float(norm), **named}
+
+
+def _named_inputs(lesson: Lesson) -> list[tuple[str, Tensor]]:
+    """The features of each picture of an update, with its name."""
+    batches = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
+    found = [pair for batch in batches for pair in zip(batch.names, batch.features, strict=True)]
+    if lesson.volumes is not None:
+        each = len(lesson.volumes.features) // len(lesson.volumes.depth_BS)
+        parts = lesson.volumes.features.split(each)
+        found += [(f"volume {number + 1} of the update", part) for number, part in enumerate(parts)]
+    return found
 
 
 def lesson_losses(
