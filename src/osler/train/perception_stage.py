@@ -59,6 +59,9 @@ from osler.weights import load_checkpoint
 CHANGE_WEIGHTS = (0.15, 1.5, 1.5, 2.0, 2.0, 0.7)
 """Of `osler.model.heads.CHANGES`: most findings are absent at both dates."""
 
+OTHER_REPORTS = 60
+"""Of other patients, from which the last film of each patient is told apart in an update: their states are kept."""
+
 
 class PerceptionTrainee(nn.Module):
     """What learns, and the frozen network that it reads.
@@ -331,7 +334,7 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
     head = trainee.heads.contrastive
     last = [rows[-1] for rows in batch.series]
     own = list(dict.fromkeys(batch.texts))
-    others = [(number * 7919 + batch.texts[0]) % len(data.report_states) for number in range(1, 11)]
+    others = [(number * 7919 + batch.texts[0]) % len(data.report_states) for number in range(1, OTHER_REPORTS + 1)]
     keys = own + [key for key in dict.fromkeys(others) if key not in own]
     images = head.images(features_NPV[last])
     texts = head.texts(data.report_states[keys])
