@@ -83,9 +83,7 @@ def test_what_it_does_not_look_at_need_not_be_prepared(session: Session) -> None
     days = [dt.date(2024, 1, 1), dt.date(2024, 3, 1), dt.date(2024, 5, 1)]
     volume = noise_volume(affine=Affine(np.eye(4)))
     shown = [(film(1), volume), (film(2), film(3, view="LL"), film(4), volume), (volume,)]
-    study = Study(
-        timepoints=tuple(TimePoint(series=series, date=day) for series, day in zip(shown, days, strict=True))
-    )
+    study = Study(timepoints=tuple(TimePoint(series=series, date=day) for series, day in zip(shown, days, strict=True)))
     less = session.heads["findings"].looked_at(study)
     assert [[one.series for one in point.series] for point in less.timepoints] == [[], ["film-2", "film-4"], []]
     assert [point.date for point in less.timepoints] == days

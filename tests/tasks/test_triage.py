@@ -188,7 +188,7 @@ def test_what_no_head_reads_is_not_prepared(
             self, session: Session, study: Study, *, findings: Sequence[str]
         ) -> Mapping[str, float | None]:
             images.append([image.modality for image in session.prepare(study).images])
-            return {name: 0.9 if images[-1] else None for name in findings}
+            return dict.fromkeys(findings, 0.9 if images[-1] else None)
 
     put(tmp_path, "a-ct")
     put(tmp_path, "b-both")
