@@ -10,6 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import QuietOption
 from osler.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def deidentify(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Take identity out of images: DICOM PS3.15 basic profile, burned-in text, dates moved; with a report.
 
