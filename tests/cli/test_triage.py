@@ -43,7 +43,9 @@ def test_the_order_is_shown_as_it_forms(monkeypatch: pytest.MonkeyPatch) -> None
 
     shown = Terminal()
     monkeypatch.setattr("sys.stderr", shown)
-    stat = TriagedStudy(path="in/[red]b\x1b[2J", stamp="", arrived=2.0, level="immediate", reasons=("requested as STAT",))
+    stat = TriagedStudy(
+        path="in/[red]b\x1b[2J", stamp="", arrived=2.0, level="immediate", reasons=("requested as STAT",)
+    )
     late = TriagedStudy(path="in/a", stamp="", arrived=1.0)
     with LiveOrder(quiet=False) as live:
         live.update(1, 3, [late])
