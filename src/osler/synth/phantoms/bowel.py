@@ -6,10 +6,13 @@ import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import around, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import Point, around, even_steps, polyline, smooth_least, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
+
+_ROUND_MM = 26.0
+"""Within this difference of depths the stomach's own wall and the diaphragm above it flow into each other."""
 
 
 def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -21,7 +24,7 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     sac = tilted(center, axes, half, rough=3.0, mm=40)
 
     def stomach(p: Patch) -> np.ndarray:
-        return np.minimum(np.minimum(sac(p), torso.wall(p) - 4), torso.roof(p) - 6 - p.z)
+        return smooth_least(sac(p), np.minimum(torso.wall(p) - 4, torso.roof(p) - 4 - p.z), mm=_ROUND_MM)
 
     bounds = around(center, (0.11 * t,) * 3, margin=4)
     canvas.paint(stomach, tissue="bowel-wall", organ="stomach", bounds=bounds, over=("peritoneum", "muscle"))
@@ -31,9 +34,10 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
 
     # Gas rises: to the dome of the stomach of one who stands, to the front of one who lies.
     upright = torso.pose.position == "upright"
+    level = _gas_level(torso, at=center)
     canvas.paint(inside, tissue="bowel", organ="stomach", bounds=bounds, over=("stomach",))
     canvas.paint(
-        lambda p: np.minimum(inside(p), p.z - center[2] - 2 if upright else center[1] - 14 - p.y),
+        lambda p: np.minimum(inside(p), p.z - level if upright else center[1] - 14 - p.y),
         tissue="gas",
         organ="stomach",
         bounds=bounds,
@@ -75,6 +79,12 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
     value = canvas.value.reshape(-1)
     value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
+
+
+def _gas_level(torso: Torso, *, at: Point) -> float:
+    """Height (mm) of the fluid in the stomach of one who stands: a bubble of 16 to 40 mm under the diaphragm."""
+    top = min(float(torso.thorax.dome_height(np.float32(at[0]), np.float32(at[1]), side=1.0)), at[2] + 0.09 * torso.t)
+    return top - 10 - (16 + 24 * torso.thorax.chance[41])
 
 
 def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
