@@ -90,16 +90,19 @@ def _gas_level(torso: Torso, *, at: Point) -> float:
 def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Loops: a space-filling curve of the cavity, flattened against each other."""
     w, d, t = torso.w, torso.d, torso.t
-    box = ((-0.62 * w, 0.60 * w), (-0.80 * d, 0.18 * d), (-0.575 * t, -0.19 * t))
+    box = ((-0.70 * w, 0.70 * w), (-0.95 * d, 0.30 * d), (-0.62 * t, -0.155 * t))
     blocked = max((f.size_mm or 36 for f in state.of("small-bowel-obstruction")), default=0)
     mm = 15 if not blocked else 28
 
     def region(p: Patch) -> np.ndarray:
-        round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2
-        out = (1 - np.sqrt(round_)) * np.float32(0.45 * w) + 6 * p.wave(45, key="bowel-edge")
-        return np.minimum(
-            out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5)
-        )
+        """The belly's middle, round on all sides, with loops that bulge out of it and others that stay back."""
+        across, along = p.x / np.float32(0.60 * w), (p.z + 0.385 * t) / np.float32(0.20 * t)
+        deep = (p.y + np.float32(0.34 * d)) / np.float32(0.52 * d)
+        round_ = across * across + along * along
+        round_ = round_ * round_ + np.square(deep * deep)
+        out = (1 - np.sqrt(np.sqrt(round_))) * np.float32(0.40 * w)
+        out = out + 9 * p.wave(45, key="bowel-edge") + 5 * p.wave(24, key="bowel-back")
+        return np.minimum(out, torso.wall(p) - 5)
 
     def loops(p: Patch) -> np.ndarray:
         fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)
