@@ -1,4 +1,4 @@
-"""Attention with the compiled kernels against XLA's, over rings, windows, images, padding and rows of unequal length."""
+"""Attention with the compiled kernels against XLA's: rings, windows, images, padding, rows of unequal length."""
 
 from __future__ import annotations
 
