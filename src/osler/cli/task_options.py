@@ -1,4 +1,4 @@
-"""Options that every command on images takes, and how its result is shown."""
+"""Options that commands share, and how the result of one on images is shown."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ BitsOption = Annotated[
 BackendOption = Annotated[
     str, typer.Option("--backend", help="torch, or jax where it is installed: pip install 'osler[jax]'.")
 ]
+MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")]
 WithoutOption = Annotated[
     str,
     typer.Option(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.prepare import VisualTokens
-from osler.prepare.scope import regions_of
+from osler.prepare.scope import region_is_open
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, ClinicalEvent, Progression, Statement, Study
@@ -169,7 +169,7 @@ def compare(
 
 def _seen_notes(session: Session, studies: Sequence[Study]) -> Iterator[str]:
     """Where the files do not say which part of the body they show, the model is asked."""
-    if all(regions_of(series) for study in studies for series in study.series()):
+    if not any(map(region_is_open, studies)):
         return
     name = session.checkpoint.name
     now, *priors = (seen_regions(session, study) for study in studies)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from osler.engine.backend import check_backend
 from osler.prepare import PreparedImages, VisualTokens
-from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
+from osler.prepare.scope import named_parts, region_is_open, region_warning, regions_in, scope_warnings
 from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.identity import Mixing
@@ -131,7 +131,7 @@ def noticed(session: Session, study: Study, requests: Sequence[str]) -> dict[str
     """
     shown = tuple(study.series())
     modalities = [series.modality for series in shown]
-    unknown = bool(shown) and not all(map(regions_of, shown)) and "answers" in session.trained
+    unknown = region_is_open(study) and "answers" in session.trained
     asked: frozenset[str] | None = None
     said: dict[str, tuple[str, ...]] = {}
     for request in requests:
