@@ -35,6 +35,8 @@ from osler.cli.task_options import (
     QuietOption,
     SeedOption,
     VisualTokensOption,
+    WithoutOption,
+    parts_of,
     visual_tokens_of,
 )
 from osler.errors import RequestError
@@ -77,6 +79,7 @@ def ask(
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    without: WithoutOption = "",
     quiet: QuietOption = False,
 ) -> None:
     """Ask a question about a scan, or about scans and the patient's record.
@@ -115,6 +118,7 @@ def ask(
         device=device,
         bits=bits,
         backend=backend,
+        parts=parts_of(without),
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         temperature=temperature,
