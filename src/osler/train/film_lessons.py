@@ -54,6 +54,8 @@ _HIGH = (
     "Answer yes or no: the {lab} is raised.",
 )
 _DAYS = 7
+_OTHERS = 3
+"""Values beside the one that is asked for: longer records cost time and teach nothing more."""
 _BLOCK = 200
 _WORDS = {True: "Yes", False: "No"}
 
@@ -174,7 +176,8 @@ def _candidates(films: Sequence[Film], *, seed: int) -> Iterator[_Both]:
             seen = entry["certainty"] != "absent" and entry["change"] != "resolved"
             for key, event in events.items():
                 if key in asked:
-                    shown = tuple(events.values())
+                    others = [other for other in events.values() if other is not event][:_OTHERS]
+                    shown = tuple(sorted((event, *others), key=lambda shown: shown.name))
                     yield _Both(
                         film=number, finding=finding, event=event, shown=shown, seen=seen, high=event.flag == "H"
                     )
