@@ -1,4 +1,4 @@
-"""Options that every command on images takes, and how its result is shown."""
+"""Options that commands share, and how the result of one on images is shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from osler.progress import Progress
 if TYPE_CHECKING:
     from osler.prepare import VisualTokens
     from osler.tasks.opening import Done, OnStudy
+    from osler.weights.parts import Part
 
 PathArgument = Annotated[
     str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
@@ -40,6 +41,17 @@ BitsOption = Annotated[
 BackendOption = Annotated[
     str, typer.Option("--backend", help="torch, or jax where it is installed: pip install 'osler[jax]'.")
 ]
+MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")]
+WithoutOption = Annotated[
+    str,
+    typer.Option(
+        "--without",
+        metavar="PART,PART",
+        help="Switch parts of the network off: volume, adapter, temporal, heads.",
+        show_default=False,
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
 VisualTokensOption = Annotated[
@@ -64,6 +76,17 @@ def visual_tokens_of(wish: str | None) -> VisualTokens:
     if wish is None or wish == "slices":
         return wish
     return check_visual_tokens(int(wish) if wish.lstrip("-").isdecimal() else wish)
+
+
+def parts_of(without: str) -> tuple[Part, ...] | None:
+    """Reads ``--without``.
+
+    Raises:
+        RequestError: If a part is unknown, with the nearest name.
+    """
+    from osler.weights.parts import parts_without
+
+    return parts_without([name.strip() for name in without.split(",") if name.strip()])
 
 
 class Task(Protocol):

@@ -258,8 +258,8 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     strain = 0.08 * state.grade("right-heart-strain")
     # along the long axis, across, up: offset and half axes of each part (mm)
     parts = {
-        "lv": ((16, 5, -2), (50, 33, 33)), "rv": ((6, -30, 2), (46, 30 * (1 + strain), 36)),
-        "ra": ((-44, -34, 8), (30, 28, 33)), "la": ((-46, 14, 22), (26, 34, 26)), "out": ((-22, -16, 34), (30, 28, 26)),
+        "lv": ((18, 5, -2), (52, 33, 33)), "rv": ((6, -30, 2), (46, 30 * (1 + strain), 36)),
+        "ra": ((-31, -26, 4), (30, 27, 38)), "la": ((-46, 14, 22), (26, 34, 26)), "out": ((-22, -16, 34), (30, 28, 26)),
     }  # fmt: skip
     centers = {key: tuple(middle + size * (np.array(offset) @ axes)) for key, (offset, _) in parts.items()}
     halves = {key: tuple(size * h for h in half) for key, (_, half) in parts.items()}
