@@ -12,7 +12,6 @@ from osler.cli.ehr import entry_line
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.outputs import (
-    OUTPUT_NAMES,
     CaptureOption,
     FhirOption,
     ForceOption,
@@ -22,6 +21,7 @@ from osler.cli.outputs import (
     PictureOption,
     SegOption,
     SrOption,
+    tell_written,
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
@@ -196,20 +196,23 @@ def run_ask(request: AskRequest, *, outputs: Outputs, as_json: bool, quiet: bool
             on_study=outputs.refuse_unfit,
             on_notice=notice,
         )
-        progress.update("write", 0, 0)
         prepared = asked.prepared
         if prepared is None and outputs.draws:  # the record answered: no model has seen the images
             from osler.prepare import prepare_images
             from osler.weights.contract import contract_of
 
             prepared = prepare_images(asked.study, preprocess=contract_of(request.model))
-        written = outputs.write(asked.answer, study=asked.study, question=request.question, prepared=prepared)
     if as_json:
         echo_json(asked.answer.to_dict())
-        return
-    typer.echo("\n")
-    for one in asked.answer.evidence[-10:] if asked.prepared is None else ():
-        typer.echo(printable(f"Entry     {entry_line(one)}"))
-    typer.echo(format_evidence(asked.answer))
-    for name, path in written:
-        typer.echo(f"{OUTPUT_NAMES[name]}: {path}")
+    else:
+        typer.echo("\n")
+        for one in asked.answer.evidence[-10:] if asked.prepared is None else ():
+            typer.echo(printable(f"Entry     {entry_line(one)}"))
+        typer.echo(format_evidence(asked.answer))
+    outputs.write(
+        asked.answer,
+        study=asked.study,
+        question=request.question,
+        prepared=prepared,
+        on_written=None if as_json else tell_written,
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from osler.cli.json_output import echo_json
-from osler.cli.outputs import OUTPUT_NAMES, Outputs
+from osler.cli.outputs import Outputs, tell_written
 from osler.cli.progress import StageProgress
 from osler.progress import Progress
 
@@ -98,7 +98,7 @@ class Task(Protocol):
 
 
 def run_task(task: Task, *, title: str, outputs: Outputs, as_json: bool, quiet: bool) -> None:
-    """Runs a task, writes its files, and prints its answer.
+    """Runs a task, prints its answer, and writes its files.
 
     Args:
         task: Opens, loads and answers.
@@ -111,11 +111,14 @@ def run_task(task: Task, *, title: str, outputs: Outputs, as_json: bool, quiet: 
 
     with StageProgress(quiet=quiet) as progress:
         done = task(on_progress=progress.update, on_study=outputs.refuse_unfit)
-        progress.update("draw", 0, 0)
-        written = outputs.write(done.answer, study=done.study, question=title, prepared=done.prepared)
     if as_json:
         echo_json(done.answer.to_dict())
-        return
-    typer.echo(format_answer(done.answer))
-    for name, place in written:
-        typer.echo(f"{OUTPUT_NAMES[name]}: {place}")
+    else:
+        typer.echo(format_answer(done.answer))
+    outputs.write(
+        done.answer,
+        study=done.study,
+        question=title,
+        prepared=done.prepared,
+        on_written=None if as_json else tell_written,
+    )

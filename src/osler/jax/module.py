@@ -10,7 +10,6 @@ Dimensions: those of `osler.jax.osler`; T time points and E events in `JaxTempor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -20,6 +19,7 @@ import torch
 from osler.jax import heads, osler, projector, temporal, volume_projection
 from osler.jax.adapter import AdapterMemory, memory_keys_values
 from osler.jax.arrays import IMAGE_BUCKETS, bucket, filled, padded, put, to_jax, to_torch
+from osler.jax.programs import Program
 from osler.model.config import HeadsConfig, OslerConfig, TemporalConfig
 
 if TYPE_CHECKING:
@@ -315,15 +315,13 @@ def _table(token_ids: Sequence[Sequence[int]]) -> tuple[jax.Array, jax.Array]:
 _SEEING = ("vision_tower", "multi_modal_projector", "temporal")
 _PROJECTING = ("multi_modal_projector", "volume_projection")
 
-_compiled = partial(jax.jit, static_argnames=("config",))
-
-_encode_images = _compiled(osler.encode_images)
-_encode_slabs = _compiled(osler.encode_slabs)
-_memory_features = _compiled(osler.memory_features)
-_head_features = _compiled(osler.head_features)
+_encode_images = Program(osler.encode_images)
+_encode_slabs = Program(osler.encode_slabs)
+_memory_features = Program(osler.memory_features)
+_head_features = Program(osler.head_features)
 
 
-@_compiled
+@Program
 def _encode_timeline(
     weights: Tree,
     pixels_BT3SS: jax.Array,
@@ -338,7 +336,7 @@ def _encode_timeline(
     )
 
 
-@_compiled
+@Program
 def _mix(
     weights: Tree, cells_STV: jax.Array, around_ST3: jax.Array, series_S: jax.Array, *, config: OslerConfig
 ) -> jax.Array:
@@ -347,7 +345,7 @@ def _mix(
     return volume_projection.mix(weights, cells_STV, around_ST3, series_S, config=config.volume, vision=config.vision)
 
 
-@_compiled
+@Program
 def _project(weights: Tree, tokens_MV: jax.Array, places_M3: jax.Array | None, *, config: OslerConfig) -> jax.Array:
     assert config.vision is not None
     published = weights["multi_modal_projector"]
@@ -363,23 +361,23 @@ def _project(weights: Tree, tokens_MV: jax.Array, places_M3: jax.Array | None, *
     )
 
 
-@_compiled
+@Program
 def _memory(weights: Tree, features_1MV: jax.Array, padding_1M: jax.Array, *, config: OslerConfig) -> AdapterMemory:
     assert config.adapter is not None
     return memory_keys_values(weights, features_1MV, config=config.adapter, padding_BM=padding_1M)
 
 
-@_compiled
+@Program
 def _text_states(weights: Tree, ids_KL: jax.Array, padding_KL: jax.Array, *, config: OslerConfig) -> jax.Array:
     return osler.text_states(weights, ids_KL, padding_KL, config=config)
 
 
-@_compiled
+@Program
 def _mean_state(weights: Tree, ids_1L: jax.Array, count: jax.Array, *, config: OslerConfig) -> jax.Array:
     return osler.mean_state(weights, ids_1L, count, config=config)
 
 
-@_compiled
+@Program
 def _boxes(
     weights: Tree,
     text_BQC: jax.Array,
@@ -399,14 +397,14 @@ def _boxes(
     )
 
 
-@_compiled
+@Program
 def _findings(
     weights: Tree, features_BMV: jax.Array, padding_BM: jax.Array | None, *, config: HeadsConfig
 ) -> tuple[jax.Array, jax.Array]:
     return heads.findings(weights, features_BMV, padding_BM=padding_BM, config=config)
 
 
-@_compiled
+@Program
 def _embed_images(
     weights: Tree, features_BMV: jax.Array, padding_BM: jax.Array | None, *, config: HeadsConfig
 ) -> jax.Array:
@@ -417,7 +415,7 @@ _embed_texts = jax.jit(heads.embed_texts)
 _progression = jax.jit(heads.progression)
 
 
-@_compiled
+@Program
 def _temporal(
     weights: Tree,
     tokens_BTnV: jax.Array,

@@ -30,6 +30,7 @@ from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
 from osler.jax.kv_cache import bucket as slots
 from osler.jax.module import JaxOsler
 from osler.jax.parameters import parameters_from
+from osler.jax.programs import Program
 from osler.jax.sharding import shard_cache, shard_weights
 from osler.model.config import OslerConfig
 
@@ -308,7 +309,7 @@ def _copied(arrays: Any) -> Any:
     return jax.tree.map(jnp.copy, arrays)
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+@partial(Program, donate=("cache",))
 def _read(
     weights: dict[str, Any],
     ids_1L: jax.Array,
@@ -325,7 +326,7 @@ def _read(
     return decoder.logits(weights["language_model"], final_1D, config=config.decoder).astype(jnp.float32), cache
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+@partial(Program, donate=("cache",))
 def _score(
     weights: dict[str, Any],
     ids_1L: jax.Array,
@@ -339,7 +340,7 @@ def _score(
     return decoder.logits(weights["language_model"], hidden_1LD[0], config=config.decoder).astype(jnp.float32), cache
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+@partial(Program, donate=("cache",))
 def _step(
     weights: dict[str, Any],
     ids_B1: jax.Array,

@@ -17,6 +17,8 @@ LUNGS = ("right-lung", "left-lung")
 _TWIGS_HU = 10.0
 _BLEND_MM = 26.0
 """Parts of the heart whose depths differ by less flow into each other, by a quarter of this at most."""
+_GROWN = 0.12
+"""Growth of the heart per grade of cardiomegaly: from about 0.45 of the chest's width to over a half with the first."""
 
 
 def lung_wall(torso: Torso, side: float) -> Depth:
@@ -251,7 +253,7 @@ def heart_axes(torso: Torso, *, size: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
-    grown = 1 + 0.09 * state.grade("cardiomegaly")
+    grown = 1 + _GROWN * state.grade("cardiomegaly")
     size = torso.thorax.heart * grown
     middle, axes = heart_axes(torso, size=grown)
     water = 4.0 * state.grade("pericardial-effusion")
