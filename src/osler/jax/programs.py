@@ -9,7 +9,7 @@ folder is that of `osler.jax.compilation`, with the same checks.
 
 from __future__ import annotations
 
-import pickle
+import struct
 from collections.abc import Callable, Hashable
 from functools import cache
 from hashlib import sha256
@@ -19,9 +19,13 @@ from typing import Any
 import jax
 import jaxlib
 from jax.experimental import serialize_executable
+from jax.tree_util import PyTreeDef, default_registry
 
 from osler.jax.compilation import kept_in, without_cache_of_jax
 from osler.weights.cache import whole_path
+
+_LENGTH = struct.Struct("<Q")
+_DIGEST_BYTES = 32
 
 
 class Program:
@@ -80,21 +84,32 @@ def _origin() -> str:
 
 
 def _loaded(path: Path, args: tuple[Any, ...]) -> Callable[..., Any] | None:
-    """Loads a program; ``None`` where there is none that can be read."""
+    """Loads a program; ``None`` where there is none, or one that was cut short or changed."""
     try:
-        program, result = pickle.loads(path.read_bytes())
+        whole = path.read_bytes()
+        rest = whole[_DIGEST_BYTES:]
+        if sha256(rest).digest() != whole[:_DIGEST_BYTES]:
+            return None
+        (length,) = _LENGTH.unpack_from(rest)
+        tree, program = rest[_LENGTH.size : _LENGTH.size + length], rest[_LENGTH.size + length :]
+        result = PyTreeDef.deserialize_using_proto(default_registry, tree)
         return serialize_executable.deserialize_and_load(
             program, jax.tree.structure((args, {})), result, execution_devices=jax.devices()[:1]
         )
-    except (OSError, EOFError, ValueError, TypeError, pickle.UnpicklingError, jax.errors.JaxRuntimeError):
+    except (OSError, ValueError, TypeError, jax.errors.JaxRuntimeError):
         return None
 
 
 def _keep(compiled: Any, path: Path) -> None:
-    """Writes a program; one that cannot be written is compiled again next time, and nothing is lost."""
+    """Writes digest, length and bytes of the result's tree, and the program.
+
+    One that cannot be written is compiled again next time, and nothing is lost.
+    """
     try:
         program, _, result = serialize_executable.serialize(compiled)
+        tree = result.serialize_using_proto()
+        rest = _LENGTH.pack(len(tree)) + tree + program
         with whole_path(path) as part:
-            part.write_bytes(pickle.dumps((program, result)))
-    except (OSError, ValueError, TypeError, NotImplementedError, pickle.PicklingError, jax.errors.JaxRuntimeError):
+            part.write_bytes(sha256(rest).digest() + rest)
+    except (OSError, ValueError, TypeError, NotImplementedError, jax.errors.JaxRuntimeError):
         return
