@@ -3,10 +3,10 @@
     python -m benchmarks.jax_speed --out benchmarks/jax_speed
 
 Both backends run the same weights in the same process, in turns; a figure is
-the median of the turns. ``mini`` is the embedded model with its trained
-adapter, ``stack`` a few layers of the 4B shape with random weights (the speed
-does not depend on them) and a short vocabulary. What the machine can do is
-measured in the same run.
+the median of the turns; ``transformers`` runs the embedded decoder beside them
+at 16 bits. ``mini`` is the embedded model with its trained adapter, ``stack``
+a few layers of the 4B shape with random weights (the speed does not depend on
+them) and a short vocabulary. What the machine can do is measured in the same run.
 
 The clock is the processor time of the whole process on one core: other
 programs then change the figures little, and threads that wait count nothing.
@@ -27,6 +27,7 @@ from typing import Any
 
 import psutil
 import torch
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from benchmarks.machine import Machine, measure
 from benchmarks.quant_kernels import random_weight
@@ -41,6 +42,7 @@ from osler.quant.folder import quantize_to_folder
 from osler.quant.network import packed_network
 from osler.quant.packed import PackedWeight
 from osler.quant.plan import products
+from osler.weights import save_huggingface
 from osler.weights.assemble import empty_network
 
 PROMPT, ANSWER = 512, 16
@@ -90,10 +92,36 @@ def mini(bits: int) -> Iterator[Runners]:
         name, asked = "osler-mini", bits
         if bits < 16:
             name, asked = str(quantize_to_folder(name, Path(scratch) / "quantized", bits=bits).folder), None
-        yield {
+        runners: dict[str, Any] = {
             "torch": load(name, bits=asked, dtype="bfloat16", packing="packed", studies="memory").runner,
             "jax": load(name, bits=asked, backend="jax", device="cpu", studies="memory").runner,
         }
+        if bits == 16:
+            plain = load("gemma-3-270m", dtype="bfloat16", device="cpu", packing="plain")
+            save_huggingface(plain.model, Path(scratch))
+            runners["transformers"] = PeerRunner(
+                AutoModelForCausalLM.from_pretrained(scratch, dtype=torch.bfloat16).eval()
+            )
+        yield runners
+
+
+class PeerRunner:
+    """The decoder of `transformers`, read and stepped as ours are."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def new_cache(self, *, planned: int) -> DynamicCache:
+        """A cache that grows; ``planned`` is not needed."""
+        return DynamicCache(config=self._model.config)
+
+    def read(self, ids_BL: torch.Tensor, *, features_NTD: None, cache: DynamicCache) -> torch.Tensor:
+        """Logits after the last token, (B, V)."""
+        return self._model(ids_BL, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+    def step(self, tokens_B: torch.Tensor, *, cache: DynamicCache) -> torch.Tensor:
+        """Logits after one more token, (B, V)."""
+        return self.read(tokens_B[:, None], features_NTD=None, cache=cache)
 
 
 def stack(bits: int, *, layers: int) -> Iterator[Runners]:
@@ -176,8 +204,8 @@ def report(result: dict[str, Any], *, machine: Machine) -> str:
         f"Tokens a second, a prompt of {PROMPT} tokens and {ANSWER} after it. `stack`: {result['layers']} layers",
         "of the 4B shape with a vocabulary of 16,384. PyTorch computes activations in bfloat16, JAX in float32.",
         "",
-        "| weights | prefill, PyTorch | prefill, JAX | ratio | decode, PyTorch | decode, JAX | ratio |",
-        "|---|---|---|---|---|---|---|",
+        "| weights | prefill: PyTorch | JAX | ratio | transformers | decode: PyTorch | JAX | ratio | transformers |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, speed in result.items():
         if not isinstance(speed, dict) or "jax decode" not in speed:
@@ -185,7 +213,8 @@ def report(result: dict[str, Any], *, machine: Machine) -> str:
         cells = [f"{name} bits"]
         for stage in ("prefill", "decode"):
             ours, theirs = speed[f"jax {stage}"], speed[f"torch {stage}"]
-            cells += [f"{theirs:,.1f}", f"{ours:,.1f}", f"{ours / theirs:.2f}"]
+            peer = speed.get(f"transformers {stage}")
+            cells += [f"{theirs:,.1f}", f"{ours:,.1f}", f"{ours / theirs:.2f}", f"{peer:,.1f}" if peer else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
