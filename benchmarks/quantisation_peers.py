@@ -4,7 +4,8 @@
 
 *llama.cpp*: the embedded model is exported at 8 bits (`osler quantize --out FILE.gguf`), llama.cpp's own quantizer
 makes Q4_K_M and Q4_0 of it, and llama.cpp computes the scores; the export itself is read by llama.cpp too, which shows
-that both projects give the same answers with the same codes. PYTHON is that of an environment with ``llama-cpp-python``.
+that both projects give the same answers with the same codes. PYTHON is that of an environment with
+``llama-cpp-python``.
 *bitsandbytes* and *torchao*: the weights of the decoder's layers are quantized by the library, turned back by it, and
 computed in bfloat16, so that only the format counts; the embedding, which is the head, stays at 8 bits, as in Osler's
 plan. Bytes are those that the formats store.
