@@ -30,8 +30,7 @@ from osler.errors import OslerError, RequestError
 from osler.evaluate.rows import MODEL, Row, measured, paired_difference
 from osler.evaluate.runner import chosen_sets
 from osler.evaluate.sets.types import Settling
-
-PARTS = ("volume", "adapter", "temporal", "heads")
+from osler.weights.parts import check_parts, parts_without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +58,7 @@ class Variant:
         without = tuple(part.strip().removeprefix("-") for part in parts.split(",")) if colon else ()
         if not (name and equals and model):
             raise RequestError(f"The variant {text!r}.", allowed="NAME=MODEL, or NAME=MODEL:-part,-part.")
-        if unknown := [part for part in without if part not in PARTS]:
-            raise RequestError(f"The part {unknown[0]!r}.", allowed=f"Parts: {', '.join(PARTS)}.")
-        return cls(name=name, model=model, without=without)
+        return cls(name=name, model=model, without=check_parts(without))
 
 
 def run_variant(variant: Variant, *, data: Path, sets: Sequence[str], limit: int | None, out: Path) -> dict[str, Any]:
@@ -71,16 +68,10 @@ def run_variant(variant: Variant, *, data: Path, sets: Sequence[str], limit: int
         The result of `osler.evaluate`, with ``load_s``, ``peak_mb`` and ``flops`` of one question.
     """
     from osler.evaluate.evaluation import EvaluationRequest, evaluate_sets, load_responder
-    from osler.evaluate.responder import OslerResponder
     from osler.evaluate.sets.types import Setting
 
     started = time.perf_counter()
-    if variant.without:
-        responder = OslerResponder(load_without(variant))
-        # Rows of other parts must not be taken up.
-        responder.key += " without " + ", ".join(sorted(variant.without))
-    else:
-        responder = load_responder(EvaluationRequest(data=data, model=variant.model))
+    responder = load_responder(EvaluationRequest(data=data, model=variant.model, parts=parts_without(variant.without)))
     load_s = time.perf_counter() - started
     session = responder.session
     own = session is not None and session.checkpoint.model.config.name == "osler-mini"
@@ -90,25 +81,6 @@ def run_variant(variant: Variant, *, data: Path, sets: Sequence[str], limit: int
     record["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     record["flops"] = question_flops(variant, data=data)
     return record
-
-
-def load_without(variant: Variant) -> Any:
-    """Loads a model with parts switched off.
-
-    Raises:
-        RequestError: If this version cannot switch parts.
-    """
-    import inspect
-
-    from osler.engine.load import load
-
-    if "parts" not in inspect.signature(load).parameters:
-        raise RequestError(
-            f"Parts of {variant.model!r} cannot be switched off in this version.",
-            next_step="Compare folders of weights that were trained without them instead.",
-        )
-    kept = tuple(part for part in PARTS if part not in variant.without)
-    return load(variant.model, studies="memory", parts=kept)  # type: ignore[call-arg]
 
 
 def question_flops(variant: Variant, *, data: Path) -> float | None:
@@ -122,7 +94,7 @@ def question_flops(variant: Variant, *, data: Path) -> float | None:
     if not pictures:
         return None
     try:
-        session = load_without(variant) if variant.without else load(variant.model, packing="plain", studies="memory")
+        session = load(variant.model, packing="plain", studies="memory", parts=parts_without(variant.without))
         with FlopCounterMode(display=False) as counter:
             session.ask(pictures[0].path, "What does the image show?", max_tokens=8)
     except OslerError:

@@ -50,7 +50,9 @@ class Rows:
         return np.concatenate((np.ones((1, len(place))), drawn[:, place]))
 
     def interval(self, metric: Callable[..., np.ndarray], *, over: str = "all") -> tuple[float, float, float]:
-        """A metric and the ends of its 95% interval; ``over="groups"``: the mean over groups."""
+        """A metric and the ends of its 95% interval, NaN without rows; ``over="groups"``: the mean over groups."""
+        if not self.values:
+            return float("nan"), float("nan"), float("nan")
         weights = self.resamples()
         values, truths, groups = np.array(self.values), np.array(self.truths), np.array(self.groups)
         if over == "all":

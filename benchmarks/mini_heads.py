@@ -63,12 +63,13 @@ class Bench:
         self.recipe, self.held_films, self.banks = recipe, held_films, banks
         self.base: Checkpoint = load_checkpoint(recipe.base, dtype="bfloat16")
         self.findings = xray_findings()
-        config = new_config(self.base.model.config, findings=self.findings, trunk=recipe.trunk)
+        config = new_config(self.base.model.config, findings=self.findings, trunk=recipe.trunk, states=recipe.states)
         self.trainee = PerceptionTrainee(self.base.model, config=config)
         state = load_state(Path(recipe.out))
         if state is not None:
             restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts["mean"]})
         self.step = 0 if state is None else state.step
+        self.trainee.eval()
         root = Path(recipe.data)
         self.held = list(real_xrays(root, split="held-out"))
         learned, self.kept = calibration_part(real_xrays(root, split="train"))

@@ -60,7 +60,7 @@ def test_a_folder_in_which_nothing_can_be_cleaned(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.txt").write_text("hello")
     result = invoke("deidentify", tmp_path / "in", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "None of the 1 files could be de-identified" in result.stderr
+    assert "The one file could not be de-identified" in result.stderr
     (tmp_path / "in" / "a.txt").unlink()
     p.save(p.planted(), tmp_path / "in" / "a.dcm")
     again = invoke("deidentify", tmp_path / "in", "--out", tmp_path / "out", "--pixels", "none")

@@ -27,21 +27,25 @@ def test_all_files_are_written_and_hold_what_they_say(tmp_path: Path) -> None:
     study = ct_study(tmp_path / "ct")
     (tmp_path / "out").mkdir()
     outputs = Outputs.checked(**wanted(tmp_path / "out"))
-    written = outputs.write(answer_about(study), study=study, question="Why?")
+    written: list[tuple[str, Path]] = []
+    outputs.write(
+        answer_about(study), study=study, question="Why?", on_written=lambda name, path: written.append((name, path))
+    )
     assert [name for name, _path in written] == list(_NAMES)
     kinds = [annotation_kind(path) for _name, path in written]
     assert kinds == ["", "", "SR", "SEG", "PR"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(_NAMES.values())
 
 
-def test_one_that_cannot_be_made_leaves_none(tmp_path: Path) -> None:
+def test_one_that_cannot_be_made_does_not_take_the_others_along(tmp_path: Path) -> None:
     study = ct_study(tmp_path / "ct")
     (tmp_path / "out").mkdir()
     outputs = Outputs.checked(**wanted(tmp_path / "out"))
     boxes = answer_about(study).boxes[1:]  # none lies on a single slice: no presentation state
     with pytest.raises(RequestError, match="no box on an image"):
         outputs.write(answer_about(study, boxes=boxes), study=study)
-    assert list((tmp_path / "out").iterdir()) == []
+    made = {file.name for file in (tmp_path / "out").iterdir()}
+    assert made == set(_NAMES.values()) - {_NAMES["gsps"]}
 
 
 def test_a_file_that_exists_is_kept(tmp_path: Path) -> None:

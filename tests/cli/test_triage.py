@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import jsonschema
 import pytest
 from PIL import Image
 
+from osler.cli.triage import LiveOrder
+from osler.tasks.triage_journal import TriagedStudy
 from osler.writers import load_schema
 from tests.cli.mini import needs_mini
 from tests.cli.running import invoke, loaded_after, require_refusal
@@ -29,6 +32,35 @@ def test_the_example_of_the_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again = invoke("triage", "inbox/", "--out", "worklist.csv", "--json")
     jsonschema.validate(json.loads(again.stdout), load_schema("answer"))
     assert json.loads(again.stdout).get("untrained", []) == []
+
+
+def test_the_order_is_shown_as_it_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, studies stand in order with their reasons, and no name acts as markup or as a control code."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    stat = TriagedStudy(
+        path="in/[red]b\x1b[2J", stamp="", arrived=2.0, level="immediate", reasons=("requested as STAT",)
+    )
+    late = TriagedStudy(path="in/a", stamp="", arrived=1.0)
+    with LiveOrder(quiet=False) as live:
+        live.update(1, 3, [late])
+        live.update(2, 3, [stat, late])
+    text = shown.getvalue()
+    assert "2 of 3 studies" in text
+    assert "[red]b" in text
+    assert "\x1b[2J" not in text
+    last = text[text.rindex("2 of 3 studies") :]
+    assert last.index("requested as STAT") < last.index("routine")
+    quiet = Terminal()
+    monkeypatch.setattr("sys.stderr", quiet)
+    with LiveOrder(quiet=True) as live:
+        live.update(1, 1, [late])
+    assert quiet.getvalue() == ""
 
 
 def test_a_file_of_others_is_kept(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from osler.engine.session import Session
+from osler.prepare import prepare_images
 from osler.study import Affine, Study, TimePoint
 from osler.weights import Checkpoint
 from tests.engine.films import film, film_study, noise_volume
@@ -76,6 +77,19 @@ def test_the_last_date_with_a_frontal_film_counts(session: Session) -> None:
     assert told(session, Study(timepoints=(points[0], side))) == pytest.approx(
         told(session, Study(timepoints=(points[0],)))
     )
+
+
+def test_what_it_does_not_look_at_need_not_be_prepared(session: Session) -> None:
+    days = [dt.date(2024, 1, 1), dt.date(2024, 3, 1), dt.date(2024, 5, 1)]
+    volume = noise_volume(affine=Affine(np.eye(4)))
+    shown = [(film(1), volume), (film(2), film(3, view="LL"), film(4), volume), (volume,)]
+    study = Study(timepoints=tuple(TimePoint(series=series, date=day) for series, day in zip(shown, days, strict=True)))
+    less = session.heads["findings"].looked_at(study)
+    assert [[one.series for one in point.series] for point in less.timepoints] == [[], ["film-2", "film-4"], []]
+    assert [point.date for point in less.timepoints] == days
+    seen = session.showing(study, prepare_images(less, preprocess=session.checkpoint.preprocess))
+    assert told(seen, study) == told(session, study) != dict.fromkeys(BOTH)
+    assert not any(session.heads["findings"].looked_at(Study(timepoints=(TimePoint(series=(volume,)),))).series())
 
 
 def test_a_picture_without_the_witness_is_not_read(session: Session) -> None:

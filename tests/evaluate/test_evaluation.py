@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -82,3 +83,19 @@ def test_groups_name_sets_that_exist() -> None:
     assert {member for members in GROUPS.values() for member in members} <= names
     assert not set(GROUPS) & names
     assert len(names) == len(all_sets())
+
+
+def test_what_was_never_trained_is_asked_only_when_wished_and_then_says_so(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    write_lungs(tmp_path / "data", count=2)
+    session = Scripted(checkpoint, trained={"answers"}, heads={"boxes": Threshold()})
+    responder = OslerResponder(session, untrained="ask")
+    assert responder.asked_anyway >= {"boxes", "reports"}
+    setting = Setting(root=tmp_path / "data", responder=responder, split="all", untrained="ask")
+    record = evaluate_sets(chosen_sets(("lung-boxes",)), setting)
+    assert record["sets"][0]["state"] == "measured"
+    assert "NOT TRAINED: debug was never trained for box_text or boxes" in evaluation_text(record)
+    trained = OslerResponder(Scripted(checkpoint, trained={"boxes"}, heads={"boxes": Threshold()}), untrained="ask")
+    told = evaluate_sets(chosen_sets(("lung-boxes",)), dataclasses.replace(setting, responder=trained))
+    assert "NOT TRAINED" not in evaluation_text(told)

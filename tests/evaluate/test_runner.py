@@ -28,6 +28,7 @@ class Counting:
     def __init__(self, *, key: str = "k") -> None:
         self.key = key
         self.trained = frozenset({"answers"})
+        self.asked_anyway = frozenset()
         self.meter = Meter()
 
     def ask(self, inquiries: Sequence[Inquiry], *, max_tokens: int) -> list[str]:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from osler.engine.runner import Runner
-from osler.errors import RequestError
 from osler.model.config import OslerConfig, get_config
 from osler.model.osler import Osler
 from osler.quant.build import Built, find_compiler
+from tests.kernels import by_name
 
 pytest.importorskip("jax", reason="jax is not installed: pip install 'osler[jax]'")
 
@@ -89,15 +89,7 @@ def choose(built: Built) -> Callable[[str], Kernels]:  # noqa: F821 (imported wh
     """Kernels by name; a path that this processor lacks is skipped with that reason."""
     from osler.jax.kernels import choose_kernels
 
-    def chosen(name: str) -> Kernels:  # noqa: F821
-        try:
-            return choose_kernels(name, library=built.path).kernels
-        except RequestError as error:
-            if "do not run on this processor" not in str(error):
-                raise
-            pytest.skip(str(error))
-
-    return chosen
+    return by_name(choose_kernels, library=built.path)
 
 
 def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:

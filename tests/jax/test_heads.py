@@ -31,6 +31,16 @@ def twins() -> tuple[Heads, dict]:
     return part, tree_of(part)
 
 
+def test_states_normalized_over_pictures() -> None:
+    config = replace(CONFIG, states="batch")
+    part = random_part(Heads(replace(_DEBUG, heads=config)), seed=7).eval()
+    part.findings.norm.variance.uniform_(0.2, 3.0)
+    read = torch.randn(3, 20, V, generator=torch.Generator().manual_seed(5))
+    ours = jax.jit(heads.findings, static_argnames="config")(tree_of(part), to_jax(read), config=config)
+    for mine, theirs in zip(ours, part.findings(read), strict=True):
+        require_near(mine, theirs)
+
+
 @pytest.mark.parametrize(("rows", "labels", "features", "seed"), [(1, 1, 1, 0), (3, 5, 47, 1), (2, 9, 90, 2)])
 def test_boxes_findings_and_vectors(twins, rows: int, labels: int, features: int, seed: int) -> None:
     part, tree = twins

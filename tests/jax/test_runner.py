@@ -91,7 +91,7 @@ def test_a_new_length_in_the_same_bucket_compiles_nothing(pair_of) -> None:
 
     pair = pair_of()
     pair.jax.read(torch.tensor([[2, 11, 12]]), features_NTD=None, cache=pair.jax.new_cache(planned=80))
-    compiled = runner._read._cache_size()
+    compiled = runner._read.shapes
     for length in (1, 5, 16):
         pair.jax.read(torch.full((1, length), 11), features_NTD=None, cache=pair.jax.new_cache(planned=80 + length))
-    assert runner._read._cache_size() == compiled
+    assert runner._read.shapes == compiled

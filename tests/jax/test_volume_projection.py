@@ -43,35 +43,10 @@ def ragged(slabs: list[int], *, seed: int) -> tuple[torch.Tensor, torch.Tensor, 
     return features, positions, series
 
 
-@pytest.mark.parametrize(
-    ("series", "share"),
-    [([(1, 4, 4)], 1.0), ([(9, 2, 1), (3, 4, 4), (1, 1, 2)], 0.4), ([(5, 1, 1), (8, 4, 2)], 0.75)],
-)
-def test_ragged_series_of_any_grid(series: list[tuple[int, int, int]], share: float) -> None:
-    part, projector, tree, published = twins(CONFIG)
-    slabs = [count for count, _, _ in series]
-    grids = [(max(1, int(count * share)), rows, columns) for count, rows, columns in series]
-    features, positions, numbers = ragged(slabs, seed=len(slabs))
-    wanted = part(features, positions_mm_SP3=positions, series_S=numbers, grids=grids, projector=projector)
-    found = volume_projection.forward(
-        tree,
-        to_jax(features),
-        positions_mm_SP3=positions.numpy(),
-        series_S=numbers.numpy(),
-        grids=grids,
-        projector=published,
-        config=CONFIG,
-    )
-    require_near(found, wanted)
-
-
-@pytest.mark.parametrize("layers", [0, 2])
-def test_more_slabs_than_are_mixed_at_once(layers: int) -> None:
-    assert CONFIG.volume is not None
-    config = replace(CONFIG, volume=replace(CONFIG.volume, layers=layers, reach=5))
+def require_twins_agree(config: OslerConfig, *, slabs: list[int], grids: list[tuple[int, int, int]], seed: int) -> None:
+    """Mixes, merges and projects the same slabs on both sides."""
     part, projector, tree, published = twins(config)
-    features, positions, numbers = ragged([50, 21], seed=3)
-    grids = [(13, 2, 4), (21, 1, 1)]
+    features, positions, numbers = ragged(slabs, seed=seed)
     wanted = part(features, positions_mm_SP3=positions, series_S=numbers, grids=grids, projector=projector)
     found = volume_projection.forward(
         tree,
@@ -83,6 +58,23 @@ def test_more_slabs_than_are_mixed_at_once(layers: int) -> None:
         config=config,
     )
     require_near(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("series", "share"),
+    [([(1, 4, 4)], 1.0), ([(9, 2, 1), (3, 4, 4), (1, 1, 2)], 0.4), ([(5, 1, 1), (8, 4, 2)], 0.75)],
+)
+def test_ragged_series_of_any_grid(series: list[tuple[int, int, int]], share: float) -> None:
+    slabs = [count for count, _, _ in series]
+    grids = [(max(1, int(count * share)), rows, columns) for count, rows, columns in series]
+    require_twins_agree(CONFIG, slabs=slabs, grids=grids, seed=len(slabs))
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_more_slabs_than_are_mixed_at_once(layers: int) -> None:
+    assert CONFIG.volume is not None
+    config = replace(CONFIG, volume=replace(CONFIG.volume, layers=layers, reach=5))
+    require_twins_agree(config, slabs=[50, 21], grids=[(13, 2, 4), (21, 1, 1)], seed=3)
 
 
 @pytest.mark.parametrize(("grids"), [[(1, 1, 1)], [(4, 4, 4), (1, 1, 1)], [(3, 3, 4), (1, 1, 1)]])

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from osler.prepare.scope import (
     named_kinds,
     named_parts,
+    region_is_open,
     region_warning,
     regions_in,
     regions_of,
     scope_warnings,
+    shown_regions,
 )
 from osler.study import Affine, ArrayPixels, Image, Study, TimePoint, Volume
+from tests.prepare.slides_in_memory import slide_of
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,8 @@ from osler.study import Affine, ArrayPixels, Image, Study, TimePoint, Volume
         ("Describe this mri", {"MR"}),
         ("Grade the tumor in this histology slide", {"pathology"}),
         ("Is the PET positive?", {"PET"}),
+        ("How many mitotic figures are there?", {"pathology"}),
+        ("Is this H&E?", {"pathology"}),
         ("Which direction does the object point?", set()),
         ("Is the patient's pet a cat?", set()),
         ("Does Mr Smith have pneumonia?", set()),
@@ -120,11 +127,64 @@ def test_a_question_names_parts_of_the_body(question, parts):
         ("Is the liver large?", "CHEST", None),
         ("Are the lungs clear?", "", None),
         ("Is the brain or the lung shown?", "HEAD", None),
+        ("Is the brain normal?", "KNEE", "The question speaks of the head, but the data shows the knee."),
+        ("Is the brain normal?", "CHEST", "The question speaks of the head, but the data shows the chest."),
+        ("Is there a hip fracture?", "HEAD", "The question speaks of the pelvis, but the data shows the head."),
+        ("Is the appendix inflamed?", "CHEST", "The question speaks of the abdomen, but the data shows the chest."),
+        ("Is the meniscus torn?", "HEAD", "The question speaks of the knee, but the data shows the head."),
+        ("Is there a breast mass?", "KNEE", "The question speaks of the breast, but the data shows the knee."),
     ],
 )
-def test_a_knee_asked_for_lungs_is_noticed(question, part, warning):
-    found = scope_warnings(question, study=image(part=part), modalities=["DX"])
+@pytest.mark.parametrize("modality", ["DX", "MR", "CT"])
+def test_a_knee_asked_for_lungs_is_noticed(question, part, warning, modality):
+    found = scope_warnings(question, study=image(part=part, modality=modality), modalities=[modality])
     assert found == ((warning,) if warning else ())
+
+
+def test_the_description_of_the_study_counts_where_a_series_says_nothing():
+    study = image(description="pd_tse_fs_sag", modality="MR")
+    named = Study(timepoints=(replace(study.timepoints[0], description="MRI KNEE LEFT"),))
+    assert region_is_open(study)
+    assert not region_is_open(named)
+    assert shown_regions(named) == ({"knee"},)
+    assert scope_warnings("Is the brain normal?", study=named, modalities=["MR"]) == (
+        "The question speaks of the head, but the data shows the knee.",
+    )
+    assert scope_warnings("Is the brain normal?", study=study, modalities=["MR"]) == ()
+
+
+def slide_study(*, part: str = "", beside: str = "") -> Study:
+    slide = replace(slide_of(np.zeros((8, 8, 3), np.uint8)), body_part=part)
+    more = tuple(image(part=beside).series()) if beside else ()
+    return Study(timepoints=(TimePoint(series=(slide, *more)),))
+
+
+_TISSUE = (
+    "The question speaks of the lungs, but a slide shows a piece of tissue under the microscope, "
+    "and its files do not say from where in the body."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "study", "warning"),
+    [
+        ("Are the lungs clear?", slide_study(), _TISSUE),
+        ("Are the lungs clear?", slide_study(part="LUNG"), None),
+        (
+            "Are the lungs clear?",
+            slide_study(part="PROSTATE"),
+            "The question speaks of the lungs, but the data shows the pelvis.",
+        ),
+        ("Are the lungs clear?", slide_study(beside="CHEST"), None),
+        ("Are the lungs clear?", slide_study(beside="KNEE"), _TISSUE),
+        ("Is there a carcinoma?", slide_study(), None),
+        ("Read this chest X-ray.", slide_study(), "The question speaks of X-ray, but the data is pathology."),
+    ],
+)
+def test_a_slide_asked_about_an_organ_is_noticed(question, study, warning):
+    found = scope_warnings(question, study=study, modalities=[series.modality for series in study.series()])
+    assert found[:1] == ((warning,) if warning else ())
+    assert not region_is_open(study)
 
 
 def test_who_says_what_is_shown_is_said():

@@ -49,6 +49,26 @@ def test_unsigned_pixels_do_not_wrap():
     assert ct_to_rgb(stored, windows=CONTRACT.ct_windows)[0, :, 0].tolist() == [128, 130, 255]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32])
+@pytest.mark.parametrize(
+    "windows",
+    [
+        CONTRACT.ct_windows,
+        (Window(low=-159.5, high=240.25), Window(low=-0.3, high=80.7), Window(low=0.1, high=0.2)),
+        (Window(low=0, high=1e6),),  # further than a table reaches
+        tuple(Window(low=-10 * n, high=n) for n in (1, 2, 3, 4, 5)),  # more than a table holds
+    ],
+)
+def test_looking_colors_up_changes_none(dtype, windows):
+    ends = np.iinfo(dtype)
+    spread = np.linspace(ends.min, ends.max, 500, dtype=np.float64)
+    near = np.arange(max(ends.min, -1500), min(ends.max, 1500))
+    values = np.concatenate([near, spread]).astype(dtype)[None, ::-1]
+    np.testing.assert_array_equal(
+        ct_to_rgb(values, windows=windows), ct_to_rgb(values.astype(np.float32), windows=windows)
+    )
+
+
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
 def test_whole_numbers_and_floats_look_the_same(values):
     whole = np.array([values], dtype=np.int16)

@@ -16,6 +16,7 @@ from osler.quant.build import Built
 from osler.quant.formats import parse_format
 from osler.quant.kernels import PATHS, VARIABLE, Kernels, NativeKernels, TorchKernels, choose_kernels
 from osler.quant.packed import PackedWeight, dequantize, quantize
+from tests.kernels import by_name
 
 GROUPED = ["int4-g32", "int4-g64-asym", "int8-g32", "int8-g64-asym"]
 CHANNEL = ["int4-channel", "int4-channel-asym", "int8-channel"]
@@ -34,16 +35,7 @@ Choose = Callable[[str], Kernels]
 @pytest.fixture(scope="session")
 def choose(built: Built) -> Choose:
     """Kernels by name; a path that this processor lacks is skipped with that reason."""
-
-    def chosen(name: str) -> Kernels:
-        try:
-            return choose_kernels(name, library=built.path).kernels
-        except RequestError as error:
-            if "do not run on this processor" not in str(error):
-                raise
-            pytest.skip(str(error))
-
-    return chosen
+    return by_name(choose_kernels, library=built.path)
 
 
 def product(kernels: Kernels, weight: PackedWeight, x: torch.Tensor) -> torch.Tensor:

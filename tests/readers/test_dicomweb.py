@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import logging
 import pickle
@@ -339,6 +340,19 @@ def test_a_study_without_images(tmp_path: Path) -> None:
     report = save(base_dataset(ramp(1)[0], modality="SR"), tmp_path / "r.dcm")
     with OddServer([report]) as server, pytest.raises(UnsupportedError, match="holds nothing that can be used"):
         open_study(server.study)
+
+
+def test_a_study_dated_in_the_future_is_said_and_read(tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    files = write_series(one, volume=ramp(3), StudyDate="20931231")
+    with OddServer(files) as server:
+        study = open_study(server.study)
+        assert study.problems == open_study(one).problems == ("A study is dated in the future: 2093-12-31.",)
+        assert study.timepoints[0].date == dt.date(2093, 12, 31)
+        require_same(open_study(one), study)
+        shown = invoke("inspect", server.study)
+    assert shown.exit_code == 0
+    assert "dated in the future: 2093-12-31" in shown.output
 
 
 def two_patients(folder: Path) -> list[Path]:

@@ -214,6 +214,16 @@ def test_a_folder_of_documents_and_an_image(tmp_path: Path) -> None:
     assert any("Whose documents these are is not checked" in problem for problem in study.problems)
 
 
+def test_a_document_dated_in_the_future_is_said_and_its_values_are_kept(tmp_path: Path) -> None:
+    make_pdf(tmp_path / "befund.pdf", [GERMAN[0], GERMAN[1].replace("2021", "2093"), *GERMAN[2:]])
+    Image.linear_gradient("L").save(tmp_path / "xray.png")
+    for place in (tmp_path / "befund.pdf", tmp_path):
+        study = open_study(place)
+        assert "A document is dated in the future: 2093-02-03." in study.problems
+        assert study.documents[0].date == dt.date(2093, 2, 3)
+        assert len(study.events) == 7
+
+
 def test_a_scan_is_recognized_and_may_be_forced_to_be_an_image(sheet: LabSheet, tmp_path: Path) -> None:
     pytest.importorskip("rapidocr")
     page = scan_pages(lab_report_pdf(sheet, layout="table"), style="clean", key=3)[0].rotate(180)

@@ -63,6 +63,15 @@ def test_everything_that_cannot_be_used_is_counted_by_type_and_reason(tmp_path: 
     }
 
 
+def test_a_slow_entry_is_counted_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock runs for an hour while the second entry is read."""
+    clock = iter([0.0, 0.1, 0.2, 3600.2, 3600.3, 3600.4])
+    monkeypatch.setattr("osler.readers.fhir.time.thread_time", lambda: next(clock))
+    record = record_of(write(tmp_path / "r.json", patient(), *(observation(identity=name) for name in "abc")))
+    assert record.problems == ("1 Observation entry: slow to read.",)
+    assert [event.source.rpartition("/")[2] for event in record.events] == ["a", "b", "c"]
+
+
 def test_dates_in_part_in_the_future_and_before_birth_are_noticed(tmp_path: Path) -> None:
     path = write(
         tmp_path / "r.json",

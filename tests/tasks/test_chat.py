@@ -6,13 +6,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from osler.engine.session import Session
 from osler.errors import CapacityError, FileFormatError, RequestError
-from osler.study import Study
+from osler.study import Study, TimePoint
 from osler.tasks.chat import COMMANDS, Chat, is_own_transcript, transcript, transcript_form
 from osler.weights import Checkpoint
+from tests.prepare.slides_in_memory import slide_of
 from tests.readers.make_dicom import ramp, write_series
 from tests.tasks.scripted import Scripted
 from tests.tasks.volumes import straight, study_of
@@ -108,6 +110,17 @@ def test_a_question_that_does_not_fit_is_noticed_before_it_is_asked(checkpoint: 
     assert chat.notice("Are the lungs clear?") == ("The question speaks of the lungs, but the data shows the knee.",)
     assert chat.notice("What HU has the X-ray?") == ("The question speaks of X-ray, but the data is CT.",)
     assert Chat(session=Scripted(checkpoint)).notice("Are the lungs clear?") == ()
+    knee = dataclasses.replace(straight(), body_part="KNEE", modality="MR", units="arbitrary")
+    chat = Chat(session=Scripted(checkpoint), study=study_of(knee))
+    assert chat.notice("Is the brain normal?") == ("The question speaks of the head, but the data shows the knee.",)
+
+
+def test_a_slide_asked_about_the_lungs_is_noticed_without_asking_the_model(checkpoint: Checkpoint) -> None:
+    study = Study(timepoints=(TimePoint(series=(slide_of(np.zeros((40, 40, 3), np.uint8)),)),))
+    session = Scripted(checkpoint, trained=["answers"])
+    (said,) = Chat(session=session, study=study).notice("Are the lungs clear?")
+    assert said.startswith("The question speaks of the lungs, but a slide shows a piece of tissue")
+    assert session.asked == []
 
 
 def test_the_transcript_holds_every_turn(chat: Chat, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from osler.engine.head_features import frontal_xrays_alone
 from osler.engine.session import Session
 from osler.errors import FileFormatError, RequestError
 from osler.study import Affine, Study
@@ -131,6 +132,9 @@ class LikelyHead:
     findings = frozenset({"pneumothorax", "pneumonia"})
     calibrated = True
 
+    def looked_at(self, study: Study) -> Study:
+        return study
+
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:
         bright = float(study.volumes()[0].read().mean()) > 5000
         return {name: (0.9 if bright else 0.1) if name == "pneumothorax" else None for name in findings}
@@ -167,6 +171,38 @@ def test_each_study_is_prepared_once_and_before_its_turn(
     found = triage(TriageRequest(model=TEXT_ONLY, inbox=inbox), session=session)
     assert order(found) == ["c-stat", "d-high", "b-early", "a-late"]
     assert [Path(study.path).name for study in found.failed] == ["e-broken"]
+
+
+def test_what_no_head_reads_is_not_prepared(
+    tmp_path: Path,
+    checkpoint: Checkpoint,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The head reads X-rays: of a CT beside one, and of a CT alone, no slice is decoded."""
+
+    class XrayHead(LikelyHead):
+        def looked_at(self, study: Study) -> Study:
+            return frontal_xrays_alone(study)
+
+        def probabilities(
+            self, session: Session, study: Study, *, findings: Sequence[str]
+        ) -> Mapping[str, float | None]:
+            images.append([image.modality for image in session.prepare(study).images])
+            return dict.fromkeys(findings, 0.9 if images[-1] else None)
+
+    put(tmp_path, "a-ct")
+    put(tmp_path, "b-both")
+    film = dcmread(next((tmp_path / "b-both").iterdir()))
+    film.Modality, film.SeriesInstanceUID, film.SOPInstanceUID = "DX", "1.2.9", "1.2.9.1"
+    film.save_as(tmp_path / "b-both" / "film.dcm")
+    monkeypatch.setattr("osler.study.Volume.read", lambda *_, **__: pytest.fail("a volume was read"))
+    images: list[list[str]] = []
+    session = Session(dataclasses.replace(checkpoint, trained=frozenset({"answers", "findings"})))
+    session.heads = {"findings": XrayHead()}  # type: ignore[attr-defined]
+    found = triage(TriageRequest(model=TEXT_ONLY, inbox=tmp_path), session=session)
+    assert images == [[], ["DX"]]
+    assert order(found) == ["b-both", "a-ct"]
+    assert any("cannot tell" in note for note in found.studies[1].notes)
 
 
 def test_the_table_is_safe_in_a_spreadsheet(inbox: Path) -> None:

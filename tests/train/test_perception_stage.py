@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from osler.errors import RequestError
+from osler.errors import RequestError, TrainingError
 from osler.model.config import get_config
 from osler.model.osler import Osler
 from osler.prepare.contract import preprocess_for
@@ -22,6 +22,7 @@ from osler.train.labeled_xrays import LabeledXray, XraySeries
 from osler.train.losses import TaskWeights, total_loss
 from osler.train.perception_bank import fill_bank
 from osler.train.perception_data import PerceptionData
+from osler.train.perception_parts import settle_states
 from osler.train.perception_stage import PerceptionTrainee, draw_lesson, lesson_losses, new_config, train_perception
 from osler.train.recipe import FilmShares, OptimizerConfig, PerceptionRecipe
 from osler.weights.config_json import config_from_dict, config_to_dict
@@ -169,8 +170,12 @@ def test_losses_fall(offline: Osler, tmp_path: Path) -> None:
         assert end < 0.8 * start, name
 
 
-def test_interrupted_run_goes_on_to_the_same_weights(offline: Osler, tmp_path: Path) -> None:
-    train_perception(_recipe(tmp_path / "a", steps=6), listener=_ignore)
+@pytest.mark.parametrize("states", ["layer", "batch"])
+def test_interrupted_run_goes_on_to_the_same_weights(offline: Osler, tmp_path: Path, states: str) -> None:
+    def recipe(run: str) -> PerceptionRecipe:
+        return replace(_recipe(tmp_path / run, steps=6), states=states)  # type: ignore[arg-type]
+
+    train_perception(recipe("a"), listener=_ignore)
 
     class StopError(Exception):
         pass
@@ -180,12 +185,66 @@ def test_interrupted_run_goes_on_to_the_same_weights(offline: Osler, tmp_path: P
             raise StopError
 
     with pytest.raises(StopError):
-        train_perception(_recipe(tmp_path / "b", steps=6), listener=stop)
-    train_perception(_recipe(tmp_path / "b", steps=6), listener=_ignore)
+        train_perception(recipe("b"), listener=stop)
+    train_perception(recipe("b"), listener=_ignore)
     whole, resumed = (load_tensors(tmp_path / run / STATE_FILE) for run in ("a", "b"))
     assert whole.keys() == resumed.keys()
     # As bytes: what is not calibrated is NaN.
     assert [n for n in whole if whole[n].numpy().tobytes() != resumed[n].numpy().tobytes()] == []
+
+
+def test_a_loss_that_is_no_number_names_the_film_and_keeps_the_state(
+    offline: Osler, data: PerceptionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two updates are saved; then the features of one real film are damaged, and the run ends when it comes."""
+    train_perception(_recipe(tmp_path, steps=2), listener=_ignore)
+    before = (tmp_path / STATE_FILE).read_bytes()
+    rows = np.array(data.xray_bank.rows)
+    rows[[view.row for view in data.xray_bank.views[3]]] = 0x7FC0  # bfloat16 NaN
+    series = tuple(replace(item, films=tuple(replace(f, patient="8") for f in item.films)) for item in data.series)
+    xrays = tuple(replace(film, patient=f"real {number}") for number, film in enumerate(data.xrays))
+    broken = replace(data, xray_bank=replace(data.xray_bank, rows=rows), series=series, xrays=xrays)
+    monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint: broken)
+    with pytest.raises(TrainingError, match=r"is not a number in update \d+, at: nih patient real 3\.") as caught:
+        train_perception(_recipe(tmp_path, steps=40), listener=_ignore)
+    assert "findings" in str(caught.value)
+    assert "saved last is whole" in str(caught.value)
+    state = load_state(tmp_path)
+    assert state is not None
+    assert all(
+        bool(t.isfinite().all()) for n, t in state.parts["weights"].items() if not n.endswith(("scale", "shift"))
+    )
+    assert state.step > 2 or (tmp_path / STATE_FILE).read_bytes() == before
+
+
+def test_states_over_pictures_are_settled_with_the_final_weights(
+    base: Osler, data: PerceptionData, tmp_path: Path
+) -> None:
+    """States of the pictures of training then have mean 0 and variance 1, and do not depend on the batch."""
+    torch.manual_seed(0)
+    trainee = PerceptionTrainee(base, config=new_config(CONFIG, findings=FINDINGS, trunk=1, states="batch"))
+    with torch.no_grad():
+        trainee.heads.findings.attention.out_proj.weight.mul_(100)  # states that differ more than rounding does
+    recipe = replace(_recipe(tmp_path), states="batch")
+    lesson = draw_lesson(recipe, step=0, data=data)
+    losses = lesson_losses(trainee, lesson, data=data, recipe=recipe)
+    losses["findings"].backward()
+    assert "heads.findings" in _reached(trainee)
+    settle_states(trainee.heads, banks=(data.films, data.xray_bank))
+    trainee.eval()
+    banks = (data.films, data.xray_bank)
+    rows = torch.cat([bank.features(range(len(bank.rows))) for bank in banks])
+    with torch.no_grad():
+        features = trainee.heads.trunk(rows.float())
+        states, _ = trainee.heads.findings(features)
+        alone, _ = trainee.heads.findings(features[:1])
+    assert float(states.mean(0).abs().mean()) < 0.1  # the mean is kept in bfloat16
+    assert float((states.var(0) - 1).abs().mean()) < 0.15
+    torch.testing.assert_close(alone, states[:1], atol=1e-4, rtol=1e-4)
+    twice = replace(recipe, synthetic_findings=2.0)
+    again = lesson_losses(trainee, lesson, data=data, recipe=twice)["findings"]
+    once = lesson_losses(trainee, lesson, data=data, recipe=recipe)["findings"]
+    assert float(again.detach()) > float(once.detach())
 
 
 def test_the_base_does_not_change(offline: Osler, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def _finetune(folder: Path, text: str) -> None:
 def test_fine_tuning_needs_exactly_one_source(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r'neither csv nor reports.*Add csv = "DATA\.csv"'):
         _finetune(tmp_path, "")
-    with pytest.raises(RequestError, match="both csv and reports"):
+    with pytest.raises(RequestError, match="csv and reports together"):
         _finetune(tmp_path, 'csv = "a"\nreports = "b"')
     _finetune(tmp_path, 'csv = "a"')
 

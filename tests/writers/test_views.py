@@ -65,7 +65,7 @@ def test_a_series_of_the_same_name_in_another_study_keeps_its_own_caption() -> N
     ]
     dated = replace(twice, timepoints=(replace(twice.timepoints[0], date=dt.date(2024, 5, 1)), twice.timepoints[1]))
     first, *_, last = view_tiles(prepare_images(dated, preprocess=CONTRACT), study=dated)
-    assert (first.caption, last.caption) == ("2024-05-01 slice 1 of 2", "study 2 slice 3 of 3")
+    assert (first.caption, last.caption) == ("2024-05-01: 1 of 2", "study 2 slice 3 of 3")
 
 
 def test_a_box_is_drawn_on_its_slice_only(prepared: PreparedImages) -> None:

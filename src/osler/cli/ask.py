@@ -12,7 +12,6 @@ from osler.cli.ehr import entry_line
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.outputs import (
-    OUTPUT_NAMES,
     CaptureOption,
     FhirOption,
     ForceOption,
@@ -22,10 +21,24 @@ from osler.cli.outputs import (
     PictureOption,
     SegOption,
     SrOption,
+    tell_written,
 )
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption, VisualTokensOption, visual_tokens_of
+from osler.cli.task_options import (
+    BackendOption,
+    BitsOption,
+    DeviceOption,
+    JsonOption,
+    MaxTokensOption,
+    ModelOption,
+    QuietOption,
+    SeedOption,
+    VisualTokensOption,
+    WithoutOption,
+    parts_of,
+    visual_tokens_of,
+)
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -45,9 +58,9 @@ def ask(
     no_image: Annotated[
         bool, typer.Option("--no-image", help="Ask without images: give the question alone, without PATH.")
     ] = False,
-    model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
+    model: ModelOption = "osler-mini",
     visual_tokens: VisualTokensOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
+    as_json: JsonOption = False,
     picture: PictureOption = None,
     markdown: MarkdownOption = None,
     fhir: FhirOption = None,
@@ -56,17 +69,18 @@ def ask(
     gsps: GspsOption = None,
     capture: CaptureOption = None,
     force: ForceOption = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    max_tokens: MaxTokensOption = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest word each time.")] = 0.0,
     top_k: Annotated[int | None, typer.Option(min=1, help="Sample among the k likeliest.")] = None,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample within this probability mass.")] = 1.0,
     min_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop words below this share of the likeliest.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
+    seed: SeedOption = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; repeatable.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    without: WithoutOption = "",
+    quiet: QuietOption = False,
 ) -> None:
     """Ask a question about a scan, or about scans and the patient's record.
 
@@ -104,6 +118,7 @@ def ask(
         device=device,
         bits=bits,
         backend=backend,
+        parts=parts_of(without),
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
         temperature=temperature,
@@ -181,20 +196,23 @@ def run_ask(request: AskRequest, *, outputs: Outputs, as_json: bool, quiet: bool
             on_study=outputs.refuse_unfit,
             on_notice=notice,
         )
-        progress.update("write", 0, 0)
         prepared = asked.prepared
         if prepared is None and outputs.draws:  # the record answered: no model has seen the images
             from osler.prepare import prepare_images
             from osler.weights.contract import contract_of
 
             prepared = prepare_images(asked.study, preprocess=contract_of(request.model))
-        written = outputs.write(asked.answer, study=asked.study, question=request.question, prepared=prepared)
     if as_json:
         echo_json(asked.answer.to_dict())
-        return
-    typer.echo("\n")
-    for one in asked.answer.evidence[-10:] if asked.prepared is None else ():
-        typer.echo(printable(f"Entry     {entry_line(one)}"))
-    typer.echo(format_evidence(asked.answer))
-    for name, path in written:
-        typer.echo(f"{OUTPUT_NAMES[name]}: {path}")
+    else:
+        typer.echo("\n")
+        for one in asked.answer.evidence[-10:] if asked.prepared is None else ():
+            typer.echo(printable(f"Entry     {entry_line(one)}"))
+        typer.echo(format_evidence(asked.answer))
+    outputs.write(
+        asked.answer,
+        study=asked.study,
+        question=request.question,
+        prepared=prepared,
+        on_written=None if as_json else tell_written,
+    )

@@ -30,6 +30,8 @@ from osler.cli.task_options import (
     ModelOption,
     QuietOption,
     VisualTokensOption,
+    WithoutOption,
+    parts_of,
     run_task,
     visual_tokens_of,
 )
@@ -64,6 +66,7 @@ def compare(
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    without: WithoutOption = "",
     quiet: QuietOption = False,
 ) -> None:
     """Say what became of each finding: improved, stable, worsened, new or resolved.
@@ -86,6 +89,7 @@ def compare(
         device=device,
         bits=bits,
         backend=backend,
+        parts=parts_of(without),
         visual_tokens=visual_tokens_of(visual_tokens),
     )
     outputs = Outputs.checked(

@@ -10,6 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import QuietOption
 from osler.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def deidentify(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Take identity out of images: DICOM PS3.15 basic profile, burned-in text, dates moved; with a report.
 
@@ -72,7 +73,9 @@ def deidentify(
         _print(run, out=out)
     if not run.count("written") and not run.count("there already"):
         raise DataError(
-            f"None of the {len(run.files)} files could be de-identified.",
+            "The one file could not be de-identified."
+            if len(run.files) == 1
+            else f"None of the {len(run.files)} files could be de-identified.",
             next_step="The reasons stand above and in the report."
             if not as_json
             else "The reasons stand in the report.",
@@ -89,15 +92,10 @@ def _write_report(run: DeidentifyRun, *, out: Path) -> None:
 
 
 def _print(run: DeidentifyRun, *, out: Path) -> None:
+    from osler.tasks.deidentify_report import counted, in_words
     from osler.writers import printable
 
-    would = "would be " if run.dry_run else ""
-    regions = sum(file.regions for file in run.files)
-    typer.echo(
-        f"{len(run.files)} files of {run.patients} {'patient' if run.patients == 1 else 'patients'}: "
-        f"{run.count('written')} {would}written, {run.count('there already')} there already, "
-        f"{run.count('refused')} refused; {regions} regions of burned-in text {would}blanked."
-    )
+    typer.echo(in_words(run))
     if run.dry_run:
         for (element, action), count in sorted(run.counts.items()):
             typer.echo(f"  {element}: {action}: {count:,}")
@@ -108,7 +106,7 @@ def _print(run: DeidentifyRun, *, out: Path) -> None:
         typer.echo(f"Refused: {len(refused) - _SHOWN} more, see the report.", err=True)
     unsearched = sum("pixels not searched for text" in file.notes for file in run.files)
     if unsearched:
-        typer.echo(f"Pixels not searched for burned-in text: {unsearched} files (--pixels all searches every one).")
+        typer.echo(f"Pixels not searched for burned-in text: {counted(unsearched, 'file')} (--pixels all does).")
     typer.echo("Faces are not removed: a head CT or MR can be rendered.")
     if not run.dry_run:
         typer.echo(f"Report: {out}/deidentify-report.md and .json")

@@ -13,7 +13,7 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.patient_options import MixedPatientsOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, JsonOption, QuietOption, SeedOption
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def ehr(
         str, typer.Option(help="For open questions: a name from `osler models`, or a folder.")
     ] = "osler-mini",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer of the model, in tokens.")] = 256,
-    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Ask a question about a patient's record, with the entries that the answer rests on.
 

@@ -10,7 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, QuietOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, QuietOption, WithoutOption, parts_of
 
 
 @guarded
@@ -31,6 +31,7 @@ def evaluate(
     ] = False,
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    without: WithoutOption = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result, pictures and rows; a stopped run goes on from there.")
     ] = None,
@@ -62,6 +63,7 @@ def evaluate(
         out=out or "",
         bits=bits,
         backend=backend,
+        parts=parts_of(without),
         device=device,
     )
     with StageProgress(quiet=quiet) as progress:

@@ -11,7 +11,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, ModelOption, QuietOption
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ def extract(
     rules_only: Annotated[
         bool, typer.Option("--rules-only", help="Leave lines that the rules cannot read; no model for them.")
     ] = False,
-    model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
+    model: ModelOption = "osler-mini",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest filled form, in tokens.")] = 512,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
     force: Annotated[bool, typer.Option("--force", help="Let --fhir overwrite any file.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Read a lab report or letter to structured values, each with the line that it stands in.
 

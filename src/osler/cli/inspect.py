@@ -11,7 +11,7 @@ from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.patient_options import MixedPatientsOption, PriorOption, RecordOption, mixing_of
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import VisualTokensOption, visual_tokens_of
+from osler.cli.task_options import QuietOption, VisualTokensOption, visual_tokens_of
 from osler.errors import OslerError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def inspect(
     ] = "osler-mini",
     visual_tokens: VisualTokensOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (`osler schema inspection`).")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show what a file or folder holds: dates, series, geometry, units, problems.
 

@@ -2,8 +2,8 @@
 
 A command takes the options as parameters with the types below, checks them
 with `Outputs.checked` before any model runs, and writes them with
-`Outputs.write` when the answer is there: all are made first, then each is put
-in place in one step.
+`Outputs.write` when the answer is there and shown: each is made whole and put in
+place in one step, and one that cannot be made does not take the others along.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from osler.errors import RequestError
+from osler.errors import OslerError, RequestError
 
 if TYPE_CHECKING:
     from osler.prepare import PreparedImages
@@ -32,7 +32,7 @@ GspsOption = Annotated[Path | None, typer.Option("--gsps", help="DICOM presentat
 CaptureOption = Annotated[Path | None, typer.Option("--capture", help="DICOM secondary capture of the picture.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Let output files overwrite any file.")]
 
-OUTPUT_NAMES = {
+_NAMES = {
     "picture": "Picture",
     "markdown": "Report",
     "fhir": "FHIR bundle",
@@ -42,6 +42,11 @@ OUTPUT_NAMES = {
     "capture": "Capture",
 }
 _DICOM = ("sr", "seg", "gsps", "capture")
+
+
+def tell_written(name: str, place: Path) -> None:
+    """Prints where a file lies."""
+    typer.echo(f"{_NAMES[name]}: {place}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,27 +125,39 @@ class Outputs:
             )
 
     def write(
-        self, answer: Answer, *, study: Study, question: str = "", prepared: PreparedImages | None = None
-    ) -> list[tuple[str, Path]]:
-        """Makes every file, then puts each in place; returns what was written, by name.
+        self,
+        answer: Answer,
+        *,
+        study: Study,
+        question: str = "",
+        prepared: PreparedImages | None = None,
+        on_written: Callable[[str, Path], None] | None = None,
+    ) -> None:
+        """Makes the files and puts each in place.
 
         Args:
             answer: What to write.
             study: What it is about.
             question: As asked.
             prepared: What the model saw, for pictures.
+            on_written: Called with the option and the file for each that is in its place.
 
         Raises:
-            OslerError: If one cannot be made (then nothing is written) or written.
+            OslerError: If one cannot be made or written: the first such error, after the other files were written.
         """
         from osler.writers import write_atomic
 
-        files = [
-            (name, path, data)
-            for name in _makers()
-            for path, data in self._made(name, answer, study, question, prepared)
-        ]
-        return [(name, write_atomic(path, data=data)) for name, path, data in files]
+        failures: list[OslerError] = []
+        for name in _makers():
+            try:
+                for path, data in self._made(name, answer, study, question, prepared):
+                    place = write_atomic(path, data=data)
+                    if on_written is not None:
+                        on_written(name, place)
+            except OslerError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _made(
         self, name: str, answer: Answer, study: Study, question: str, prepared: PreparedImages | None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from osler.cli.failure import guarded
+from osler.cli.task_options import QuietOption
 
 if TYPE_CHECKING:
     from osler.readers.dimse import Received
@@ -32,7 +33,7 @@ def receive(
     stop_when_idle: Annotated[
         float | None, typer.Option(min=0.1, help="Stop when nothing has come for so many seconds.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Receive studies from a PACS or a scanner (DICOM C-STORE); Ctrl-C ends it.
 

@@ -12,7 +12,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, JsonOption, ModelOption, QuietOption
 
 
 class QueryKind(StrEnum):
@@ -27,12 +27,12 @@ class QueryKind(StrEnum):
 def index(
     folders: Annotated[list[str], typer.Argument(help="Folders in which each file or folder is one study.")],
     out: Annotated[Path, typer.Option("--out", help="The index: a file that is made, or brought up to date.")],
-    model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    model: ModelOption = "osler-mini",
+    device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Make an index of studies, to search them by a study or by words of their reports.
 
@@ -86,11 +86,11 @@ def search(
     kind: Annotated[QueryKind, typer.Option("--kind", help="What the query is.")] = QueryKind.AUTO,
     top: Annotated[int, typer.Option(min=1, help="Most matches.")] = 10,
     model: Annotated[str, typer.Option(help="Whose vectors the index holds.")] = "osler-mini",
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Find studies that look like one, or whose reports speak of something.
 

@@ -11,6 +11,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import QuietOption
 
 _MOST_NAMED = 10
 
@@ -32,7 +33,7 @@ def patients(
         int, typer.Option(help="Most pixels along a row; coarser than the scanner's to save space.")
     ] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Write synthetic patients: DICOM series, FHIR record, PDFs and reports that tell one story.
 

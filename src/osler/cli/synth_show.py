@@ -10,6 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import QuietOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def show(
     force: Annotated[bool, typer.Option("--force", help="Let --picture overwrite any file.")] = False,
     matrix: Annotated[int, typer.Option(help="Most pixels along a row of the drawn exams.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show one synthetic patient: exams with boxes, lesions and labs over time, drugs, the report.
 

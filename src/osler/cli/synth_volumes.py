@@ -10,6 +10,7 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
+from osler.cli.task_options import QuietOption
 
 
 @guarded
@@ -20,7 +21,7 @@ def volumes(
     spacing: Annotated[float, typer.Option("--spacing", help="mm between voxels.")] = 2.0,
     form: Annotated[Literal["nifti", "npz"], typer.Option("--format", help="nifti or npz.")] = "nifti",
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the terminal.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Write CT and MR volumes of synthetic patients, with label maps and boxes.
 

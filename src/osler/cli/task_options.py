@@ -1,4 +1,4 @@
-"""Options that every command on images takes, and how its result is shown."""
+"""Options that commands share, and how the result of one on images is shown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from osler.cli.json_output import echo_json
-from osler.cli.outputs import OUTPUT_NAMES, Outputs
+from osler.cli.outputs import Outputs, tell_written
 from osler.cli.progress import StageProgress
 from osler.progress import Progress
 
 if TYPE_CHECKING:
     from osler.prepare import VisualTokens
     from osler.tasks.opening import Done, OnStudy
+    from osler.weights.parts import Part
 
 PathArgument = Annotated[
     str, typer.Argument(help="DICOM file, folder, ZIP or DICOMDIR; NIfTI or MGH; PNG, JPEG, TIFF.")
@@ -39,6 +40,17 @@ BitsOption = Annotated[
 ]
 BackendOption = Annotated[
     str, typer.Option("--backend", help="torch, or jax where it is installed: pip install 'osler[jax]'.")
+]
+MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")]
+WithoutOption = Annotated[
+    str,
+    typer.Option(
+        "--without",
+        metavar="PART,PART",
+        help="Switch parts of the network off: volume, adapter, temporal, heads.",
+        show_default=False,
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")]
@@ -66,6 +78,17 @@ def visual_tokens_of(wish: str | None) -> VisualTokens:
     return check_visual_tokens(int(wish) if wish.lstrip("-").isdecimal() else wish)
 
 
+def parts_of(without: str) -> tuple[Part, ...] | None:
+    """Reads ``--without``.
+
+    Raises:
+        RequestError: If a part is unknown, with the nearest name.
+    """
+    from osler.weights.parts import parts_without
+
+    return parts_without([name.strip() for name in without.split(",") if name.strip()])
+
+
 class Task(Protocol):
     """A task as a command runs it."""
 
@@ -75,7 +98,7 @@ class Task(Protocol):
 
 
 def run_task(task: Task, *, title: str, outputs: Outputs, as_json: bool, quiet: bool) -> None:
-    """Runs a task, writes its files, and prints its answer.
+    """Runs a task, prints its answer, and writes its files.
 
     Args:
         task: Opens, loads and answers.
@@ -88,11 +111,14 @@ def run_task(task: Task, *, title: str, outputs: Outputs, as_json: bool, quiet: 
 
     with StageProgress(quiet=quiet) as progress:
         done = task(on_progress=progress.update, on_study=outputs.refuse_unfit)
-        progress.update("draw", 0, 0)
-        written = outputs.write(done.answer, study=done.study, question=title, prepared=done.prepared)
     if as_json:
         echo_json(done.answer.to_dict())
-        return
-    typer.echo(format_answer(done.answer))
-    for name, place in written:
-        typer.echo(f"{OUTPUT_NAMES[name]}: {place}")
+    else:
+        typer.echo(format_answer(done.answer))
+    outputs.write(
+        done.answer,
+        study=done.study,
+        question=title,
+        prepared=done.prepared,
+        on_written=None if as_json else tell_written,
+    )

@@ -11,7 +11,7 @@ import typer
 
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
-from osler.cli.task_options import BackendOption, BitsOption
+from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, JsonOption, ModelOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +32,14 @@ def triage(
         Path | None, typer.Option("--out", help="The list as CSV; a journal beside it lets the next run go on.")
     ] = None,
     watch: Annotated[float | None, typer.Option("--watch", help="Look again after so many seconds.")] = None,
-    model: Annotated[str, typer.Option(help="A name from `osler models`, or a folder.")] = "osler-mini",
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    model: ModelOption = "osler-mini",
+    device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
     force: Annotated[
         bool, typer.Option("--force", help="Let --out overwrite a file that Osler did not write.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (see `osler schema`).")] = False,
+    as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table while it runs.")] = False,
 ) -> None:
     """Put a folder of studies into order by urgency, with reasons.

@@ -119,7 +119,11 @@ def _usable_cores() -> int:
 
 
 def read_ahead(
-    requests: Iterable[Request], *, preprocess: Preprocess, ahead: int = 1
+    requests: Iterable[Request],
+    *,
+    preprocess: Preprocess,
+    ahead: int = 1,
+    looked_at: Callable[[Study], Study] | None = None,
 ) -> Generator[Ready | OslerError, None, None]:
     """Yields requests in order, reading and preparing those that follow in a thread.
 
@@ -129,18 +133,20 @@ def read_ahead(
         requests: Taken as they are needed, at most ``ahead`` before their turn.
         preprocess: The contract of the weights.
         ahead: Studies that are held ready.
+        looked_at: Takes a study and returns it with those series alone whose images are wanted; all by default.
 
     Yields:
         The request, or what was wrong with its files.
     """
-    return run_ahead(requests, _Reader(preprocess=preprocess).ready, ahead=ahead)
+    return run_ahead(requests, _Reader(preprocess=preprocess, looked_at=looked_at).ready, ahead=ahead)
 
 
 class _Reader:
     """Reads and prepares studies, remembering the last."""
 
-    def __init__(self, *, preprocess: Preprocess) -> None:
+    def __init__(self, *, preprocess: Preprocess, looked_at: Callable[[Study], Study] | None) -> None:
         self._preprocess = preprocess
+        self._looked_at = looked_at
         self._last: tuple[Study | str | Path | None, Study, PreparedImages] | None = None
 
     def ready(self, request: Request) -> Ready | OslerError:
@@ -155,7 +161,8 @@ class _Reader:
             started = time.perf_counter()
             study = open_study(asked) if isinstance(asked, str | Path) else asked
             opened = time.perf_counter()
-            prepared = prepare_images(study, preprocess=self._preprocess)
+            shown = study if self._looked_at is None else self._looked_at(study)
+            prepared = prepare_images(shown, preprocess=self._preprocess)
         except OslerError as error:
             return error
         seconds = {"read": opened - started, "prepare": time.perf_counter() - opened}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from osler.model.temporal import ClinicalTemporalAttention
     from osler.weights import Checkpoint
     from osler.weights.assemble import DTypeName
+    from osler.weights.parts import Part
 
     AnyRunner = Runner | JaxRunner
     AnyNetwork = Osler | JaxOsler
@@ -84,7 +85,13 @@ def jax_kernels(device: str) -> JaxKernelChoice:
 
 
 def quantized_jax(
-    name: str, *, folder: Path | None, bits: int, dtype: DTypeName, device: str
+    name: str,
+    *,
+    folder: Path | None,
+    bits: int,
+    dtype: DTypeName,
+    device: str,
+    parts: tuple[Part, ...] | None = None,
 ) -> tuple[Checkpoint, JaxRunner, Choice[str]]:
     """Loads weights of 4 or 8 bits for JAX: the plans and folders of PyTorch, without a floating copy.
 
@@ -94,6 +101,7 @@ def quantized_jax(
         bits: 4 or 8.
         dtype: Of the activations and of what is not quantized.
         device: See `to_jax`.
+        parts: See `osler.load`.
 
     Returns:
         Checkpoint, runner, and what multiplies, with the reason.
@@ -108,6 +116,7 @@ def quantized_jax(
     from osler.quant.folder import load_quantized_folder
     from osler.quant.kernels import KernelChoice, TorchKernels
     from osler.quant.open import load_and_quantize
+    from osler.weights.parts import keep_parts
 
     chosen = jax_kernels(device)
     packed = PackedTensors(kernels=chosen.kernels)
@@ -116,11 +125,16 @@ def quantized_jax(
         checkpoint = load_quantized_folder(folder, dtype=dtype, kernels=none, assemble=packed)
     else:
         checkpoint = load_and_quantize(name, bits=bits, dtype=dtype, kernels=none, assemble=packed)
-    runner = JaxRunner(packed.tensors, config=checkpoint.model.config, products=packed.products, device=device)
+    checkpoint = keep_parts(checkpoint, parts)
+    kept = set(checkpoint.model.state_dict())
+    tensors = {name: tensor for name, tensor in packed.tensors.items() if name in kept}
+    runner = JaxRunner(tensors, config=checkpoint.model.config, products=packed.products, device=device)
     return checkpoint, runner, Choice(chosen.name, chosen.reason)
 
 
-def dense_jax(name: str, *, kernels: Kernels, device: str) -> tuple[Checkpoint, JaxRunner]:
+def dense_jax(
+    name: str, *, kernels: Kernels, device: str, parts: tuple[Part, ...] | None = None
+) -> tuple[Checkpoint, JaxRunner]:
     """Loads weights of 16 bits for Osler's kernels on the CPU: the decoder's products in bfloat16, the rest in float32.
 
     Activations are float32, which XLA computes faster there than bfloat16.
@@ -129,6 +143,7 @@ def dense_jax(name: str, *, kernels: Kernels, device: str) -> tuple[Checkpoint, 
         name: Of the model.
         kernels: What multiplies.
         device: See `to_jax`.
+        parts: See `osler.load`.
 
     Raises:
         CheckpointError: If the weights cannot be read or do not fit the twin.
@@ -138,8 +153,9 @@ def dense_jax(name: str, *, kernels: Kernels, device: str) -> tuple[Checkpoint, 
     from osler.quant.network import product_tensors
     from osler.weights import load_checkpoint
     from osler.weights.assemble import empty_network
+    from osler.weights.parts import keep_parts
 
-    checkpoint = load_checkpoint(name, dtype="bfloat16")
+    checkpoint = keep_parts(load_checkpoint(name, dtype="bfloat16"), parts)
     config, tensors = checkpoint.model.config, checkpoint.model.state_dict()
     checkpoint = replace(checkpoint, model=empty_network(config), bits=16)
     products = dense_products(tensors, config=config, kernels=kernels)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 
 from osler.engine.features import image_batch
 from osler.prepare import PixelBatches, PreparedImages, ShownImage
+from osler.study import Image
 
 if TYPE_CHECKING:
     from osler.engine.backend import AnyNetwork
     from osler.engine.session import Session
-    from osler.study import Study
+    from osler.study import Series, Study
     from osler.weights import Checkpoint
 
 XRAY = frozenset({"DX", "CR", "DR", "RG", ""})
@@ -112,6 +114,23 @@ def frontal_xrays(study: Study, prepared: PreparedImages, *, timepoint: int) -> 
         and is_xray(image)
         and views.get((image.timepoint, image.series), "").upper() not in _SIDE_VIEWS
     ]
+
+
+def frontal_xrays_alone(study: Study) -> Study:
+    """Returns a study of the frontal X-rays of its last time point that has any; the time points stay in their places.
+
+    Of the images of both studies `frontal_xrays` finds the same, for that time point.
+    """
+    kept = [tuple(series for series in point.series if _may_be_frontal(series)) for point in study.timepoints]
+    last = max((number for number, series in enumerate(kept) if series), default=None)
+    points = (
+        replace(point, series=kept[number] if number == last else ()) for number, point in enumerate(study.timepoints)
+    )
+    return replace(study, timepoints=tuple(points))
+
+
+def _may_be_frontal(series: Series) -> bool:
+    return isinstance(series, Image) and series.modality in XRAY and series.view.upper() not in _SIDE_VIEWS
 
 
 def film_of_each_date(study: Study, prepared: PreparedImages) -> list[tuple[int, int]]:

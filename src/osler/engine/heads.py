@@ -26,7 +26,6 @@ def offered_heads(network: AnyNetwork) -> Mapping[Skill, Any]:
         "boxes": BoxFinder(heads, features=features, side=vision.side),
         "findings": FindingReader(heads, features=features),
         "embeddings": Embedder(heads, features=features),
+        "progression": ChangeReader(heads, temporal=network.temporal, features=features),
     }
-    if network.temporal is not None:
-        found["progression"] = ChangeReader(heads, temporal=network.temporal, features=features)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from osler.engine.head_features import HeadFeatures, frontal_xrays, text_states
+from osler.engine.head_features import HeadFeatures, frontal_xrays, frontal_xrays_alone, text_states
 from osler.model.heads import patch_positions
 from osler.prepare import PreparedImages
 from osler.prepare.finding_names import finding_names
@@ -40,6 +40,10 @@ class FindingReader:
     def calibrated(self) -> bool:
         """Whether its probabilities were fitted on patients kept out of training."""
         return not bool(self._heads.findings.scale.isnan().all())
+
+    def looked_at(self, study: Study) -> Study:
+        """Returns a study with nothing but what `probabilities` reads of it: other images need not be prepared."""
+        return frontal_xrays_alone(study)
 
     @torch.inference_mode()
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:

@@ -33,11 +33,12 @@ class ChangeReader:
     """Says what became of a finding between the dates of a study (skill ``"progression"``).
 
     Args:
-        heads: Trained on X-rays. temporal: Of the same network.
+        heads: Trained on X-rays.
+        temporal: Of the same network; without it, the head reads each date by itself.
         features: Of its network.
     """
 
-    def __init__(self, heads: AnyHeads, *, temporal: AnyTemporal, features: HeadFeatures) -> None:
+    def __init__(self, heads: AnyHeads, *, temporal: AnyTemporal | None, features: HeadFeatures) -> None:
         self._heads = heads
         self._temporal = temporal
         self._features = features
@@ -68,12 +69,14 @@ class ChangeReader:
             return [HeadChange(finding=name, change="cannot tell", probability=0.0) for name in findings]
         features_TPV = self._features.of(prepared.pixels, numbers=[number for _, number in chosen])
         state_TFV, _ = self._heads.findings(features_TPV)
-        dates = [study.timepoints[timepoint].date for timepoint, _ in chosen]
-        # Only differences of days count; near zero float32 holds them exactly.
-        zero = next((date for date in reversed(dates) if date is not None), dt.date.min)
-        days_1T = torch.tensor([[day_of(date, zero=zero) for date in dates]], device=state_TFV.device)
-        events = event_table(session, study.events, zero=zero, last=dates[-1])
-        _, after_1TFV = self._temporal(state_TFV[None], days_BT=days_1T, events=events)
+        after_1TFV = state_TFV[None]
+        if self._temporal is not None:
+            dates = [study.timepoints[timepoint].date for timepoint, _ in chosen]
+            # Only differences of days count; near zero float32 holds them exactly.
+            zero = next((date for date in reversed(dates) if date is not None), dt.date.min)
+            days_1T = torch.tensor([[day_of(date, zero=zero) for date in dates]], device=state_TFV.device)
+            events = event_table(session, study.events, zero=zero, last=dates[-1])
+            _, after_1TFV = self._temporal(after_1TFV, days_BT=days_1T, events=events)
         shares_FC = self._heads.progression(after_1TFV[0, -1]).softmax(-1).tolist()
         told = ((name, shares_FC[self._places[name]]) for name in findings)
         return [change for name, shares in told if (change := _change(name, shares)) is not None]

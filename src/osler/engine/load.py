@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -25,6 +26,7 @@ from osler.quant.open import load_and_quantize
 from osler.readers.limits import available_memory
 from osler.weights import load_checkpoint
 from osler.weights.catalog import find_model
+from osler.weights.parts import Part, check_parts, keep_parts
 
 _BITS = (4, 8, 16, 32)
 
@@ -38,6 +40,7 @@ def load(
     dtype: str = "auto",
     packing: str = "auto",
     studies: Literal["disk", "memory"] = "disk",
+    parts: Collection[Part] | None = None,
 ) -> Session:
     """Loads a model and returns a session that answers with it.
 
@@ -57,24 +60,29 @@ def load(
             ``"plain"`` runs them as they lie, ``"auto"`` packs where it pays.
         studies: ``"disk"`` keeps encoded studies for later sessions, in a folder that only the user
             can read (`osler cache` shows it); ``"memory"`` forgets them with the session.
+        parts: Of ``"volume"``, ``"adapter"``, ``"temporal"`` and ``"heads"`` those that run, where the
+            weights have them; the others are left out, as if they had never been trained. ``None``: all.
 
     Raises:
-        RequestError: If an option is unknown.
+        RequestError: If an option or a part is unknown.
         CheckpointError: If the weights are missing or damaged.
         CapacityError: If they do not fit into memory.
     """
     _check_bits(bits)
     check_backend(backend)
+    kept = None if parts is None else check_parts(parts)
     if backend == "jax":
-        return _load_jax(str(name), bits=bits, dtype=dtype, device=device, studies=studies)
+        return _load_jax(str(name), bits=bits, dtype=dtype, device=device, studies=studies, parts=kept)
     place = choose_device(device)
     stored = _stored_bits(str(name), bits=bits)
     precision = choose_dtype(_dtype_of(bits, dtype=dtype), device=place.value)
     width = str(precision.value).removeprefix("torch.")
     if stored is not None or bits in (4, 8):
-        return _load_quantized(str(name), bits=stored or bits, device=place, dtype=precision, studies=studies)
+        return _load_quantized(
+            str(name), bits=stored or bits, device=place, dtype=precision, studies=studies, parts=kept
+        )
     plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
-    checkpoint = load_checkpoint(name, dtype=width)
+    checkpoint = keep_parts(load_checkpoint(name, dtype=width), kept)
     checkpoint.model.to(place.value)
     return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason, studies=studies)
 
@@ -86,6 +94,7 @@ def _load_quantized(
     device: Choice[torch.device],
     dtype: Choice[torch.dtype],
     studies: Literal["disk", "memory"],
+    parts: tuple[Part, ...] | None,
 ) -> Session:
     if device.value.type != "cpu":
         if device.reason == "asked for":
@@ -103,6 +112,7 @@ def _load_quantized(
     else:
         plan_weights(name, itemsize=dtype.value.itemsize, bits=bits).require(available_memory())
         checkpoint = load_and_quantize(name, bits=bits, dtype=width, kernels=kernels)
+    checkpoint = keep_parts(checkpoint, parts)
     packing = Choice(f"int{bits} {kernels.kernels.name}", kernels.reason)
     return Session(checkpoint, packing=packing, device=device.reason, dtype=dtype.reason, studies=studies)
 
@@ -126,7 +136,15 @@ def _stored_bits(name: str, *, bits: int | None) -> int | None:
     return stored
 
 
-def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: Literal["disk", "memory"]) -> Session:
+def _load_jax(
+    name: str,
+    *,
+    bits: int | None,
+    dtype: str,
+    device: str,
+    studies: Literal["disk", "memory"],
+    parts: tuple[Part, ...] | None,
+) -> Session:
     check_jax(device)
     stored = _stored_bits(name, bits=bits)
     asked = _dtype_of(bits, dtype=dtype)
@@ -139,17 +157,19 @@ def _load_jax(name: str, *, bits: int | None, dtype: str, device: str, studies: 
         folder = find_model(name) if stored is not None else None
         wanted = stored or bits
         assert wanted is not None
-        checkpoint, runner, kernels = quantized_jax(name, folder=folder, bits=wanted, dtype=dtype, device=device)
+        checkpoint, runner, kernels = quantized_jax(
+            name, folder=folder, bits=wanted, dtype=dtype, device=device, parts=parts
+        )
         packing = Choice(f"int{wanted} {kernels.value}", kernels.reason)
         return Session(checkpoint, runner=runner, packing=packing, device=place, dtype=reason, studies=studies)
     if bits == 16 and asked == "auto" and (kernels := jax_kernels(device)).kernels is not None:
         # What is read is bfloat16 as a whole, before the tower becomes float32.
         plan_weights(name, itemsize=2).require(available_memory())
-        checkpoint, runner = dense_jax(name, kernels=kernels.kernels, device=device)
+        checkpoint, runner = dense_jax(name, kernels=kernels.kernels, device=device, parts=parts)
         packing = Choice(f"bfloat16 {kernels.name}", kernels.reason)
         return Session(checkpoint, runner=runner, packing=packing, device=place, dtype=reason, studies=studies)
     plan_weights(name, itemsize=getattr(torch, dtype).itemsize).require(available_memory())
-    checkpoint, runner = to_jax(load_checkpoint(name, dtype=dtype), device=device)
+    checkpoint, runner = to_jax(keep_parts(load_checkpoint(name, dtype=dtype), parts), device=device)
     return Session(checkpoint, runner=runner, device=place, dtype=reason, studies=studies)
 
 

@@ -22,6 +22,7 @@ from osler.evaluate.sets.types import EvaluationSet, Setting, SplitChoice
 from osler.evaluate.worst import draw_worst, worst_rows
 from osler.progress import Progress
 from osler.train.checkpoints import save_json
+from osler.weights.parts import Part
 
 SCHEMA = 1
 _SPLITS = ("auto", "held-out", "all")
@@ -40,7 +41,7 @@ class EvaluationRequest:
             ``"held-out"`` for Osler's own weights and ``"all"`` for others.
         untrained: ``"ask"`` asks for what the weights were not trained for, too.
         out: Folder for the result; empty writes nothing, and a run that was stopped starts again.
-        bits: See `osler.load`. backend: See there. device: See there.
+        bits: See `osler.load`. backend: See there. device: See there. parts: See there.
     """
 
     data: str | Path
@@ -53,6 +54,7 @@ class EvaluationRequest:
     bits: int | None = None
     backend: str = "torch"
     device: str = "auto"
+    parts: tuple[Part, ...] | None = None
 
 
 def evaluate(request: EvaluationRequest, *, on_progress: Progress | None = None) -> dict[str, Any]:
@@ -113,10 +115,19 @@ def load_responder(request: EvaluationRequest) -> Responder:
                 f"The backend {request.backend!r} for {request.model!r}, which is not one of Osler's models.",
                 allowed="torch.",
             )
+        if request.parts is not None:
+            raise RequestError(f"{request.model!r} is not one of Osler's models: it has no parts to switch off.")
         return peer.load(Path(request.model).expanduser(), device=request.device)
     from osler.engine.load import load
 
-    session = load(request.model, bits=request.bits, backend=request.backend, device=request.device, studies="memory")
+    session = load(
+        request.model,
+        bits=request.bits,
+        backend=request.backend,
+        device=request.device,
+        studies="memory",
+        parts=request.parts,
+    )
     return OslerResponder(session, untrained=request.untrained)
 
 

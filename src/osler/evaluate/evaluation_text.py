@@ -44,6 +44,7 @@ def evaluation_text(record: dict[str, Any]) -> str:
             continue
         failed = f", {len(one['failed'])} failed" if one["failed"] else ""
         lines.append(f"{one['name']}: {one['asked']} of {one['cases']} cases{failed}")
+        lines += [f"  {note}" for note in one["notes"] if note.startswith("NOT TRAINED")]
         for entry in one["measures"]:
             if entry["group"] == "all" and not entry["part"]:
                 others = [

@@ -53,6 +53,9 @@ class Responder(Protocol):
     key: str
     """Changes whenever its answers may."""
     trained: frozenset[Skill]
+    """What is asked of it."""
+    asked_anyway: frozenset[Skill]
+    """Those of `trained` that it was not trained for: asked all the same, as the user wished."""
     style: PromptStyle
     session: Session | None
     """Osler's tasks run on it; ``None`` for models of others, which are only asked."""
@@ -74,19 +77,20 @@ class OslerResponder:
 
     Args:
         session: From `osler.load`.
-        untrained: ``"ask"`` treats text skills that the weights were not trained for as if they were.
+        untrained: ``"ask"`` treats text skills, and those of heads that the weights have, as if they were trained.
     """
 
     def __init__(self, session: Session, *, untrained: Literal["list", "ask"] = "list") -> None:
+        taught = session.checkpoint.trained
         if untrained == "ask":
-            session.checkpoint = dataclasses.replace(
-                session.checkpoint, trained=session.checkpoint.trained | _TEXT_SKILLS
-            )
+            asked = taught | _TEXT_SKILLS | frozenset(session.heads)
+            session.checkpoint = dataclasses.replace(session.checkpoint, trained=asked)
         self.session: Session | None = session
         self._session = session
         self.name = session.checkpoint.name
         self.key = f"{session.checkpoint.key} {session.runner.dtype}"
         self.trained = session.trained
+        self.asked_anyway = session.trained - taught
         published = session.checkpoint.model.config.name != "osler-mini" and "reports" in session.trained
         self.style = PUBLISHED if published else PLAIN
         self.meter = Meter()

@@ -112,7 +112,7 @@ def run_set(
     except OslerError as error:
         result.state, result.why = "failed", str(error)
         return result
-    result.notes = plan.notes
+    result.notes = (*_asked_anyway(one, setting), *plan.notes)
     if not plan.cases:
         result.state, result.why = "no data", plan.absent or "no case"
         return result
@@ -131,6 +131,15 @@ def _untrained(one: EvaluationSet, setting: Setting) -> bool:
         return False
     # Without Osler's session there is no task to ask all the same.
     return setting.untrained == "list" or setting.responder.session is None
+
+
+def _asked_anyway(one: EvaluationSet, setting: Setting) -> tuple[str, ...]:
+    """Says where a set asks only for what the weights were not trained for."""
+    wanted = one.skills & setting.responder.trained
+    if not wanted or wanted - setting.responder.asked_anyway:
+        return ()
+    names = " or ".join(sorted(one.skills))
+    return (f"NOT TRAINED: {setting.responder.name} was never trained for {names}; it was asked all the same.",)
 
 
 def _ask_all(

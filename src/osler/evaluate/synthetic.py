@@ -12,16 +12,14 @@ import numpy as np
 from osler.study import ArrayPixels, ClinicalEvent, Image, Study, TimePoint
 from osler.study.slide import Series
 from osler.synth.draw import draw_facts
-from osler.synth.facts import Exam, Lab, PatientFacts
-from osler.synth.ontology import load_ontology
+from osler.synth.facts import Exam, PatientFacts
 from osler.synth.phantoms.render import Phantom, render_volume
 from osler.synth.renderers import volume_shape
-from osler.synth.timeline import calendar_date, patient_id, sentence_case
+from osler.synth.timeline import calendar_date, patient_id
 
 HELD_OUT_SEED = 5_151_151
 """Of all synthetic patients that are evaluated. A training recipe must name another seed."""
 
-_FLAGS = {"low": "L", "normal": "N", "high": "H"}
 XRAY_SIZE = 512
 VOLUME_MATRIX = 128
 _BLOCK = 200
@@ -73,26 +71,3 @@ def study_of(
         TimePoint(series=(series,), date=calendar_date(exam.day)) for exam, series in zip(exams, shown, strict=True)
     )
     return Study(timepoints=points, events=tuple(events), patient=patient_id(patient))
-
-
-def lab_events(patient: PatientFacts) -> tuple[ClinicalEvent, ...]:
-    """The laboratory values as entries of a record, oldest first."""
-    tests = {entry.key: entry for entry in load_ontology().labs}
-    return tuple(
-        _lab_event(lab, name=sentence_case(tests[lab.key].name), code=tests[lab.key].loinc)
-        for lab in sorted(patient.labs, key=lambda lab: (lab.day, lab.key))
-    )
-
-
-def _lab_event(lab: Lab, *, name: str, code: str) -> ClinicalEvent:
-    return ClinicalEvent(
-        kind="observation",
-        name=name,
-        date=calendar_date(lab.day),
-        code=code,
-        system="LOINC" if code else "",
-        value=lab.value,
-        unit=lab.unit,
-        reference=lab.reference,
-        flag=_FLAGS[lab.flag],
-    )

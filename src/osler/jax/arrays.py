@@ -17,8 +17,13 @@ def to_jax(tensor: torch.Tensor) -> jax.Array:
     """Copies a tensor into an array of the same dtype."""
     plain = tensor.detach().cpu().contiguous()
     if plain.dtype == torch.bfloat16:
-        return jnp.asarray(plain.view(torch.uint16).numpy()).view(jnp.bfloat16)
-    return jnp.asarray(plain.numpy())
+        return put(plain.view(torch.uint16).numpy().view(jnp.bfloat16).copy())
+    return put(plain.numpy().copy())
+
+
+def put(array: np.ndarray) -> jax.Array:
+    """Gives JAX an array that nobody writes to any more; unlike `jnp.asarray` without a program for each shape."""
+    return jax.device_put(array)
 
 
 def to_torch(array: jax.Array) -> torch.Tensor:
@@ -31,6 +36,13 @@ def to_torch(array: jax.Array) -> torch.Tensor:
 def bucket(count: int, sizes: Sequence[int]) -> int:
     """The first of some sizes that is large enough; beyond them the next power of two."""
     return next((size for size in sizes if size >= count), 1 << (count - 1).bit_length())
+
+
+def filled(tensor: torch.Tensor, *, axis: int, size: int, value: float = 0) -> torch.Tensor:
+    """Makes an axis as long as a size says, as `padded` does, before a tensor is moved: no program is compiled."""
+    more = list(tensor.shape)
+    more[axis] = size - tensor.shape[axis]
+    return torch.cat((tensor, tensor.new_full(more, value)), dim=axis) if more[axis] > 0 else tensor
 
 
 def padded(array: jax.Array, *, axis: int, size: int, value: float = 0) -> jax.Array:

@@ -11,6 +11,8 @@ import hashlib
 import os
 import platform
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -50,6 +52,27 @@ def keep_compiled_programs() -> str:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return f"kept in {folder}"
+
+
+def kept_in() -> Path | None:
+    """Returns the folder that `keep_compiled_programs` checked, ``None`` where it keeps nothing."""
+    wish, found = os.environ.get(SETTING, "").strip(), jax.config.jax_compilation_cache_dir
+    if wish.lower() == "off" or not found or Path(found) != Path(_own(wish)) / _processor():
+        return None
+    return Path(found)
+
+
+@contextmanager
+def without_cache_of_jax() -> Iterator[None]:
+    """Neither asks JAX's cache nor adds to it: what comes from there cannot be written again."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # JAX looks at the setting once
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def _own(wish: str) -> str:

@@ -20,25 +20,33 @@ from jax import Array, lax
 from osler.jax import adapter
 from osler.jax.adapter import AdapterMemory
 from osler.jax.attention import attend, visible
+from osler.jax.kernels import native_attention
 from osler.jax.kv_cache import Cache, LayerKeys, slots_of
-from osler.jax.linear import linear, lookup, table
+from osler.jax.linear import kernels_of, linear, lookup, table
 from osler.jax.norm import rms_norm
 from osler.jax.rope import rotary_table, rotate
 from osler.model.config import AdapterConfig, DecoderConfig, LayerKind
+from osler.quant.formats import LANES
 
 Tree = dict[str, Any]
 
 
 class Step(NamedTuple):
-    """What all layers share in one forward pass, a value for each kind of layer.
+    """What all layers share in one forward pass, of some of it a value for each kind of layer.
 
     Args:
+        positions_BL: Position of each token, -1 for padding.
+        last_BL: Greatest position that each token sees.
         rotations: Cosine and signed sine.
+        stored: Position in each slot of the cache, (B, S).
         seen: Which keys each query sees, (B, L, S).
         slots: Where new keys are stored, (B, L); past the end for padding, which is dropped.
     """
 
+    positions_BL: Array
+    last_BL: Array
     rotations: dict[LayerKind, tuple[Array, Array]]
+    stored: dict[LayerKind, Array]
     seen: dict[LayerKind, Array]
     slots: dict[LayerKind, Array]
 
@@ -140,10 +148,13 @@ def _step(config: DecoderConfig, positions_BL: Array, *, last_BL: Array, cache: 
     keys: dict[LayerKind, Array] = {"global": cache.everything_positions, "sliding": cache.sliding_positions}
     windows: dict[LayerKind, int | None] = {"global": None, "sliding": config.window}
     return Step(
+        positions_BL=positions_BL,
+        last_BL=last_BL,
         rotations={
             kind: rotary_table(positions_BL, head_dim=config.head_dim, theta=theta, scale=scale, dtype=dtype)
             for kind, (theta, scale) in tables.items()
         },
+        stored=keys,
         seen={
             kind: visible(positions_BL, last_BL=last_BL, keys_BS=keys[kind], window=windows[kind]) for kind in tables
         },
@@ -184,15 +195,38 @@ def _attention(
     rotation = step.rotations[kind]
     q_BNLH, k_BKLH = rotate(q_BNLH, rotation=rotation), rotate(k_BKLH, rotation=rotation)
     stored = stored.with_keys(row, k_BKLH, v_BKLH, slots_BL=step.slots[kind])
+    out_BLNH = _attend(q_BNLH.swapaxes(1, 2), stored, layer=layer, row=row, kind=kind, step=step, config=config)
+    return linear(out_BLNH.reshape(B, L, -1), layer["self_attn.o_proj"]), stored
+
+
+def _attend(
+    q_BLNH: Array, stored: LayerKeys, *, layer: Tree, row: Array, kind: LayerKind, step: Step, config: DecoderConfig
+) -> Array:
+    """Attends over the keys of a layer, with the kernels that its products have, or in XLA; (B, L, N, H)."""
+    scale = config.query_scalar**-0.5
+    kernels = kernels_of(layer["self_attn.o_proj"])
+    fits = config.attention_softcap is None and config.head_dim % LANES == 0 and q_BLNH.dtype == jnp.float32
+    if kernels is not None and fits:
+        return native_attention(
+            q_BLNH,
+            stored,
+            layer=row,
+            positions_BL=step.positions_BL,
+            last_BL=step.last_BL,
+            stored_BS=step.stored[kind],
+            window=config.window if kind == "sliding" else None,
+            scale=scale,
+            kernels=kernels,
+        )
     out_BNLH = attend(
-        q_BNLH,
+        q_BLNH.swapaxes(1, 2),
         k_BKSH=stored.keys[row],
         v_BKSH=stored.values[row],
         seen_BLS=step.seen[kind],
-        scale=config.query_scalar**-0.5,
+        scale=scale,
         softcap=config.attention_softcap,
     )
-    return linear(out_BNLH.swapaxes(1, 2).reshape(B, L, -1), layer["self_attn.o_proj"]), stored
+    return out_BNLH.swapaxes(1, 2)
 
 
 def _mlp(layer: Tree, x_BLD: Array) -> Array:

@@ -133,9 +133,19 @@ def findings(
     gathered = cross_attention(
         heads, q_BFV, name="findings.attention", features_BMV=features_BMV, padding_BM=padding_BM, config=config
     )
-    state_BFV = layer_norm(q_BFV + gathered, heads["findings.norm.weight"], heads["findings.norm.bias"], eps=_EPS)
+    if config.states == "batch":
+        state_BFV = _picture_norm(heads, q_BFV + gathered)
+    else:
+        state_BFV = layer_norm(q_BFV + gathered, heads["findings.norm.weight"], heads["findings.norm.bias"], eps=_EPS)
     weight_FV, bias_F = (heads[f"findings.{name}"].astype(jnp.float32) for name in ("weight", "bias"))
     return state_BFV, (state_BFV.astype(jnp.float32) * weight_FV).sum(-1) + bias_F
+
+
+def _picture_norm(heads: Tree, state_BFV: Array) -> Array:
+    """Normalizes states by mean and variance over the pictures of training."""
+    mean_FV, variance_FV = (heads[f"findings.norm.{name}"].astype(jnp.float32) for name in ("mean", "variance"))
+    normed_BFV = (state_BFV.astype(jnp.float32) - mean_FV) * jax.lax.rsqrt(variance_FV + _EPS)
+    return normed_BFV.astype(state_BFV.dtype)
 
 
 def probabilities(heads: Tree, logits_BF: Array) -> Array:

@@ -28,10 +28,11 @@ from osler.quant.kernels import PATHS, VARIABLE, require_own_file
 
 if TYPE_CHECKING:
     from osler.jax.dense import DenseStack
+    from osler.jax.kv_cache import LayerKeys
     from osler.jax.packed import PackedStack
 
 _NONE = ("torch", "xla")
-_ABI = 1
+_ABI = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,14 @@ class Kernels:
         name: Of the path. number: Its index in `PATHS`.
         linear: The name under which products with packed weights are registered.
         dense: Of products with bfloat16 weights in tiles.
+        attention: Of attention over a cache.
     """
 
     name: str
     number: int
     linear: str
     dense: str
+    attention: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,16 +147,58 @@ def native_dense(x_K: Array, stack: DenseStack, *, layer: Array | int) -> Array:
     return call(x_K, number, stack.tiles, path=np.int32(kernels.number), columns=np.int64(stack.columns))
 
 
+def native_attention(
+    q_BLNH: Array,
+    keys: LayerKeys,
+    *,
+    layer: Array | int,
+    positions_BL: Array,
+    last_BL: Array,
+    stored_BS: Array,
+    window: int | None,
+    scale: float,
+    kernels: Kernels,
+) -> Array:
+    """Attends over one layer of a cache with the compiled kernels, which copy no keys and pass over unseen ones.
+
+    Args:
+        q_BLNH: float32, as the cache.
+        keys: Of all layers of a kind.
+        layer: Number of the layer.
+        positions_BL: Of the queries, -1 for padding.
+        last_BL: Greatest position that each query sees.
+        stored_BS: The position in each slot, -1 for none.
+        window: Keys that a query sees, its own included; ``None`` for all.
+        scale: Of the scores.
+        kernels: What computes.
+
+    Returns:
+        (B, L, N, H); zeros for padding.
+    """
+    call = jax.ffi.ffi_call(kernels.attention, jax.ShapeDtypeStruct(q_BLNH.shape, q_BLNH.dtype))
+    return call(
+        q_BLNH,
+        jnp.asarray(layer, jnp.int32),
+        keys.keys,
+        keys.values,
+        positions_BL,
+        last_BL,
+        stored_BS,
+        path=np.int32(kernels.number),
+        window=np.int64(window or 0),
+        scale=np.float32(scale),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registered:
     """A library whose kernels XLA knows, and a bit for each path that runs here."""
 
     paths: int
-    linear: str
-    dense: str
+    names: tuple[tuple[str, str], ...]
 
     def kernels(self, number: int) -> Kernels:
-        return Kernels(name=PATHS[number], number=number, linear=self.linear, dense=self.dense)
+        return Kernels(name=PATHS[number], number=number, **dict(self.names))
 
 
 def _without(wish: str, *, reason: str) -> KernelChoice:
@@ -176,10 +221,10 @@ def _register(path: str, changed: int) -> _Registered:
         if (abi := library.osler_ffi_abi()) != _ABI:
             raise ModelError(f"the kernels at {path!r} have the interface {abi}, not {_ABI}")
         mark = sha256(f"{path} {changed}".encode()).hexdigest()[:12]
-        names = {kind: f"osler_{kind}_{mark}" for kind in ("linear", "dense")}
+        names = {kind: f"osler_{kind}_{mark}" for kind in ("linear", "dense", "attention")}
         for kind, name in names.items():
             handler = jax.ffi.pycapsule(getattr(library, f"osler_ffi_{kind}"))
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
-        return _Registered(paths=int(library.osler_paths()), **names)
+        return _Registered(paths=int(library.osler_paths()), names=tuple(names.items()))
     except (OSError, AttributeError) as error:
         raise ModelError(f"the kernels at {path!r} cannot be loaded: {error}") from error

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from osler.jax.dense import DenseStack, DenseWeight
+from osler.jax.kernels import Kernels
 from osler.jax.packed import MixedWeight, PackedStack, PackedWeight
 
 Weight = Array | DenseWeight | PackedWeight | MixedWeight
@@ -28,6 +29,14 @@ def linear(x_D: Array, weight_FD: Weight, bias_F: Array | None = None) -> Array:
 def table(weight_VD: Table) -> Weight:
     """Returns what `linear` takes of a table that is the language head too."""
     return weight_VD if isinstance(weight_VD, Array) else weight_VD.at(0)
+
+
+def kernels_of(weight: Weight) -> Kernels | None:
+    """Returns the compiled kernels that multiply by a weight on this device alone, ``None`` for XLA."""
+    if isinstance(weight, Array):
+        return None
+    stack = weight.mixed.stacks[0] if isinstance(weight, MixedWeight) else weight.stack
+    return None if isinstance(stack, PackedStack) and stack.mesh is not None else stack.kernels
 
 
 def lookup(weight_VD: Table, ids: Array) -> Array:

@@ -10,17 +10,16 @@ Dimensions: those of `osler.jax.osler`; T time points and E events in `JaxTempor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 
 from osler.jax import heads, osler, projector, temporal, volume_projection
 from osler.jax.adapter import AdapterMemory, memory_keys_values
-from osler.jax.arrays import IMAGE_BUCKETS, bucket, padded, to_jax, to_torch
+from osler.jax.arrays import IMAGE_BUCKETS, bucket, filled, padded, put, to_jax, to_torch
+from osler.jax.programs import Program
 from osler.model.config import HeadsConfig, OslerConfig, TemporalConfig
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class JaxOsler:
             self.weights["volume_projection"],
             padded(cells, axis=0, size=size),
             padded(around_ST3, axis=0, size=size),
-            padded(jnp.asarray(series), axis=0, size=size, value=-1),
+            padded(put(series), axis=0, size=size, value=-1),
             config=self.config,
         )[:slabs]
         return self._tokens(
@@ -120,49 +119,50 @@ class JaxOsler:
         seeing = {part: tree for part, tree in self.weights.items() if part in _SEEING}
         found = _encode_timeline(
             seeing,
-            padded(to_jax(pixels_BT3SS), axis=1, size=size),
-            padded(to_jax(days_BT), axis=1, size=size),
-            padded(to_jax(padding_BT), axis=1, size=size, value=True),
+            to_jax(filled(pixels_BT3SS, axis=1, size=size)),
+            to_jax(filled(days_BT, axis=1, size=size)),
+            to_jax(filled(padding_BT, axis=1, size=size, value=True)),
             None if events is None else _events(events),
             config=self.config,
         )
-        return to_torch(found[:, :times])
+        return to_torch(found)[:, :times]
 
     def memory_of(self, features_NMV: torch.Tensor) -> AdapterMemory:
         """Makes one memory of the features of images, of one row."""
         images, each = features_NMV.shape[:2]
         size = bucket(images, IMAGE_BUCKETS) * each
-        features_1MV = padded(to_jax(features_NMV.flatten(0, 1)[None]), axis=1, size=size)
-        padding_1M = jnp.arange(size)[None] >= images * each
+        features_1MV = to_jax(filled(features_NMV.flatten(0, 1)[None], axis=1, size=size))
+        padding_1M = put(np.arange(size)[None] >= images * each)
         return _memory(self.weights["adapter"], features_1MV, padding_1M, config=self.config)
 
     def text_states(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """Turns short texts into states for the heads, (K, D)."""
         ids_KL, padding_KL = _table(token_ids)
         decoding = {"language_model": self.weights["language_model"]}
-        return to_torch(_text_states(decoding, ids_KL, padding_KL, config=self.config)[: len(token_ids)])
+        return to_torch(_text_states(decoding, ids_KL, padding_KL, config=self.config))[: len(token_ids)]
 
     def mean_state(self, token_ids: Sequence[int]) -> torch.Tensor:
         """Reads a text with the decoder; returns the mean of its states after the last norm, (1, D)."""
         count = len(token_ids)
-        ids_1L = padded(jnp.array([list(token_ids)], jnp.int32), axis=1, size=bucket(count, _TEXT_BUCKETS))
+        ids = torch.tensor([list(token_ids)], dtype=torch.int32)
+        ids_1L = to_jax(filled(ids, axis=1, size=bucket(count, _TEXT_BUCKETS)))
         decoding = {"language_model": self.weights["language_model"]}
-        return to_torch(_mean_state(decoding, ids_1L, jnp.int32(count), config=self.config))
+        return to_torch(_mean_state(decoding, ids_1L, np.int32(count), config=self.config))
 
     def _images(self, function: Any, images_N: torch.Tensor) -> torch.Tensor:
         count = len(images_N)
-        filled = padded(to_jax(images_N), axis=0, size=bucket(count, IMAGE_BUCKETS))
+        images = to_jax(filled(images_N, axis=0, size=bucket(count, IMAGE_BUCKETS)))
         seeing = {part: tree for part, tree in self.weights.items() if part != "language_model"}
-        return to_torch(function(seeing, filled, config=self.config)[:count])
+        return to_torch(function(seeing, images, config=self.config))[:count]
 
     def _tokens(self, merged_MV: jax.Array, places_M3: jax.Array | None) -> torch.Tensor:
         """Places and projects merged cells."""
         count = len(merged_MV)
         size = bucket(count, _TOKEN_BUCKETS)
-        filled = padded(merged_MV, axis=0, size=size)
+        merged = padded(merged_MV, axis=0, size=size)
         places = None if places_M3 is None else padded(places_M3, axis=0, size=size)
         seeing = {part: tree for part, tree in self.weights.items() if part in _PROJECTING}
-        return to_torch(_project(seeing, filled, places, config=self.config)[:count])
+        return to_torch(_project(seeing, merged, places, config=self.config))[:count]
 
 
 class JaxHeads:
@@ -185,11 +185,10 @@ class JaxHeads:
         rows, queries = text_BQC.shape[:2]
         features, padding_BM = _features(features_BMV)
         size = features.shape[0], features.shape[1]
-        text = padded(to_jax(text_BQC), axis=0, size=size[0])
-        text = padded(text, axis=1, size=bucket(queries, IMAGE_BUCKETS))
-        positions = padded(padded(to_jax(positions_BM3), axis=0, size=size[0]), axis=1, size=size[1])
+        text = to_jax(filled(filled(text_BQC, axis=0, size=size[0]), axis=1, size=bucket(queries, IMAGE_BUCKETS)))
+        positions = to_jax(filled(filled(positions_BM3, axis=0, size=size[0]), axis=1, size=size[1]))
         found = _boxes(self.weights, text, features, positions, padding_BM, config=self.config)
-        boxes_BQ6, presence_BQ = (to_torch(array[:rows, :queries]) for array in found)
+        boxes_BQ6, presence_BQ = (to_torch(array)[:rows, :queries] for array in found)
         return boxes_BQ6, presence_BQ
 
     def progression(self, state_BFV: torch.Tensor) -> torch.Tensor:
@@ -214,7 +213,7 @@ class JaxFindingsHead:
         rows = len(features_BMV)
         features, padding_BM = _features(features_BMV)
         found = _findings(self._weights, features, padding_BM, config=self._config)
-        state_BFV, logits_BF = (to_torch(array[:rows]) for array in found)
+        state_BFV, logits_BF = (to_torch(array)[:rows] for array in found)
         return state_BFV, logits_BF
 
     def probabilities(self, logits_BF: torch.Tensor) -> torch.Tensor:
@@ -232,7 +231,7 @@ class JaxContrastiveHead:
     def images(self, features_BMV: torch.Tensor) -> torch.Tensor:
         """Returns unit vectors of studies, (B, E)."""
         features, padding_BM = _features(features_BMV)
-        return to_torch(_embed_images(self._weights, features, padding_BM, config=self._config)[: len(features_BMV)])
+        return to_torch(_embed_images(self._weights, features, padding_BM, config=self._config))[: len(features_BMV)]
 
     def texts(self, text_BC: torch.Tensor) -> torch.Tensor:
         """Returns unit vectors of texts, (B, E)."""
@@ -270,23 +269,23 @@ class JaxTemporal:
             padding_BT = torch.zeros(days_BT.shape, dtype=torch.bool)
         found = _temporal(
             self._weights,
-            padded(to_jax(tokens_BTnV), axis=1, size=size),
-            padded(to_jax(days_BT), axis=1, size=size),
-            padded(to_jax(padding_BT), axis=1, size=size, value=True),
+            to_jax(filled(tokens_BTnV, axis=1, size=size)),
+            to_jax(filled(days_BT, axis=1, size=size)),
+            to_jax(filled(padding_BT, axis=1, size=size, value=True)),
             None if events is None else _events(events),
             config=self._config,
         )
-        tokens, states = (to_torch(array[:, :times]) for array in found)
+        tokens, states = (to_torch(array)[:, :times] for array in found)
         return tokens, states
 
 
 def _events(events: torch_temporal.Events) -> temporal.Events:
     size = bucket(events.day_BE.shape[1], _EVENT_BUCKETS)
     return temporal.Events(
-        text_BEC=padded(to_jax(events.text_BEC), axis=1, size=size),
-        value_BE=padded(to_jax(events.value_BE), axis=1, size=size),
-        day_BE=padded(to_jax(events.day_BE), axis=1, size=size),
-        padding_BE=padded(to_jax(events.padding_BE), axis=1, size=size, value=True),
+        text_BEC=to_jax(filled(events.text_BEC, axis=1, size=size)),
+        value_BE=to_jax(filled(events.value_BE, axis=1, size=size)),
+        day_BE=to_jax(filled(events.day_BE, axis=1, size=size)),
+        padding_BE=to_jax(filled(events.padding_BE, axis=1, size=size, value=True)),
     )
 
 
@@ -294,11 +293,11 @@ def _features(features_BMV: torch.Tensor) -> tuple[jax.Array, jax.Array | None]:
     """Features in a shape that few share, and which of them are padding; ``None`` where none is."""
     rows, count = features_BMV.shape[:2]
     size = bucket(count, _FEATURE_BUCKETS)
-    filled = padded(to_jax(features_BMV), axis=0, size=bucket(rows, IMAGE_BUCKETS))
+    features = filled(features_BMV, axis=0, size=bucket(rows, IMAGE_BUCKETS))
     if size == count:
-        return filled, None
-    padding_BM = np.broadcast_to(np.arange(size) >= count, (len(filled), size))
-    return padded(filled, axis=1, size=size), jnp.asarray(padding_BM)
+        return to_jax(features), None
+    padding_BM = np.broadcast_to(np.arange(size) >= count, (len(features), size))
+    return to_jax(filled(features, axis=1, size=size)), put(padding_BM.copy())
 
 
 def _table(token_ids: Sequence[Sequence[int]]) -> tuple[jax.Array, jax.Array]:
@@ -310,21 +309,19 @@ def _table(token_ids: Sequence[Sequence[int]]) -> tuple[jax.Array, jax.Array]:
     for row, some in enumerate(token_ids):
         ids[row, : len(some)] = some
         padding[row, : len(some)] = False
-    return jnp.asarray(ids), jnp.asarray(padding)
+    return put(ids), put(padding)
 
 
 _SEEING = ("vision_tower", "multi_modal_projector", "temporal")
 _PROJECTING = ("multi_modal_projector", "volume_projection")
 
-_compiled = partial(jax.jit, static_argnames=("config",))
-
-_encode_images = _compiled(osler.encode_images)
-_encode_slabs = _compiled(osler.encode_slabs)
-_memory_features = _compiled(osler.memory_features)
-_head_features = _compiled(osler.head_features)
+_encode_images = Program(osler.encode_images)
+_encode_slabs = Program(osler.encode_slabs)
+_memory_features = Program(osler.memory_features)
+_head_features = Program(osler.head_features)
 
 
-@_compiled
+@Program
 def _encode_timeline(
     weights: Tree,
     pixels_BT3SS: jax.Array,
@@ -339,7 +336,7 @@ def _encode_timeline(
     )
 
 
-@_compiled
+@Program
 def _mix(
     weights: Tree, cells_STV: jax.Array, around_ST3: jax.Array, series_S: jax.Array, *, config: OslerConfig
 ) -> jax.Array:
@@ -348,7 +345,7 @@ def _mix(
     return volume_projection.mix(weights, cells_STV, around_ST3, series_S, config=config.volume, vision=config.vision)
 
 
-@_compiled
+@Program
 def _project(weights: Tree, tokens_MV: jax.Array, places_M3: jax.Array | None, *, config: OslerConfig) -> jax.Array:
     assert config.vision is not None
     published = weights["multi_modal_projector"]
@@ -364,23 +361,23 @@ def _project(weights: Tree, tokens_MV: jax.Array, places_M3: jax.Array | None, *
     )
 
 
-@_compiled
+@Program
 def _memory(weights: Tree, features_1MV: jax.Array, padding_1M: jax.Array, *, config: OslerConfig) -> AdapterMemory:
     assert config.adapter is not None
     return memory_keys_values(weights, features_1MV, config=config.adapter, padding_BM=padding_1M)
 
 
-@_compiled
+@Program
 def _text_states(weights: Tree, ids_KL: jax.Array, padding_KL: jax.Array, *, config: OslerConfig) -> jax.Array:
     return osler.text_states(weights, ids_KL, padding_KL, config=config)
 
 
-@_compiled
+@Program
 def _mean_state(weights: Tree, ids_1L: jax.Array, count: jax.Array, *, config: OslerConfig) -> jax.Array:
     return osler.mean_state(weights, ids_1L, count, config=config)
 
 
-@_compiled
+@Program
 def _boxes(
     weights: Tree,
     text_BQC: jax.Array,
@@ -400,14 +397,14 @@ def _boxes(
     )
 
 
-@_compiled
+@Program
 def _findings(
     weights: Tree, features_BMV: jax.Array, padding_BM: jax.Array | None, *, config: HeadsConfig
 ) -> tuple[jax.Array, jax.Array]:
     return heads.findings(weights, features_BMV, padding_BM=padding_BM, config=config)
 
 
-@_compiled
+@Program
 def _embed_images(
     weights: Tree, features_BMV: jax.Array, padding_BM: jax.Array | None, *, config: HeadsConfig
 ) -> jax.Array:
@@ -418,7 +415,7 @@ _embed_texts = jax.jit(heads.embed_texts)
 _progression = jax.jit(heads.progression)
 
 
-@_compiled
+@Program
 def _temporal(
     weights: Tree,
     tokens_BTnV: jax.Array,

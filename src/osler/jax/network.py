@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import torch
 from torch import Tensor
 
 from osler.errors import CheckpointError
+from osler.jax.arrays import put
 from osler.jax.kernels import Kernels
 from osler.jax.packed import MixedStack, PackedStack
 from osler.jax.stacks import aligned, layers_by_kind, products_of_a_layer
@@ -126,7 +127,7 @@ def stacked(weights: list[PackedWeight], *, kernels: Kernels | None) -> PackedSt
     weights.clear()
     if len(stacks) == 1:
         return stacks[0]
-    return MixedStack(stacks=stacks, home=jnp.asarray(homes, jnp.int32), place=jnp.asarray(places, jnp.int32))
+    return MixedStack(stacks=stacks, home=put(np.array(homes, np.int32)), place=put(np.array(places, np.int32)))
 
 
 def _uniform(weights: Sequence[PackedWeight], kernels: Kernels | None) -> PackedStack:

@@ -22,7 +22,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
 from osler.jax.kernels import Kernels, native_linear
-from osler.quant.formats import LANES, UNIT, WeightFormat
+from osler.quant.formats import LANES, PackedLayout, WeightFormat
 
 _CHUNK_WEIGHTS = 1 << 20
 
@@ -33,7 +33,7 @@ _CHUNK_WEIGHTS = 1 << 20
     meta_fields=("format", "rows", "columns", "kernels", "mesh", "shares"),
 )
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedStack:
+class PackedStack(PackedLayout):
     """Quantized matrices of one format and shape, such as one product of all layers of a kind.
 
     Args:
@@ -54,21 +54,6 @@ class PackedStack:
     kernels: Kernels | None = None
     mesh: Mesh | None = None
     shares: int = 1
-
-    @property
-    def padded(self) -> int:
-        """Inputs with those that fill them up."""
-        return -(-self.columns // UNIT) * UNIT
-
-    @property
-    def group(self) -> int:
-        """Inputs that share a scale, filled up."""
-        return self.padded if self.format.group is None else self.format.group
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of codes, scales and offsets."""
-        return self.codes.nbytes + self.scale.nbytes + (0 if self.offset is None else self.offset.nbytes)
 
     def at(self, layer: Array | int) -> PackedWeight:
         """Names one of the matrices, without reading it."""

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import torch
 from torch import Tensor
 
 from osler.errors import CheckpointError
+from osler.jax.arrays import put
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.quant.network import product_tensors
 from osler.weights.assemble import empty_network
@@ -194,8 +194,8 @@ def _shape(group: Path, *, config: OslerConfig, count: int) -> tuple[int, ...]:
 
 def _stacked(arrays: list[np.ndarray], *, shape: tuple[int, ...]) -> jax.Array:
     if not shape:
-        return jnp.asarray(arrays[0])
-    return jnp.asarray(np.stack(arrays).reshape(*shape, *arrays[0].shape))
+        return put(arrays[0].copy())
+    return put(np.stack(arrays).reshape(*shape, *arrays[0].shape))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

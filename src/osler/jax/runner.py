@@ -23,12 +23,14 @@ from jax.sharding import Mesh
 from osler.errors import CapacityError
 from osler.jax import decoder, osler
 from osler.jax.adapter import AdapterMemory, layer_numbers
-from osler.jax.arrays import IMAGE_BUCKETS, bucket, padded, to_jax, to_torch
+from osler.jax.arrays import IMAGE_BUCKETS, bucket, filled, put, to_jax, to_torch
 from osler.jax.devices import find_device, require_32_bits
 from osler.jax.kernels import kernels_name
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
+from osler.jax.kv_cache import bucket as slots
 from osler.jax.module import JaxOsler
 from osler.jax.parameters import parameters_from
+from osler.jax.programs import Program
 from osler.jax.sharding import shard_cache, shard_weights
 from osler.model.config import OslerConfig
 
@@ -91,8 +93,7 @@ class JaxCache:
         """Remembers the present length; the arrays of sliding layers are copied, as steps overwrite them."""
         return JaxPoint(
             self.length,
-            LayerKeys(*(jnp.copy(array) for array in self.arrays.sliding)),
-            jnp.copy(self.arrays.sliding_positions),
+            *_copied((self.arrays.sliding, self.arrays.sliding_positions)),
         )
 
     def rewind(self, point: JaxPoint, *, planned: int) -> None:
@@ -103,9 +104,10 @@ class JaxCache:
             planned: Tokens that a row will hold at most from now on.
         """
         table = self.arrays.everything_positions
+        sliding, positions = _copied((point.sliding, point.positions))
         back = self.arrays._replace(
-            sliding=LayerKeys(*(jnp.copy(array) for array in point.sliding)),
-            sliding_positions=jnp.copy(point.positions),
+            sliding=sliding,
+            sliding_positions=positions,
             everything_positions=jnp.where(table < point.length, table, -1),
         )
         self.arrays = grown(back, planned=planned)
@@ -136,10 +138,11 @@ class JaxCache:
             length, LayerKeys(arrays["sliding.keys"], arrays["sliding.values"]), arrays["sliding.positions"]
         )
         rows = arrays["everything.keys"].shape[1]
+        sliding, positions = _copied((point.sliding, point.positions))
         cache = Cache(
-            sliding=LayerKeys(*(jnp.copy(array) for array in point.sliding)),
+            sliding=sliding,
             everything=LayerKeys(arrays["everything.keys"], arrays["everything.values"]),
-            sliding_positions=jnp.copy(point.positions),
+            sliding_positions=positions,
             everything_positions=jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (rows, length)),
         )
         return cls(grown(cache, planned=planned), lengths=[length] * rows, planned=planned), point
@@ -219,9 +222,9 @@ class JaxRunner:
 
     def new_cache(self, *, planned: int) -> JaxCache:
         """Makes an empty cache of one row for this many tokens."""
-        arrays = empty_cache(
+        arrays = _empty_cache(
             self.config.decoder,
-            planned=planned,
+            planned=slots(planned),
             longest=self.longest,
             rows=1,
             dtype=self.weights["language_model"]["norm"].dtype,
@@ -249,7 +252,7 @@ class JaxRunner:
         ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
         logits_LV, cache.arrays = _score(self._decoding, ids_1L, positions_1L, memory, cache.arrays, config=self.config)
         cache.lengths[0] += token_ids_1L.shape[1]
-        return to_torch(logits_LV[: token_ids_1L.shape[1]])
+        return to_torch(logits_LV)[: token_ids_1L.shape[1]]
 
     def read(
         self,
@@ -264,9 +267,16 @@ class JaxRunner:
         ids_1L, positions_1L = self._part(token_ids_1L, cache=cache)
         features = None
         if features_NTD is not None:
-            features = padded(to_jax(features_NTD), axis=0, size=bucket(len(features_NTD), IMAGE_BUCKETS))
+            features = to_jax(filled(features_NTD, axis=0, size=bucket(len(features_NTD), IMAGE_BUCKETS)))
         logits_1V, cache.arrays = _read(
-            self._decoding, ids_1L, positions_1L, features, memory, count - 1, cache.arrays, config=self.config
+            self._decoding,
+            ids_1L,
+            positions_1L,
+            features,
+            memory,
+            np.int32(count - 1),
+            cache.arrays,
+            config=self.config,
         )
         cache.lengths[0] += count
         return to_torch(logits_1V)
@@ -275,8 +285,8 @@ class JaxRunner:
         """Adds one token to each row and returns the logits after it, (B, V)."""
         cache.require_room(1)
         arrays = self._placed(cache.arrays)
-        positions = jnp.asarray(np.array(cache.lengths, np.int32)[:, None])
-        ids_B1 = to_jax(token_ids_B).astype(jnp.int32)[:, None]
+        positions = put(np.array(cache.lengths, np.int32)[:, None])
+        ids_B1 = to_jax(token_ids_B.int()[:, None])
         logits_BV, cache.arrays = _step(self._decoding, ids_B1, positions, memory, arrays, config=self.config)
         cache.lengths = [length + 1 for length in cache.lengths]
         return to_torch(logits_BV)
@@ -288,10 +298,18 @@ class JaxRunner:
         size = bucket(count, BUCKETS)
         positions = np.full((1, size), -1, np.int32)
         positions[0, :count] = np.arange(cache.length, cache.length + count)
-        return padded(to_jax(token_ids_1L).astype(jnp.int32), axis=1, size=size), jnp.asarray(positions)
+        return to_jax(filled(token_ids_1L.int(), axis=1, size=size)), put(positions)
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+_empty_cache = jax.jit(empty_cache, static_argnames=("config", "planned", "longest", "rows", "dtype"))
+
+
+@jax.jit
+def _copied(arrays: Any) -> Any:
+    return jax.tree.map(jnp.copy, arrays)
+
+
+@partial(Program, donate=("cache",))
 def _read(
     weights: dict[str, Any],
     ids_1L: jax.Array,
@@ -308,7 +326,7 @@ def _read(
     return decoder.logits(weights["language_model"], final_1D, config=config.decoder).astype(jnp.float32), cache
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+@partial(Program, donate=("cache",))
 def _score(
     weights: dict[str, Any],
     ids_1L: jax.Array,
@@ -322,7 +340,7 @@ def _score(
     return decoder.logits(weights["language_model"], hidden_1LD[0], config=config.decoder).astype(jnp.float32), cache
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+@partial(Program, donate=("cache",))
 def _step(
     weights: dict[str, Any],
     ids_B1: jax.Array,

@@ -95,6 +95,8 @@ class HeadsConfig:
         unsure: Calibrated probabilities between these two are "cannot tell".
         witness: Labels of which the box head must see one in an X-ray before findings are read off it; empty: none.
         boxes_on: What the box head was found good for: ``"all"`` pictures and volumes, or frontal ``"xrays"`` only.
+        states: How states of findings are normalized: ``"layer"`` each by itself, ``"batch"`` by mean and variance
+            over pictures, so that what differs between pictures is not drowned by what all share.
 
     Raises:
         RequestError: If a field makes no sense.
@@ -109,6 +111,7 @@ class HeadsConfig:
     unsure: tuple[float, float] = (0.5, 0.5)
     witness: tuple[str, ...] = ()
     boxes_on: Literal["all", "xrays"] = "all"
+    states: Literal["layer", "batch"] = "layer"
 
     def __post_init__(self) -> None:
         for name in ("findings", "labels", "unsure", "witness"):
@@ -118,6 +121,8 @@ class HeadsConfig:
                 raise RequestError(f"The heads' {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
         if self.boxes_on not in ("all", "xrays"):
             raise RequestError(f"Boxes on {self.boxes_on!r}.", allowed='"all" or "xrays".')
+        if self.states not in ("layer", "batch"):
+            raise RequestError(f"States of findings by {self.states!r}.", allowed='"layer" or "batch".')
         low, high = self.unsure
         if not 0 <= low <= high <= 1:
             raise RequestError(f"Unsure from {low!r} to {high!r}.", allowed="Two rising numbers from 0 to 1.")

@@ -25,6 +25,8 @@ CHANGES = ("absent", "new", "resolved", "worsened", "improved", "stable")
 
 _FREQUENCIES = 8
 _OFFSET = 0.08
+_EPS = 1e-5
+_MOMENTUM = 0.05
 
 
 class HeadTrunk(nn.Module):
@@ -170,6 +172,36 @@ class BoxHead(nn.Module):
         return x_BQV + self.mlp(self.norm(x_BQV)), placed_BMV
 
 
+class PictureNorm(nn.Module):
+    """Normalizes each state of each finding over pictures: those of a batch in training, those of training in use.
+
+    Features of a tower that never saw findings are nearly alike on all chest films; after a norm over their own
+    width the little that differs stays little, and the head hardly learns (benchmarks/mini_heads.md).
+
+    Args:
+        count: Findings. width: V.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(count, width))
+        self.register_buffer("variance", torch.ones(count, width))
+
+    def forward(self, state_BFV: Tensor) -> Tensor:
+        """Returns states with mean 0 and variance 1 over pictures, (B, F, V)."""
+        x_BFV = state_BFV.float()
+        mean_FV, variance_FV = self.mean.float(), self.variance.float()
+        if self.training and len(x_BFV) > 1:
+            mean_FV, variance_FV = x_BFV.mean(0), x_BFV.var(0, correction=0)
+            with torch.no_grad():
+                self.mean.lerp_(mean_FV.detach().to(self.mean), _MOMENTUM)
+                self.variance.lerp_(x_BFV.detach().var(0).to(self.variance), _MOMENTUM)
+        return ((x_BFV - mean_FV) * (variance_FV + _EPS).rsqrt()).to(state_BFV.dtype)
+
+
 class FindingsHead(nn.Module):
     """One query a finding gathers what it needs; a state and a logit for each.
 
@@ -185,7 +217,7 @@ class FindingsHead(nn.Module):
         count = len(config.findings)
         self.queries = nn.Parameter(torch.randn(count, width) * 0.02)
         self.attention = CrossAttention(width, heads=config.heads)
-        self.norm = nn.LayerNorm(width)
+        self.norm = PictureNorm(count, width) if config.states == "batch" else nn.LayerNorm(width)
         self.weight = nn.Parameter(torch.randn(count, width) * width**-0.5)
         self.bias = nn.Parameter(torch.full((count,), -2.0))
         # Fitted on patients kept out of training: logit -> scale * logit + shift. NaN: not calibrated.

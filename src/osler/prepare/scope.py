@@ -24,7 +24,8 @@ _WORDS = {
     "PET": re.compile(r"\bPET\b"),
     "ultrasound": re.compile(r"\bultrasounds?\b|\bsonogra(?:m|ms|phy)\b", re.IGNORECASE),
     "pathology": re.compile(
-        r"\bhistolog\w*\b|\bpathology slides?\b|\bwhole[- ]slide\b|\bmicroscop\w*\b", re.IGNORECASE
+        r"\bhistolog\w*\b|\bpathology slides?\b|\bwhole[- ]slide\b|\bmicroscop\w*\b|\bmito(?:sis|ses|tic)\b|\bH&E\b",
+        re.IGNORECASE,
     ),
 }
 # Where a structure may be seen; a question is out of scope only where none of these is shown.
@@ -98,6 +99,26 @@ def regions_of(series: Series) -> frozenset[str]:
     return regions_in(series.body_part) or regions_in(series.description)
 
 
+def shown_regions(study: Study) -> tuple[frozenset[str], ...]:
+    """Returns the regions that each series of a study shows, in order, by itself or by the study's description."""
+    return tuple(
+        regions_of(entry) or regions_in(point.description) for point in study.timepoints for entry in point.series
+    )
+
+
+def region_is_open(study: Study) -> bool:
+    """Whether files leave open which part of the body they show; slides, which show none as a whole, do not count."""
+    return any(
+        not regions and not is_tissue(entry)
+        for entry, regions in zip(study.series(), shown_regions(study), strict=True)
+    )
+
+
+def is_tissue(series: Series) -> bool:
+    """Whether a series shows tissue under the microscope."""
+    return kinds_of([series.modality]) == {"pathology"}
+
+
 def part_is_shown(part: str, *, regions: Iterable[str]) -> bool:
     """Whether a part of `named_parts` may be seen in one of the regions."""
     return bool(_SEEN_IN[part][1] & frozenset(regions))
@@ -141,10 +162,24 @@ def scope_warnings(question: str, *, study: Study | None, modalities: Sequence[s
         said.append(
             f"The question speaks of Hounsfield units, which {kind} does not have: only CT is measured in them."
         )
-    regions = [regions_of(entry) for entry in series]
-    if all(regions):
-        said.append(region_warning(question, regions=frozenset().union(*regions)))
+    if study is not None and not region_is_open(study):
+        said.append(_part_warning(question, study=study))
     return tuple(text for text in said if text)
+
+
+def _part_warning(question: str, *, study: Study) -> str:
+    """Says that a question is about a part of the body that no series shows, or at most a slide of unknown tissue."""
+    told = shown_regions(study)
+    regions = frozenset().union(*told)
+    if all(told):
+        return region_warning(question, regions=regions)
+    parts = named_parts(question)
+    if not parts or any(part_is_shown(part, regions=regions) for part in parts):
+        return ""
+    return (
+        f"The question speaks of {' and '.join(parts)}, but a slide shows a piece of tissue under the microscope, "
+        "and its files do not say from where in the body."
+    )
 
 
 def _listed(kinds: frozenset[str]) -> str:

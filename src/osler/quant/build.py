@@ -34,8 +34,8 @@ _COMMON = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=default", "-ffp-contract=
 AVX2 = ("-mavx2", "-mfma", "-mf16c")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c")
 # Sums over activations need not round every product by itself.
-_FUSED = ("-ffp-contract=fast",)
-_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": (), "token_portable.cpp": _FUSED}
+FUSED = ("-ffp-contract=fast",)
+_BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": (), "token_portable.cpp": FUSED}
 _VNNI = (*AVX512, "-mavx512vnni")
 _X86 = {
     "avx2.cpp": AVX2,
@@ -43,8 +43,8 @@ _X86 = {
     "many_rows.cpp": _VNNI,
     "micro_vnni.cpp": _VNNI,
     "unpack.cpp": _VNNI,
-    "token_avx2.cpp": (*_FUSED, *AVX2),
-    "token_avx512.cpp": (*_FUSED, *AVX512, "-mprefer-vector-width=512"),
+    "token_avx2.cpp": (*FUSED, *AVX2),
+    "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),
 }
 TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
 _AMX = {"amx.cpp": TILES, "micro_amx.cpp": TILES, "peak.cpp": TILES}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from osler.errors import RequestError
 
@@ -91,6 +91,33 @@ class WeightFormat:
                 allowed=f"Fitting: {', '.join(fitting) or 'none'}; one scale for each output always fits.",
                 next_step=f"Use the format 'int{self.bits}-channel' for this weight.",
             )
+
+
+class PackedLayout:
+    """What follows from the format of packed weights, in whichever library their arrays are."""
+
+    __slots__ = ()
+
+    format: WeightFormat
+    columns: int
+    codes: Any
+    scale: Any
+    offset: Any
+
+    @property
+    def padded(self) -> int:
+        """Inputs with those that fill them up."""
+        return -(-self.columns // UNIT) * UNIT
+
+    @property
+    def group(self) -> int:
+        """Inputs that share a scale, filled up."""
+        return self.padded if self.format.group is None else self.format.group
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of codes, scales and offsets."""
+        return self.codes.nbytes + self.scale.nbytes + (0 if self.offset is None else self.offset.nbytes)
 
 
 def parse_format(name: str) -> WeightFormat:

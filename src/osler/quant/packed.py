@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from osler.errors import CheckpointError
-from osler.quant.formats import LANES, UNIT, WeightFormat
+from osler.quant.formats import LANES, UNIT, PackedLayout, WeightFormat
 from osler.quant.rounding import Nearest, Ranges, Rounding
 
 _CHUNK_WEIGHTS = 1 << 21
@@ -40,7 +40,7 @@ ReadRows = Callable[[int, int], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PackedWeight:
+class PackedWeight(PackedLayout):
     """A quantized matrix.
 
     Args:
@@ -55,21 +55,6 @@ class PackedWeight:
     codes: Tensor
     scale: Tensor
     offset: Tensor | None = None
-
-    @property
-    def padded(self) -> int:
-        """Inputs with those that fill them up."""
-        return -(-self.columns // UNIT) * UNIT
-
-    @property
-    def group(self) -> int:
-        """Inputs that share a scale, filled up."""
-        return self.padded if self.format.group is None else self.format.group
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of codes, scales and offsets."""
-        return self.codes.nbytes + self.scale.nbytes + (0 if self.offset is None else self.offset.nbytes)
 
     def check(self, name: str) -> PackedWeight:
         """Refuses tensors of the wrong type or shape, which a kernel would read past the end of.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median  # numpy's imports its masked arrays at the first call
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def split_at_gaps(levels: np.ndarray) -> list[slice]:
     if len(levels) < 3 or is_even(levels):
         return [slice(0, len(levels))]
     gaps = np.diff(levels)
-    usual = float(np.median(gaps))
+    usual = float(median(gaps.tolist()))
     wide = (gaps > 20.0) & (gaps > max(3.5, 0.1 * len(levels)) * usual)
     edges = [0, *(np.flatnonzero(wide) + 1).tolist(), len(levels)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
@@ -222,7 +223,7 @@ def _spacing_problem(levels: np.ndarray, *, count: int) -> str:
 
 def _thickness_problems(first: FrameHeader, *, levels: np.ndarray) -> tuple[str, ...]:
     thickness = first.file.thickness
-    usual = float(np.median(np.diff(levels)))
+    usual = float(median(np.diff(levels).tolist()))
     if thickness is not None and thickness > 0 and usual > 1.5 * thickness:
         return (
             f"Slices are {usual:.3g} mm apart and {thickness:.3g} mm thick by the header: "

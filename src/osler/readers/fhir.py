@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from osler.study import ClinicalEvent, Document, LeftOut
 
 _ID = "id"
 _DOCUMENTS = ("DiagnosticReport", "DocumentReference")
+_SLOW_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -80,7 +82,10 @@ def build_record(files: Sequence[FhirFile], *, today: dt.date | None = None) -> 
     for file in files:
         for entry, resource in file.resources:
             if resource.get("resourceType") not in ("Patient", "Medication"):
+                started = time.thread_time()
                 building.take(resource, entry=entry, file=file.name)
+                if time.thread_time() - started > _SLOW_SECONDS:
+                    building.noticed[str(resource["resourceType"])[:40], "slow to read"] += 1
     return building.record()
 
 

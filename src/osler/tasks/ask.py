@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from osler.engine.backend import check_backend
 from osler.engine.options import Decoding, Sampling, check_stop
@@ -23,6 +24,9 @@ from osler.tasks.opening import flat, merged, noticed
 from osler.tasks.record_question import answer_from_record
 from osler.weights.catalog import find_model
 
+if TYPE_CHECKING:
+    from osler.weights.parts import Part
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskRequest:
@@ -38,6 +42,7 @@ class AskRequest:
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
         backend: ``"torch"`` or ``"jax"``.
+        parts: See `osler.load`.
         visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
@@ -57,6 +62,7 @@ class AskRequest:
     device: str = "auto"
     bits: int | None = None
     backend: str = "torch"
+    parts: tuple[Part, ...] | None = None
     visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
@@ -120,9 +126,9 @@ def ask(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend).seeing(
-        request.visual_tokens
-    )
+    session = load(
+        request.model, device=request.device, bits=request.bits, backend=request.backend, parts=request.parts
+    ).seeing(request.visual_tokens)
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.prepare import VisualTokens
-from osler.prepare.scope import regions_of
+from osler.prepare.scope import region_is_open
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, ClinicalEvent, Progression, Statement, Study
@@ -30,6 +30,7 @@ from osler.tasks.opening import Done, OnStudy, Opened, merged, open_and_load, se
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
+    from osler.weights.parts import Part
 
 LAB_DAYS = 3
 """A laboratory value counts for a study if it was taken within so many days of it."""
@@ -52,6 +53,7 @@ class CompareRequest:
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         bits: Of the weights; ``None``: as they are.
         backend: ``"torch"`` or ``"jax"``.
+        parts: See `osler.load`.
         visual_tokens: See `Session.seeing`.
     """
 
@@ -66,6 +68,7 @@ class CompareRequest:
     device: str = "auto"
     bits: int | None = None
     backend: str = "torch"
+    parts: tuple[Part, ...] | None = None
     visual_tokens: VisualTokens = None
 
 
@@ -92,6 +95,7 @@ def run_compare(
         device=request.device,
         bits=request.bits,
         backend=request.backend,
+        parts=request.parts,
         visual_tokens=request.visual_tokens,
         mixing=request.mixing,
         on_progress=on_progress,
@@ -165,7 +169,7 @@ def compare(
 
 def _seen_notes(session: Session, studies: Sequence[Study]) -> Iterator[str]:
     """Where the files do not say which part of the body they show, the model is asked."""
-    if all(regions_of(series) for study in studies for series in study.series()):
+    if not any(map(region_is_open, studies)):
         return
     name = session.checkpoint.name
     now, *priors = (seen_regions(session, study) for study in studies)

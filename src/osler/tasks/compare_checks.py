@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from osler.errors import PatientMixError, RequestError
-from osler.prepare.scope import kinds_of, regions_of
+from osler.prepare.scope import kinds_of, shown_regions
 from osler.readers.identity import MIXED, Mixing
 from osler.study import Study, TimePoint
 from osler.tasks.compare_series import unlike_sequences
@@ -90,7 +90,7 @@ def _dates_noticed(studies: Sequence[Study]) -> Iterator[str]:
 def _fit_noticed(now: Study, prior: Study) -> Iterator[str]:
     """Refuses another part of the body; says where the modality differs."""
     kinds = [kinds_of([series.modality for series in study.series()]) for study in (now, prior)]
-    regions = [frozenset().union(*map(regions_of, study.series())) for study in (now, prior)]
+    regions = [frozenset().union(*shown_regions(study)) for study in (now, prior)]
     kind_differs = bool(kinds[0] and kinds[1] and not kinds[0] & kinds[1])
     if regions[0] and regions[1] and not regions[0] & regions[1]:
         raise RequestError(

@@ -10,13 +10,29 @@ import osler
 from osler.tasks.deidentify import REPORT_JSON, REPORT_MARKDOWN, DeidentifyRun
 from osler.tasks.deidentify_profile import EDITION
 
-__all__ = ["REPORT_JSON", "REPORT_MARKDOWN", "to_dict", "to_json", "to_markdown"]
+__all__ = ["REPORT_JSON", "REPORT_MARKDOWN", "counted", "in_words", "to_dict", "to_json", "to_markdown"]
 
 _NOT_DONE = (
     "Faces are not removed: a head CT or MR can be rendered, also from NIfTI.",
     "What is written in handwriting, or seen on the body (tattoos, jewelry), is not found.",
     "The report says nothing about law: whether the result is anonymous depends on what others know.",
 )
+
+
+def in_words(run: DeidentifyRun) -> str:
+    """Counts files, patients and blanked regions in one sentence."""
+    would = "would be " if run.dry_run else ""
+    regions = sum(file.regions for file in run.files)
+    return (
+        f"{counted(len(run.files), 'file')} of {counted(run.patients, 'patient')}: "
+        f"{run.count('written')} {would}written, {run.count('there already')} there already, "
+        f"{run.count('refused')} refused; {counted(regions, 'region')} of burned-in text {would}blanked."
+    )
+
+
+def counted(count: int, what: str) -> str:
+    """Says ``"1 file"`` or ``"2 files"``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def to_dict(run: DeidentifyRun) -> dict[str, Any]:
@@ -49,7 +65,6 @@ def to_json(run: DeidentifyRun) -> str:
 
 def to_markdown(run: DeidentifyRun) -> str:
     """Returns the report for people."""
-    regions = sum(file.regions for file in run.files)
     lines = [
         "# De-identification report",
         "",
@@ -57,9 +72,7 @@ def to_markdown(run: DeidentifyRun) -> str:
         f"options: {', '.join(run.options) or 'none'}; pixels searched for text: {run.pixels}."
         + (" Dry run: nothing was written." if run.dry_run else ""),
         "",
-        f"{len(run.files)} files of {run.patients} patients: {run.count('written')} written, "
-        f"{run.count('there already')} there already, {run.count('refused')} refused. "
-        f"{regions} regions of burned-in text blanked.",
+        in_words(run),
         "",
         "Files are named by their place in the sorted list of the input; no name of the input is in this folder.",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from osler.prepare.scope import kinds_of, named_kinds, named_parts, part_is_shown, regions_of
+from osler.prepare.scope import kinds_of, named_kinds, named_parts, part_is_shown, shown_regions
 from osler.study import Study
 
 _PLANES = ("axial", "coronal", "sagittal")
@@ -31,8 +31,9 @@ def disagreements(text: str, *, study: Study) -> Iterator[str]:
     seen, told = named_kinds(text), kinds_of([entry.modality for entry in series])
     if seen and told and not seen & told:
         yield f"The model sees {' and '.join(sorted(seen))}, the files say {' and '.join(sorted(told))}."
-    regions = frozenset().union(*map(regions_of, series))
-    parts = named_parts(text) if all(map(regions_of, series)) else ()
+    told_regions = shown_regions(study)
+    regions = frozenset().union(*told_regions)
+    parts = named_parts(text) if all(told_regions) else ()
     if parts and regions and not any(part_is_shown(part, regions=regions) for part in parts):
         yield f"The model sees {' and '.join(parts)}, the files say the {' and '.join(sorted(regions))}."
     planes = {volume.plane for volume in study.volumes()}

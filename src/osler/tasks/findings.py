@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from osler.errors import unknown_name
 from osler.prepare import VisualTokens
-from osler.prepare.scope import regions_of
+from osler.prepare.scope import shown_regions
 from osler.progress import Progress
 from osler.study import Answer, Finding, Study
 from osler.tasks.finding_names import FindingName, findings_for, named_findings
@@ -165,7 +165,7 @@ def _completed(answer: Answer, *, wanted: Sequence[FindingName]) -> Answer:
 def _fitting(study: Study) -> tuple[FindingName, ...]:
     """The findings that may be seen; a region counts only where every series names one."""
     series = tuple(study.series())
-    regions = [regions_of(entry) for entry in series]
+    regions = shown_regions(study)
     known = frozenset().union(*regions) if all(regions) else frozenset()
     fitting = findings_for(modalities=[entry.modality for entry in series], regions=known)
     return fitting or findings_for(modalities=(), regions=())

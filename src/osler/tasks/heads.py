@@ -52,6 +52,10 @@ class FindingsHead(Protocol):
         """Whether its probabilities were fitted on patients kept out of training."""
         ...
 
+    def looked_at(self, study: Study) -> Study:
+        """Returns the study with those series alone that it reads, its time points in their places."""
+        ...
+
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:
         """Returns a probability for each finding, ``None`` where it abstains ("cannot tell")."""
         ...

@@ -1,7 +1,8 @@
 """Locate: boxes of what is named, in pixels of the file and in mm of the patient.
 
-A trained box head is used where the weights have one, else the published box
-text, which is asked for one image at a time. Weights trained for neither draw
+A trained box head is used where the weights have one, box tokens for what it was
+not trained on where the decoder writes them, else the published box text, which
+is asked for one image at a time. Weights trained for neither draw
 nothing: boxes are never made up.
 """
 
@@ -29,6 +30,7 @@ from osler.tasks.box_text import (
     read_box_text,
     same_label,
 )
+from osler.tasks.box_tokens import written_boxes
 from osler.tasks.heads import BoxHead, HeadBox, head_for
 from osler.tasks.join_boxes import SliceBox, join_boxes
 from osler.tasks.opening import (
@@ -139,7 +141,7 @@ def locate(
     opened = as_study(study)
     said = flat(noticed(session, opened, wanted))
     head: BoxHead | None = head_for(session, "boxes")
-    if head is not None:
+    if head is not None or "box_tokens" in session.trained:
         return _by_head(session, opened, head, labels=wanted, warnings=said)
     if "box_text" in session.trained:
         return _ByText(session=session, study=opened, slices=slices).answer(wanted, said, on_progress=on_progress)
@@ -151,21 +153,31 @@ def locate(
 
 
 def _by_head(
-    session: Session, study: Study, head: BoxHead, *, labels: Sequence[str], warnings: Sequence[str]
+    session: Session, study: Study, head: BoxHead | None, *, labels: Sequence[str], warnings: Sequence[str]
 ) -> Answer:
-    known = [label for label in labels if not head.labels or label in head.labels]
+    """Boxes of the labels that the head was trained on; of others by box tokens, where the decoder writes them."""
+    known = [label for label in labels if head is not None and (not head.labels or label in head.labels)]
     strange = [label for label in labels if label not in known]
-    found = [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)]
+    found = [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)] if head else []
+    notes = []
+    if strange and "box_tokens" in session.trained:
+        found += [_placed(box, session.prepare(study)) for box in written_boxes(session, study, labels=strange)]
+        notes.append(
+            f"Boxes of {_listed(strange)} stand where the decoder wrote a box token, which is taught on pictures; "
+            "their scores are the probability of that token."
+        )
+    elif strange:
+        notes.append(f"The box head was not trained on {_listed(strange)}.")
     blank = session.blank(study)
-    notes = [f"The box head was not trained on {_listed(strange)}." for _ in strange[:1]]
-    if head.scope and not found:
+    if head is not None and head.scope and not found:
         notes.append(f"The box head reads {head.scope} only; boxes on anything else are not drawn.")
+    told = ("Scores are the box head's probabilities.",) if known else ()
     return dataclasses.replace(
         blank,
         task="locate",
         text=_summary(found, labels=labels),
         boxes=tuple(found),
-        warnings=merged((*warnings, *blank.warnings, *notes, "Scores are the box head's probabilities.")),
+        warnings=merged((*warnings, *blank.warnings, *notes, *told)),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from osler.errors import FileFormatError, OslerError, UnsupportedError
 from osler.readers import open_study
+from osler.readers.fhir_boxes import boxes_of_bundle
 from osler.study import Box2D, Box3D, Evidence, FoundBox, Image, TimePoint, Volume
 
 LONGEST_EDGE = "longest edge"
@@ -107,6 +108,11 @@ def _longest(box: FoundBox, *, series: object | None) -> tuple[float, str]:
 
 def _boxes(file: Path, *, point: TimePoint) -> list[FoundBox]:
     record = _json(file)
+    if isinstance(record, dict) and record.get("resourceType") == "Bundle":
+        try:
+            return list(boxes_of_bundle(record))
+        except (AttributeError, KeyError, TypeError, ValueError, OslerError) as error:
+            raise _bad(file, f"a box of the bundle is not one ({type(error).__name__})") from None
     entries = record.get("boxes", []) if isinstance(record, dict) else record
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise _bad(file, "it holds no list of boxes")
@@ -158,7 +164,7 @@ def _json(file: Path) -> Any:
 def _bad(file: Path, why: str) -> FileFormatError:
     return FileFormatError(
         f"{file.name!r} cannot be used as boxes: {why}.",
-        allowed="JSON as `osler locate --json` prints it, or a list of objects with label, x0, y0, x1, y1.",
+        allowed="JSON as `osler locate --json` prints it, its --fhir, or a list of objects with label, x0, y0, x1, y1.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from osler.engine.backend import check_backend
 from osler.prepare import PreparedImages, VisualTokens
-from osler.prepare.scope import named_parts, region_warning, regions_in, regions_of, scope_warnings
+from osler.prepare.scope import named_parts, region_is_open, region_warning, regions_in, scope_warnings
 from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.identity import Mixing
@@ -20,6 +20,7 @@ from osler.weights.catalog import find_model
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
+    from osler.weights.parts import Part
 
 OnStudy = Callable[[Study], None]
 """Takes the study before the weights are loaded; may refuse it."""
@@ -62,6 +63,7 @@ def open_and_load(
     device: str,
     bits: int | None = None,
     backend: str = "torch",
+    parts: tuple[Part, ...] | None = None,
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
     visual_tokens: VisualTokens = None,
@@ -71,7 +73,7 @@ def open_and_load(
 ) -> Opened:
     """Opens the files of one patient and loads the weights; cheap checks come first.
 
-    ``visual_tokens`` says how volumes are read; see `Session.seeing`.
+    ``visual_tokens`` says how volumes are read, see `Session.seeing`; ``parts`` what runs, see `osler.load`.
 
     Raises:
         OslerError: If the files or the model are at fault.
@@ -88,7 +90,7 @@ def open_and_load(
     report("load", 0, 0)
     from osler.engine.load import load  # torch comes with it: a bad file is refused before
 
-    session = load(model, device=device, bits=bits, backend=backend).seeing(visual_tokens)
+    session = load(model, device=device, bits=bits, backend=backend, parts=parts).seeing(visual_tokens)
     timings = {"read": opened - started, "load": time.perf_counter() - opened}
     return Opened(study=study, session=session, timings=timings)
 
@@ -129,7 +131,7 @@ def noticed(session: Session, study: Study, requests: Sequence[str]) -> dict[str
     """
     shown = tuple(study.series())
     modalities = [series.modality for series in shown]
-    unknown = bool(shown) and not all(map(regions_of, shown)) and "answers" in session.trained
+    unknown = region_is_open(study) and "answers" in session.trained
     asked: frozenset[str] | None = None
     said: dict[str, tuple[str, ...]] = {}
     for request in requests:

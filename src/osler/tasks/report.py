@@ -48,7 +48,9 @@ _TECHNIQUE_QUESTIONS = (
     REGION_QUESTION,
     "Which plane or view is this?",
 )
-_PROMPT = 'Write a radiology report of this study with the sections "Findings:" and "Impression:".'
+REPORT_QUESTION = 'Write a radiology report of this study with the sections "Findings:" and "Impression:".'
+"""What weights are asked, and taught, to write."""
+
 _ORDER = ("indication", "technique", "comparison", "findings", "impression", "recommendation")
 
 
@@ -177,7 +179,7 @@ def _written(
     on_progress: Progress | None,
 ) -> Answer:
     """The report of weights that were trained to write them, checked sentence by sentence."""
-    question = f"{_indication_line(indication)}{_PROMPT}"
+    question = f"{_indication_line(indication)}{REPORT_QUESTION}"
     answer = session.ask(study, question, max_tokens=max_tokens, on_progress=on_progress)
     prepared = session.prepare(study)
     statements, notes = [], []

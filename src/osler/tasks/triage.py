@@ -21,6 +21,7 @@ from osler.errors import OslerError, RequestError
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
 from osler.study import NO_MODEL, Answer, Evidence, Finding, LeftOut, ModelStamp, Statement, Study
+from osler.tasks.heads import FindingsHead, head_for
 from osler.tasks.triage_journal import TriagedStudy, TriageJournal
 from osler.tasks.urgency import Reason, level_of, reasons_of
 from osler.weights.catalog import find_model
@@ -201,8 +202,11 @@ def _read(inbox: Iterable[InboxStudy], *, session: Session | None) -> Iterator[T
         return
     from osler.engine.ahead import read_ahead
 
+    head: FindingsHead | None = head_for(session, "findings")
     requests = ((entry.path, "?") for entry in studies)
-    with closing(read_ahead(requests, preprocess=session.checkpoint.preprocess)) as ready:
+    # A whole CT takes seconds to prepare, and a head for X-rays would look at none of it.
+    looked_at = None if head is None else head.looked_at
+    with closing(read_ahead(requests, preprocess=session.checkpoint.preprocess, looked_at=looked_at)) as ready:
         for entry, one in zip(studies, ready, strict=True):
             yield _triaged(entry, one) if isinstance(one, OslerError) else _with_findings(entry, one, session=session)
 

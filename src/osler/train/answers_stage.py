@@ -32,6 +32,7 @@ from osler.train.checkpoints import (
     restore_weights,
     save_state,
 )
+from osler.train.finite import require_finite
 from osler.train.image_features import compute_features, project_pooled
 from osler.train.lessons import LessonBook, radiology_questions
 from osler.train.optimizer import make_optimizer, set_rate
@@ -130,6 +131,7 @@ def teach(recipe: AnswersRecipe, *, pupil: Pupil, lessons: Lessons, listener: Li
         rate = set_rate(optimizer, step=step, config=recipe.optimizer)
         metrics = _gradients(recipe, step=step, pupil=pupil, lessons=lessons)
         norm = torch.nn.utils.clip_grad_norm_(list(trainable.values()), recipe.optimizer.clip)
+        require_finite({"gradient": norm}, step=step, inputs=(), names=[f"the samples of update {step + 1}"])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         log.write(step=step, rate=rate, norm=float(norm), gigabytes=process.memory_info().rss / 1e9, **metrics)
@@ -149,6 +151,10 @@ def _gradients(recipe: AnswersRecipe, *, step: int, pupil: Pupil, lessons: Lesso
     batch = collate(samples, pad=pad)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         loss, right = answer_loss(pupil.model, batch, features_NTV=lessons.features_NTV)
+    rows = [row for sample in samples for row in sample.rows]
+    inputs = [(f"{lesson}, image {row}", lessons.features_NTV[row]) for row in rows]
+    names = [name for name, _ in inputs] or [f"{lesson} samples"]
+    require_finite({"loss": loss}, step=step, inputs=inputs, names=names)
     loss.backward()
     value = float(loss.detach())
     metrics = {"loss": value, "right": right, "tokens": float(batch.token_ids_BL.numel()), f"loss_{lesson}": value}

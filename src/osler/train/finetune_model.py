@@ -77,7 +77,9 @@ def build_learner(recipe: FinetuneRecipe, *, device: torch.device) -> Learner:
             parameter.data = parameter.data.clone()
         model.requires_grad_(True)
     model.to(device)
-    teacher = AnswerTeacher(model, preprocess=checkpoint.preprocess, keep_tokens=recipe.keep_tokens)
+    teacher = AnswerTeacher(
+        model, preprocess=checkpoint.preprocess, keep_tokens=recipe.keep_tokens, box_weight=recipe.box_weight
+    )
     return Learner(checkpoint=checkpoint, teacher=teacher, lora=lora)
 
 

@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from osler.errors import CheckpointError, RequestError
+from osler.errors import CheckpointError, DataError, RequestError
+from osler.synth.xrays.render import LEAST_SIZE
+from osler.train.cache_key import cache_key
 from osler.train.checkpoints import save_json
 from osler.train.distributed import Place, joined, shard, whole
+from osler.train.film_lessons import film_lessons
+from osler.train.film_samples import FilmSamples
 from osler.train.finetune_model import Learner, build_learner, image_encoder, write_result
 from osler.train.finetune_state import resume_run, run_tensors, save_run, start_moments
 from osler.train.finetune_update import Measured, measure, update
 from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
-from osler.train.local_table import read_local_table
+from osler.train.local_table import is_kept_out, read_local_table
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.recipe import FinetuneRecipe
 from osler.train.report_shards import ReportShards, ShardOrder
 from osler.train.run_log import RunLog
-from osler.train.taught import Order, Places, Source
+from osler.train.synthetic_films import FilmRequest, read_films, render_films
+from osler.train.taught import ChosenOrder, Order, Places, Source
 from osler.weights.cache import whole_file
 from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
@@ -170,6 +176,8 @@ def _ledger(folder: Path, *, first: int, place: Place) -> RunLog:
 def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener: Listener | None) -> Lessons:
     if recipe.reports:
         return _report_lessons(recipe, learner=learner)
+    if recipe.films:
+        return _film_lessons(recipe, learner=learner, place=place, listener=listener)
     folder = Path(recipe.out) / RUN_FOLDER
     table = read_local_table(Path(recipe.csv))
     keeper = ScanKeeper(
@@ -228,6 +236,66 @@ def _report_lessons(recipe: FinetuneRecipe, *, learner: Learner) -> Lessons:
     )
 
 
+_FILM_SKILLS: dict[str, frozenset[Skill]] = {
+    "record": frozenset({"answers"}),
+    "report": frozenset({"reports"}),
+    "boxes": frozenset({"box_text"}),
+    "box-tokens": frozenset({"box_tokens"}),
+}
+
+
+def _film_lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener: Listener | None) -> Lessons:
+    """Films of synthetic patients, kept apart by the hash of the patient."""
+    lacks_heads = learner.checkpoint.model.heads is None
+    if learner.lora is None or ("box-tokens" in recipe.tasks and lacks_heads):
+        raise RequestError(
+            "Films are taught to an adapter, box tokens to weights with a box head."
+            if learner.lora is None
+            else f"The weights {recipe.base!r} have no box head that could read box tokens.",
+            next_step='Set method = "lora".' if learner.lora is None else "Take box-tokens out of the tasks.",
+        )
+    size = max(LEAST_SIZE, learner.checkpoint.preprocess.image_size)
+    request = FilmRequest(seed=recipe.film_seed, patients=recipe.film_patients, size=size)
+    if place.first:
+        render_films(Path(recipe.films), request=request, workers=recipe.workers)
+    place.wait()
+    films = tuple(read_films(Path(recipe.films)))
+    lessons = film_lessons(films, tasks=recipe.tasks, seed=recipe.film_seed)  # type: ignore[arg-type]
+    if not lessons:
+        raise DataError(f"The films in {recipe.films!r} give no lesson.", next_step="Raise film_patients.")
+
+    def on_progress(done: int, total: int) -> None:
+        if listener is not None and place.first:
+            listener({"films": done, "films in all": total})
+
+    source = FilmSamples(
+        films,
+        lessons,
+        checkpoint=learner.checkpoint,
+        encode=image_encoder(learner),
+        folder=Path(recipe.out) / RUN_FOLDER / "films",
+        on_progress=on_progress,
+    )
+    out = [is_kept_out(f"synthetic {films[one.film].patient}", share=recipe.kept_out) for one in lessons]
+    judges = [number for number, kept in enumerate(out) if kept]
+    used = [number for number, kept in enumerate(out) if not kept]
+    counts = {
+        task: sum(not kept and one.task == task for one, kept in zip(lessons, out, strict=True))
+        for task in recipe.tasks
+    }
+    if not used:
+        raise DataError("All patients are kept out.", next_step="Keep out fewer, or raise film_patients.")
+    return Lessons(
+        source=source,
+        order=ChosenOrder(used, seed=recipe.seed),
+        judged=source,
+        judges=[judges[i] for i in _spread(len(judges), most=recipe.judged)],
+        skills=frozenset().union(*(_FILM_SKILLS[task] for task in recipe.tasks)),
+        about={"train_samples": len(used), "kept_out_samples": len(judges), "films": len(films), "lessons": counts},
+        digest=cache_key(lessons=[(one.task, one.film, one.question, one.answer, one.box) for one in lessons]),
+    )
+
+
 def _spread(count: int, *, most: int) -> list[int]:
     return [i * count // most for i in range(most)] if count > most else list(range(count))
 
@@ -251,7 +319,8 @@ def _same_run(recipe: FinetuneRecipe, *, digest: str, learner: Learner, place: P
     path = Path(recipe.out) / RUN_FOLDER / "plan.json"
     settings = {key: value for key, value in asdict(recipe).items() if key not in _FREE}
     settings["optimizer"] = {key: value for key, value in settings["optimizer"].items() if key != "steps"}
-    plan = settings | {"data": digest, "weights": learner.checkpoint.digest}
+    # As it is read back: lists for tuples.
+    plan = json.loads(json.dumps(settings | {"data": digest, "weights": learner.checkpoint.digest}))
     if path.is_file():
         old = read_json(path)
         differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key))

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from osler.errors import TrainingError
 from osler.train.distributed import Place, whole
 from osler.train.finetune_model import Learner
+from osler.train.finite import not_a_number
 from osler.train.recipe import FinetuneRecipe
 from osler.train.taught import MicroBatch, Places, Source, micro_batch, numbers_of_update
-
-_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +132,5 @@ def _not_numbers(micro: MicroBatch, each_B: Tensor) -> list[str]:
 
 
 def _require_numbers(names: Sequence[str], *, step: int | None, what: str) -> None:
-    if not names:
-        return
-    names = list(dict.fromkeys(names))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    when = "before training" if step is None else f"in update {step + 1}"
-    raise TrainingError(
-        f"The {what} is not a number {when}, at: {', '.join(names[:_SHOWN])}{more}.",
-        allowed="The weights were not moved by it, and the state that was saved last is whole.",
-        next_step="Look at these samples, or choose a smaller learning rate.",
-    )
+    if names:
+        raise not_a_number(names, what=what, step=step)

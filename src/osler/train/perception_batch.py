@@ -49,6 +49,7 @@ class FilmBatch:
         days: Day of each film. changes_NF: Number of the change, or `UNKNOWN`.
         labs: Of each patient of ``series``.
         texts: Key of the report of each patient's last film, or -1.
+        names: Data set and patient of each film.
     """
 
     features: Tensor
@@ -59,6 +60,7 @@ class FilmBatch:
     changes_NF: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     labs: tuple[tuple[tuple[str, float, int], ...], ...] = ()
     texts: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def film_batch(
@@ -92,6 +94,7 @@ def film_batch(
         changes_NF=changes,
         labs=tuple(labs),
         texts=tuple(texts),
+        names=tuple(f"{film.source} patient {film.patient}" for film in films),
     )
 
 

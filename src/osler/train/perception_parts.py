@@ -6,22 +6,59 @@ Dimensions: N films, F findings.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from osler.model.config import OslerConfig
-from osler.model.heads import Heads
+from osler.model.heads import Heads, PictureNorm
 from osler.prepare import Preprocess
 from osler.train.calibration import Calibration, fit_calibration
 from osler.train.checkpoints import save_json
+from osler.train.perception_bank import FeatureBank
 from osler.weights.config_json import config_to_dict
 from osler.weights.osler_folder import PARTS_FILE, parts_of
 from osler.weights.safetensors_io import write_safetensors
 
 _AT_ONCE = 16
+
+
+@torch.no_grad()
+def settle_states(heads: Heads, *, banks: Sequence[FeatureBank], most: int = 1200) -> None:
+    """Takes mean and variance of the states of findings anew, over pictures of training, with the final weights.
+
+    What was gathered in training is of weights that changed meanwhile, and of others than their running mean.
+
+    Args:
+        heads: Trained; changed in place where states are normalized over pictures.
+        banks: With features of the frozen layers. most: Pictures of each bank that are read, evenly spread.
+    """
+    norm = heads.findings.norm
+    if not isinstance(norm, PictureNorm):
+        return
+    count, total, squares = 0, torch.zeros_like(norm.mean), torch.zeros_like(norm.mean)
+
+    def gather(_: object, given: tuple[Tensor, ...]) -> None:
+        nonlocal count
+        state_BFV = given[0].float()
+        count += len(state_BFV)
+        total.add_(state_BFV.sum(0))
+        squares.add_(state_BFV.square().sum(0))
+
+    hook = norm.register_forward_pre_hook(gather)
+    heads.eval()
+    for bank in banks:
+        rows = np.unique(np.linspace(0, len(bank.rows) - 1, min(most, len(bank.rows))).round().astype(int))
+        for start in range(0, len(rows), _AT_ONCE):
+            heads.findings(heads.trunk(bank.features(rows[start : start + _AT_ONCE].tolist()).float()))
+    hook.remove()
+    mean_FV = total / count
+    # Weights are shipped in bfloat16: what is calibrated afterwards must see the same mean.
+    norm.mean.copy_(mean_FV.bfloat16())
+    norm.variance.copy_((squares / count - mean_FV.square()).clamp(min=0).bfloat16())
 
 
 @torch.no_grad()

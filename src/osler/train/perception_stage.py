@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from osler.model.osler import Osler
 from osler.model.temporal import ClinicalTemporalAttention
 from osler.model.vision import VisionTower
 from osler.train.checkpoints import resume_training, save_training
+from osler.train.finite import require_finite
 from osler.train.losses import (
     box_loss,
     contrastive_loss,
@@ -47,7 +49,7 @@ from osler.train.perception_batch import (
     volume_batch,
 )
 from osler.train.perception_data import PerceptionData, open_perception_data
-from osler.train.perception_parts import calibrate, ship_parts
+from osler.train.perception_parts import calibrate, settle_states, ship_parts
 from osler.train.picture_book import open_book
 from osler.train.presence import LUNGS, teach_absence
 from osler.train.recipe import PerceptionRecipe
@@ -56,6 +58,9 @@ from osler.weights import load_checkpoint
 
 CHANGE_WEIGHTS = (0.15, 1.5, 1.5, 2.0, 2.0, 0.7)
 """Of `osler.model.heads.CHANGES`: most findings are absent at both dates."""
+
+OTHER_REPORTS = 60
+"""Of other patients, from which the last film of each patient is told apart in an update: their states are kept."""
 
 
 class PerceptionTrainee(nn.Module):
@@ -86,9 +91,11 @@ class PerceptionTrainee(nn.Module):
                 self.heads.trunk.norm.load_state_dict({name: t.float() for name, t in norm.state_dict().items()})
 
 
-def new_config(base: OslerConfig, *, findings: Sequence[str], trunk: int) -> OslerConfig:
+def new_config(
+    base: OslerConfig, *, findings: Sequence[str], trunk: int, states: Literal["layer", "batch"] = "layer"
+) -> OslerConfig:
     """Adds heads and attention over time to a configuration."""
-    heads = HeadsConfig(findings=tuple(findings), trunk=trunk)
+    heads = HeadsConfig(findings=tuple(findings), trunk=trunk, states=states)
     return replace(base, heads=heads, temporal=TemporalConfig())
 
 
@@ -120,7 +127,8 @@ def train_perception(
     data = open_perception_data(recipe, checkpoint=base)
     torch.manual_seed(recipe.seed)
     trainee = PerceptionTrainee(
-        base.model, config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk)
+        base.model,
+        config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk, states=recipe.states),
     )
     optimizer = make_optimizer(
         [(trainee.heads.trunk.parameters(), 0.3), (_fresh(trainee), 1.0)], config=recipe.optimizer
@@ -204,12 +212,27 @@ def _update(
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         parts = lesson_losses(trainee, lesson, data=data, recipe=recipe)
     loss = total_loss(parts, weights=recipe.weights)
+    inputs = _named_inputs(lesson)
+    names = [name for name, _ in inputs]
+    require_finite(parts, step=step, inputs=inputs, names=names)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.optimizer.clip)
+    require_finite({"gradient": norm}, step=step, inputs=inputs, names=names)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     named = {name: float(value.detach()) for name, value in parts.items()}
     return {"loss": float(loss.detach()), "rate": rate, "norm": float(norm), **named}
+
+
+def _named_inputs(lesson: Lesson) -> list[tuple[str, Tensor]]:
+    """The features of each picture of an update, with its name."""
+    batches = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
+    found = [pair for batch in batches for pair in zip(batch.names, batch.features, strict=True)]
+    if lesson.volumes is not None:
+        each = len(lesson.volumes.features) // len(lesson.volumes.depth_BS)
+        parts = lesson.volumes.features.split(each)
+        found += [(f"volume {number + 1} of the update", part) for number, part in enumerate(parts)]
+    return found
 
 
 def lesson_losses(
@@ -227,11 +250,15 @@ def lesson_losses(
 
     assert trainee.config.vision is not None
     places_P3 = patch_positions(trainee.config.vision.side)
+    # Synthetic and real films together: states may be normalized over the pictures of a batch.
+    counts = [len(batch.features) for batch in pictures]
+    states, logits = (rows.split(counts) for rows in trainee.heads.findings(torch.cat(features[: len(pictures)])))
     for number, (batch, features_NPV) in enumerate(zip(pictures, features, strict=False)):
-        state_NFV, logits_NF = trainee.heads.findings(features_NPV)
+        state_NFV, logits_NF = states[number], logits[number]
         synthetic = number == 0
         if not synthetic or recipe.synthetic == "use":
-            add("findings", findings_loss(logits_NF, wanted_BF=batch.findings_NF))
+            share = recipe.synthetic_findings if synthetic else 1.0
+            add("findings", share * findings_loss(logits_NF, wanted_BF=batch.findings_NF))
             _add_boxes(add, trainee, batch.asked, features_NPV, places_P3.expand(len(features_NPV), -1, -1), data=data)
         if synthetic:
             scores, wanted = progression_scores(trainee, batch, state_NFV, data=data, time=recipe.time)
@@ -307,7 +334,7 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
     head = trainee.heads.contrastive
     last = [rows[-1] for rows in batch.series]
     own = list(dict.fromkeys(batch.texts))
-    others = [(number * 7919 + batch.texts[0]) % len(data.report_states) for number in range(1, 11)]
+    others = [(number * 7919 + batch.texts[0]) % len(data.report_states) for number in range(1, OTHER_REPORTS + 1)]
     keys = own + [key for key in dict.fromkeys(others) if key not in own]
     images = head.images(features_NPV[last])
     texts = head.texts(data.report_states[keys])
@@ -317,6 +344,8 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
 
 def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData, tower: VisionTower) -> None:
     """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
+    settle_states(trainee.heads, banks=(data.films, data.xray_bank))
+    trainee.eval()
     if data.kept:
         calibrate(
             trainee.heads,

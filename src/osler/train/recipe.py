@@ -234,6 +234,8 @@ class PerceptionRecipe:
         slices: Slices of a volume.
         trunk: Last layers of the tower that the heads have for themselves.
         time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
+        states: See `HeadsConfig`.
+        synthetic_findings: Weight of the findings of synthetic films, against those of real ones.
         synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
         ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
         skills: That these weights are then listed for: those that were measured to be better than their baselines.
@@ -257,6 +259,8 @@ class PerceptionRecipe:
     slices: int = 12
     trunk: int = 2
     time: Literal["attention", "none"] = "attention"
+    states: Literal["layer", "batch"] = "layer"
+    synthetic_findings: float = 1.0
     synthetic: Literal["use", "none"] = "use"
     ship: str = ""
     skills: tuple[str, ...] = ()
@@ -282,6 +286,11 @@ class FinetuneRecipe:
         out: The folder of the fine-tuned model; the run keeps its state in ``run/`` within it.
         csv: Table with ``path, question, answer``, or ``path, label, x0, y0, x1, y1`` (see `osler.train.local_table`).
         reports: Folder of Parquet shards of `osler synth reports`, in place of ``csv``.
+        films: Folder for films of synthetic patients, rendered where they are not there, in place of ``csv``.
+        film_patients: See `PerceptionRecipe`. film_seed: See there. workers: See there.
+        tasks: What is taught on films (see `osler.train.film_lessons`): ``record`` (image and record together),
+            ``report``, ``boxes`` (as text), ``box-tokens``.
+        box_weight: Of the loss of a box at a box token, against that of a token.
         base: Name or folder of the model to start from.
         method: ``"lora"`` trains an adapter on the decoder, ``"full"`` all weights.
         kept_out: Share of the patients that are never trained on, to measure by; chosen by a hash.
@@ -298,6 +307,12 @@ class FinetuneRecipe:
     out: str
     csv: str = ""
     reports: str = ""
+    films: str = ""
+    film_patients: int = 3000
+    film_seed: int = 11
+    tasks: tuple[str, ...] = ("record", "report")
+    box_weight: float = 2.0
+    workers: int = 2
     base: str = "osler-mini"
     method: Literal["lora", "full"] = "lora"
     optimizer: OptimizerConfig = OptimizerConfig(steps=200, batch=8, learning_rate=5e-4, warmup=10, weight_decay=0.0)
@@ -318,11 +333,13 @@ class FinetuneRecipe:
         Raises:
             RequestError: If there are no data, or two sources, or a number is out of its range.
         """
-        if bool(self.csv) == bool(self.reports):
-            given = "both csv and reports" if self.csv else "neither csv nor reports"
+        named = [name for name in ("csv", "reports", "films") if getattr(self, name)]
+        if len(named) != 1:
+            given = f"{' and '.join(named)} together" if named else "neither csv nor reports nor films"
             raise RequestError(
                 f"The recipe names {given}.",
-                allowed="One source: csv (a table of local scans) or reports (Parquet shards of osler synth reports).",
+                allowed="One source: csv (a table of local scans), reports (Parquet shards of osler synth reports) or "
+                "films (of synthetic patients).",
                 next_step='Add csv = "DATA.csv" to the recipe, or --csv DATA.csv to the command.',
             )
         for name, value in (("out", self.out), ("base", self.base)):

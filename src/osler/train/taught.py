@@ -1,7 +1,7 @@
 """What a fine-tuning run learns from: samples with their images, in an order that is known beforehand.
 
 Dimensions: B samples, L tokens, N images, S side (px), T soft tokens of an image, M of all images,
-D width of the decoder.
+D width of the decoder, Q boxes, P patches, V width of the tower.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ class Taught:
         token_ids: (L,). answer_mask: (L,), True where the loss is.
         images: Soft tokens (N, T, D), or one each (M, 1, D), where the tower is frozen, else 8-bit pixels
             (N, S, S, 3); ``None`` without.
+        boxes_Q6: A box for each box token of the answer, in 0 to 1; ``None`` without.
+        seen_PV: What the box head reads them off; ``None`` without.
     """
 
     name: str
     token_ids: np.ndarray
     answer_mask: np.ndarray
     images: Tensor | None = None
+    boxes_Q6: Tensor | None = None
+    seen_PV: Tensor | None = None
 
 
 class Source(Protocol):
@@ -49,23 +53,35 @@ class Places(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MicroBatch:
-    """Samples that go through the network together; ``wanted`` counts the tokens that are asked for."""
+    """Samples that go through the network together; ``wanted`` counts the tokens that are asked for.
+
+    ``boxes_Q6`` are those of all box tokens, sample by sample, ``seen_BPV`` what the box head reads of each sample;
+    ``None`` where no sample has a box token.
+    """
 
     names: tuple[str, ...]
     batch: Batch
     images: Tensor | None
     wanted: int
+    boxes_Q6: Tensor | None = None
+    seen_BPV: Tensor | None = None
 
 
 def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
     """Packs samples: tokens padded to the longest, the images of all in one row, however many each has."""
     batch = collate([Sample(token_ids=s.token_ids, answer_mask=s.answer_mask) for s in samples], pad=pad)
     images = [s.images for s in samples if s.images is not None]
+    boxes = [s.boxes_Q6 for s in samples if s.boxes_Q6 is not None]
+    some = next((s.seen_PV for s in samples if s.seen_PV is not None), None)
     return MicroBatch(
         names=tuple(s.name for s in samples),
         batch=batch,
         images=torch.cat(images) if images else None,
         wanted=int(batch.wanted_BL.sum()),
+        boxes_Q6=torch.cat(boxes) if boxes else None,
+        seen_BPV=None
+        if some is None
+        else torch.stack([torch.zeros_like(some) if s.seen_PV is None else s.seen_PV for s in samples]),
     )
 
 
@@ -89,6 +105,23 @@ class Order:
         if epoch != self._epoch:
             self._epoch, self._shuffled = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
         return int(self._shuffled[index])
+
+
+class ChosenOrder:
+    """The order of some samples of a source; see `Order`.
+
+    Args:
+        numbers: Of the samples. seed: Of the shuffles.
+    """
+
+    def __init__(self, numbers: Sequence[int], *, seed: int) -> None:
+        self.numbers = tuple(numbers)
+        self.count = len(self.numbers)
+        self._order = Order(self.count, seed=seed)
+
+    def __getitem__(self, place: int) -> int:
+        """The number of the sample at a place."""
+        return self.numbers[self._order[place]]
 
 
 def numbers_of_update(order: Places, step: int, *, batch: int, rank: int = 0, world: int = 1) -> list[int]:

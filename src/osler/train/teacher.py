@@ -1,6 +1,7 @@
 """The loss of answers as one module, so that it can be sharded and run in parts.
 
-Dimensions: B samples, L tokens, N images, T soft tokens, D width, V vocabulary.
+Dimensions: B samples, L tokens, N images, T soft tokens, D width, V vocabulary,
+Q boxes, P patches.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from osler.model.heads import patch_positions
 from osler.model.osler import Osler, image_blocks
 from osler.prepare import PixelBatches, Preprocess
 from osler.train.answers_stage import hidden_states
+from osler.train.losses import box_loss
 from osler.train.taught import MicroBatch
 
 
@@ -22,20 +25,22 @@ class AnswerTeacher(nn.Module):
         model: The network. preprocess: Its contract, which normalizes pixels.
         keep_tokens: Tokens up to which activations are kept for the backward pass; above, each
             layer keeps its input only and is computed again.
+        box_weight: Of the loss of a box against that of a token.
     """
 
-    def __init__(self, model: Osler, *, preprocess: Preprocess, keep_tokens: int) -> None:
+    def __init__(self, model: Osler, *, preprocess: Preprocess, keep_tokens: int, box_weight: float = 1.0) -> None:
         super().__init__()
         self.model = model
         self.preprocess = preprocess
         self.keep_tokens = keep_tokens
+        self.box_weight = box_weight
 
     def forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Runs the network.
 
         Returns:
-            The sum of the losses in nats, the losses of each sample (B,) without gradient, and how many
-            tokens were right.
+            The sum of the losses (nats of tokens, and of boxes their weighted loss), those of the tokens of each
+            sample (B,) without gradient, and how many tokens were right.
         """
         ids_BL = micro.batch.token_ids_BL.to(self.device)
         wanted_BL = micro.batch.wanted_BL.to(self.device)
@@ -56,7 +61,25 @@ class AnswerTeacher(nn.Module):
         rows = wanted_BL.nonzero()[:, 0]
         each_B = torch.zeros(len(ids_BL), device=losses.device).index_add_(0, rows, losses.detach())
         right = (logits.detach().argmax(-1) == targets).sum()
-        return losses.sum(), each_B, right
+        total = losses.sum()
+        if micro.boxes_Q6 is not None and micro.seen_BPV is not None:
+            total = total + self._box_losses(hidden_BLD, micro, ids_BL=ids_BL)
+        return total, each_B, right
+
+    def _box_losses(self, hidden_BLD: Tensor, micro: MicroBatch, *, ids_BL: Tensor) -> Tensor:
+        """The weighted sum over the boxes that the box head reads off the states of the box tokens."""
+        assert micro.boxes_Q6 is not None
+        assert micro.seen_BPV is not None
+        seen_BPV = micro.seen_BPV.to(device=self.device, dtype=self.model.dtype)
+        places_P3 = patch_positions(round(seen_BPV.shape[1] ** 0.5), device=self.device)
+        _, found_Q6, _ = self.model.boxes_at(
+            hidden_BLD.to(self.model.dtype),
+            token_ids_BL=ids_BL,
+            features_BMV=seen_BPV,
+            positions_BM3=places_P3.expand(len(ids_BL), -1, -1),
+        )
+        wanted_Q6 = micro.boxes_Q6.to(self.device)
+        return self.box_weight * len(wanted_Q6) * box_loss(found_Q6, wanted_Q6)
 
     @property
     def device(self) -> torch.device:

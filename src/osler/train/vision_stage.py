@@ -23,6 +23,7 @@ from osler.prepare import Preprocess, preprocess_for
 from osler.prepare.pixels import PixelBatches
 from osler.train.checkpoints import resume_training, save_tensors, save_training
 from osler.train.emphasis import Emphasis
+from osler.train.finite import require_finite
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.picture_book import RenderedPictures, open_book, render
 from osler.train.recipe import VisionRecipe
@@ -197,8 +198,12 @@ def _update(
         scores = trainee(pixels, keep_BK=keep)
     batch = targets.pick(rows)
     loss, parts = vision_loss(scores, batch, weights=recipe.losses)
+    names = [f"picture {int(row)} of {recipe.out}" for row in rows]
+    inputs = list(zip(names, pixels, strict=True))
+    require_finite({"loss": loss}, step=step, inputs=inputs, names=names)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.optimizer.clip)
+    require_finite({"gradient": norm}, step=step, inputs=inputs, names=names)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     right = {f"right_{k}": r / max(1, n) for k, (r, n) in accuracies(scores, batch).items()}

@@ -13,8 +13,11 @@ from osler.errors import CheckpointError
 from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
 
-Skill = Literal["answers", "reports", "box_text", "boxes", "findings", "change_text", "progression", "embeddings"]
-"""``box_text``: boxes written as published ``box_2d`` text; ``boxes``: regressed by the box head.
+Skill = Literal[
+    "answers", "reports", "box_text", "box_tokens", "boxes", "findings", "change_text", "progression", "embeddings"
+]
+"""``box_text``: boxes written as published ``box_2d`` text; ``boxes``: regressed by the box head from a label;
+``box_tokens``: from the state of a box token that the decoder writes.
 ``change_text``: what changed between two images, in words; ``progression``: by the progression head."""
 
 PUBLISHED_SKILLS: frozenset[Skill] = frozenset({"answers", "reports", "box_text", "change_text"})

@@ -14,6 +14,7 @@ import uuid
 from typing import Any
 
 from osler import __version__
+from osler.readers.fhir_boxes import MM_EDGES, PIXEL_EDGES, place_note
 from osler.study import Answer, ClinicalEvent, Finding, FoundBox, Progression, Study
 from osler.writers.text import SAFETY_NOTE, format_answer, printable
 from osler.writers.wording import change_text, flag_of, range_text
@@ -203,20 +204,18 @@ def _box(box: FoundBox) -> Resource:
     }
     edges: list[tuple[str, float, str]] = []
     if box.patient is not None:
-        for axis, name in enumerate(("left", "posterior", "superior")):
-            edges.append((f"lowest edge toward {name} (LPS)", box.patient.low[axis], "mm"))
-            edges.append((f"highest edge toward {name} (LPS)", box.patient.high[axis], "mm"))
+        for (lowest, highest), low, high in zip(MM_EDGES, box.patient.low, box.patient.high, strict=True):
+            edges += [(lowest, low, "mm"), (highest, high, "mm")]
     if box.pixel is not None:
         pixel = box.pixel
-        sides = {"left": pixel.x0, "upper": pixel.y0, "right": pixel.x1, "lower": pixel.y1}
-        edges += [(f"{name} edge in the image", value, "{pixels}") for name, value in sides.items()]
+        sides = zip(PIXEL_EDGES, (pixel.x0, pixel.y0, pixel.x1, pixel.y1), strict=True)
+        edges += [(name, value, "{pixels}") for name, value in sides]
     if edges:
         resource["component"] = [
             {"code": {"text": name}, "valueQuantity": _quantity(round(value, 4), unit=unit)}
             for name, value, unit in edges
         ]
-    where = f"series {box.series}" + (f", slice {box.slice + 1}" if box.slice is not None else "")
-    resource["note"] = [{"text": _text(f"Box on {where}; the value is its score.")}]
+    resource["note"] = [{"text": _text(place_note(box))}]
     return resource
 
 

@@ -68,9 +68,10 @@ def view_tiles(prepared: PreparedImages, *, study: Study, boxes: Sequence[FoundB
         series = by_place[image.timepoint, image.series]
         kind = series.modality or "image"
         if isinstance(series, Volume):
-            caption = f"slice {(image.slice or 0) + 1} of {series.shape[0]}"
+            caption = f"{(image.slice or 0) + 1} of {series.shape[0]}"
             lead = _when(study, image.timepoint) or (kind if several else "")
-            caption = f"{lead} {caption}".lstrip()
+            dated = len(study.timepoints) > 1 and study.timepoints[image.timepoint].date is not None
+            caption = f"{lead}: {caption}" if dated else f"{lead} slice {caption}".lstrip()  # "slice" has no room there
         elif isinstance(series, Slide):
             caption = tile_caption(image)
         else:

@@ -116,6 +116,15 @@ def test_hippocampi_are_compared_in_millimeters_however_they_are_stored(checkpoi
     assert scores["mean box"] == pytest.approx(1.0)  # all blocks lie in the same place of their crop
 
 
+def test_a_head_that_is_not_offered_for_volumes_is_said(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_hippocampi(tmp_path, count=2)
+    head = Threshold()
+    assert not any("NOT TRAINED" in note for note in evaluated(checkpoint, HIPPOCAMPUS, tmp_path, head).notes)
+    head.scope = "frontal X-rays"
+    (told,) = [n for n in evaluated(checkpoint, HIPPOCAMPUS, tmp_path, head).notes if n.startswith("NOT TRAINED")]
+    assert "frontal X-rays only" in told
+
+
 def test_the_worst_are_drawn(checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_lungs(tmp_path, count=3)
     write_hippocampi(tmp_path, count=2)

@@ -33,6 +33,7 @@ class CausalResponder(ABC):
     """
 
     trained: frozenset[Skill] = frozenset({"answers"})
+    asked_anyway: frozenset[Skill] = frozenset()
     style: PromptStyle = PLAIN
     session: None = None
 

@@ -142,7 +142,7 @@ def _candidates() -> Iterator[dict[tuple[bool, bool], _Both]]:
 
 
 def _askable(patient: PatientFacts, exam: Exam) -> dict[tuple[bool, bool], _Both]:
-    from osler.evaluate.synthetic import lab_events
+    from osler.synth.lab_events import lab_events
     from osler.synth.timeline import calendar_date
 
     day = calendar_date(exam.day)

@@ -63,7 +63,8 @@ class SyntheticProgression:
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """One row for each finding of the last date that has a change."""
-        from osler.evaluate.synthetic import lab_events, study_of
+        from osler.evaluate.synthetic import study_of
+        from osler.synth.lab_events import lab_events
 
         rows = []
         for case in cases:

@@ -43,17 +43,18 @@ class SyntheticRetrieval:
     batch = 10_000
 
     def plan(self, setting: Setting) -> Plan:
-        """Takes the first films with findings of different patients."""
+        """Takes the first frontal chest films with findings of different patients."""
         session = setting.responder.session
         if session is None or text_encoder(session) is None:
             return Plan(absent="these weights cannot compare a text with an image")
         from osler.evaluate.synthetic import held_out_patients
         from osler.synth.patient_set import draw_with_reports
+        from osler.train.synthetic_films import frontal_exams
 
         cases = []
         for patient in held_out_patients():
-            for exam in patient.exams:
-                if exam.modality == "DX" and any(fact.visible for fact in exam.findings):
+            for exam in frontal_exams(patient):
+                if any(fact.visible for fact in exam.findings):
                     _, texts = draw_with_reports(seed=patient.seed, number=patient.number)
                     name = f"synthetic-{patient.number}-{exam.number}"
                     content = (patient, exam, texts[exam.number])

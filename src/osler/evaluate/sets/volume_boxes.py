@@ -16,6 +16,7 @@ from osler.evaluate.sets import volume_truth
 from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffled
 from osler.readers import open_study
 from osler.study import Box3D, Study, Volume
+from osler.tasks.heads import BoxHead, head_for
 from osler.tasks.locate import locate
 from osler.weights.skills import Skill
 
@@ -79,7 +80,8 @@ class VolumeBoxes:
         if self._known and not cases:
             absent = "every patient here belongs to those that trained the shipped weights (--split all asks anyway)"
         mean = "Mean box: the mean of the edges, as fractions of the volume, of other patients' boxes."
-        return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=(*self._notes, mean))
+        notes = (*_not_offered(setting), *self._notes, mean)
+        return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=notes)
 
     def open(self, setting: Setting, case: Case) -> tuple[Study, Boxes]:
         """Reads the volume and the boxes that are true."""
@@ -157,6 +159,18 @@ class VolumeBoxes:
                 label: np.array([box.low, box.high], dtype=float) / extent for label, box in voxel.items()
             }
         return self._fractions[key]
+
+
+def _not_offered(setting: Setting) -> tuple[str, ...]:
+    """Says where the box head was found good for other pictures than volumes: then every box is missed."""
+    session = setting.responder.session
+    head: BoxHead | None = None if session is None else head_for(session, "boxes")
+    if head is None or not head.scope:
+        return ()
+    return (
+        f"NOT TRAINED: the box head of {setting.responder.name} is offered for {head.scope} only, so it draws nothing "
+        "in a volume and every box counts as missed.",
+    )
 
 
 def located(setting: Setting, study: Study, labels: Sequence[str]) -> Boxes:

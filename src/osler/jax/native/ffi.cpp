@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "attend.h"
 #include "dense.h"
 #include "kernels.h"
 #include "xla/ffi/api/ffi.h"
@@ -115,9 +116,35 @@ static ffi::Error dense(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::BufferR0
   return status ? ffi::Error::InvalidArgument("the kernels refused a call") : ffi::Error::Success();
 }
 
+static ffi::Error attention(ffi::ThreadPool threads, ffi::Buffer<ffi::DataType::F32> q,
+                            ffi::BufferR0<ffi::DataType::S32> layer, ffi::Buffer<ffi::DataType::F32> keys,
+                            ffi::Buffer<ffi::DataType::F32> values, ffi::BufferR2<ffi::DataType::S32> positions,
+                            ffi::BufferR2<ffi::DataType::S32> last, ffi::BufferR2<ffi::DataType::S32> stored,
+                            ffi::Result<ffi::Buffer<ffi::DataType::F32>> out, int32_t path, int64_t window,
+                            float scale) {
+  const auto in = q.dimensions(), sizes = keys.dimensions();  // rows, queries, heads, H; layers, rows, heads, slots, H
+  if (in.size() != 4 || sizes.size() != 5 || out->element_count() != q.element_count())
+    return ffi::Error::InvalidArgument("operands of the wrong rank");
+  const auto asked = positions.dimensions(), slots = stored.dimensions();
+  const int64_t number = layer.typed_data()[0];
+  if (sizes[1] != in[0] || sizes[4] != in[3] || values.element_count() != keys.element_count() || number < 0 ||
+      number >= sizes[0] || asked[0] != in[0] || asked[1] != in[1] || last.element_count() != positions.element_count() ||
+      slots[0] != in[0] || slots[1] != sizes[3] || window < 0)
+    return ffi::Error::InvalidArgument("a cache that does not fit its queries");
+  const int64_t from = number * sizes[1] * sizes[2] * sizes[3] * sizes[4];
+  Lend lend(threads);
+  const int status = attend(path,
+                            {q.typed_data(), keys.typed_data() + from, values.typed_data() + from,
+                             positions.typed_data(), last.typed_data(), stored.typed_data(), out->typed_data(), in[0],
+                             in[1], in[2], sizes[2], sizes[3], in[3], window, scale},
+                            static_cast<int>(threads.num_threads()));
+  if (status == 2) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "attention ran out of memory");
+  return status ? ffi::Error::InvalidArgument("the kernels refused a call") : ffi::Error::Success();
+}
+
 }  // namespace osler
 
-extern "C" int osler_ffi_abi(void) { return 1; }
+extern "C" int osler_ffi_abi(void) { return 2; }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(osler_ffi_linear, osler::linear,
                               ffi::Ffi::Bind()
@@ -142,3 +169,18 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(osler_ffi_dense, osler::dense,
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<int32_t>("path")
                                   .Attr<int64_t>("columns"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(osler_ffi_attention, osler::attention,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::DataType::F32>>()
+                                  .Arg<ffi::BufferR0<ffi::DataType::S32>>()
+                                  .Arg<ffi::Buffer<ffi::DataType::F32>>()
+                                  .Arg<ffi::Buffer<ffi::DataType::F32>>()
+                                  .Arg<ffi::BufferR2<ffi::DataType::S32>>()
+                                  .Arg<ffi::BufferR2<ffi::DataType::S32>>()
+                                  .Arg<ffi::BufferR2<ffi::DataType::S32>>()
+                                  .Ret<ffi::Buffer<ffi::DataType::F32>>()
+                                  .Attr<int32_t>("path")
+                                  .Attr<int64_t>("window")
+                                  .Attr<float>("scale"));

@@ -138,21 +138,27 @@ def nearest_cells(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, spacin
     seeds_y = (rows + 0.5 + jitter * (chances[1] - 0.5)) * spacing
     first = np.full(x.shape, np.inf)
     second = np.full(x.shape, np.inf)
-    which = np.zeros((2, 2, *x.shape), np.intp)
+    nearest, runner_up = (np.zeros(x.shape, np.intp) for _ in range(2))
+    width = seeds_x.shape[1]
+    here = (j - j0) * width + (i - i0)
+    flat_x, flat_y = seeds_x.ravel(), seeds_y.ravel()
     for dj in (-1, 0, 1):
         for di in (-1, 0, 1):
-            a, b = j + dj - j0, i + di - i0
-            squared = (seeds_x[a, b] - x) ** 2 + (seeds_y[a, b] - y) ** 2
+            seed = here + (dj * width + di)
+            squared = (flat_x.take(seed) - x) ** 2 + (flat_y.take(seed) - y) ** 2
             nearer = squared < first
             next_one = ~nearer & (squared < second)
-            second = np.where(nearer, first, np.where(next_one, squared, second))
-            which[1] = np.where(nearer, which[0], np.where(next_one, np.stack([a, b]), which[1]))
-            which[0] = np.where(nearer, np.stack([a, b]), which[0])
-            first = np.where(nearer, squared, first)
-    (a, b), (c, d) = which
-    apart = np.hypot(seeds_x[a, b] - seeds_x[c, d], seeds_y[a, b] - seeds_y[c, d])
+            np.copyto(second, squared, where=next_one)
+            np.copyto(runner_up, seed, where=next_one)
+            np.copyto(second, first, where=nearer)
+            np.copyto(runner_up, nearest, where=nearer)
+            np.copyto(first, squared, where=nearer)
+            np.copyto(nearest, seed, where=nearer)
+    apart = np.hypot(flat_x.take(nearest) - flat_x.take(runner_up), flat_y.take(nearest) - flat_y.take(runner_up))
     edge = (second - first) / (2 * np.maximum(apart, 1e-6))
-    return Cells(to_center=np.sqrt(first), to_edge=edge, chance=tuple(chance[a, b] for chance in chances))  # type: ignore[arg-type]
+    return Cells(
+        to_center=np.sqrt(first), to_edge=edge, chance=tuple(chance.ravel().take(nearest) for chance in chances)
+    )  # type: ignore[arg-type]
 
 
 @cache

@@ -93,12 +93,20 @@ def _own_tissue(spec: SlideSpec, *, x: np.ndarray, y: np.ndarray) -> tuple[tuple
         x + 60 * smooth_noise(spec.key, "zone-x", x=x, y=y, period=150.0),
         y + 60 * smooth_noise(spec.key, "zone-y", x=x, y=y, period=150.0),
     )
-    lobules = smooth_noise(spec.key, "lobules", x=x, y=y, period=330.0)
-    fat = smooth_noise(spec.key, "fat", x=x, y=y, period=600.0) + 0.2 * smooth_noise(
+    lobules = _blotches(spec.key, "lobules", x=x, y=y, period=330.0)
+    fat = _blotches(spec.key, "fat", x=x, y=y, period=600.0) + 0.2 * smooth_noise(
         spec.key, "fat-fine", x=x, y=y, period=110.0
     )
     zones = np.where(lobules > 0.22, 0, np.where(fat > 0.12, 2, 1))
     return (own, PATTERNS["breast-stroma"], PATTERNS["breast-fat"]), zones
+
+
+def _blotches(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
+    """Smooth noise whose borders follow no axis: two layers, one turned by 36 degrees, with one layer's deviation."""
+    cosine, sine = np.cos(0.2 * np.pi), np.sin(0.2 * np.pi)
+    straight = smooth_noise(key, stream, x=x, y=y, period=period)
+    turned = smooth_noise(key, f"{stream}-turned", x=cosine * x + sine * y, y=cosine * y - sine * x, period=period)
+    return (straight + turned) * np.sqrt(0.5)
 
 
 def _necrosis(spec: SlideSpec, *, share: float, into: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

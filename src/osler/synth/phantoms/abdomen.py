@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
 from osler.synth.phantoms.tubes import tubes
 
+_ROUND_MM = 40.0
+"""Within this difference of depths the liver's back and its left border flow into each other."""
 SOFT = ("peritoneum", "fat", "muscle")
 
 
@@ -91,8 +93,11 @@ def liver_depth(torso: Torso, *, state: Shown) -> Depth:
         )
         hollow = hollow - np.clip(-z - 0.12, 0, 1) * np.float32(3.0)
         behind = (hollow - y) * np.float32(0.8 * d)
-        left = (np.float32(0.40) - x - np.clip(y + 0.35, 0, 1)) * np.float32(w)
-        out = np.minimum(np.minimum(under, wall), np.minimum(np.minimum(lower, behind), left))
+        # the left lobe ends in a tip in front of the stomach; its back is hollowed by the stomach and the lesser curve
+        tip = np.float32(0.42) - x - np.float32(0.55) * np.square(np.clip(y + np.float32(0.62), 0, 2))
+        left = tip * np.float32(0.8 * w) + np.float32(7) * p.wave(60, key="liver-left")
+        back = smooth_least(behind + np.float32(6) * p.wave(50, key="liver-back"), left, mm=_ROUND_MM)
+        out = np.minimum(np.minimum(under, wall), smooth_least(lower, back, mm=_ROUND_MM / 2))
         return out + np.float32(knobby) * p.wave(24, key="liver")
 
     return depth

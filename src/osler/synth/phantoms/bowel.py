@@ -6,10 +6,13 @@ import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import around, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import Point, around, even_steps, polyline, smooth_least, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
+
+_ROUND_MM = 26.0
+"""Within this difference of depths the stomach's own wall and the diaphragm above it flow into each other."""
 
 
 def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
@@ -21,7 +24,7 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     sac = tilted(center, axes, half, rough=3.0, mm=40)
 
     def stomach(p: Patch) -> np.ndarray:
-        return np.minimum(np.minimum(sac(p), torso.wall(p) - 4), torso.roof(p) - 6 - p.z)
+        return smooth_least(sac(p), np.minimum(torso.wall(p) - 4, torso.roof(p) - 4 - p.z), mm=_ROUND_MM)
 
     bounds = around(center, (0.11 * t,) * 3, margin=4)
     canvas.paint(stomach, tissue="bowel-wall", organ="stomach", bounds=bounds, over=("peritoneum", "muscle"))
@@ -31,9 +34,10 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
 
     # Gas rises: to the dome of the stomach of one who stands, to the front of one who lies.
     upright = torso.pose.position == "upright"
+    level = _gas_level(torso, at=center)
     canvas.paint(inside, tissue="bowel", organ="stomach", bounds=bounds, over=("stomach",))
     canvas.paint(
-        lambda p: np.minimum(inside(p), p.z - center[2] - 2 if upright else center[1] - 14 - p.y),
+        lambda p: np.minimum(inside(p), p.z - level if upright else center[1] - 14 - p.y),
         tissue="gas",
         organ="stomach",
         bounds=bounds,
@@ -77,19 +81,28 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
 
 
+def _gas_level(torso: Torso, *, at: Point) -> float:
+    """Height (mm) of the fluid in the stomach of one who stands: a bubble of 16 to 40 mm under the diaphragm."""
+    top = min(float(torso.thorax.dome_height(np.float32(at[0]), np.float32(at[1]), side=1.0)), at[2] + 0.09 * torso.t)
+    return top - 10 - (16 + 24 * torso.thorax.chance[41])
+
+
 def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Loops: a space-filling curve of the cavity, flattened against each other."""
     w, d, t = torso.w, torso.d, torso.t
-    box = ((-0.62 * w, 0.60 * w), (-0.80 * d, 0.18 * d), (-0.575 * t, -0.19 * t))
+    box = ((-0.70 * w, 0.70 * w), (-0.95 * d, 0.30 * d), (-0.62 * t, -0.155 * t))
     blocked = max((f.size_mm or 36 for f in state.of("small-bowel-obstruction")), default=0)
     mm = 15 if not blocked else 28
 
     def region(p: Patch) -> np.ndarray:
-        round_ = (p.x / np.float32(0.57 * w)) ** 2 + ((p.z + 0.385 * t) / np.float32(0.195 * t)) ** 2
-        out = (1 - np.sqrt(round_)) * np.float32(0.45 * w) + 6 * p.wave(45, key="bowel-edge")
-        return np.minimum(
-            out, np.minimum((0.12 - p.y / np.float32(d)) * d + 4 * p.wave(30, key="bowel-back"), torso.wall(p) - 5)
-        )
+        """The belly's middle, round on all sides, with loops that bulge out of it and others that stay back."""
+        across, along = p.x / np.float32(0.60 * w), (p.z + 0.385 * t) / np.float32(0.20 * t)
+        deep = (p.y + np.float32(0.34 * d)) / np.float32(0.52 * d)
+        round_ = across * across + along * along
+        round_ = round_ * round_ + np.square(deep * deep)
+        out = (1 - np.sqrt(np.sqrt(round_))) * np.float32(0.40 * w)
+        out = out + 9 * p.wave(45, key="bowel-edge") + 5 * p.wave(24, key="bowel-back")
+        return np.minimum(out, torso.wall(p) - 5)
 
     def loops(p: Patch) -> np.ndarray:
         fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)

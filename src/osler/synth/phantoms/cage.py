@@ -28,7 +28,8 @@ class Bone:
 
     Args:
         organ: Its label. line: Centers (N, 3), mm. radius: mm. wall: Thickness of the cortex (mm); 0 for a plate
-            that is all cortex. squash: Scales distances along x, y, z.
+            that is all cortex. squash: Scales distances along x, y, z. cortex: Its tissue: that of ribs is thin and
+            porous, that of collarbones and arms is solid.
     """
 
     organ: str
@@ -36,6 +37,7 @@ class Bone:
     radius: float
     wall: float
     squash: Point = (1.0, 1.0, 1.0)
+    cortex: str = "rib-cortex"
 
 
 def ribs(torso: Torso, *, broken: list[np.ndarray]) -> tuple[list[Bone], list[Bone]]:
@@ -80,13 +82,14 @@ def girdle(torso: Torso) -> tuple[Bone, ...]:
     for _, side in SIDES:
         collar = polyline(
             [
-                (side * 14, -0.62 * d, 0.252 * t),
-                (side * 0.30 * w, -0.64 * d, 0.272 * t),
-                (side * 0.6 * w, -0.40 * d, 0.285 * t),
-                (side * 0.92 * w, -0.05 * d, 0.280 * t),
+                (side * 15, -0.64 * d, 0.240 * t),
+                (side * 0.28 * w, -0.66 * d, 0.254 * t),
+                (side * 0.60 * w, -0.42 * d, 0.276 * t),
+                (side * 0.93 * w, -0.05 * d, 0.284 * t),
             ]
         )
-        bones.append(Bone(organ="clavicles", line=even_steps(collar, step=2.5)[0], radius=5.6, wall=1.5))
+        line = even_steps(collar, step=2.5)[0]
+        bones.append(Bone(organ="clavicles", line=line, radius=6.2, wall=2.2, cortex="cortex"))
         bones += _upper_arm(torso, side=side) + _blade(torso, side=side)
     return tuple(bones)
 
@@ -98,7 +101,13 @@ def _upper_arm(torso: Torso, *, side: float) -> list[Bone]:
         shoulder, elbow = lifted_arm(torso, side=side)
         return [
             Bone(organ="humeri", line=shoulder[None], radius=21.0, wall=1.6),
-            Bone(organ="humeri", line=even_steps(np.stack([shoulder, elbow]), step=3)[0], radius=11.0, wall=3.6),
+            Bone(
+                organ="humeri",
+                line=even_steps(np.stack([shoulder, elbow]), step=3)[0],
+                radius=11.0,
+                wall=3.6,
+                cortex="cortex",
+            ),
         ]
     if torso.pose.arms == "raised":
         line = even_steps(np.stack([head, [side * (w + 26), 0.0, 0.245 * t]]), step=4)[0]
@@ -106,7 +115,7 @@ def _upper_arm(torso: Torso, *, side: float) -> list[Bone]:
     shaft = head + np.array([[side * 18, 4, -8], [side * 86, 8, -190]])
     return [
         Bone(organ="humeri", line=head[None] + [side * 6, 0, 0], radius=22.0, wall=1.6),
-        Bone(organ="humeri", line=even_steps(shaft, step=3)[0], radius=11.5, wall=4.0),
+        Bone(organ="humeri", line=even_steps(shaft, step=3)[0], radius=11.5, wall=4.0, cortex="cortex"),
     ]
 
 
@@ -149,7 +158,9 @@ def paint_cage(canvas: Canvas, torso: Torso, *, broken: list[np.ndarray], bone: 
     shell.paint(canvas, tissue="rib-cortex", organ="ribs")
     marrow.paint(canvas, tissue=bone * canvas.palette["marrow"], organ="ribs", inside="rib-cortex")
     for rod in girdle(torso):
-        paint_bone(canvas, rod.line, radius=rod.radius, organ=rod.organ, squash=rod.squash, wall=rod.wall)
+        paint_bone(
+            canvas, rod.line, radius=rod.radius, organ=rod.organ, squash=rod.squash, wall=rod.wall, cortex=rod.cortex
+        )
 
 
 def paint_bone(
@@ -160,10 +171,11 @@ def paint_bone(
     organ: str,
     squash: tuple[float, float, float] = (1.0, 1.0, 1.0),
     wall: float = 1.5,
+    cortex: str = "rib-cortex",
 ) -> None:
     """Paints a bone along a line: a cortex ``wall`` mm thick around marrow; all cortex where ``wall`` is 0."""
     tube = tubes(canvas)
     tube.add(line, radius, squash=squash)
-    tube.paint(canvas, tissue="rib-cortex", organ=organ)
+    tube.paint(canvas, tissue=cortex, organ=organ)
     if wall:
-        tube.paint(canvas, tissue="marrow", organ=organ, shift=-wall, inside="rib-cortex")
+        tube.paint(canvas, tissue="marrow", organ=organ, shift=-wall, inside=cortex)

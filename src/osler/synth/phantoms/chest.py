@@ -17,6 +17,8 @@ LUNGS = ("right-lung", "left-lung")
 _TWIGS_HU = 10.0
 _BLEND_MM = 26.0
 """Parts of the heart whose depths differ by less flow into each other, by a quarter of this at most."""
+_GROWN = 0.12
+"""Growth of the heart per grade of cardiomegaly: from about 0.45 of the chest's width to over a half with the first."""
 
 
 def lung_wall(torso: Torso, side: float) -> Depth:
@@ -251,15 +253,15 @@ def heart_axes(torso: Torso, *, size: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
-    grown = 1 + 0.09 * state.grade("cardiomegaly")
+    grown = 1 + _GROWN * state.grade("cardiomegaly")
     size = torso.thorax.heart * grown
     middle, axes = heart_axes(torso, size=grown)
     water = 4.0 * state.grade("pericardial-effusion")
     strain = 0.08 * state.grade("right-heart-strain")
     # along the long axis, across, up: offset and half axes of each part (mm)
     parts = {
-        "lv": ((16, 5, -2), (50, 33, 33)), "rv": ((6, -30, 2), (46, 30 * (1 + strain), 36)),
-        "ra": ((-44, -34, 8), (30, 28, 33)), "la": ((-46, 14, 22), (26, 34, 26)), "out": ((-22, -16, 34), (30, 28, 26)),
+        "lv": ((18, 5, -2), (52, 33, 33)), "rv": ((6, -30, 2), (46, 30 * (1 + strain), 36)),
+        "ra": ((-31, -26, 4), (30, 27, 38)), "la": ((-46, 14, 22), (26, 34, 26)), "out": ((-22, -16, 34), (30, 28, 26)),
     }  # fmt: skip
     centers = {key: tuple(middle + size * (np.array(offset) @ axes)) for key, (offset, _) in parts.items()}
     halves = {key: tuple(size * h for h in half) for key, (_, half) in parts.items()}

@@ -10,6 +10,9 @@ from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.torso import SIDES, Torso
 from osler.synth.phantoms.tubes import tubes
 
+_SACRUM = ((-1, 1.0, 0.15), (-1, 0.55, 0.05), (1, 0.0, -0.02), (1, 0.55, 0.05), (1, 1.0, 0.15))
+"""Front of a slice through the sacrum: side, share of its half width, and how far back (half depths of the trunk)."""
+
 
 def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) -> None:
     """Paints hip bones, sacrum and the heads of the femora."""
@@ -47,7 +50,7 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
             step=3,
         )[0]
         paint_bone(canvas, cup[None], radius=23.5, organ="femora", wall=1.6)
-        paint_bone(canvas, neck, radius=15.0, organ="femora", wall=3.2)
+        paint_bone(canvas, neck, radius=15.0, organ="femora", wall=3.2, cortex="cortex")
         ramus = even_steps(
             polyline(
                 [
@@ -72,7 +75,14 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
             )
     wedge = np.concatenate(
         [
-            even_steps(np.array([(-x, y, z), (x, y, z)]), step=4)[0]
+            # its wings sweep back from the promontory
+            even_steps(
+                polyline(
+                    [(side * share * x, y + back * d, z) for side, share, back in _SACRUM],
+                    count=24,
+                ),
+                step=4,
+            )[0]
             for x, y, z in zip(
                 np.linspace(0.30 * w, 10, 14),
                 d * (0.50 + 0.16 * np.sin(np.linspace(0, 2.6, 14))),

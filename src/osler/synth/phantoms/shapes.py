@@ -37,6 +37,22 @@ def ellipsoid(center: Point, half: Point, *, rough: float = 0.0, mm: float = 30.
     return depth
 
 
+def smooth_least(first: np.ndarray, second: np.ndarray, *, mm: float) -> np.ndarray:
+    """The lesser of two depths with a round edge where both are alike, as an organ's has.
+
+    The polynomial smooth minimum (Quilez, "Smooth minimum"): lower by a quarter of ``mm`` at most, where depths are
+    equal, and not at all where they differ by ``mm``.
+    """
+    gap = np.subtract(first, second, dtype=np.float32)
+    np.abs(gap, out=gap)
+    np.subtract(np.float32(mm), gap, out=gap)
+    np.maximum(gap, 0, out=gap)
+    gap *= gap
+    gap *= np.float32(-1 / (4 * mm))
+    gap += np.minimum(first, second)
+    return gap
+
+
 def around(center: Point, half: Point, *, margin: float = 0.0) -> Bounds:
     """The box about an ellipsoid."""
     (a, b), (c, d), (e, f) = ((m - h - margin, m + h + margin) for m, h in zip(center, half, strict=True))

@@ -39,20 +39,22 @@ def bone_edges(torso: Torso, canvas: Canvas, *, beam: Beam, broken: list[np.ndar
     # A plate is no rod: its shadow has no fine edge but that of its borders.
     flat = ("sternum",) if beam.view != "lateral" else ()
     bones = rods + [bone for bone in girdle(torso) if bone.organ not in flat and len(bone.line) < _LONGEST_ROD]
-    cortex, marrow, beside = (
-        float(attenuation(np.float32(hu), kvp=kvp))
-        for hu in (canvas.palette["rib-cortex"], canvas.palette["marrow"], _BESIDE_HU)
-    )
-    sharp = _rods(bones, beam=beam, inset=False, per_mm=cortex - beside)
-    sharp -= _rods([bone for bone in bones if bone.wall], beam=beam, inset=True, per_mm=cortex - marrow)
+    takes = {
+        name: float(attenuation(np.float32(canvas.palette[name]), kvp=kvp))
+        for name in ("rib-cortex", "cortex", "marrow")
+    }
+    beside = float(attenuation(np.float32(_BESIDE_HU), kvp=kvp))
+    sharp = _rods(bones, beam=beam, inset=False, per_mm={name: level - beside for name, level in takes.items()})
+    core = {name: level - takes["marrow"] for name, level in takes.items()}
+    sharp -= _rods([bone for bone in bones if bone.wall], beam=beam, inset=True, per_mm=core)
     if beam.view == "lateral":
-        sharp += _plates(torso, beam=beam, per_mm=_PLATE_DENSE * (cortex - marrow))
+        sharp += _plates(torso, beam=beam, per_mm=_PLATE_DENSE * core["rib-cortex"])
     blur = 0.55 * canvas.edge / (beam.pixel_mm * float(beam.scale(0.0)))
     return sharp - gaussian_filter(sharp, blur, truncate=3.0)
 
 
-def _rods(bones: list[Bone], *, beam: Beam, inset: bool, per_mm: float) -> np.ndarray:
-    points, radius, way, layer, wide = [], [], [], [], []
+def _rods(bones: list[Bone], *, beam: Beam, inset: bool, per_mm: dict[str, float]) -> np.ndarray:
+    points, radius, way, layer, takes = [], [], [], [], []
     along = 0 if beam.view == "lateral" else 1
     for number, bone in enumerate(bones):
         if len(bone.line) < 2:
@@ -62,12 +64,12 @@ def _rods(bones: list[Bone], *, beam: Beam, inset: bool, per_mm: float) -> np.nd
         direction = np.gradient(bone.line, axis=0)
         way.append(direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-6))
         layer.append(np.full(len(bone.line), number % _LAYERS))
-        wide.append(np.full(len(bone.line), 1 / bone.squash[along]))
+        takes.append(np.full(len(bone.line), per_mm[bone.cortex] / bone.squash[along]))
     if not points:
         return np.zeros((beam.rows, beam.columns), np.float32)
     at, thick = np.concatenate(points), np.concatenate(radius)
     column, row, magnified = beam.project(at)
-    amount = 2 * thick * per_mm * np.concatenate(wide) * _slanted(np.concatenate(way), beam=beam)
+    amount = 2 * thick * np.concatenate(takes) * _slanted(np.concatenate(way), beam=beam)
     chain = Chain(
         column=column, row=row, radius=1.14 * thick * magnified, amount=amount, layer=np.concatenate(layer)
     )  # fmt: skip
