@@ -39,7 +39,7 @@ from osler.model.config import OslerConfig, get_config
 from osler.model.pack import pack
 from osler.quant import choose_kernels, default_plan
 from osler.quant.folder import quantize_to_folder
-from osler.quant.network import packed_network
+from osler.quant.network import NetworkContent, packed_network
 from osler.quant.packed import PackedWeight
 from osler.quant.plan import products
 from osler.weights import save_huggingface
@@ -154,11 +154,13 @@ def stack(bits: int, *, layers: int) -> Iterator[Runners]:
 
     norms = {name: torch.zeros(shape) for name, shape in names.items() if len(shape) == 1}
     model = packed_network(
-        config,
-        parts=parts,
-        tensor=lambda name: norms[name].bfloat16(),
-        dtype=torch.bfloat16,
-        kernels=choose_kernels().kernels,
+        NetworkContent(
+            config=config,
+            parts=parts,
+            tensor=lambda name: norms[name].bfloat16(),
+            dtype=torch.bfloat16,
+            kernels=choose_kernels().kernels,
+        )
     )
     own = packed_products(config, parts=parts, kernels=kernels)
     yield {"torch": Runner(model), "jax": JaxRunner(norms, config=config, products=own)}

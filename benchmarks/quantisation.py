@@ -19,10 +19,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,7 @@ CHUNK, LONGEST = 64, 256
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 MakePlan = Callable[[OslerConfig], QuantPlan]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +125,66 @@ def scores(model: Osler, ids_1L: Tensor) -> Iterator[Tensor]:
         yield model.logits(part_CD).float()
 
 
-@torch.inference_mode()
-def compare(model: Osler, *, texts: Sequence[Tensor], known: Sequence[Sequence[Tensor]]) -> Quality:
-    """Compares a model's scores with the reference's, token by token.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """The paragraphs, and the reference's scores of each.
 
     Args:
-        texts: Token ids, each (1, L).
+        ids: Token ids, each (1, L).
         known: The reference's scores of each, as `scores` yields them, in float16: its rounding
             adds less than 0.0001 to the divergence.
     """
-    sums = np.zeros((len(texts), 3))
-    for row, (ids_1L, wanted) in enumerate(zip(texts, known, strict=True)):
-        targets_L = ids_1L[0, 1:].split(CHUNK)
-        for wanted_CV, found_CV, targets_C in zip(wanted, scores(model, ids_1L), targets_L, strict=True):
-            p = torch.log_softmax(wanted_CV.float(), dim=-1)
-            q = torch.log_softmax(found_CV, dim=-1)
-            targets = targets_C[:, None]
-            sums[row, 0] += float((p.exp() * (p - q)).sum())
-            sums[row, 1] += int((p.argmax(-1) == q.argmax(-1)).sum())
-            sums[row, 2] -= float(q.gather(1, targets).sum())
-    return Quality(sums=sums, counts=np.array([ids.shape[1] - 1 for ids in texts]))
+
+    ids: Sequence[Tensor]
+    known: Sequence[Sequence[Tensor]]
+
+    def compare_model(self, model: Osler) -> Quality:
+        """Compares a model's scores with the reference's."""
+        return self.compare(scores(model, ids_1L) for ids_1L in self.ids)
+
+    def compare(self, found: Iterable[Iterable[Tensor]]) -> Quality:
+        """Compares scores with the reference's, token by token.
+
+        Args:
+            found: For each paragraph what `scores` yields.
+        """
+        sums = np.zeros((len(self.ids), 3))
+        for row, (ids_1L, wanted, parts) in enumerate(zip(self.ids, self.known, found, strict=True)):
+            targets_L = ids_1L[0, 1:].split(CHUNK)
+            for wanted_CV, found_CV, targets_C in zip(wanted, parts, targets_L, strict=True):
+                p = torch.log_softmax(wanted_CV.float(), dim=-1)
+                q = torch.log_softmax(found_CV, dim=-1)
+                targets = targets_C[:, None]
+                sums[row, 0] += float((p.exp() * (p - q)).sum())
+                sums[row, 1] += int((p.argmax(-1) == q.argmax(-1)).sum())
+                sums[row, 2] -= float(q.gather(1, targets).sum())
+        return Quality(sums=sums, counts=np.array([ids.shape[1] - 1 for ids in self.ids]))
+
+
+def texts_of(model: str, *, count: int) -> Texts:
+    """Reads the paragraphs with the reference."""
+    reference = load_checkpoint(model, dtype="float32")
+    tokenizer, bos = reference.tokenizer, reference.model.config.tokens.bos
+    paragraphs = medical_texts(DATA if DATA.is_dir() else None)
+    texts = [torch.tensor([[bos, *tokenizer.encode(text)[: LONGEST - 1]]]) for text in paragraphs[:count]]
+    return Texts(ids=texts, known=[[part.half() for part in scores(reference.model, ids)] for ids in texts])
+
+
+def row_of(name: str, quality: Quality, *, size: int, method: str) -> Row:
+    """A row of the table; perplexity with its interval."""
+    kl, same, loss = (quality.interval(column) for column in range(3))
+    found = {"kl": kl, "same": same, "perplexity": [math.exp(x) for x in loss], "tokens": int(quality.counts.sum())}
+    return {"name": name, "method": method, "bytes": size, **found}
+
+
+def write_page(path: Path) -> None:
+    """Draws the table and the curve of the rows in a file."""
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    order = ["float32", "bfloat16", *VARIANTS]
+    rows = sorted(found.values(), key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
+    machine = measure(threads=(1,), peaks=()).markdown()
+    path.with_name(f"{path.stem}-table.md").write_text(f"{machine}\n\n{table(rows)}\n", encoding="utf-8")
+    path.with_suffix(".svg").write_text(curve(rows), encoding="utf-8")
 
 
 def main() -> None:
@@ -160,31 +202,20 @@ def main() -> None:
             result["rows"][name] = row
             print(json.dumps(row), flush=True)
             path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    order = ["float32", "bfloat16", *VARIANTS]
-    rows = sorted(result["rows"].values(), key=lambda row: order.index(row["name"]))
-    machine = measure(threads=(1,), peaks=()).markdown()
-    options.out.with_name(f"{options.out.name}-table.md").write_text(f"{machine}\n\n{table(rows)}\n", encoding="utf-8")
-    options.out.with_suffix(".svg").write_text(curve(rows), encoding="utf-8")
+    write_page(path)
 
 
-def _measure(options: argparse.Namespace, *, known: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+def _measure(options: argparse.Namespace, *, known: Mapping[str, object]) -> Iterator[tuple[str, Row]]:
     """Yields name and row of the references that are not known yet and of the variants that were asked for."""
-    reference = load_checkpoint(options.model, dtype="float32")
-    tokenizer, bos = reference.tokenizer, reference.model.config.tokens.bos
-    paragraphs = medical_texts(DATA if DATA.is_dir() else None)
-    texts = [torch.tensor([[bos, *tokenizer.encode(text)[: LONGEST - 1]]]) for text in paragraphs[: options.texts]]
-    with torch.inference_mode():
-        wanted = [[part.half() for part in scores(reference.model, ids)] for ids in texts]
+    texts = texts_of(options.model, count=options.texts)
 
-    def row(name: str, model: Osler, *, size: int, method: str = "none") -> tuple[str, dict[str, object]]:
-        quality = compare(model, texts=texts, known=wanted)
-        kl, same, loss = (quality.interval(column) for column in range(3))
-        found = {"kl": kl, "same": same, "perplexity": [math.exp(x) for x in loss], "tokens": int(quality.counts.sum())}
-        return name, {"name": name, "method": method, "bytes": size, **found}
+    def row(name: str, model: Osler, *, size: int, method: str = "none") -> tuple[str, Row]:
+        return name, row_of(name, texts.compare_model(model), size=size, method=method)
 
-    weights = sum(parameter.numel() for parameter in reference.model.decoder.parameters())
+    reference = load_checkpoint(options.model, dtype="float32").model
+    weights = sum(parameter.numel() for parameter in reference.decoder.parameters())
     if "float32" not in known:
-        yield row("float32", reference.model, size=4 * weights)
+        yield row("float32", reference, size=4 * weights)
     del reference
     if "bfloat16" not in known:
         yield row("bfloat16", load_checkpoint(options.model, dtype="bfloat16").model, size=2 * weights)

@@ -7,13 +7,12 @@ one product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import numpy as np
-import torch
 from torch import Tensor
 
 from osler.errors import CheckpointError
@@ -24,8 +23,7 @@ from osler.jax.stacks import aligned, layers_by_kind, products_of_a_layer
 from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.quant.formats import LANES
-from osler.quant.kernels import Kernels as TorchKernels
-from osler.quant.network import PackedParts, part_names, product_tensors
+from osler.quant.network import NetworkContent, PackedParts, part_names, product_tensors
 from osler.quant.packed import PackedWeight
 from osler.quant.plan import EMBEDDING
 from osler.weights.assemble import empty_network
@@ -47,20 +45,13 @@ class PackedTensors:
     products: Tree = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def __call__(
-        self,
-        config: OslerConfig,
-        *,
-        parts: PackedParts,
-        tensor: Callable[[str], Tensor],
-        dtype: torch.dtype,
-        kernels: TorchKernels,
-    ) -> Osler:
+    def __call__(self, content: NetworkContent) -> Osler:
         """Returns a network that has shapes and no storage."""
+        config = content.config
         model = empty_network(config)
         taken = product_tensors(config)
-        self.tensors = {name: tensor(name) for name in model.state_dict() if name not in taken}
-        self.products = packed_products(config, parts=parts, kernels=self.kernels)
+        self.tensors = {name: content.tensor(name) for name in model.state_dict() if name not in taken}
+        self.products = packed_products(config, parts=content.parts, kernels=self.kernels)
         return model
 
 

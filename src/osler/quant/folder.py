@@ -29,7 +29,7 @@ from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import Assemble, check_source, packed_network
+from osler.quant.network import Assemble, NetworkContent, check_source, packed_network
 from osler.quant.open import OpenedModel, open_model
 from osler.quant.plan import QuantPlan, default_plan
 from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE, Verify, open_folder
@@ -194,11 +194,13 @@ def load_quantized_folder(
     chosen = TorchKernels() if kernels is None else kernels.kernels
     precision = torch_dtype(dtype)
     model = assemble(
-        opened.config,
-        parts=opened.stored.parts,
-        tensor=lambda name: opened.stored.plain(name).to(precision),
-        dtype=precision,
-        kernels=chosen,
+        NetworkContent(
+            config=opened.config,
+            parts=opened.stored.parts,
+            tensor=lambda name: opened.stored.plain(name).to(precision),
+            dtype=precision,
+            kernels=chosen,
+        )
     )
     folder, content = opened.folder, opened.content
     embedded = content.get("tokenizer_home") == "embedded"

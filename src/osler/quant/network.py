@@ -7,7 +7,7 @@ its own, so the most memory is that of the packed weights and a few rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -40,20 +40,26 @@ class PackedParts(Protocol):
         ...
 
 
-class Assemble(Protocol):
-    """Builds a network around packed products, as `packed_network` does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkContent:
+    """What a network with packed products is built from.
 
-    def __call__(
-        self,
-        config: OslerConfig,
-        *,
-        parts: PackedParts,
-        tensor: Callable[[str], Tensor],
-        dtype: torch.dtype,
-        kernels: Kernels,
-    ) -> Osler:
-        """See `packed_network`."""
-        ...
+    Args:
+        config: Of the network.
+        parts: Gives the packed weights of each product.
+        tensor: Gives every other tensor, by its name.
+        dtype: Of the activations. kernels: What computes.
+    """
+
+    config: OslerConfig
+    parts: PackedParts
+    tensor: Callable[[str], Tensor]
+    dtype: torch.dtype
+    kernels: Kernels
+
+
+Assemble = Callable[[NetworkContent], Osler]
+"""Builds a network, as `packed_network` does."""
 
 
 def quantized_network(
@@ -88,35 +94,29 @@ def quantized_network(
 
     build = assemble or packed_network
     return build(
-        config, parts=parts, tensor=lambda entry: source.tensor(entry, dtype=dtype), dtype=dtype, kernels=kernels
+        NetworkContent(
+            config=config,
+            parts=parts,
+            tensor=lambda entry: source.tensor(entry, dtype=dtype),
+            dtype=dtype,
+            kernels=kernels,
+        )
     )
 
 
-def packed_network(
-    config: OslerConfig,
-    *,
-    parts: PackedParts,
-    tensor: Callable[[str], Tensor],
-    dtype: torch.dtype,
-    kernels: Kernels,
-) -> Osler:
-    """Builds a network around packed products.
-
-    Args:
-        parts: Gives the packed weights of each product.
-        tensor: Gives every other tensor, by its name.
-        dtype: Of the activations. kernels: What computes.
-    """
+def packed_network(content: NetworkContent) -> Osler:
+    """Builds a network around packed products."""
+    config, kernels = content.config, content.kernels
     model = empty_network(config)
-    state = {name: tensor(name) for name in model.state_dict() if name not in product_tensors(config)}
+    state = {name: content.tensor(name) for name in model.state_dict() if name not in product_tensors(config)}
     model.load_state_dict(state, strict=False, assign=True)
 
     def join(name: str, layers: Sequence[nn.Linear]) -> nn.Module:
-        products = [QuantLinear(part, kernels=kernels) for part in parts(f"language_model.{name}")]
+        products = [QuantLinear(part, kernels=kernels) for part in content.parts(f"language_model.{name}")]
         return products[0] if len(products) == 1 else JoinedLinear(products)
 
-    (table,) = parts(EMBEDDING)
-    model.decoder.embed_tokens = QuantEmbedding(table, kernels=kernels, dtype=dtype)
+    (table,) = content.parts(EMBEDDING)
+    model.decoder.embed_tokens = QuantEmbedding(table, kernels=kernels, dtype=content.dtype)
     model.decoder.head = QuantLinear(table, kernels=kernels)
     fuse(model.decoder, join=join)
     return model.requires_grad_(False).eval()

@@ -26,6 +26,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from osler.errors import CheckpointError
 from osler.weights.gguf_file import GgufFile
 from osler.weights.tokenizer_files import Vocabulary, read_vocabulary, write_tokenizer_files
+from osler.weights.tokenizer_merges import merges_of
 
 Specials = Literal["parse", "text"]
 
@@ -99,7 +100,7 @@ class GemmaTokenizer:
         }
         model = models.BPE(
             vocab={piece: number for number, piece in enumerate(pieces)},
-            merges=_merges(mergeable) if vocabulary.merges is None else _only(vocabulary.merges, mergeable=mergeable),
+            merges=merges_of(mergeable) if vocabulary.merges is None else _only(vocabulary.merges, mergeable=mergeable),
             unk_token="<unk>",
             fuse_unk=True,
             byte_fallback=True,
@@ -194,20 +195,6 @@ def _kind(piece: str, kind: int) -> int:
     """SentencePiece's type, with every piece that means something to the model made a control token."""
     guarded = kind == _USER and (piece in _GUARDED or _UNUSED.fullmatch(piece) is not None)
     return _CONTROL if guarded or kind == _UNKNOWN else kind
-
-
-def _merges(mergeable: dict[str, None]) -> list[tuple[str, str]]:
-    """Every way to make a piece of two others, in the order in which they apply.
-
-    Of the ways to make one piece, the longest left part goes first, as in `transformers`.
-    """
-    merges = []
-    for piece in mergeable:
-        for cut in range(len(piece) - 1, 0, -1):
-            left, right = piece[:cut], piece[cut:]
-            if left in mergeable and right in mergeable:
-                merges.append((left, right))
-    return merges
 
 
 def _only(merges: Iterable[tuple[str, str]], *, mergeable: dict[str, None]) -> list[tuple[str, str]]:

@@ -16,7 +16,6 @@ namespace {
 
 // What is touched at a time fits into a second-level cache of 2 MB: weights 256 KB, rows 256 KB, sums 1 MB.
 constexpr int64_t kPanelTiles = 32, kDepth = 8, kRowsAtOnce = 512;
-constexpr int64_t kTileC = 256;  // float32 of a tile of C
 
 struct Job {
   const DenseWeight& w;
@@ -45,30 +44,6 @@ void pack_rows(void* data, int part, int parts) {
       std::memset(to + count, 0, (kTileInputs - count) * 2);
     }
   }
-}
-
-// C (32 rows by 32 outputs) += A (two tiles of rows) * B (two tiles of outputs) over `steps` steps.
-inline void multiply(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0, const uint16_t* b1, int64_t steps,
-                     float* c, int64_t next, bool first) {
-  if (first) {
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-  } else {
-    _tile_loadd(0, c, 64); _tile_loadd(1, c + kTileC, 64);
-    _tile_loadd(2, c + next, 64); _tile_loadd(3, c + next + kTileC, 64);
-  }
-  for (int64_t step = 0; step < steps; ++step) {
-    const int64_t at = step * kTileSize;
-    _tile_loadd(4, a0 + at, 64);
-    _tile_loadd(6, b0 + at, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b1 + at, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, a1 + at, 64);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  _tile_stored(0, c, 64); _tile_stored(1, c + kTileC, 64);
-  _tile_stored(2, c + next, 64); _tile_stored(3, c + next + kTileC, 64);
 }
 
 void write_out(const Job& job, const float* c, int64_t m0, int64_t m1, int64_t n0) {
@@ -109,8 +84,8 @@ void run_panels(void* data, int part, int parts) {
             const uint16_t* b0 = b + (tile * steps + step) * kTileSize;
             // A last block that stands alone is multiplied twice; the second result is not written.
             const uint16_t* b1 = tile + 1 < here ? b0 + steps * kTileSize : b0;
-            multiply(a, a + steps * kTileSize, b0, b1, deep, c + ((m - m0) / 16 * tiles + tile) * kTileC,
-                     tiles * kTileC, step == 0);
+            multiply_bf16(a, a + steps * kTileSize, b0, b1, deep, c + ((m - m0) / 16 * tiles + tile) * kTileC,
+                          tiles * kTileC, step == 0);
           }
         }
       }

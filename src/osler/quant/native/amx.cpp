@@ -20,8 +20,6 @@ namespace {
 // What is touched at a time fits into a second-level cache of 2 MB: weights 256 KB, rows 256 KB, sums 1 MB.
 constexpr int64_t kPanel = 512, kDepth = 256, kRowsAtOnce = 512;
 constexpr int64_t kStep = 32;         // inputs of a tile
-constexpr int64_t kTile = 512;        // bfloat16 of a tile of A or B
-constexpr int64_t kTileC = 256;       // float32 of a tile of C
 
 struct Job {
   const OslerWeight& w;
@@ -62,7 +60,7 @@ void unpack_block(const OslerWeight& w, int64_t block, int64_t k0, int64_t depth
   const uint8_t* codes = w.codes + block * block_bytes(w) + k0 * kBlock * w.bits / 8;
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512 zero = _mm512_set1_ps(-static_cast<float>(zero_point(w)));
-  for (int64_t k = 0; k < depth; k += kStep, tiles += kTile) {
+  for (int64_t k = 0; k < depth; k += kStep, tiles += kTileValues) {
     const int64_t at = (block * scales + (k0 + k) / w.group) * kBlock;
     const __m512 scale = load_half(w.scale + at);
     const __m512 offset = w.offset ? load_half(w.offset + at) : _mm512_mul_ps(scale, zero);
@@ -84,8 +82,8 @@ void pack_rows(void* data, int part, int parts) {
   Job& job = *static_cast<Job*>(data);
   const int64_t K = job.w.columns, steps = job.w.padded / kStep;
   for (int64_t m = part; m < job.pairs * 32; m += parts) {
-    uint16_t* to = job.a + (m / 16 * steps) * kTile + m % 16 * kStep;
-    for (int64_t step = 0; step < steps; ++step, to += kTile) {
+    uint16_t* to = job.a + (m / 16 * steps) * kTileValues + m % 16 * kStep;
+    for (int64_t step = 0; step < steps; ++step, to += kTileValues) {
       const int64_t from = step * kStep, count = std::min(kStep, K - from);
       if (m >= job.M) {
         std::memset(to, 0, kStep * 2);
@@ -98,30 +96,6 @@ void pack_rows(void* data, int part, int parts) {
       }
     }
   }
-}
-
-// C (32 rows by 32 outputs) += A (two tiles of rows) * B (two tiles of outputs) over `steps` steps.
-inline void multiply(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0, const uint16_t* b1, int64_t steps,
-                     float* c, int64_t next, bool first) {
-  if (first) {
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-  } else {
-    _tile_loadd(0, c, 64); _tile_loadd(1, c + kTileC, 64);
-    _tile_loadd(2, c + next, 64); _tile_loadd(3, c + next + kTileC, 64);
-  }
-  for (int64_t step = 0; step < steps; ++step) {
-    const int64_t at = step * kTile;
-    _tile_loadd(4, a0 + at, 64);
-    _tile_loadd(6, b0 + at, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b1 + at, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, a1 + at, 64);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  _tile_stored(0, c, 64); _tile_stored(1, c + kTileC, 64);
-  _tile_stored(2, c + next, 64); _tile_stored(3, c + next + kTileC, 64);
 }
 
 // Fetches the share of tile pair `tile` of the next rows: they come from memory or the slow last-level cache.
@@ -166,18 +140,19 @@ void run_panels(void* data, int part, int parts) {
       for (int64_t k0 = 0; k0 < padded; k0 += kDepth) {
         const int64_t depth = std::min(kDepth, padded - k0), deep = depth / kStep;
         for (int64_t tile = 0; tile < tiles; ++tile) {
-          uint16_t* to = b + tile * deep * kTile;
+          uint16_t* to = b + tile * deep * kTileValues;
           if (panel * tiles + tile < blocks) unpack_block(job.w, panel * tiles + tile, k0, depth, to);
-          else std::memset(to, 0, deep * kTile * 2);
+          else std::memset(to, 0, deep * kTileValues * 2);
         }
         for (int64_t m = m0; m < m1; m += 32) {
-          const uint16_t* a = job.a + (m / 16 * steps + k0 / kStep) * kTile;
-          const uint16_t* next = a + (m + 32 < m1 ? 2 * steps * kTile : 0);
+          const uint16_t* a = job.a + (m / 16 * steps + k0 / kStep) * kTileValues;
+          const uint16_t* next = a + (m + 32 < m1 ? 2 * steps * kTileValues : 0);
           for (int64_t tile = 0; tile < tiles; tile += 2) {
-            multiply(a, a + steps * kTile, b + tile * deep * kTile, b + (tile + 1) * deep * kTile, deep,
-                     c + ((m - m0) / 16 * tiles + tile) * kTileC, tiles * kTileC, k0 == 0);
-            fetch(next, deep * kTile, tile, tiles);
-            fetch(next + steps * kTile, deep * kTile, tile, tiles);
+            multiply_bf16(a, a + steps * kTileValues, b + tile * deep * kTileValues,
+                          b + (tile + 1) * deep * kTileValues, deep,
+                          c + ((m - m0) / 16 * tiles + tile) * kTileC, tiles * kTileC, k0 == 0);
+            fetch(next, deep * kTileValues, tile, tiles);
+            fetch(next + steps * kTileValues, deep * kTileValues, tile, tiles);
           }
         }
       }
