@@ -12,6 +12,7 @@ import numpy as np
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
+from osler.synth.phantoms.hippocampus import paint_hippocampus
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.tubes import tubes
@@ -172,6 +173,8 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     _hindbrain(canvas, head)
     _nuclei(canvas, head)
     _ventricles(canvas, head)
+    for side, small in zip(PAIR, head.small, strict=True):
+        paint_hippocampus(canvas, head.at, side=side, small=small)
     _arteries(canvas, head)
 
 
@@ -194,9 +197,9 @@ def _once(depth: Depth) -> Depth:
 
 
 def _nuclei(canvas: Canvas, head: Head) -> None:
-    chains = {name: tubes(canvas) for name in ("caudate", "hippocampus")}
+    caudate = tubes(canvas)
     inner = ("white-matter", "gray-matter", "csf")
-    for number, side in enumerate(PAIR):
+    for side in PAIR:
         putamen, pallidum, thalamus = (
             head.at(side * x, y, z) for x, y, z in ((0.41, -0.12, 0.02), (0.29, -0.06, 0.0), (0.17, 0.12, 0.04))
         )
@@ -231,21 +234,8 @@ def _nuclei(canvas: Canvas, head: Head) -> None:
             ]
         )
         line, s = even_steps(curve, step=1.5)
-        chains["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
-        line, s = even_steps(
-            polyline(
-                [
-                    head.at(side * 0.36, -0.08, -0.29),
-                    head.at(side * 0.40, 0.10, -0.27),
-                    head.at(side * 0.37, 0.26, -0.20),
-                    head.at(side * 0.30, 0.36, -0.10),
-                ]
-            ),
-            step=1.2,
-        )
-        chains["hippocampus"].add(line, head.small[number] * np.interp(s, [0, 0.3, 1], [6.2, 5.4, 3.2]))
-    chains["caudate"].paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
-    chains["hippocampus"].paint(canvas, tissue="hippocampus", organ="hippocampus", over=(*inner, "brainstem"))
+        caudate.add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
+    caudate.paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
 
 
 def _ventricles(canvas: Canvas, head: Head) -> None:
