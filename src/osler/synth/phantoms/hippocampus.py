@@ -8,6 +8,7 @@ tapers as it climbs behind the thalamus; fluid of the horn above and outside, th
 from __future__ import annotations
 
 from collections.abc import Callable
+
 import numpy as np
 
 from osler.synth.draws import Draws
