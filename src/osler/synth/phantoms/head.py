@@ -114,16 +114,17 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
     def thick(p: Patch) -> np.ndarray:
         return 7.0 + 1.2 * p.wave(60, key="skull") + np.clip(np.abs(p.y) / np.float32(hy) - 0.8, 0, 0.3) * 9
 
-    canvas.paint(lambda p: vault(head, p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
+    inside = _once(lambda p: vault(head, p))
+    canvas.paint(lambda p: inside(p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
     canvas.paint(
-        lambda p: np.minimum(vault(head, p) + thick(p) - 2.0, -2.0 - vault(head, p)),
+        lambda p: np.minimum(inside(p) + thick(p) - 2.0, -2.0 - inside(p)),
         tissue="marrow",
         organ="skull",
         bounds=bone,
     )
     paint_face(canvas, half=head.half)
-    canvas.paint(lambda p: vault(head, p), tissue="dura", organ="csf", bounds=bone)
-    canvas.paint(lambda p: vault(head, p) - np.float32(0.7), tissue="csf", organ="csf", bounds=bone)
+    canvas.paint(inside, tissue="dura", organ="csf", bounds=bone)
+    canvas.paint(lambda p: inside(p) - np.float32(0.7), tissue="csf", organ="csf", bounds=bone)
 
 
 def pial(head: Head, p: Patch) -> np.ndarray:
@@ -182,7 +183,7 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
 
 
 def _once(depth: Depth) -> Depth:
-    """Keeps the values of patches: the cortex is painted in two passes, the second inside of the first."""
+    """Keeps the values of patches: skull, cortex and cerebellum are painted in passes, the later inside the first."""
     known: list[tuple[Box, np.ndarray]] = []
 
     def cached(p: Patch) -> np.ndarray:
@@ -286,6 +287,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
         under = tent(p.x / np.float32(hx), p.y / np.float32(hy)) * np.float32(hz) - p.z - np.float32(1.5)
         return np.minimum(smooth_least(out, under, mm=6.0), vault(head, p) - 1.5)
 
+    lobe = _once(lobe)
     box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))
     canvas.paint(lobe, tissue="cerebellar", organ="cerebellum", bounds=box, over=("csf", "gray-matter", "white-matter"))
 

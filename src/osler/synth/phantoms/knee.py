@@ -113,7 +113,7 @@ def femur(knee: Knee) -> Depth:
     """Depth in the femur."""
     u = knee.unit
     condyles = [ellipsoid(knee.at(side * 0.275, 0.08, 0.265), knee.at(0.225, 0.40, 0.265), rough=0.8) for side in PAIR]
-    groove = ellipsoid(knee.at(0, -0.10, 0.34), knee.at(0.38, 0.31, 0.26), rough=0.8)
+    groove = ellipsoid(knee.at(0, -0.10, 0.34), knee.at(0.46, 0.33, 0.27), rough=0.8)
     notch = ellipsoid(knee.at(0, 0.36, 0.08), knee.at(0.115, 0.42, 0.25))
 
     def depth(p: Patch) -> np.ndarray:
@@ -126,8 +126,8 @@ def femur(knee: Knee) -> Depth:
         gap = np.clip(np.float32(8) - np.abs(out - shaft), 0, None)
         out = np.maximum(out, shaft) + gap * gap * np.float32(1 / 32)
         # the groove in which the patella glides
-        out = out - np.float32(0.045 * u) * np.exp(
-            -np.square(p.x / np.float32(0.15 * u))
+        out = out - np.float32(0.020 * u) * np.exp(
+            -np.square(p.x / np.float32(0.12 * u))
             - np.square((p.y / np.float32(u) + 0.42) / 0.16)
             - np.square((z - 0.28) / 0.26)
         )
