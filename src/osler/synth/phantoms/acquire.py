@@ -164,7 +164,7 @@ def mr_finish(value: np.ndarray, *, acquisition: Acquisition, axes: Axes, key: i
     """Adds the coil's shading and Rician noise to an MR signal, in place."""
     field_ = acquisition.field_t or 1.5
     voxel = float(np.prod(axes.spacing))
-    level = 16.0 * (1.5 / field_) * (4.0 / np.clip(voxel, 0.5, 20)) ** 0.35
+    level = 10.0 * (1.5 / field_) * (4.0 / np.clip(voxel, 0.5, 20)) ** 0.35
     value *= 1 + np.float32(0.07 * field_ / 1.5) * shading
     rng = generator(key, stream="mr-noise")
     value += rng.standard_normal(value.shape, dtype=np.float32) * np.float32(level)

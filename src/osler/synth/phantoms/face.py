@@ -69,7 +69,7 @@ def _antrum(canvas: Canvas, at: Place, *, side: float) -> None:
 
 def _orbit(canvas: Canvas, at: Place, *, side: float) -> None:
     """The eye in its socket, with its muscles and nerve."""
-    socket, eye = at(side * 0.46, -0.78, -0.46), at(side * 0.46, -0.95, -0.46)
+    socket, eye = at(side * 0.46, -0.74, -0.46), at(side * 0.46, -0.87, -0.46)
     canvas.paint(
         ellipsoid(socket, (20, 27, 18)),
         tissue="cortex",
@@ -77,7 +77,13 @@ def _orbit(canvas: Canvas, at: Place, *, side: float) -> None:
         bounds=around(socket, (22, 29, 20)),
         over=("skull", "face", "scalp"),
     )
-    canvas.paint(ellipsoid(socket, (17.5, 26, 16)), tissue="fat", organ="orbits", bounds=around(socket, (20, 28, 18)))
+    canvas.paint(
+        ellipsoid(socket, (17.5, 26, 16)),
+        tissue="fat",
+        organ="orbits",
+        bounds=around(socket, (20, 28, 18)),
+        over=("skull", "face", "scalp", "sinuses"),
+    )
     canvas.paint(ellipsoid(eye, (12.5, 12.5, 12.5)), tissue="muscle", organ="orbits", bounds=around(eye, (14, 14, 14)))
     canvas.paint(
         ellipsoid(eye, (11.3, 11.3, 11.3)), tissue="vitreous", organ="orbits", bounds=around(eye, (14, 14, 14))

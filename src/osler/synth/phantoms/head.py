@@ -12,7 +12,9 @@ import numpy as np
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.hippocampus import paint_hippocampus
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least
+from osler.synth.phantoms.skull_base import base_of_skull, rise, tent
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.tubes import tubes
 
@@ -67,15 +69,12 @@ def head_of(patient: PatientFacts, *, state: Shown) -> Head:
 def vault(head: Head, p: Patch) -> np.ndarray:
     """Depth (mm) in the space inside the skull."""
     hx, hy, hz = head.half
-    y = p.y / np.float32(hy)
     round_ = np.sqrt(
         (p.x / np.float32(hx + 2.5)) ** 2 + (p.y / np.float32(hy + 2.5)) ** 2 + (p.z / np.float32(hz + 2.5)) ** 2
     )
-    floor = np.interp(y, [-1, -0.42, -0.30, 0.05, 0.22, 1], [-0.33, -0.37, -0.60, -0.60, -0.95, -0.95]).astype(
-        np.float32
-    )
-    saddle = np.exp(-((p.x / np.float32(0.26 * hx)) ** 2) - ((y + 0.18) / 0.22) ** 2) * np.float32(0.12)
-    return np.minimum((1 - round_) * np.float32(hx), (p.z - (floor + saddle) * np.float32(hz)) * np.float32(0.85))
+    above = (p.z / np.float32(hz) - base_of_skull(p.x / np.float32(hx), p.y / np.float32(hy))) * np.float32(0.8 * hz)
+    above += np.float32(0.8) * p.wave(22, key="base")
+    return smooth_least((1 - round_) * np.float32(hx), above, mm=14.0)
 
 
 def paint_outside(canvas: Canvas, head: Head) -> None:
@@ -92,7 +91,7 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
             np.maximum(face * np.float32(hy * 0.7), neck * np.float32(hy * 0.6)), (0.05 * hz - p.z) * np.float32(0.7)
         )
         nose = ellipsoid((0, -1.12 * hy, -0.85 * hz), (10, 14, 17))(p)
-        return np.maximum(np.maximum(dome * np.float32(hx), low), nose)
+        return np.maximum(-smooth_least(-dome * np.float32(hx), -low, mm=16.0), nose)
 
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.8), tissue="scalp", organ="scalp")
@@ -115,16 +114,17 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
     def thick(p: Patch) -> np.ndarray:
         return 7.0 + 1.2 * p.wave(60, key="skull") + np.clip(np.abs(p.y) / np.float32(hy) - 0.8, 0, 0.3) * 9
 
-    canvas.paint(lambda p: vault(head, p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
+    inside = _once(lambda p: vault(head, p))
+    canvas.paint(lambda p: inside(p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
     canvas.paint(
-        lambda p: np.minimum(vault(head, p) + thick(p) - 2.0, -2.0 - vault(head, p)),
+        lambda p: np.minimum(inside(p) + thick(p) - 2.0, -2.0 - inside(p)),
         tissue="marrow",
         organ="skull",
         bounds=bone,
     )
     paint_face(canvas, half=head.half)
-    canvas.paint(lambda p: vault(head, p), tissue="dura", organ="csf", bounds=bone)
-    canvas.paint(lambda p: vault(head, p) - np.float32(0.7), tissue="csf", organ="csf", bounds=bone)
+    canvas.paint(inside, tissue="dura", organ="csf", bounds=bone)
+    canvas.paint(lambda p: inside(p) - np.float32(0.7), tissue="csf", organ="csf", bounds=bone)
 
 
 def pial(head: Head, p: Patch) -> np.ndarray:
@@ -135,8 +135,12 @@ def pial(head: Head, p: Patch) -> np.ndarray:
     crooked = np.abs(x + np.float32(0.022) * p.wave(22, key="fissure"))
     round_ = np.sqrt(x**2 + y**2 + z**2)
     temporal = np.exp(-(((side - 0.58) / 0.42) ** 2) - ((y + 0.06) / 0.50) ** 4)
-    base = -0.30 - 0.28 * temporal + 0.17 * np.clip((y - 0.28) / 0.25, 0, 1)
-    hull = np.minimum((1 - round_) * np.float32(hx), (z - base) * np.float32(0.8 * hz)).astype(np.float32)
+    base = -0.30 - 0.28 * temporal
+    base = base + rise((y - 0.38) / np.float32(0.09)) * (tent(x, y) - np.float32(0.035) - base)
+    floor = base_of_skull(x, y) + np.float32(0.045)
+    frontal = rise((-0.34 - y) / np.float32(0.05))
+    base = np.maximum(base + frontal * (floor - base), floor)  # the frontal lobes rest on the roofs of the orbits
+    hull = smooth_least((1 - round_) * np.float32(hx), (z - base) * np.float32(0.8 * hz), mm=8.0)
     hull += np.float32(1.0) * p.wave(22, key="gyri")
     inner = np.clip(hull - 17, 0, None) * np.float32(0.55)
     out = np.minimum(hull, np.abs(p.wave(11, key="sulci")) * np.float32(7.5) + inner)
@@ -166,17 +170,20 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
         rim = (
             np.sqrt((p.y / np.float32(0.62 * hy)) ** 2 + ((p.z + 0.06 * hz) / np.float32(0.50 * hz)) ** 2) - 1
         ) * np.float32(0.5 * hz)
-        return np.minimum(np.minimum(0.7 - np.abs(p.x), rim), p.z + np.float32(0.1 * hz))
+        low = np.interp(p.y / np.float32(hy), [-0.9, -0.55, -0.2, 0.3, 0.9], [-0.40, -0.36, -0.10, -0.10, -0.30])
+        return np.minimum(np.minimum(0.7 - np.abs(p.x), rim), p.z - low.astype(np.float32) * np.float32(hz))
 
     canvas.paint(falx, tissue="dura", bounds=((-3, 3), box[1], box[2]), over=("csf",))
     _hindbrain(canvas, head)
     _nuclei(canvas, head)
     _ventricles(canvas, head)
+    for side, small in zip(PAIR, head.small, strict=True):
+        paint_hippocampus(canvas, head.at, side=side, small=small)
     _arteries(canvas, head)
 
 
 def _once(depth: Depth) -> Depth:
-    """Keeps the values of patches: the cortex is painted in two passes, the second inside of the first."""
+    """Keeps the values of patches: skull, cortex and cerebellum are painted in passes, the later inside the first."""
     known: list[tuple[Box, np.ndarray]] = []
 
     def cached(p: Patch) -> np.ndarray:
@@ -194,9 +201,9 @@ def _once(depth: Depth) -> Depth:
 
 
 def _nuclei(canvas: Canvas, head: Head) -> None:
-    chains = {name: tubes(canvas) for name in ("caudate", "hippocampus")}
+    caudate = tubes(canvas)
     inner = ("white-matter", "gray-matter", "csf")
-    for number, side in enumerate(PAIR):
+    for side in PAIR:
         putamen, pallidum, thalamus = (
             head.at(side * x, y, z) for x, y, z in ((0.41, -0.12, 0.02), (0.29, -0.06, 0.0), (0.17, 0.12, 0.04))
         )
@@ -231,21 +238,8 @@ def _nuclei(canvas: Canvas, head: Head) -> None:
             ]
         )
         line, s = even_steps(curve, step=1.5)
-        chains["caudate"].add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
-        line, s = even_steps(
-            polyline(
-                [
-                    head.at(side * 0.36, -0.08, -0.29),
-                    head.at(side * 0.40, 0.10, -0.27),
-                    head.at(side * 0.37, 0.26, -0.20),
-                    head.at(side * 0.30, 0.36, -0.10),
-                ]
-            ),
-            step=1.2,
-        )
-        chains["hippocampus"].add(line, head.small[number] * np.interp(s, [0, 0.3, 1], [6.2, 5.4, 3.2]))
-    chains["caudate"].paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
-    chains["hippocampus"].paint(canvas, tissue="hippocampus", organ="hippocampus", over=(*inner, "brainstem"))
+        caudate.add(line, np.interp(s, [0, 0.3, 1], [6.5, 6.0, 2.5]))
+    caudate.paint(canvas, tissue="deep-gray", organ="deep-gray", over=inner)
 
 
 def _ventricles(canvas: Canvas, head: Head) -> None:
@@ -283,18 +277,17 @@ def _ventricles(canvas: Canvas, head: Head) -> None:
 def _hindbrain(canvas: Canvas, head: Head) -> None:
     hx, hy, hz = head.half
     lobes = [
-        ellipsoid(head.at(side * 0.30, 0.55, -0.54), (0.48 * hx, 0.40 * hy, 0.42 * hz), rough=1.2, mm=22.0)
+        ellipsoid(head.at(side * 0.30, 0.55, -0.54), (0.52 * hx, 0.43 * hy, 0.48 * hz), rough=1.2, mm=22.0)
         for side in PAIR
     ]
-    worm = ellipsoid(head.at(0, 0.54, -0.50), (9, 0.27 * hy, 0.30 * hz))
+    worm = ellipsoid(head.at(0, 0.56, -0.50), (0.22 * hx, 0.34 * hy, 0.44 * hz))
 
     def lobe(p: Patch) -> np.ndarray:
         out = np.maximum(np.maximum(lobes[0](p), lobes[1](p)), worm(p))
-        tent = (
-            np.interp(p.y / hy, [0.2, 0.45, 0.95], [-0.12, -0.17, -0.20]).astype(np.float32) - p.z / np.float32(hz)
-        ) * np.float32(hz) - 0.15 * np.abs(p.x)
-        return np.minimum(np.minimum(out, tent), vault(head, p) - 1.5)
+        under = tent(p.x / np.float32(hx), p.y / np.float32(hy)) * np.float32(hz) - p.z - np.float32(1.5)
+        return np.minimum(smooth_least(out, under, mm=6.0), vault(head, p) - 1.5)
 
+    lobe = _once(lobe)
     box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))
     canvas.paint(lobe, tissue="cerebellar", organ="cerebellum", bounds=box, over=("csf", "gray-matter", "white-matter"))
 

@@ -13,11 +13,13 @@ from osler.synth.facts import FindingFact, PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.findings import paint_lesions
 from osler.synth.phantoms.overlays import overlay
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least
 from osler.synth.phantoms.state import GRADES, Shown
 from osler.synth.phantoms.tubes import tubes
 
 PAIR = (-1.0, 1.0)
+_SHAFT_Z = (0.30, 0.38, 0.45, 0.52, 0.60, 0.70, 0.85, 1.2, 2.0)
+_TIBIA_Z = (0.05, 0.12, 0.20, 0.32, 0.45, 0.60, 0.80, 1.1, 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,10 +61,12 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.5), tissue="fat", organ="fat")
 
-    def strands(p):
-        return np.minimum(skin(p) - 2, 0.5 - np.abs(p.wave(14, key="septa")) * 9)
+    def fascia(p: Patch) -> np.ndarray:
+        deep = skin(p)
+        sheet = 0.5 - np.abs(deep - np.float32(0.5 * fat) + 1.5 * p.wave(22, key="fascia"))
+        return np.minimum(deep - 2, np.maximum(sheet, 0.3 - np.abs(p.wave(14, key="septa")) * 9))
 
-    canvas.paint(strands, tissue="soft", over=("fat",), strength=0.4)
+    canvas.paint(fascia, tissue="soft", over=("fat",), strength=0.16)
     groups = (
         # vastus medialis and lateralis, biceps, semimembranosus, gastrocnemius, shin, popliteus, soleus
         ((0.36, -0.18, 0.95), (0.30, 0.26, 0.62)),
@@ -85,7 +89,13 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
             bounds=around(middle, size, margin=3),
             over=("fat",),
         )
-    canvas.paint(lambda p: 0.5 - np.abs(p.wave(9, key="planes")) * 7, tissue="fat", over=("muscle",), strength=0.55)
+    # fat between the bundles of a muscle, in sheets that run along the leg
+    canvas.paint(
+        lambda p: 0.5 - np.abs(np.sin(0.17 * p.x + 0.21 * p.y + 3 * p.wave(60, key="planes"))) * np.float32(3.7),
+        tissue="fat",
+        over=("muscle",),
+        strength=0.4,
+    )
     for x, y, radius, tissue in (
         (-0.02, 0.50, 0.045, "blood"),
         (0.05, 0.56, 0.055, "venous-blood"),
@@ -103,19 +113,25 @@ def femur(knee: Knee) -> Depth:
     """Depth in the femur."""
     u = knee.unit
     condyles = [ellipsoid(knee.at(side * 0.275, 0.08, 0.265), knee.at(0.225, 0.40, 0.265), rough=0.8) for side in PAIR]
-    groove = ellipsoid(knee.at(0, -0.10, 0.34), knee.at(0.38, 0.31, 0.26), rough=0.8)
+    groove = ellipsoid(knee.at(0, -0.10, 0.34), knee.at(0.46, 0.33, 0.27), rough=0.8)
     notch = ellipsoid(knee.at(0, 0.36, 0.08), knee.at(0.115, 0.42, 0.25))
 
     def depth(p: Patch) -> np.ndarray:
         out = np.maximum(np.maximum(condyles[0](p), condyles[1](p)), groove(p))
         z = p.z / np.float32(u)
-        a = np.interp(z, [0.30, 0.45, 0.6, 0.85, 1.2, 2.0], [0.44, 0.38, 0.28, 0.205, 0.18, 0.17]).astype(np.float32)
-        b = np.interp(z, [0.30, 0.45, 0.6, 0.85, 1.2, 2.0], [0.28, 0.25, 0.22, 0.19, 0.18, 0.17]).astype(np.float32)
+        a = np.interp(z, _SHAFT_Z, [0.445, 0.425, 0.385, 0.33, 0.28, 0.24, 0.208, 0.18, 0.17]).astype(np.float32)
+        b = np.interp(z, _SHAFT_Z, [0.285, 0.27, 0.25, 0.235, 0.22, 0.205, 0.193, 0.18, 0.17]).astype(np.float32)
         shaft = 1 - np.sqrt((p.x / (a * u)) ** 2 + ((p.y + np.float32(0.06 * u)) / (b * u)) ** 2)
         shaft = np.minimum(shaft * b * u, (z - 0.30) * u)
         gap = np.clip(np.float32(8) - np.abs(out - shaft), 0, None)
         out = np.maximum(out, shaft) + gap * gap * np.float32(1 / 32)
-        return np.minimum(out, -notch(p))
+        # the groove in which the patella glides
+        out = out - np.float32(0.020 * u) * np.exp(
+            -np.square(p.x / np.float32(0.12 * u))
+            - np.square((p.y / np.float32(u) + 0.42) / 0.16)
+            - np.square((z - 0.28) / 0.26)
+        )
+        return smooth_least(out, -notch(p), mm=5.0)
 
     return depth
 
@@ -123,11 +139,12 @@ def femur(knee: Knee) -> Depth:
 def tibia(knee: Knee) -> Depth:
     """Depth in the tibia."""
     u = knee.unit
+    tuberosity = ellipsoid(knee.at(-0.03, -0.24, -0.40), knee.at(0.13, 0.13, 0.20), rough=0.5)
 
     def depth(p: Patch) -> np.ndarray:
         z = p.z / np.float32(u)
-        a = np.interp(-z, [0.05, 0.2, 0.45, 0.8, 2], [0.505, 0.48, 0.34, 0.22, 0.17]).astype(np.float32) * u
-        b = np.interp(-z, [0.05, 0.2, 0.45, 0.8, 2], [0.34, 0.33, 0.29, 0.23, 0.18]).astype(np.float32) * u
+        a = np.interp(-z, _TIBIA_Z, [0.50, 0.502, 0.475, 0.405, 0.34, 0.275, 0.222, 0.19, 0.17]).astype(np.float32) * u
+        b = np.interp(-z, _TIBIA_Z, [0.335, 0.342, 0.33, 0.31, 0.287, 0.26, 0.23, 0.205, 0.18]).astype(np.float32) * u
         y = (p.y - np.float32(0.05 * u) + np.clip(-z - 0.1, 0, 0.5) * np.float32(0.15 * u)) / b
         wall = (1 - ((p.x / a) ** 4 + y**4) ** np.float32(0.25)) * b
         x = p.x / np.float32(u)
@@ -136,7 +153,22 @@ def tibia(knee: Knee) -> Depth:
             - 0.012 * np.exp(-(((np.abs(x) - 0.27) / 0.14) ** 2))
             + 0.05 * np.exp(-(((np.abs(x) - 0.05) / 0.045) ** 2) - (p.y / np.float32(0.16 * u)) ** 2)
         )
-        return np.minimum(wall, (dish - z) * np.float32(u)) + np.float32(0.5) * p.wave(22)
+        wall = -smooth_least(-wall, -tuberosity(p), mm=8.0)
+        return smooth_least(wall, (dish - z) * np.float32(u), mm=7.0) + np.float32(0.5) * p.wave(22)
+
+    return depth
+
+
+def patella(knee: Knee) -> Depth:
+    """Depth in the patella: round in front, two facets that meet in a ridge behind, a blunt tip below."""
+    u = knee.unit
+    body = ellipsoid(knee.at(0, -0.585, 0.25), knee.at(0.265, 0.145, 0.27), rough=0.6)
+
+    def depth(p: Patch) -> np.ndarray:
+        low = np.clip(np.float32(0.22) - p.z / np.float32(u), 0, 1)
+        facets = np.float32(-0.465 * u) - np.float32(0.30) * np.abs(p.x + np.float32(0.03 * u)) - p.y
+        sides = (np.float32(0.27 * u) - np.abs(p.x) - np.float32(0.55 * u) * low) * np.float32(0.85)
+        return smooth_least(smooth_least(body(p), facets, mm=4.0), sides, mm=6.0)
 
     return depth
 
@@ -188,7 +220,7 @@ def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> Non
     u, at = knee.unit, knee.at
     box = ((-0.6 * u, 0.6 * u), (-0.75 * u, 0.62 * u), (-3 * u, 3 * u))
     upper, lower = femur(knee), tibia(knee)
-    cap = ellipsoid(at(0, -0.585, 0.25), at(0.265, 0.125, 0.27), rough=0.6)
+    cap = patella(knee)
     joint = ((box[0]), box[1], (-0.15 * u, 0.62 * u))
     soft = ("joint-space", "fat", "fat-pad", "muscle")
     canvas.paint(

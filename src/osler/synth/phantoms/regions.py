@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.facts import Exam, PatientFacts
-from osler.synth.phantoms import abdomen, bowel, cage, chest, head, head_findings, knee, pelvis, torso
+from osler.synth.phantoms import abdomen, bowel, cage, chest, head, head_findings, knee, liver, pelvis, torso
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.findings import paint_trunk_findings
 from osler.synth.phantoms.pose import CT_POSE, Pose
@@ -54,7 +54,7 @@ def _paint_belly(canvas: Canvas, body: torso.Torso, *, state: Shown) -> None:
     abdomen.paint_cavity(canvas, body)
     abdomen.paint_great_vessels(canvas, body, state=state)
     bowel.paint_bowel(canvas, body, state=state)
-    abdomen.paint_liver(canvas, body, state=state)
+    liver.paint_liver(canvas, body, state=state)
     abdomen.paint_spleen_pancreas(canvas, body, state=state)
     abdomen.paint_kidneys(canvas, body, state=state)
     if canvas.axes.z[0] < -0.5 * body.t:
