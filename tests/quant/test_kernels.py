@@ -102,9 +102,11 @@ def test_products_on_odd_shapes(
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", GROUPED + CHANNEL)
 def test_integer_paths_compute_exactly_what_they_say(choose: Choose, path: str, name: str) -> None:
-    weight = quantize(torch.randn(50, 192) * 0.02, form=parse_format(name))
+    # The same numbers in every run: one in a million lies so near to a half that the emulation rounds it the other way.
+    generator = torch.Generator().manual_seed(0)
+    weight = quantize(torch.randn(50, 192, generator=generator) * 0.02, form=parse_format(name))
     for count in (1, 2, 3, 5, 8, 9, 17):
-        x = torch.randn(count, 192) * torch.logspace(-3, 3, 192)
+        x = torch.randn(count, 192, generator=generator) * torch.logspace(-3, 3, 192)
         wanted = emulated(weight, x)
         assert (product(choose(path), weight, x) - wanted).abs().max() <= 3e-6 * wanted.abs().max()
 
