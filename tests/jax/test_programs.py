@@ -10,6 +10,7 @@ import pytest
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'osler[jax]'")
 
 from osler.jax.compilation import SETTING, keep_compiled_programs, kept_in  # noqa: E402
+from osler.jax.kv_cache import LayerKeys  # noqa: E402
 from osler.jax.programs import Program  # noqa: E402
 from tests.jax.test_compilation import as_before  # noqa: E402, F401 (a fixture)
 
@@ -50,6 +51,23 @@ def test_a_second_process_does_not_trace(folder: Path) -> None:
     assert run(second, size=4).tolist() == [3.0] * 4
     assert run(second, config=5).tolist() == [6.0] * 3
     assert traced == [2, 5]
+
+
+def test_named_tuples_come_back_as_their_types(folder: Path) -> None:
+    def turned(keys: LayerKeys, *, config: int) -> tuple[LayerKeys, list[jax.Array]]:
+        return LayerKeys(keys.values * config, keys.keys), [keys.keys]
+
+    given = LayerKeys(*(jax.device_put(np.full(2, value)) for value in (1.0, 2.0)))
+    Program(turned)(given, config=3)
+    assert len(list(folder.glob("turned-*.program"))) == 1
+
+    def never(keys: LayerKeys, *, config: int) -> None:
+        raise AssertionError("traced again")
+
+    never.__name__ = "turned"
+    found, (alone,) = Program(never)(given, config=3)
+    assert isinstance(found, LayerKeys)
+    assert (found.keys.tolist(), found.values.tolist(), alone.tolist()) == ([6.0] * 2, [1.0] * 2, [1.0] * 2)
 
 
 def test_jax_settings_keep_programs_apart(folder: Path) -> None:

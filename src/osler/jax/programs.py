@@ -9,17 +9,18 @@ folder is that of `osler.jax.compilation`, with the same checks.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Hashable
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import jax
 import jaxlib
 from jax.experimental import serialize_executable
-from jax.tree_util import PyTreeDef, default_registry
 
 from osler.jax.compilation import kept_in, without_cache_of_jax
 from osler.weights.cache import whole_path
@@ -92,11 +93,11 @@ def _loaded(path: Path, args: tuple[Any, ...]) -> Callable[..., Any] | None:
             return None
         (length,) = _LENGTH.unpack_from(rest)
         tree, program = rest[_LENGTH.size : _LENGTH.size + length], rest[_LENGTH.size + length :]
-        result = PyTreeDef.deserialize_using_proto(default_registry, tree)
+        result = jax.tree.structure(_read_tree(json.loads(tree)))
         return serialize_executable.deserialize_and_load(
             program, jax.tree.structure((args, {})), result, execution_devices=jax.devices()[:1]
         )
-    except (OSError, ValueError, TypeError, jax.errors.JaxRuntimeError):
+    except (OSError, ValueError, TypeError, AttributeError, ImportError, jax.errors.JaxRuntimeError):
         return None
 
 
@@ -107,9 +108,39 @@ def _keep(compiled: Any, path: Path) -> None:
     """
     try:
         program, _, result = serialize_executable.serialize(compiled)
-        tree = result.serialize_using_proto()
+        tree = json.dumps(_written_tree(jax.tree.unflatten(result, range(result.num_leaves)))).encode()
         rest = _LENGTH.pack(len(tree)) + tree + program
         with whole_path(path) as part:
             part.write_bytes(sha256(rest).digest() + rest)
     except (OSError, ValueError, TypeError, NotImplementedError, jax.errors.JaxRuntimeError):
         return
+
+
+def _written_tree(node: Any) -> Any:
+    """What a program returns, as JSON: leaves as numbers, named tuples by where their type stands."""
+    if isinstance(node, dict):
+        return {"dict": {name: _written_tree(part) for name, part in node.items()}}
+    if isinstance(node, (tuple, list)):
+        kind = f"{type(node).__module__}:{type(node).__qualname__}" if hasattr(node, "_fields") else type(node).__name__
+        return {kind: [_written_tree(part) for part in node]}
+    return node
+
+
+def _read_tree(written: Any) -> Any:
+    """The other way; a type that is none of Osler's is refused.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if not isinstance(written, dict):
+        return written
+    ((kind, parts),) = written.items()
+    if kind == "dict":
+        return {name: _read_tree(part) for name, part in parts.items()}
+    inner = [_read_tree(part) for part in parts]
+    if kind in ("tuple", "list"):
+        return tuple(inner) if kind == "tuple" else inner
+    module, _, name = kind.partition(":")
+    if not module.startswith("osler."):
+        raise ValueError(f"{kind} is no type of Osler")
+    return getattr(import_module(module), name)(*inner)
