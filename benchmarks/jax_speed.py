@@ -3,7 +3,7 @@
     python -m benchmarks.jax_speed --out benchmarks/jax_speed
 
 Both backends run the same weights in the same process, in turns; a figure is
-the median of the turns; ``transformers`` runs the embedded decoder beside them
+the median of the turns; ``transformers`` runs the same decoder beside them
 at 16 bits. ``mini`` is the embedded model with its trained adapter, ``stack``
 a few layers of the 4B shape with random weights (the speed does not depend on
 them) and a short vocabulary. What the machine can do is measured in the same run.
@@ -36,6 +36,7 @@ from osler.engine.kv_cache import KVCache
 from osler.engine.load import load
 from osler.engine.runner import Runner
 from osler.model.config import OslerConfig, get_config
+from osler.model.osler import Osler
 from osler.model.pack import pack
 from osler.quant import choose_kernels, default_plan
 from osler.quant.folder import quantize_to_folder
@@ -98,11 +99,15 @@ def mini(bits: int) -> Iterator[Runners]:
         }
         if bits == 16:
             plain = load("gemma-3-270m", dtype="bfloat16", device="cpu", packing="plain")
-            save_huggingface(plain.model, Path(scratch))
-            runners["transformers"] = PeerRunner(
-                AutoModelForCausalLM.from_pretrained(scratch, dtype=torch.bfloat16).eval()
-            )
+            runners["transformers"] = peer(plain.model)
         yield runners
+
+
+def peer(model: Osler) -> PeerRunner:
+    """The same decoder in `transformers`, bfloat16."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_huggingface(model, Path(folder))
+        return PeerRunner(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval())
 
 
 class PeerRunner:
@@ -139,10 +144,11 @@ def stack(bits: int, *, layers: int) -> Iterator[Runners]:
         own = dense_products(state, config=config, kernels=kernels) if kernels is not None else None
         model = empty_network(config)
         model.load_state_dict(state, assign=True)
+        theirs = peer(model.eval())
         norms = {name: tensor.float() for name, tensor in state.items() if tensor.ndim == 1}
         runner = JaxRunner(norms if own else state, config=config, products=own)
         pack(model.eval().decoder)
-        yield {"torch": Runner(model), "jax": runner}
+        yield {"torch": Runner(model), "jax": runner, "transformers": theirs}
         return
     plan = default_plan(config, bits=bits)
     sizes = {name: (rows, columns) for name, rows, columns in products(decoder)}

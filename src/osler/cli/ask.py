@@ -97,17 +97,9 @@ def ask(
     if path is None and prior:
         raise RequestError("--prior without a study.", allowed='osler ask PATH "question" --prior EARLIER.')
     check_question(question)
-    outputs = Outputs.checked(
-        force=force,
-        has_study=path is not None,
-        picture=picture,
-        markdown=markdown,
-        fhir=fhir,
-        sr=sr,
-        seg=seg,
-        gsps=gsps,
-        capture=capture,
-    )
+    files = {"picture": picture, "markdown": markdown, "fhir": fhir}
+    objects = {"sr": sr, "seg": seg, "gsps": gsps, "capture": capture}
+    outputs = Outputs.checked(force=force, has_study=path is not None, **files, **objects)
     request = AskRequest(
         question=question,
         path=path,
