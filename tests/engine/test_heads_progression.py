@@ -84,6 +84,14 @@ def test_a_finding_absent_at_both_dates_has_no_entry(session: Session) -> None:
     assert told(session, film_study(*DAYS)) == {}
 
 
+def test_a_finding_known_to_be_there_gets_the_likeliest_of_the_changes(session: Session) -> None:
+    force(session, "absent")
+    session.model.heads.progression.mlp[-1].bias[CHANGES.index("resolved")] = 20.0  # type: ignore[union-attr]
+    found = session.heads["progression"].changes(session, film_study(*DAYS), findings=BOTH, known="there")
+    assert [(entry.finding, entry.change) for entry in found] == [(name, "resolved") for name in BOTH]
+    assert all(entry.probability > 0.9 for entry in found)
+
+
 def test_without_two_dates_it_cannot_tell(session: Session) -> None:
     for study in (film_study(DAYS[0]), film_study()):
         assert told(session, study) == dict.fromkeys(BOTH, ("cannot tell", 0.0))

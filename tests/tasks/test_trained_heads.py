@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import osler
 from osler.cli.app import app
-from osler.engine.head_results import HeadChange
+from osler.engine.head_results import HeadChange, Known
 from osler.engine.session import Session
 from osler.model.osler import Osler
 from osler.prepare import preprocess_for
@@ -134,9 +134,11 @@ def test_compare_shows_the_head_what_came_before_the_prior(session: Session, mon
     head = session.heads["progression"]
     seen: list[tuple[dt.date | None, ...]] = []
 
-    def changes(session: Session, study: Study, *, findings: Sequence[str]) -> list[HeadChange]:
+    def changes(
+        session: Session, study: Study, *, findings: Sequence[str], known: Known = "nothing"
+    ) -> list[HeadChange]:
         seen.append(tuple(point.date for point in study.timepoints))
-        return head.changes(session, study, findings=findings)
+        return head.changes(session, study, findings=findings, known=known)
 
     monkeypatch.setattr(session, "heads", {"progression": SimpleNamespace(findings=head.findings, changes=changes)})
     osler.compare(session, now, [second, first], findings=["pleural effusion"])

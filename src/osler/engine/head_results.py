@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from osler.study import Box2D, Box3D, Change
 
@@ -26,6 +27,10 @@ class HeadBox:
     image: int | None = None
     box: Box2D | None = None
     patient: Box3D | None = None
+
+
+Known = Literal["nothing", "there"]
+"""What is known of findings before a progression head is asked: nothing, or that each is there at one date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

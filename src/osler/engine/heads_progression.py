@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from osler.engine.head_features import HeadFeatures, film_of_each_date, text_states
-from osler.engine.head_results import HeadChange
+from osler.engine.head_results import HeadChange, Known
 from osler.engine.heads_findings import query_places
 from osler.model.heads import CHANGES
 from osler.model.temporal import Events
@@ -50,18 +50,22 @@ class ChangeReader:
         return frozenset(self._places)
 
     @torch.inference_mode()
-    def changes(self, session: Session, study: Study, *, findings: Sequence[str]) -> list[HeadChange]:
+    def changes(
+        self, session: Session, study: Study, *, findings: Sequence[str], known: Known = "nothing"
+    ) -> list[HeadChange]:
         """Compares the last time point with those before it; the record's values up to its day are read too.
 
         Args:
             session: With these weights.
             study: Time points in order; those without a frontal X-ray are passed over.
             findings: Names of `findings`.
+            known: ``"there"``: each finding is known to be there at one date at least, so that only what became
+                of it is chosen; ``"nothing"``: it may be absent at both.
 
         Returns:
             One entry a finding, ``"cannot tell"`` where no change is likelier than all others together or where
             the last time point or every earlier one has no X-ray. A finding that is likeliest absent at both
-            dates has none.
+            dates has none, unless it is known to be there.
         """
         prepared = session.prepare(study)
         chosen = film_of_each_date(study, prepared)
@@ -77,7 +81,10 @@ class ChangeReader:
             days_1T = torch.tensor([[day_of(date, zero=zero) for date in dates]], device=state_TFV.device)
             events = event_table(session, study.events, zero=zero, last=dates[-1])
             _, after_1TFV = self._temporal(after_1TFV, days_BT=days_1T, events=events)
-        shares_FC = self._heads.progression(after_1TFV[0, -1]).softmax(-1).tolist()
+        scores_FC = self._heads.progression(after_1TFV[0, -1])
+        if known == "there":
+            scores_FC[:, CHANGES.index("absent")] = -torch.inf
+        shares_FC = scores_FC.softmax(-1).tolist()
         told = ((name, shares_FC[self._places[name]]) for name in findings)
         return [change for name, shares in told if (change := _change(name, shares)) is not None]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from osler.engine.head_results import HeadBox, HeadChange
+from osler.engine.head_results import HeadBox, HeadChange, Known
 from osler.study import Study
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class ProgressionHead(Protocol):
         """Names that it was trained on, of `osler.prepare.finding_names`."""
         ...
 
-    def changes(self, session: Session, study: Study, *, findings: Sequence[str]) -> Sequence[HeadChange]:
+    def changes(
+        self, session: Session, study: Study, *, findings: Sequence[str], known: Known = "nothing"
+    ) -> Sequence[HeadChange]:
         """Compares the last time point of a study with the one before."""
         ...
 

@@ -17,7 +17,7 @@ from osler.evaluate.sets.retrieval import RealRetrieval, ranks_of
 from osler.evaluate.sets.types import Setting
 from osler.evaluate.sets.xray_findings import NihFindings
 from osler.study import Study
-from osler.tasks.heads import HeadChange
+from osler.tasks.heads import HeadChange, Known
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer
 from tests.evaluate.sets.folders import write_csv, write_nih
@@ -50,7 +50,10 @@ class Brighter:
     def __init__(self) -> None:
         self.dates: list[int] = []
 
-    def changes(self, session: Session, study: Study, *, findings: Sequence[str]) -> list[HeadChange]:
+    def changes(
+        self, session: Session, study: Study, *, findings: Sequence[str], known: Known = "nothing"
+    ) -> list[HeadChange]:
+        assert known == "there"
         *_, before, now = brightness(session, study)
         self.dates.append(len(study.timepoints))
         change = "stable" if before == now else "new" if now > before else "resolved"

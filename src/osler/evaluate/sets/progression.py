@@ -23,6 +23,7 @@ MEASURES = (
     Measure(name="answered", field="answered"),
 )
 _CHANGES = {"larger": "worsened", "smaller": "improved", "stable": "stable", "new": "new", "resolved": "resolved"}
+_KNOWN = "A progression head is told that the finding is there at one date: it chooses among the five changes."
 _PATIENTS = 120
 _MOST_DATES = 5
 _LOOKED_AT = 4000
@@ -58,6 +59,7 @@ class SyntheticProgression:
         notes = (
             f"Synthetic patients of a seed kept for evaluation, {len(cases)} of them.",
             "Stable findings prevail: see the mean over classes beside the accuracy.",
+            _KNOWN,
         )
         return Plan(cases=shuffled(cases), notes=notes)
 
@@ -114,7 +116,7 @@ class NihProgression:
             if changed and setting.keeps("nih", patient=row["patient"]) and all(path.is_file() for path in paths):
                 name = f"{paths[0].stem}-{paths[1].stem}"
                 cases.append(Case(name=name, patient=row["patient"], content=(paths, changed)))
-        notes = ("Labels were mined from reports: a finding that is not mentioned is taken as absent.",)
+        notes = ("Labels were mined from reports: a finding that is not mentioned is taken as absent.", _KNOWN)
         return Plan(cases=shuffled(cases), absent="" if cases else "no held-out pair", notes=notes)
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
@@ -211,14 +213,15 @@ class HannoverProgression:
 def changes_of(setting: Setting, study: Study, *, findings: Sequence[str]) -> dict[str, str]:
     """What a model says became of findings at the last date; a finding that it cannot tell is absent.
 
-    A head is given all dates; words are asked about the last two, as `osler.compare` does.
+    A head is given all dates and told that each finding is there at one of the last two, as every one that these
+    sets ask about is; words are asked about the last two dates, as `osler.compare` does.
     """
     session = setting.responder.session
     assert session is not None
     head: ProgressionHead | None = head_for(session, "progression")
     if head is not None:
         known = [finding for finding in findings if finding in head.findings]
-        found: Sequence[HeadChange] = head.changes(session, study, findings=known) if known else ()
+        found: Sequence[HeadChange] = head.changes(session, study, findings=known, known="there") if known else ()
         return {entry.finding: entry.change for entry in found if entry.change != "cannot tell"}
     points = [Study(timepoints=(point,), events=study.events) for point in study.timepoints[-2:]]
     answer = compare(session, points[1], [points[0]], findings=findings)
