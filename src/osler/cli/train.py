@@ -39,6 +39,8 @@ def train(
 
     Example: osler train recipes/debug.toml
     """
+    # Films and volumes are rendered by one process a core; NumPy's own threads would make them wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from osler.train import run_stage
     from osler.train.recipe import load_recipes
 
