@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from osler.engine.session import Session
+from osler.engine.words import Words
+from osler.errors import RequestError
+from osler.model.config import HeadsConfig
 from osler.prepare import prepare_images
+from osler.prepare.finding_words import finding_words
 from osler.study import Affine, Study, TimePoint
 from osler.weights import Checkpoint
 from tests.engine.films import film, film_study, noise_volume
@@ -101,3 +106,34 @@ def test_a_picture_without_the_witness_is_not_read(session: Session) -> None:
     assert told(session, film_study(None)) == dict.fromkeys(BOTH)
     heads.boxes.presence.bias.fill_(5.0)
     assert all(p is not None for p in told(session, film_study(None)).values())
+
+
+def prompt(session: Session, study: Study | None, record: str = "") -> list[int]:
+    words = Words(question="Is there an effusion?", record=record)
+    return np.asarray(session._inputs(study, words, on_progress=None).token_ids).tolist()
+
+
+def test_the_decoder_is_told_what_it_was_trained_to_be_told(session: Session) -> None:
+    study = film_study(None)
+    plain, heads = prompt(session, study), session.model.heads
+    assert heads is not None
+    heads.config = dataclasses.replace(heads.config, told=(heads.config.findings[0],))
+    telling = Session(session.checkpoint)
+    line = telling.heads["findings"].told(telling, study)
+    assert re.fullmatch(r"The findings head reads: pleural effusion: [a-z ]+\.", line)
+    assert prompt(telling, study) == prompt(session, study, line) != plain
+    assert prompt(telling, study, "Creatinine 1.2.") == prompt(session, study, f"{line}\n\nCreatinine 1.2.")
+    for other in (None, Study(timepoints=(TimePoint(series=(film(1, view="LL"),)),))):
+        assert prompt(telling, other) == prompt(session, other)
+
+
+def test_degrees_of_a_finding_rise_with_its_share() -> None:
+    shares = (0.0, 0.03, 0.1, 0.25, 0.5, 1.0)
+    text = finding_words({f"f{number}": share for number, share in enumerate(shares)})
+    assert text == "The findings head reads: f0: no, f1: hardly any, f2: perhaps, f3: probably, f4: surely, f5: surely."
+    assert finding_words({}) == ""
+
+
+def test_only_findings_of_the_head_can_be_told() -> None:
+    with pytest.raises(RequestError, match="told of 'gout'"):
+        HeadsConfig(findings=("pneumothorax",), told=("gout",))

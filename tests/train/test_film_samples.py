@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from osler.engine.load import load
+from osler.engine.session import Session
+from osler.engine.words import Words
 from osler.errors import RequestError
 from osler.model.config import HeadsConfig
 from osler.model.osler import Osler
@@ -24,7 +27,7 @@ from osler.train.film_samples import FilmSamples
 from osler.train.finetune_model import build_learner, image_encoder
 from osler.train.finetune_stage import train_finetune
 from osler.train.recipe import FinetuneRecipe, OptimizerConfig
-from osler.train.synthetic_films import Film
+from osler.train.synthetic_films import Film, read_films
 from osler.train.taught import micro_batch
 from osler.weights.checkpoint import load_checkpoint
 from osler.weights.embedded import embedded_gguf
@@ -158,6 +161,30 @@ def test_a_box_token_teaches_the_decoder_where(base: Path, films: Path, tmp_path
     without_box, _, _ = learner.teacher(dataclasses.replace(micro, boxes_Q6=None))
     (with_box - without_box).backward()  # of the box alone
     assert [p for p in learner.trainable().values() if p.grad is not None and float(p.grad.abs().sum()) > 0]
+
+
+def test_a_sample_is_told_what_inference_tells(base: Path, films: Path, tmp_path: Path) -> None:
+    telling = tmp_path / "telling"
+    shutil.copytree(base, telling)
+    content = json.loads((telling / "config.json").read_text())
+    content["heads"]["told"] = content["heads"]["findings"]
+    (telling / "config.json").write_text(json.dumps(content))
+    learner = build_learner(_recipe(tmp_path, base=telling, films=films), device=torch.device("cpu"))
+    film = next(read_films(films))
+    lesson = FilmLesson(task="record", film=0, question="Is there air?", answer="No", needs="image")
+    source = FilmSamples(
+        [film], [lesson], checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=tmp_path / "kept"
+    )
+    sample, session = source[0], Session(learner.checkpoint)
+    study = source._study(0)
+    prompt = session._inputs(study, Words(question=lesson.question), on_progress=None).token_ids
+    assert sample.token_ids[: len(prompt)].tolist() == list(prompt)
+    line = session.heads["findings"].told(session, study)
+    assert line.startswith("The findings head reads: pneumothorax:")
+    again = FilmSamples(
+        [film], [lesson], checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=tmp_path / "kept"
+    )
+    assert again[0].token_ids.tolist() == sample.token_ids.tolist()
 
 
 def test_weights_without_a_box_head_are_not_taught_box_tokens(small_base: Path, films: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from osler.engine.head_features import HeadFeatures, frontal_xrays, frontal_xray
 from osler.model.heads import patch_positions
 from osler.prepare import PreparedImages
 from osler.prepare.finding_names import finding_names
+from osler.prepare.finding_words import finding_words
 
 if TYPE_CHECKING:
     from osler.engine.backend import AnyHeads
@@ -30,6 +31,7 @@ class FindingReader:
         self._heads = heads
         self._features = features
         self._places = query_places(heads)
+        self._spoken = frozenset(heads.config.told)
 
     @property
     def findings(self) -> frozenset[str]:
@@ -58,18 +60,41 @@ class FindingReader:
             `HeadsConfig.witness` (a picture of something else), where this finding alone was never
             calibrated, or where the probability lies in the band of `HeadsConfig.unsure`.
         """
+        logits_1F = self._logits(session, study) if findings else None
+        if logits_1F is None:
+            return dict.fromkeys(findings)
+        head = self._heads.findings
+        found = (head.probabilities(logits_1F) if self.calibrated else logits_1F.sigmoid())[0].tolist()
+        return {name: self._sure(found[self._places[name]]) for name in findings}
+
+    @torch.inference_mode()
+    def told(self, session: Session, study: Study) -> str:
+        """Puts what the head reads of `HeadsConfig.told` into words (`finding_words`), not calibrated.
+
+        Args:
+            session: With these weights. study: To look at, as in `probabilities`.
+
+        Returns:
+            A line for the prompt; empty where nothing is to be told or there is no frontal X-ray.
+        """
+        names = [name for name, place in self._places.items() if self._heads.config.findings[place] in self._spoken]
+        logits_1F = self._logits(session, study) if names else None
+        if logits_1F is None:
+            return ""
+        shares = logits_1F.sigmoid()[0].tolist()
+        return finding_words({name: shares[self._places[name]] for name in names})
+
+    def _logits(self, session: Session, study: Study) -> torch.Tensor | None:
+        """Of the frontal X-rays of the last time point that has any, in the mean, (1, F)."""
         prepared = session.prepare(study)
         numbers: list[int] = []
         for timepoint in reversed(range(len(study.timepoints))):
             numbers = numbers or frontal_xrays(study, prepared, timepoint=timepoint)
         numbers = self._witnessed(session, prepared, numbers)
-        if not numbers or not findings:
-            return dict.fromkeys(findings)
-        head = self._heads.findings
-        _, logits_NF = head(self._features.of(prepared.pixels, numbers=numbers))
-        logits_1F = logits_NF.mean(0, keepdim=True)
-        found = (head.probabilities(logits_1F) if self.calibrated else logits_1F.sigmoid())[0].tolist()
-        return {name: self._told(found[self._places[name]]) for name in findings}
+        if not numbers:
+            return None
+        _, logits_NF = self._heads.findings(self._features.of(prepared.pixels, numbers=numbers))
+        return logits_NF.mean(0, keepdim=True)
 
     def _witnessed(self, session: Session, prepared: PreparedImages, numbers: list[int]) -> list[int]:
         """Keeps the pictures in which the box head sees what every X-ray of that kind shows."""
@@ -84,7 +109,7 @@ class FindingReader:
         seen = (presence_NQ > 0).any(dim=1).tolist()
         return [number for number, there in zip(numbers, seen, strict=True) if there]
 
-    def _told(self, probability: float) -> float | None:
+    def _sure(self, probability: float) -> float | None:
         low, high = self._heads.config.unsure
         return None if math.isnan(probability) or low < probability < high else probability
 

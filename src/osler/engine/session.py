@@ -274,7 +274,7 @@ class Session(SessionViews):
         self._views.clear()
 
     def _inputs(self, study: Study | None, words: Words, *, on_progress: Progress | None) -> ModelInputs:
-        checkpoint = self.checkpoint
+        checkpoint, words = self.checkpoint, words.with_findings(self, study)
         prepared = self.prepare(_NO_STUDY if study is None else study, on_progress=on_progress)
         return assemble(
             prepared,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from osler.prepare import PreparedImages, Preprocess
 from osler.prepare.chat import Turn
-from osler.prepare.inputs import first_turn
+from osler.prepare.inputs import before_record, first_turn
+
+if TYPE_CHECKING:
+    from osler.engine.session import Session
+    from osler.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,12 @@ class Words:
     system: str = ""
     record: str = ""
     history: tuple[tuple[str, str], ...] = ()
+
+    def with_findings(self, session: Session, study: Study | None) -> Words:
+        """Puts what the findings head reads before the record, for weights whose decoder was trained to be told it."""
+        head = session.heads.get("findings")
+        told = head.told(session, study) if head is not None and study is not None else ""
+        return replace(self, record=before_record(told, self.record))
 
     def turns(self, prepared: PreparedImages, *, preprocess: Preprocess) -> tuple[Turn, ...]:
         """Returns the turns before the question; the images stand in the first."""

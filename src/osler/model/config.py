@@ -97,6 +97,7 @@ class HeadsConfig:
         boxes_on: What the box head was found good for: ``"all"`` pictures and volumes, or frontal ``"xrays"`` only.
         states: How states of findings are normalized: ``"layer"`` each by itself, ``"batch"`` by mean and variance
             over pictures, so that what differs between pictures is not drowned by what all share.
+        told: Keys of the findings that the decoder is told of in words after the images, if it was trained so.
 
     Raises:
         RequestError: If a field makes no sense.
@@ -112,9 +113,10 @@ class HeadsConfig:
     witness: tuple[str, ...] = ()
     boxes_on: Literal["all", "xrays"] = "all"
     states: Literal["layer", "batch"] = "layer"
+    told: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("findings", "labels", "unsure", "witness"):
+        for name in ("findings", "labels", "unsure", "witness", "told"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):
             if getattr(self, name) < least:
@@ -123,6 +125,8 @@ class HeadsConfig:
             raise RequestError(f"Boxes on {self.boxes_on!r}.", allowed='"all" or "xrays".')
         if self.states not in ("layer", "batch"):
             raise RequestError(f"States of findings by {self.states!r}.", allowed='"layer" or "batch".')
+        if unknown := [key for key in self.told if key not in self.findings]:
+            raise RequestError(f"The decoder is to be told of {unknown[0]!r}.", allowed=", ".join(self.findings))
         low, high = self.unsure
         if not 0 <= low <= high <= 1:
             raise RequestError(f"Unsure from {low!r} to {high!r}.", allowed="Two rising numbers from 0 to 1.")

@@ -158,6 +158,11 @@ def assemble(
     )
 
 
+def before_record(told: str, record: str) -> str:
+    """Puts what a head reads of the images before the record; either may be empty."""
+    return "\n\n".join(part for part in (told, record) if part)
+
+
 def first_turn(prepared: PreparedImages, question: str, *, preprocess: Preprocess, record: str = "") -> Turn:
     """Builds the user turn that shows the images, then the record, and asks the question."""
     asked = f"{record.strip()}\n\n{question}" if record.strip() else question

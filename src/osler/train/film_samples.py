@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,14 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from osler.engine.session import Session
 from osler.model.osler import Osler
 from osler.prepare import PreparedImages, assemble, prepare_images
+from osler.prepare.inputs import before_record
 from osler.prepare.record_text import record_text
 from osler.study import ArrayPixels, Box2D, Image, Study, TimePoint
 from osler.synth.timeline import calendar_date
 from osler.tasks.box_text import TextBox, to_square, write_box_text
 from osler.tasks.box_tokens import ABSENT, with_box_token
 from osler.train.cache_key import cache_key, has_key, set_key
+from osler.train.checkpoints import save_json
 from osler.train.film_lessons import FilmLesson
 from osler.train.synthetic_films import Film
 from osler.train.taught import Taught
@@ -66,6 +70,7 @@ class FilmSamples:
             encode=lambda row: encode(self._prepared(*shown[row])),
             on_progress=on_progress,
         )
+        self._told = _told(folder, checkpoint=checkpoint, key=key, studies=[self._study(film) for film, _ in shown])
         heads = sorted(marked)
         self._head_rows = {film: row for row, film in enumerate(heads)}
         self._seen = _encoded(
@@ -98,7 +103,10 @@ class FilmSamples:
             tokenizer=checkpoint.tokenizer,
             tokens=tokens,
             answer=self._answer(lesson, prepared),
-            record=record_text(study, question=lesson.question).text if lesson.events else "",
+            record=before_record(
+                self._told[self._rows[lesson.film, form]],
+                record_text(study, question=lesson.question).text if lesson.events else "",
+            ),
             context=checkpoint.model.config.decoder.max_positions,
         )
         ids, mask = np.asarray(inputs.token_ids), np.asarray(inputs.answer_mask)
@@ -150,6 +158,21 @@ def _edges(box: tuple[float, float, float, float], prepared: PreparedImages) -> 
     size = image.pixel_map.image_size
     low_x, low_y, high_x, high_y = (min(max(edge / size, 0.0), 1.0) for edge in (seen.x0, seen.y0, seen.x1, seen.y1))
     return [low_x, low_y, float("nan"), high_x, high_y, float("nan")]
+
+
+def _told(folder: Path, *, checkpoint: Checkpoint, key: str, studies: Sequence[Study]) -> Sequence[str]:
+    """What the decoder is told of each film by the findings head, as in use; kept on disk under the key."""
+    heads = checkpoint.model.config.heads
+    if heads is None or not heads.told:
+        return [""] * len(studies)
+    path = folder / "told.json"
+    if not has_key(folder / "told", key=key):
+        (folder / "told").mkdir(parents=True, exist_ok=True)
+        session = Session(checkpoint)
+        reader = session.heads["findings"]
+        save_json(path, [reader.told(session, study) for study in studies])
+        set_key(folder / "told", key=key)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @torch.no_grad()

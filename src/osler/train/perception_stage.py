@@ -366,7 +366,12 @@ def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: Percept
     assert trainee.config.heads is not None
     labels = recipe.labels or tuple(sorted({spoken(label) for label in data.label_states}))
     heads = replace(
-        trainee.config.heads, labels=labels, slices=recipe.slices, boxes_on=recipe.boxes_on, witness=recipe.witness
+        trainee.config.heads,
+        labels=labels,
+        slices=recipe.slices,
+        boxes_on=recipe.boxes_on,
+        witness=recipe.witness,
+        told=recipe.told,
     )
     ship_parts(
         Path(recipe.ship),

@@ -240,7 +240,7 @@ class PerceptionRecipe:
         ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
         skills: That these weights are then listed for: those that were measured to be better than their baselines.
         pictures: Pictures of all kinds on which the box head learns at the end when lungs are not there; 0 for none.
-        boxes_on: See `HeadsConfig`. witness: See there.
+        boxes_on: See `HeadsConfig`. witness: See there. told: See there; the decoder learns to read it afterwards.
         labels: Names that the box head is then offered for; empty for all that it was trained on.
         workers: Processes that render.
         weights: Of the tasks.
@@ -268,6 +268,7 @@ class PerceptionRecipe:
     pictures: int = 0
     boxes_on: Literal["all", "xrays"] = "all"
     witness: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     seed: int = 5
     workers: int = 2
     save_every: int = 100
