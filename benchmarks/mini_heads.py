@@ -41,6 +41,7 @@ from osler.train.labeled_xrays import (
 from osler.train.perception_bank import FeatureBank, fill_bank
 from osler.train.perception_batch import film_batch, known_findings
 from osler.train.perception_data import last_exams, report_states, reports_of, states_of
+from osler.train.perception_parts import settle_states
 from osler.train.perception_stage import PerceptionTrainee, new_config, progression_scores
 from osler.train.presence import LUNGS
 from osler.train.recipe import PerceptionRecipe, load_recipes
@@ -69,6 +70,9 @@ class Bench:
         if state is not None:
             restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts["mean"]})
         self.step = 0 if state is None else state.step
+        if recipe.states == "batch":
+            rows = [np.load(Path(recipe.banks) / name / "rows.npy", mmap_mode="r") for name in ("films", "xrays")]
+            settle_states(self.trainee.heads, banks=[FeatureBank(rows=part, views=()) for part in rows])
         self.trainee.eval()
         root = Path(recipe.data)
         self.held = list(real_xrays(root, split="held-out"))

@@ -56,8 +56,9 @@ from osler.train.recipe import PerceptionRecipe
 from osler.train.run_log import RunLog
 from osler.weights import load_checkpoint
 
-CHANGE_WEIGHTS = (0.15, 1.5, 1.5, 2.0, 2.0, 0.7)
-"""Of `osler.model.heads.CHANGES`: most findings are absent at both dates."""
+CHANGE_WEIGHTS = (0.15, 1.0, 1.0, 1.0, 1.0, 1.0)
+"""Of `osler.model.heads.CHANGES`: most findings are absent at both dates. The others keep their frequencies, so that
+the likeliest change is the best guess."""
 
 OTHER_REPORTS = 60
 """Of other patients, from which the last film of each patient is told apart in an update: their states are kept."""
