@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +63,18 @@ class FilmSamples:
         shown = [(film, "plain") for film in sorted(others)] + [(film, "square") for film in sorted(by_text)]
         self._rows = {key: row for row, key in enumerate(shown)}
         key = cache_key(weights=checkpoint.key, films=_digest(films), shown=shown)
-        self._tokens = _encoded(
+        self._tokens = encoded_rows(
             folder / "soft-tokens",
             key=key,
             count=len(shown),
             encode=lambda row: encode(self._prepared(*shown[row])),
             on_progress=on_progress,
         )
-        self._told = _told(folder, checkpoint=checkpoint, key=key, studies=[self._study(film) for film, _ in shown])
+        studies = (self._study(film) for film, _ in shown)
+        self._told = told_of(folder, checkpoint=checkpoint, key=key, studies=studies, count=len(shown))
         heads = sorted(marked)
         self._head_rows = {film: row for row, film in enumerate(heads)}
-        self._seen = _encoded(
+        self._seen = encoded_rows(
             folder / "head-features",
             key=cache_key(weights=checkpoint.key, films=_digest(films), marked=heads),
             count=len(heads),
@@ -119,9 +120,9 @@ class FilmSamples:
             name=f"patient {film.patient} exam {film.exam}, {lesson.task}",
             token_ids=ids.astype(np.int64),
             answer_mask=mask.astype(bool),
-            images=_row(self._tokens, self._rows[lesson.film, form]),
+            images=stored_row(self._tokens, self._rows[lesson.film, form]),
             boxes_Q6=boxes_Q6,
-            seen_PV=_row(self._seen, self._head_rows[lesson.film])[0] if boxes_Q6 is not None else None,
+            seen_PV=stored_row(self._seen, self._head_rows[lesson.film])[0] if boxes_Q6 is not None else None,
         )
 
     def _study(self, number: int, *, events: FilmLesson | None = None) -> Study:
@@ -160,11 +161,11 @@ def _edges(box: tuple[float, float, float, float], prepared: PreparedImages) -> 
     return [low_x, low_y, float("nan"), high_x, high_y, float("nan")]
 
 
-def _told(folder: Path, *, checkpoint: Checkpoint, key: str, studies: Sequence[Study]) -> Sequence[str]:
-    """What the decoder is told of each film by the findings head, as in use; kept on disk under the key."""
+def told_of(folder: Path, *, checkpoint: Checkpoint, key: str, studies: Iterable[Study], count: int) -> Sequence[str]:
+    """What the decoder is told of each study by the findings head, as in use; kept on disk under the key."""
     heads = checkpoint.model.config.heads
     if heads is None or not heads.told:
-        return [""] * len(studies)
+        return [""] * count
     path = folder / "told.json"
     if not has_key(folder / "told", key=key):
         (folder / "told").mkdir(parents=True, exist_ok=True)
@@ -181,13 +182,13 @@ def _head_features(model: Osler, prepared: PreparedImages) -> Tensor:
     return model.head_features(pixels.to(device=model.device, dtype=model.dtype))
 
 
-def _encoded(
+def encoded_rows(
     folder: Path,
     *,
     key: str,
     count: int,
     encode: Callable[[int], Tensor],
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray | None:
     """Rows of bfloat16 kept on disk, computed where they are not there under the same key."""
     if not count:
@@ -209,7 +210,8 @@ def _encoded(
     return np.load(path, mmap_mode="r")
 
 
-def _row(rows: np.ndarray | None, number: int) -> Tensor:
+def stored_row(rows: np.ndarray | None, number: int) -> Tensor:
+    """One of the rows of `encoded_rows`."""
     assert rows is not None
     return torch.from_numpy(np.array(rows[number])).view(torch.bfloat16)
 

@@ -29,11 +29,13 @@ from osler.train.finetune_update import Measured, measure, update
 from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
 from osler.train.local_table import is_kept_out, read_local_table
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
+from osler.train.picture_book import open_book
+from osler.train.picture_replay import PictureReplay
 from osler.train.recipe import FinetuneRecipe
 from osler.train.report_shards import ReportShards, ShardOrder
 from osler.train.run_log import RunLog
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
-from osler.train.taught import ChosenOrder, Order, Places, Source
+from osler.train.taught import ChosenOrder, Joined, Order, Places, Source
 from osler.weights.cache import whole_file
 from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
@@ -285,15 +287,40 @@ def _film_lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, lis
     }
     if not used:
         raise DataError("All patients are kept out.", next_step="Keep out fewer, or raise film_patients.")
+    taught = _between_pictures(recipe, source=source, used=used, learner=learner, on_progress=on_progress)
     return Lessons(
-        source=source,
-        order=ChosenOrder(used, seed=recipe.seed),
+        source=taught[0],
+        order=ChosenOrder(taught[1], seed=recipe.seed),
         judged=source,
         judges=[judges[i] for i in _spread(len(judges), most=recipe.judged)],
         skills=frozenset().union(*(_FILM_SKILLS[task] for task in recipe.tasks)),
         about={"train_samples": len(used), "kept_out_samples": len(judges), "films": len(films), "lessons": counts},
         digest=cache_key(lessons=[(one.task, one.film, one.question, one.answer, one.box) for one in lessons]),
     )
+
+
+def _between_pictures(
+    recipe: FinetuneRecipe,
+    *,
+    source: Source,
+    used: Sequence[int],
+    learner: Learner,
+    on_progress: Callable[[int, int], None],
+) -> tuple[Source, Sequence[int]]:
+    """Adds the pictures of the training sets: they come as often as their share, however many there are."""
+    if not recipe.pictures:
+        return source, used
+    pictures = PictureReplay(
+        open_book(Path(recipe.pictures), split="train", preprocess=learner.checkpoint.preprocess),
+        count=recipe.picture_count,
+        checkpoint=learner.checkpoint,
+        encode=image_encoder(learner),
+        folder=Path(recipe.out) / RUN_FOLDER / "pictures",
+        seed=recipe.seed,
+        on_progress=on_progress,
+    )
+    wanted = round(len(used) * recipe.picture_share / (1 - recipe.picture_share))
+    return Joined(source, pictures), [*used, *(len(source) + number % len(pictures) for number in range(wanted))]
 
 
 def _spread(count: int, *, most: int) -> list[int]:

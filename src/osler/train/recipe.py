@@ -291,6 +291,9 @@ class FinetuneRecipe:
         film_patients: See `PerceptionRecipe`. film_seed: See there. workers: See there.
         tasks: What is taught on films (see `osler.train.film_lessons`): ``record`` (image and record together),
             ``report``, ``boxes`` (as text), ``box-tokens``.
+        pictures: Folder with the training sets, whose pictures are shown between films with questions on what they
+            are, so that it stays known; empty for none.
+        picture_share: Of the samples. picture_count: Different pictures.
         box_weight: Of the loss of a box at a box token, against that of a token.
         base: Name or folder of the model to start from.
         method: ``"lora"`` trains an adapter on the decoder, ``"full"`` all weights.
@@ -312,6 +315,9 @@ class FinetuneRecipe:
     film_patients: int = 3000
     film_seed: int = 11
     tasks: tuple[str, ...] = ("record", "report")
+    pictures: str = ""
+    picture_share: float = 0.25
+    picture_count: int = 1200
     box_weight: float = 2.0
     workers: int = 2
     base: str = "osler-mini"
@@ -346,9 +352,16 @@ class FinetuneRecipe:
         for name, value in (("out", self.out), ("base", self.base)):
             if not value:
                 raise RequestError(f"The recipe's {name} is empty.", allowed="A name or a path.")
+        if self.pictures and not self.films:
+            raise RequestError("Pictures are shown between films only.", next_step="Name films, or leave them out.")
+        if not 0 < self.picture_share < 1:
+            raise RequestError(f"picture_share is {self.picture_share!r}.", allowed="Between 0 and 1.")
         if not 0 <= self.kept_out < 1:
             raise RequestError(f"kept_out is {self.kept_out!r}.", allowed="0 up to, but not, 1.")
-        numbers = {name: getattr(self, name) for name in ("rank", "micro_batch", "slices", "judged", "save_every")}
+        numbers = {
+            name: getattr(self, name)
+            for name in ("rank", "micro_batch", "slices", "judged", "save_every", "picture_count")
+        }
         numbers |= {"optimizer.steps": self.optimizer.steps, "optimizer.batch": self.optimizer.batch}
         for name, value in numbers.items():
             if value < 1:

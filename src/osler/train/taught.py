@@ -6,8 +6,10 @@ D width of the decoder, Q boxes, P patches, V width of the tower.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -43,6 +45,26 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, number: int) -> Taught: ...
+
+
+class Joined:
+    """Several sources one after the other (a `Source`).
+
+    Args:
+        sources: In order; the numbers of each go on where those of the one before end.
+    """
+
+    def __init__(self, *sources: Source) -> None:
+        self.sources = sources
+        self._ends = list(accumulate(len(source) for source in sources))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, number: int) -> Taught:
+        """The sample of the source in whose range the number lies."""
+        place = bisect_right(self._ends, number)
+        return self.sources[place][number - (self._ends[place - 1] if place else 0)]
 
 
 class Places(Protocol):
