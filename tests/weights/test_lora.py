@@ -11,7 +11,16 @@ import torch
 from osler.errors import CheckpointError
 from osler.model.config import get_config
 from osler.model.osler import Osler
-from osler.weights.lora import DECODER_LINEARS, LoraConfig, LoraLinear, add_lora, load_adapter, merge_lora, save_adapter
+from osler.weights.lora import (
+    DECODER_LINEARS,
+    LoraConfig,
+    LoraLinear,
+    add_lora,
+    load_adapter,
+    merge_lora,
+    save_adapter,
+    stack_adapters,
+)
 
 _CONFIG = LoraConfig(rank=4, alpha=8, targets=DECODER_LINEARS, base="debug")
 
@@ -127,3 +136,31 @@ def test_an_adapter_of_another_network_is_refused(tmp_path: Path) -> None:
     text = Osler(type(model.config)(name="text", decoder=model.config.decoder, vision=None))
     with pytest.raises(CheckpointError, match=r"4 extra \(vision_tower\.encoder\.layers\.0\.mlp\.fc1\.lora_A"):
         load_adapter(text, tmp_path)
+
+
+def test_stacked_adapters_do_what_both_do(tmp_path: Path) -> None:
+    model = _network()
+    _trained(model)
+    save_adapter(model, tmp_path / "first", config=_CONFIG)
+    merge_lora(model)
+    other = LoraConfig(rank=2, alpha=6, targets=DECODER_LINEARS, base="first")
+    torch.manual_seed(9)
+    for parameter in add_lora(model.decoder, config=other):
+        parameter.data.normal_(std=0.1)
+    save_adapter(model, tmp_path / "second", config=other)
+    both = _hidden(model)
+    config = stack_adapters(tmp_path / "first", tmp_path / "second", out=tmp_path / "first", dtype=torch.float32)
+    assert (config.rank, config.base) == (6, "debug")
+    fresh = _network()
+    load_adapter(fresh, tmp_path / "first")
+    torch.testing.assert_close(_hidden(fresh), both, rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_on_other_layers_are_not_stacked(tmp_path: Path) -> None:
+    for name, targets in (("first", DECODER_LINEARS), ("second", ("q_proj",))):
+        model = _network()
+        config = LoraConfig(rank=2, alpha=4, targets=targets, base="debug")
+        add_lora(model.decoder, config=config)
+        save_adapter(model, tmp_path / name, config=config)
+    with pytest.raises(CheckpointError, match="not on the same layers"):
+        stack_adapters(tmp_path / "first", tmp_path / "second", out=tmp_path / "first")

@@ -39,13 +39,14 @@ from osler.train.taught import ChosenOrder, Joined, Order, Places, Source
 from osler.weights.cache import whole_file
 from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
+from osler.weights.lora import stack_adapters
 from osler.weights.skills import Skill
 
 Listener = Callable[[Mapping[str, float]], None]
 
 RUN_FOLDER = "run"
 SUMMARY = "summary.json"
-_FREE = ("out", "save_every", "judged", "micro_batch", "keep_tokens")
+_FREE = ("out", "ship", "save_every", "judged", "micro_batch", "keep_tokens")
 """Keys that a run may change when it goes on."""
 
 
@@ -142,6 +143,8 @@ def _teach(
     weights = {name: whole(parameter.detach()).cpu() for name, parameter in trainable.items()} if sharded else None
     if place.first:
         write_result(recipe, learner=learner, weights=weights, skills=lessons.skills)
+        if recipe.ship:
+            stack_adapters(Path(recipe.ship), out, out=Path(recipe.ship))
         about = {
             **lessons.about,
             "updates": max(first, steps),

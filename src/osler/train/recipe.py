@@ -303,6 +303,7 @@ class FinetuneRecipe:
         keep_tokens: Tokens of a micro-batch above which activations are computed again in the backward pass.
         slices: Slices of a volume that a box is taught on.
         judged: Kept-out samples that are measured at most.
+        ship: A copy of the base folder, whose adapter the new one is stacked onto at the end; empty for none.
         seed: Of the adapter and of the order of the samples.
         save_every: Updates between saved states.
     """
@@ -330,6 +331,7 @@ class FinetuneRecipe:
     keep_tokens: int = 2048
     slices: int = 8
     judged: int = 200
+    ship: str = ""
     seed: int = 1
     save_every: int = 50
     precision: Literal["bfloat16", "float32"] = "bfloat16"

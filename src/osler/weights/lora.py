@@ -189,23 +189,70 @@ def read_adapter(folder: Path, *, shapes: Mapping[str, tuple[int, ...]]) -> tupl
     Raises:
         CheckpointError: As `load_adapter`.
     """
-    folder = Path(folder)
+    return _read_updates(Path(folder), shapes=shapes)
+
+
+def _read_updates(
+    folder: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[LoraConfig, dict[str, LowRank]]:
+    """See `read_adapter`; without shapes only the ranks are checked."""
     content = read_json(folder / ADAPTER_CONFIG)
     stored = read_safetensors(folder / ADAPTER_WEIGHTS).tensors
     tensors = {_own_key(name): tensor for name, tensor in stored.items()}
     layers = sorted({name.rpartition(".")[0] for name in tensors})
     config = _lora_config(content, layers=layers, source=str(folder / ADAPTER_CONFIG))
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wanted = {}
     for name in layers:
-        if name in shapes:
-            wanted[f"{name}.lora_A"] = (config.rank, shapes[name][1])
-            wanted[f"{name}.lora_B"] = (shapes[name][0], config.rank)
-    check_tensors(wanted=wanted, found={k: tuple(v.shape) for k, v in tensors.items()}, source=str(folder))
+        if shapes is None or name in shapes:
+            inner = found.get(f"{name}.lora_A", (0, 0)), found.get(f"{name}.lora_B", (0, 0))
+            outputs, inputs = (inner[1][0], inner[0][1]) if shapes is None else shapes[name]
+            wanted[f"{name}.lora_A"] = (config.rank, inputs)
+            wanted[f"{name}.lora_B"] = (outputs, config.rank)
+    check_tensors(wanted=wanted, found=found, source=str(folder))
     scale = config.alpha / (math.sqrt(config.rank) if content.get("use_rslora") else config.rank)
     updates = {
         name: LowRank(a_RK=tensors[f"{name}.lora_A"], b_NR=tensors[f"{name}.lora_B"], scale=scale) for name in layers
     }
     return config, updates
+
+
+def stack_adapters(first: Path, second: Path, *, out: Path, dtype: torch.dtype = torch.bfloat16) -> LoraConfig:
+    """Writes one adapter that does what two do, one trained on top of the other.
+
+    ``s1 B1 A1 + s2 B2 A2 = s1 [B1, s2/s1 B2] [A1; A2]``: the ranks add up.
+
+    Args:
+        first: Folder of the adapter beneath; its base is the new one's. second: Of that on top, on the same layers.
+        out: Folder for the new one; may be one of both.
+        dtype: Of the stored matrices.
+
+    Raises:
+        CheckpointError: As `load_adapter`; also if the two are not on the same layers.
+    """
+    (below, lower), (above, upper) = (_read_updates(folder) for folder in (Path(first), Path(second)))
+    if lower.keys() != upper.keys():
+        other = sorted(lower.keys() ^ upper.keys())[0]
+        raise CheckpointError(
+            f"The adapters in {str(first)!r} and {str(second)!r} are not on the same layers: {other!r}.",
+            next_step="Train the second with the targets of the first.",
+        )
+    stored = read_safetensors(Path(first) / ADAPTER_WEIGHTS).tensors
+    stems = {_own_key(name).rpartition(".")[0]: name.partition(".lora_")[0] for name in stored}
+    tensors = {}
+    for name, old in lower.items():
+        new, stem = upper[name], stems[name]
+        tensors[f"{stem}.lora_A.weight"] = torch.cat((old.a_RK.float(), new.a_RK.float())).to(dtype)
+        b_NR = torch.cat((old.b_NR.float(), new.scale / old.scale * new.b_NR.float()), dim=1)
+        tensors[f"{stem}.lora_B.weight"] = b_NR.to(dtype)
+    rank = below.rank + above.rank
+    scale = next(iter(lower.values())).scale
+    config = LoraConfig(rank=rank, alpha=scale * rank, targets=below.targets, base=below.base)
+    write_safetensors(tensors, path=Path(out) / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    with whole_file(Path(out) / ADAPTER_CONFIG) as file:
+        content = _peft_json(config, modules=[stem.removeprefix(_PEFT_PREFIX) for stem in stems.values()])
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+    return config
 
 
 def _lora_config(content: dict[str, Any], *, layers: list[str], source: str) -> LoraConfig:
