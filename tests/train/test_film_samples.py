@@ -27,7 +27,7 @@ from osler.train.film_samples import FilmSamples
 from osler.train.finetune_model import build_learner, image_encoder
 from osler.train.finetune_stage import train_finetune
 from osler.train.recipe import FinetuneRecipe, OptimizerConfig
-from osler.train.synthetic_films import Film, read_films
+from osler.train.synthetic_films import Film
 from osler.train.taught import micro_batch
 from osler.weights.checkpoint import load_checkpoint
 from osler.weights.embedded import embedded_gguf
@@ -134,14 +134,16 @@ def test_locate_reads_box_tokens_back(trained: Path) -> None:
     assert written_boxes(session, _picture(), labels=["heart"]) == []
 
 
+def _noise() -> Film:
+    pixels = np.random.default_rng(1).integers(0, 255, (32, 32)).astype(np.uint8)
+    return Film(pixels=pixels, patient=1, exam=0, day=0, view="PA", boxes={}, findings={})
+
+
 def test_a_box_token_teaches_the_decoder_where(base: Path, films: Path, tmp_path: Path) -> None:
     """The loss of the box reaches the adapter through the state of its token."""
     recipe = _recipe(tmp_path, base=base, films=films, box_weight=20.0)
     learner = build_learner(recipe, device=torch.device("cpu"))
-    film = Film(
-        pixels=np.random.default_rng(1).integers(0, 255, (32, 32)).astype(np.uint8),
-        patient=1, exam=0, day=0, view="PA", boxes={}, findings={},
-    )  # fmt: skip
+    film = _noise()
     lesson = FilmLesson(
         task="box-tokens", film=0, question=box_token_question("heart"), answer="", label="heart", box=(2, 20, 12, 30)
     )
@@ -170,7 +172,7 @@ def test_a_sample_is_told_what_inference_tells(base: Path, films: Path, tmp_path
     content["heads"]["told"] = content["heads"]["findings"]
     (telling / "config.json").write_text(json.dumps(content))
     learner = build_learner(_recipe(tmp_path, base=telling, films=films), device=torch.device("cpu"))
-    film = next(read_films(films))
+    film = _noise()
     lesson = FilmLesson(task="record", film=0, question="Is there air?", answer="No", needs="image")
     source = FilmSamples(
         [film], [lesson], checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=tmp_path / "kept"
@@ -190,3 +192,24 @@ def test_a_sample_is_told_what_inference_tells(base: Path, films: Path, tmp_path
 def test_weights_without_a_box_head_are_not_taught_box_tokens(small_base: Path, films: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no box head that could read box tokens"):
         train_finetune(_recipe(tmp_path, base=small_base, films=films))
+
+
+def test_long_answers_count_as_short_ones_where_samples_are_weighed(base: Path, films: Path, tmp_path: Path) -> None:
+    film = _noise()
+    lessons = [
+        FilmLesson(task="record", film=0, question="Is there air?", answer=answer, needs="image")
+        for answer in ("No", "No, there is none of it, and nothing else that would be worth a word either.")
+    ]
+    losses = {}
+    for weigh in ("tokens", "samples"):
+        recipe = _recipe(tmp_path, base=base, films=films, weigh=weigh)
+        learner = build_learner(recipe, device=torch.device("cpu"))
+        source = FilmSamples(
+            [film], lessons, checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=tmp_path / "kept"
+        )
+        micro = micro_batch([source[0], source[1]], pad=learner.model.config.tokens.pad)
+        loss, each_B, _ = learner.teacher(micro)
+        losses[weigh] = float(loss.detach()) / learner.teacher.units(micro)
+    counts = torch.tensor([float(source[number].answer_mask.sum()) for number in range(2)])
+    assert losses["tokens"] == pytest.approx(float(each_B.sum() / counts.sum()), rel=1e-5)
+    assert losses["samples"] == pytest.approx(float((each_B / counts).mean()), rel=1e-5)

@@ -78,7 +78,11 @@ def build_learner(recipe: FinetuneRecipe, *, device: torch.device) -> Learner:
         model.requires_grad_(True)
     model.to(device)
     teacher = AnswerTeacher(
-        model, preprocess=checkpoint.preprocess, keep_tokens=recipe.keep_tokens, box_weight=recipe.box_weight
+        model,
+        preprocess=checkpoint.preprocess,
+        keep_tokens=recipe.keep_tokens,
+        box_weight=recipe.box_weight,
+        weigh=recipe.weigh,
     )
     return Learner(checkpoint=checkpoint, teacher=teacher, lora=lora)
 

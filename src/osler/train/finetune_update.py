@@ -59,13 +59,14 @@ def update(
     numbers = numbers_of_update(order, step, batch=recipe.optimizer.batch, rank=place.rank, world=place.world)
     micros = _micros(recipe, learner=learner, source=source, numbers=numbers)
     tokens = place.total(sum(micro.wanted for micro in micros))
+    units = place.total(sum(learner.teacher.units(micro) for micro in micros))
     sums = torch.zeros(2, dtype=torch.float64)
     bad: list[str] = []
     for micro in micros:
         with _precision(recipe, place=place):
             loss, each_B, right = learner.teacher(micro)
         # FSDP takes the mean over processes, so each has to weigh more.
-        (loss * (place.world / tokens)).backward()
+        (loss * (place.world / units)).backward()
         bad += _not_numbers(micro, each_B)
         sums += torch.stack([loss.detach(), right]).double().cpu()
     _require_numbers(place.names(bad), step=step, what="loss")
@@ -77,7 +78,7 @@ def update(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return Updated(
-        loss=place.total(float(sums[0])) / tokens,
+        loss=place.total(float(sums[0])) / units,
         right=place.total(float(sums[1])) / tokens,
         norm=norm,
         tokens=int(tokens),
@@ -97,7 +98,7 @@ def measure(
     mine = list(numbers[place.rank :: place.world])
     # All processes run equally often, because each gathers weights from all.
     rounds = math.ceil(math.ceil(len(numbers) / place.world) / recipe.micro_batch)
-    sums = torch.zeros(3, dtype=torch.float64)
+    sums = torch.zeros(4, dtype=torch.float64)
     bad: list[str] = []
     for turn in range(rounds):
         chosen = mine[turn * recipe.micro_batch : (turn + 1) * recipe.micro_batch]
@@ -106,11 +107,12 @@ def measure(
                 loss, each_B, right = learner.teacher(micro)
             if chosen:
                 bad += _not_numbers(micro, each_B)
-                sums += torch.tensor([float(loss), float(right), float(micro.wanted)], dtype=torch.float64)
+                units = learner.teacher.units(micro)
+                sums += torch.tensor([float(loss), units, float(right), float(micro.wanted)], dtype=torch.float64)
     _require_numbers(place.names(bad), step=None, what="loss")
-    loss_sum, right_sum, tokens = (place.total(float(value)) for value in sums)
+    loss_sum, units, right_sum, tokens = (place.total(float(value)) for value in sums)
     return Measured(
-        loss=loss_sum / tokens if tokens else None,
+        loss=loss_sum / units if units else None,
         right=right_sum / tokens if tokens else None,
         samples=len(numbers),
         tokens=int(tokens),

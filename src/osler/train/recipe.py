@@ -295,6 +295,7 @@ class FinetuneRecipe:
             are, so that it stays known; empty for none.
         picture_share: Of the samples. picture_count: Different pictures.
         box_weight: Of the loss of a box at a box token, against that of a token.
+        weigh: See `AnswerTeacher`.
         base: Name or folder of the model to start from.
         method: ``"lora"`` trains an adapter on the decoder, ``"full"`` all weights.
         kept_out: Share of the patients that are never trained on, to measure by; chosen by a hash.
@@ -320,6 +321,7 @@ class FinetuneRecipe:
     picture_share: float = 0.25
     picture_count: int = 1200
     box_weight: float = 2.0
+    weigh: Literal["tokens", "samples"] = "tokens"
     workers: int = 2
     base: str = "osler-mini"
     method: Literal["lora", "full"] = "lora"

@@ -6,6 +6,8 @@ Q boxes, P patches.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from osler.train.answers_stage import hidden_states
 from osler.train.losses import box_loss
 from osler.train.taught import MicroBatch
 
+Weigh = Literal["tokens", "samples"]
+
 
 class AnswerTeacher(nn.Module):
     """Computes the cross-entropy of the answers of a micro-batch.
@@ -26,21 +30,35 @@ class AnswerTeacher(nn.Module):
         keep_tokens: Tokens up to which activations are kept for the backward pass; above, each
             layer keeps its input only and is computed again.
         box_weight: Of the loss of a box against that of a token.
+        weigh: ``"tokens"`` alike, or ``"samples"``: the tokens of a long answer together count as those of a short one.
     """
 
-    def __init__(self, model: Osler, *, preprocess: Preprocess, keep_tokens: int, box_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: Osler,
+        *,
+        preprocess: Preprocess,
+        keep_tokens: int,
+        box_weight: float = 1.0,
+        weigh: Weigh = "tokens",
+    ) -> None:
         super().__init__()
         self.model = model
         self.preprocess = preprocess
         self.keep_tokens = keep_tokens
         self.box_weight = box_weight
+        self.weigh = weigh
+
+    def units(self, micro: MicroBatch) -> int:
+        """By how many the loss of a micro-batch is to be divided: its tokens or its samples."""
+        return micro.wanted if self.weigh == "tokens" else len(micro.names)
 
     def forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Runs the network.
 
         Returns:
-            The sum of the losses (nats of tokens, and of boxes their weighted loss), those of the tokens of each
-            sample (B,) without gradient, and how many tokens were right.
+            The sum of the losses (nats of tokens, or their means over samples; of boxes their weighted loss), those
+            of the tokens of each sample (B,) without gradient, and how many tokens were right.
         """
         ids_BL = micro.batch.token_ids_BL.to(self.device)
         wanted_BL = micro.batch.wanted_BL.to(self.device)
@@ -61,6 +79,8 @@ class AnswerTeacher(nn.Module):
         rows = wanted_BL.nonzero()[:, 0]
         each_B = torch.zeros(len(ids_BL), device=losses.device).index_add_(0, rows, losses.detach())
         right = (logits.detach().argmax(-1) == targets).sum()
+        if self.weigh == "samples":
+            losses = losses / wanted_BL.sum(1)[rows]
         total = losses.sum()
         if micro.boxes_Q6 is not None and micro.seen_BPV is not None:
             total = total + self._box_losses(hidden_BLD, micro, ids_BL=ids_BL)
