@@ -5,8 +5,8 @@
 
 Variants: ``full``; ``no-temporal`` (progression without attention over time); ``no-contrastive``, ``no-boxes``,
 ``no-findings`` (weight 0 of that loss); ``no-synthetic`` (synthetic films left out of findings and boxes);
-``no-trunk`` (no layers of their own for the heads). All share banks and films; each trains in a folder of its own
-under ``--runs`` and goes on where it was stopped. Figures are those of `benchmarks.mini_heads`, which resamples
+``layer-states`` (states of findings normalized each by itself, not over pictures). All share banks and films; each
+trains in a folder of its own under ``--runs`` and goes on where it was stopped. Figures are those of `benchmarks.mini_heads`, which resamples
 patients; parts that no figure belongs to are left out of the table. Slices against the volumetric projection and the
 adapter are not trained here: `benchmarks.volume_cost` and `benchmarks.ablations` switch them.
 """
@@ -45,7 +45,7 @@ VARIANTS: Mapping[str, Change] = {
     "no-boxes": _weightless("boxes"),
     "no-findings": _weightless("findings"),
     "no-synthetic": lambda recipe: replace(recipe, synthetic="none"),
-    "no-trunk": lambda recipe: replace(recipe, trunk=0),
+    "layer-states": lambda recipe: replace(recipe, states="layer"),
 }
 
 

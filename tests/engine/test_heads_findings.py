@@ -15,7 +15,6 @@ from osler.engine.words import Words
 from osler.errors import RequestError
 from osler.model.config import HeadsConfig
 from osler.prepare import prepare_images
-from osler.prepare.finding_words import finding_words
 from osler.study import Affine, Study, TimePoint
 from osler.weights import Checkpoint
 from tests.engine.films import film, film_study, noise_volume
@@ -125,13 +124,6 @@ def test_the_decoder_is_told_what_it_was_trained_to_be_told(session: Session) ->
     assert prompt(telling, study, "Creatinine 1.2.") == prompt(session, study, f"{line}\n\nCreatinine 1.2.")
     for other in (None, Study(timepoints=(TimePoint(series=(film(1, view="LL"),)),))):
         assert prompt(telling, other) == prompt(session, other)
-
-
-def test_degrees_of_a_finding_rise_with_its_share() -> None:
-    shares = (0.0, 0.03, 0.1, 0.25, 0.5, 1.0)
-    text = finding_words({f"f{number}": share for number, share in enumerate(shares)})
-    assert text == "The findings head reads: f0: no, f1: hardly any, f2: perhaps, f3: probably, f4: surely, f5: surely."
-    assert finding_words({}) == ""
 
 
 def test_only_findings_of_the_head_can_be_told() -> None:
