@@ -6,9 +6,10 @@
 Variants: ``full``; ``no-temporal`` (progression without attention over time); ``no-contrastive``, ``no-boxes``,
 ``no-findings`` (weight 0 of that loss); ``no-synthetic`` (synthetic films left out of findings and boxes);
 ``layer-states`` (states of findings normalized each by itself, not over pictures). All share banks and films; each
-trains in a folder of its own under ``--runs`` and goes on where it was stopped. Figures are those of `benchmarks.mini_heads`, which resamples
-patients; parts that no figure belongs to are left out of the table. Slices against the volumetric projection and the
-adapter are not trained here: `benchmarks.volume_cost` and `benchmarks.ablations` switch them.
+trains in a folder of its own under ``--runs`` and goes on where it was stopped. Figures are those of
+`benchmarks.mini_heads`, which resamples patients; parts that no figure belongs to are left out of the table. Slices
+against the volumetric projection and the adapter are not trained here: `benchmarks.volume_cost` and
+`benchmarks.ablations` switch them.
 """
 
 from __future__ import annotations
