@@ -264,7 +264,7 @@ def _film_lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, lis
     if place.first:
         render_films(Path(recipe.films), request=request, workers=recipe.workers)
     place.wait()
-    films = tuple(read_films(Path(recipe.films)))
+    films = tuple(film for film in read_films(Path(recipe.films)) if film.patient < recipe.film_patients)
     lessons = film_lessons(films, tasks=recipe.tasks, seed=recipe.film_seed)  # type: ignore[arg-type]
     if not lessons:
         raise DataError(f"The films in {recipe.films!r} give no lesson.", next_step="Raise film_patients.")
