@@ -38,7 +38,7 @@ class Axes:
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
-    scratch: dict[type, np.ndarray] = field(default_factory=dict, repr=False)
+    scratch: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
