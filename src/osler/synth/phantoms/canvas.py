@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from osler.synth.draws import Draws
 from osler.synth.facts import FindingFact
+from osler.synth.phantoms.lattice import Lattice
 from osler.synth.phantoms.organs import ORGAN_CODES
 
 Rays = Literal["none", "y", "x"]
@@ -22,7 +22,6 @@ _RAY_AXIS: dict[Rays, int] = {"none": -1, "y": 1, "x": 2}
 _FINER_BELOW_MM = 90.0
 _FINE_SLAB_MM = 2.0
 _PATCH_VOXELS = 200_000
-_LATTICE_HALF = 12
 _KEPT_MM = 60.0
 """Fields that vary more slowly serve whole bodies again and again and are kept; others are made where they are used."""
 
@@ -145,7 +144,7 @@ class Canvas:
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
     _waves: dict[tuple[str, float], np.ndarray] = field(init=False, default_factory=dict)
-    _planes: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = field(init=False, default_factory=dict)
+    _lattices: dict[tuple[str, float], Lattice] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.value = np.full(self.axes.shape, self.palette["air"], dtype=np.float32)
@@ -323,15 +322,12 @@ class Canvas:
 
     def wave_part(self, mm: float, *, key: str, box: Box) -> np.ndarray:
         """The same field in a box (z, y, x) only."""
-        known = self._planes.get((key, mm))
+        known = self._lattices.get((key, mm))
         if known is None:
-            known = self._planes[(key, mm)] = _planes(self.axes, mm=mm, key=f"{key}-{mm}", shape=self.shape)
-        weights, planes = known
-        weights = weights[box[0]]
-        used = np.flatnonzero(weights.any(axis=0))
-        part = np.ascontiguousarray(planes[used, box[1], box[2]])
-        out = np.ascontiguousarray(weights[:, used]) @ part.reshape(len(used), -1)
-        return out.reshape(len(weights), *part.shape[1:])
+            axes = self.axes
+            known = Lattice(axes.x, axes.y, axes.z, mm=mm, key=f"{key}-{mm}", shape=self.shape)
+            self._lattices[key, mm] = known
+        return known.part(box)
 
 
 def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
@@ -379,26 +375,3 @@ def _slope(values: np.ndarray, *, axis: int) -> np.ndarray:
 def _grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:
     shape = array.shape
     return array.reshape(*shape[:axis], shape[axis] // parts, parts, *shape[axis + 1 :])
-
-
-def _planes(axes: Axes, *, mm: float, key: str, shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights along z (Z, K), and the field at each knot along z (K, Y, X)."""
-    size = 2 * _LATTICE_HALF
-    knots = Draws(seed=shape, patients=np.arange(size**3)).uniform(key).astype(np.float32) * 2 - 1
-    knots *= np.float32(2.4)  # the splines smooth: bring most of the field to -1..1
-    lattice = knots.reshape(size, size, size)
-    wz, wy, wx = (_spline_weights(axis / mm, size=size) for axis in (axes.z, axes.y, axes.x))
-    rows = np.matmul(lattice, wx.T)  # (Kz, Ky, X)
-    return wz, np.matmul(wy, rows)
-
-
-def _spline_weights(position: np.ndarray, *, size: int) -> np.ndarray:
-    """Cubic B-spline weights (N, size) on a lattice that repeats."""
-    base = np.floor(position).astype(np.int64)
-    f = (position - base).astype(np.float32)
-    parts = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
-    weights = np.zeros((len(position), size), dtype=np.float32)
-    rows = np.arange(len(position))
-    for offset, part in enumerate(parts):
-        np.add.at(weights, (rows, (base + offset - 1) % size), part / 6)
-    return weights
