@@ -73,6 +73,15 @@ class Patch:
             field_ = self.canvas.wave_part(mm, key=key, box=self.box)
         return field_ if self.parts == 1 else np.repeat(field_, self.parts, axis=_RAY_AXIS[self.canvas.rays])
 
+    def flat(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """A field of x and y alone, (1, Y, X), that all slices share: made once for each name and place."""
+        _, y, x = self.box
+        place = (name, y.start, y.stop, x.start, x.stop, self.parts)
+        known = self.canvas.flats.get(place)
+        if known is None:
+            known = self.canvas.flats[place] = make()
+        return known
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(Z, Y, X) of the patch, parts counted."""
@@ -133,6 +142,7 @@ class Canvas:
         rays: Along which axis the canvas will be summed: its voxels are long there, and shapes fill them by share.
         value: (Z, Y, X) float32. label: (Z, Y, X) uint8. lesion: (Z, Y, X) uint16.
         marks: Where each finding lies, in parts; findings may overlap.
+        flats: Fields of x and y alone that patches share.
     """
 
     axes: Axes
@@ -143,6 +153,7 @@ class Canvas:
     value: np.ndarray = field(init=False)
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
+    flats: dict[tuple[str, int, int, int, int, int], np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _waves: dict[tuple[str, float], np.ndarray] = field(init=False, default_factory=dict)
     _lattices: dict[tuple[str, float], Lattice] = field(init=False, default_factory=dict)
 
@@ -250,11 +261,7 @@ class Canvas:
             return None
         axis = _RAY_AXIS[self.rays]
         inner = tuple(slice(0, where.shape[k]) if k == axis else part for k, part in enumerate(inner))
-        box = tuple(
-            slice(whole.start + part.start, whole.start + part.stop)
-            for whole, part in zip(patch.box, inner, strict=True)
-        )
-        return self._patch(box), where[inner]
+        return self._patch(within(patch.box, inner)), where[inner]
 
     def paint_shells(self, depth: Depth, *, shells: tuple[Shell, ...], bounds: Bounds = EVERYWHERE) -> None:
         """Paints the shells of one shape, the outermost first: its depth is found once.
@@ -265,6 +272,11 @@ class Canvas:
         """
         for patch in self.patches(bounds):
             deep, width = self._deep(depth, patch, width=self.edge)
+            inner = tight_box(deep > -width)
+            if inner is None:
+                continue
+            deep, width = deep[inner], width[inner] if width.ndim else width
+            patch = self._patch(within(patch.box, inner))
             for begins, tissue, organ in shells:
                 alpha = (deep - (begins(patch) if callable(begins) else np.float32(begins))) / width
                 alpha += np.float32(0.5)
@@ -348,6 +360,12 @@ def tight_box(where: np.ndarray) -> Box | None:
             return None
         found.append(slice(int(places[0]), int(places[-1]) + 1))
     return found[0], found[1], found[2]
+
+
+def within(box: Box, inner: Box) -> Box:
+    """Indices of the canvas, of a part of a box given by indices of that box."""
+    z, y, x = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, inner, strict=True))
+    return z, y, x
 
 
 def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
