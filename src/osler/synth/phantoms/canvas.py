@@ -141,6 +141,8 @@ class Canvas:
         shape: Seeds the smooth fields, the same for all grids of one body.
         rays: Along which axis the canvas will be summed: its voxels are long there, and shapes fill them by share.
         value: (Z, Y, X) float32. label: (Z, Y, X) uint8. lesion: (Z, Y, X) uint16.
+        edge: Width (mm) of a soft edge: a voxel; across the rays where there are some.
+        ray_step: Length (mm) of a voxel along the rays.
         marks: Where each finding lies, in parts; findings may overlap.
         flats: Fields of x and y alone that patches share.
     """
@@ -149,6 +151,8 @@ class Canvas:
     palette: Mapping[str, float]
     shape: int
     rays: Rays = "none"
+    edge: float = field(init=False)
+    ray_step: float = field(init=False)
     marks: dict[FindingFact, list[Mark]] = field(init=False, default_factory=dict)
     value: np.ndarray = field(init=False)
     label: np.ndarray = field(init=False)
@@ -158,21 +162,12 @@ class Canvas:
     _lattices: dict[tuple[str, float], Lattice] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        x, y, z = self.axes.spacing
+        self.edge = z if self.rays != "none" else float(np.prod((x, y, z))) ** (1 / 3)
+        self.ray_step = y if self.rays == "y" else x
         self.value = np.full(self.axes.shape, self.palette["air"], dtype=np.float32)
         self.label = np.zeros(self.axes.shape, dtype=np.uint8)
         self.lesion = np.zeros(self.axes.shape, dtype=np.uint16)
-
-    @property
-    def edge(self) -> float:
-        """Width (mm) of a soft edge: a voxel; across the rays where there are some."""
-        if self.rays != "none":
-            return self.axes.spacing[2]
-        return float(np.prod(self.axes.spacing)) ** (1 / 3)
-
-    @property
-    def ray_step(self) -> float:
-        """Length (mm) of a voxel along the rays."""
-        return self.axes.spacing[1 if self.rays == "y" else 0]
 
     def box(self, bounds: Bounds) -> Box | None:
         """Indices (z, y, x) of the voxels within bounds (mm), or nothing."""

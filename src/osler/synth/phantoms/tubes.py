@@ -110,20 +110,24 @@ class RayTubes(Tubes):
         lines = (self._axes.x, self._axes.y, self._axes.z)
         # Thinner than a pixel: drawn wider and paler, so that the area stays.
         drawn = np.maximum(radius, np.float32(0.7 * self._edge))
-        index, squared = [], []
+        first, around, squared = [], [], []
         for k in (2, across):
             line, step = lines[k], self._axes.spacing[k]
-            half = int(np.ceil((float(drawn.max()) + 0.5 * self._edge) / squash[k] / step))
+            # A center lies at most half a voxel off its middle voxel.
+            half = int((float(drawn.max()) + 0.5 * self._edge) / squash[k] / step + 0.501)
             middle = np.rint((points[:, k] - line[0]) / step).astype(np.int64)
-            places = middle[:, None] + np.arange(-half, half + 1)
+            offset = np.arange(-half, half + 1)
+            places = middle[:, None] + offset
             gap = (line[0] + places.astype(np.float32) * np.float32(step) - points[:, k, None]) * np.float32(squash[k])
             gap[(places < 0) | (places >= len(line))] = 1e6
-            index.append(places), squared.append(gap * gap)
+            gap *= gap
+            first.append(middle), around.append(offset), squared.append(gap)
         away = squared[0][:, :, None] + squared[1][:, None, :]
-        hit = away < np.square(drawn + np.float32(0.5 * self._edge))[:, None, None]
-        n = np.repeat(np.arange(len(points)), np.count_nonzero(hit, axis=(1, 2)))
-        ray = (index[0] * len(lines[across]))[:, :, None] + index[1][:, None, :]
-        ray, away, r = ray[hit], away[hit], drawn[n]
+        hit = np.flatnonzero(away < np.square(drawn + np.float32(0.5 * self._edge))[:, None, None])
+        offset = (around[0][:, None] * len(lines[across]) + around[1]).reshape(-1)
+        n = hit // len(offset)
+        ray = (first[0] * len(lines[across]) + first[1])[n] + offset[hit - n * len(offset)]
+        away, r = away.reshape(-1)[hit], drawn[n]
         share = np.clip((r - np.sqrt(away)) / np.float32(self._edge) + np.float32(0.5), 0, 1)
         half = np.sqrt(np.maximum(r * r - away, np.square(np.float32(0.3) * r))) / np.float32(squash[along])
         share *= np.square(radius / drawn)[n]

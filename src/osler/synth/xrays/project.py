@@ -124,8 +124,9 @@ class Projector:
         np.clip(at, 0, np.float32(len(lines[0]) + 1), out=at)
         j = at.astype(np.int32)
         at -= j
-        j *= np.int32(len(share))
-        j += np.arange(len(share), dtype=np.int32)
+        j = j.astype(np.intp)
+        j *= len(share)
+        j += np.arange(len(share))
         return (i, f), (j, at)
 
 
