@@ -213,6 +213,7 @@ class Canvas:
         over: tuple[str, ...] = (),
         edge: float | None = None,
         strength: float = 1.0,
+        room: Depth | None = None,
     ) -> None:
         """Blends a shape into the canvas.
 
@@ -224,6 +225,8 @@ class Canvas:
             over: Paints over these organs only.
             edge: Width of the soft edge, a voxel if not given.
             strength: Opacity, 0 to 1.
+            room: A depth that is nowhere less than the shape's and quicker to find: the shape is looked for only
+                where this is inside, edge included.
         """
         width = max(edge or self.edge, self.edge)
         value = self.palette[tissue] if isinstance(tissue, str) else tissue
@@ -233,6 +236,11 @@ class Canvas:
                 if found is None:
                     continue
                 patch, allowed = found
+            if room is not None and self.rays == "none":
+                inner = tight_box(room(patch) > -width)
+                if inner is None:
+                    continue
+                patch = self._patch(within(patch.box, inner))
             alpha = self.share(depth, patch, width=width)
             if over:
                 alpha *= allowed
@@ -287,12 +295,13 @@ class Canvas:
         Along rays the share is the mean over the voxel's length: a surface across them fills it by degrees.
         """
         if self.rays == "none":
-            alpha = np.broadcast_to(depth(patch), patch.label.shape) * np.float32(1 / width)
+            alpha = depth(patch) * np.float32(1 / width)
             alpha += np.float32(0.5)
-            return np.clip(alpha, 0, 1, out=alpha)
+            np.clip(alpha, 0, 1, out=alpha)
+            return alpha if alpha.shape == patch.shape else np.broadcast_to(alpha, patch.shape).copy()
         patch = patch.cut()
         deep, wide = self._deep(depth, patch, width=width)
-        alpha = deep / wide
+        alpha = np.divide(deep, wide, out=wide if wide.ndim else None)
         alpha += np.float32(0.5)
         np.clip(alpha, 0, 1, out=alpha)
         axis = _RAY_AXIS[self.rays]

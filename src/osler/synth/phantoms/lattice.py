@@ -10,6 +10,8 @@ import numpy as np
 from osler.synth.draws import Draws
 
 _KNOTS = 24
+MOST = 2.4
+"""Greatest value of a field: the splines smooth, so knots of this size bring most of it to -1..1."""
 
 
 class Lattice:
@@ -21,10 +23,12 @@ class Lattice:
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, mm: float, key: str, shape: int) -> None:
-        knots = Draws(seed=shape, patients=np.arange(_KNOTS**3)).uniform(key).astype(np.float32) * 2 - 1
-        knots *= np.float32(2.4)  # the splines smooth: bring most of the field to -1..1
-        self._knots = knots.reshape(_KNOTS, _KNOTS, _KNOTS)
         self._weights = tuple(_spline_weights(axis / mm) for axis in (z, y, x))
+        used = np.flatnonzero(self._weights[0].any(axis=0))
+        numbers = (used[:, None] * _KNOTS**2 + np.arange(_KNOTS**2)).reshape(-1)
+        knots = Draws(seed=shape, patients=numbers).uniform(key).astype(np.float32) * 2 - 1
+        knots *= np.float32(MOST)
+        self._knots = dict(zip(used.tolist(), knots.reshape(-1, _KNOTS, _KNOTS), strict=True))
         self._planes = np.empty((_KNOTS, len(y), len(x)), dtype=np.float32)
         self._made = np.zeros(_KNOTS, dtype=bool)
 
@@ -33,7 +37,7 @@ class Lattice:
         weights, wy, wx = self._weights
         weights = weights[box[0]]
         used = np.flatnonzero(weights.any(axis=0))
-        for knot in used[~self._made[used]]:
+        for knot in used[~self._made[used]].tolist():
             np.matmul(wy, np.matmul(self._knots[knot], wx.T), out=self._planes[knot])
             self._made[knot] = True
         whole = slice(used[0], used[-1] + 1)

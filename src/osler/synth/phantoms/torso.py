@@ -391,17 +391,17 @@ def paint_table(canvas: Canvas, torso: Torso) -> None:
     radius, top = np.float32(420.0), np.float32(torso.d + 5)
 
     def shell(p: Patch) -> np.ndarray:
-        return np.hypot(p.x, p.y - top + radius) - radius
+        return p.flat("table", lambda: np.hypot(p.x, p.y - top + radius) - radius)
 
     canvas.paint(
-        lambda p: np.minimum(shell(p), 46 - shell(p)) + 0 * p.z,
+        lambda p: np.minimum(shell(p), 46 - shell(p)),
         tissue="cushion",
         organ="table",
         bounds=((-230, 230), (-60, top + 60), (-1e4, 1e4)),
         over=("outside",),
     )
     canvas.paint(
-        lambda p: np.float32(1.4) - np.abs(shell(p) - 4) + 0 * p.z,
+        lambda p: np.float32(1.4) - np.abs(shell(p) - 4),
         tissue="table",
         organ="table",
         bounds=((-225, 225), (-60, top + 60), (-1e4, 1e4)),

@@ -122,8 +122,8 @@ class RayTubes(Tubes):
             gap[(places < 0) | (places >= len(line))] = 1e6
             gap *= gap
             first.append(middle), around.append(offset), squared.append(gap)
-        away = squared[0][:, :, None] + squared[1][:, None, :]
-        hit = np.flatnonzero(away < np.square(drawn + np.float32(0.5 * self._edge))[:, None, None])
+        away = (squared[0][:, :, None] + squared[1][:, None, :]).reshape(len(points), -1)
+        hit = np.flatnonzero(away < np.square(drawn + np.float32(0.5 * self._edge))[:, None])
         offset = (around[0][:, None] * len(lines[across]) + around[1]).reshape(-1)
         n = hit // len(offset)
         ray = (first[0] * len(lines[across]) + first[1])[n] + offset[hit - n * len(offset)]
@@ -144,12 +144,13 @@ class RayTubes(Tubes):
         low = np.clip(np.floor(first), 0, len(line)).astype(np.int64)
         high = np.clip(np.ceil(last), 0, len(line)).astype(np.int64)
         count = np.maximum(high - low, 0)
-        owner = np.repeat(np.arange(len(ray)), count)
-        slab = low[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-        filled = (np.minimum(last[owner], slab + 1) - np.maximum(first[owner], slab)) * share[owner]
         _, y, x = self._axes.shape
-        row, column = np.divmod(ray[owner], x if along == 1 else y)
-        flat = (row * y + slab) * x + column if along == 1 else (row * y + column) * x + slab
+        row, column = np.divmod(ray, x if along == 1 else y)
+        base, stride = (row * y * x + column, x) if along == 1 else ((row * y + column) * x, 1)
+        slab = np.arange(int(count.sum())) + np.repeat(low - np.cumsum(count) + count, count)
+        filled = np.minimum(np.repeat(last, count), slab + 1) - np.maximum(np.repeat(first, count), slab)
+        filled *= np.repeat(share, count)
+        flat = np.repeat(base, count) + slab * stride
         # Ways come in the order of rays and of places along them: parts of one voxel stand side by side.
         first = np.flatnonzero(np.append(True, flat[1:] != flat[:-1])) if len(flat) else np.zeros(0, np.int64)
         return flat[first], np.minimum(np.add.reduceat(filled, first), 1).astype(np.float32)
