@@ -43,7 +43,9 @@ class Gather:
         for k, (start, step) in enumerate(zip(self._starts, self._steps, strict=True)):
             middle.append(np.rint((points[:, k] - start) / step).astype(np.int64))
             # A center lies at most half a voxel off its middle voxel.
-            half.append(np.floor((radius + self._reach) / np.float32(squash[k]) / step + np.float32(0.5)).astype(np.int64))
+            half.append(
+                np.floor((radius + self._reach) / np.float32(squash[k]) / step + np.float32(0.5)).astype(np.int64)
+            )
         seen = half[0] >= 0
         for count, center, reached in zip(reversed(self._shape), middle, half, strict=True):
             seen &= (center + reached >= 0) & (center - reached < count)
