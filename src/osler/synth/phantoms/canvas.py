@@ -213,7 +213,6 @@ class Canvas:
         over: tuple[str, ...] = (),
         edge: float | None = None,
         strength: float = 1.0,
-        room: Depth | None = None,
     ) -> None:
         """Blends a shape into the canvas.
 
@@ -225,8 +224,6 @@ class Canvas:
             over: Paints over these organs only.
             edge: Width of the soft edge, a voxel if not given.
             strength: Opacity, 0 to 1.
-            room: A depth that is nowhere less than the shape's and quicker to find: the shape is looked for only
-                where this is inside, edge included.
         """
         width = max(edge or self.edge, self.edge)
         value = self.palette[tissue] if isinstance(tissue, str) else tissue
@@ -236,20 +233,21 @@ class Canvas:
                 if found is None:
                     continue
                 patch, allowed = found
-            if room is not None and self.rays == "none":
-                inner = tight_box(room(patch) > -width)
-                if inner is None:
-                    continue
-                patch = self._patch(within(patch.box, inner))
             alpha = self.share(depth, patch, width=width)
+            inner = tight_box(alpha > 0)
+            if inner is None:
+                continue
+            # All else is done where the shape is alone: most boxes are empty for the greater part.
+            alpha, box = alpha[inner], within(patch.box, inner)
             if over:
-                alpha *= allowed
+                alpha *= allowed[inner]
             if organ is not None:
-                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+                np.copyto(self.label[box], ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
             if strength != 1.0:
                 alpha *= np.float32(strength)
-            target = patch.value
-            change = (value(patch) if callable(value) else np.float32(value)) - target
+            target = self.value[box]
+            level = np.broadcast_to(value(patch), patch.shape)[inner] if callable(value) else np.float32(value)
+            change = level - target
             change *= alpha
             target += change
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
-from osler.synth.phantoms.lattice import MOST
 from osler.synth.phantoms.shapes import around, even_steps, polyline, smooth_least, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
@@ -22,7 +21,7 @@ def liver_depth(torso: Torso, *, state: Shown) -> Depth:
     """Depth in the liver."""
     w, d, t = torso.w, torso.d, torso.t
     big = 1 + 0.06 * state.grade("hepatomegaly")
-    knobby = _knobs(state)
+    knobby = 1.5 + 1.6 * state.grade("cirrhotic-liver-morphology")
 
     def depth(p: Patch) -> np.ndarray:
         x, y, z = p.x / np.float32(w), p.y / np.float32(d), p.z / np.float32(t)
@@ -54,20 +53,10 @@ def liver_depth(torso: Torso, *, state: Shown) -> Depth:
     return depth
 
 
-def _knobs(state: Shown) -> float:
-    """Size (mm) of the unevenness of its surface."""
-    return 1.5 + 1.6 * state.grade("cirrhotic-liver-morphology")
-
-
 def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints liver, its vessels, gallbladder and bile duct."""
     w, d, t = torso.w, torso.d, torso.t
     fatty = state.grade("hepatic-steatosis")
-    knobs = _knobs(state)
-
-    def room(p: Patch) -> np.ndarray:
-        return np.minimum(torso.roof(p) - p.z, torso.wall(p)) + np.float32(knobs * MOST)
-
     level = canvas.palette["liver"] + (-22.0 * fatty if canvas.palette["liver"] < 200 else 0.0)
     box = ((-0.95 * w, 0.5 * w), (-d, d), (-0.26 * t, 0.05 * t))
     texture = np.float32(0.035 * abs(level) + 1)
@@ -76,7 +65,6 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         tissue=lambda p: np.float32(level) + texture * p.wave(9, key="parenchyma"),
         organ="liver",
         bounds=box,
-        room=room,
     )
     wide = 1 + 0.15 * state.grade("biliary-dilatation")
     portal, veins, duct = (tubes(canvas) for _ in range(3))
