@@ -278,13 +278,16 @@ class Canvas:
                 continue
             deep, width = deep[inner], width[inner] if width.ndim else width
             patch = self._patch(within(patch.box, inner))
+            target, label = patch.value, patch.label
+            alpha, change = np.empty_like(target), np.empty_like(target)
             for begins, tissue, organ in shells:
-                alpha = (deep - (begins(patch) if callable(begins) else np.float32(begins))) / width
+                np.subtract(deep, begins(patch) if callable(begins) else np.float32(begins), out=alpha)
+                alpha /= width
                 alpha += np.float32(0.5)
                 np.clip(alpha, 0, 1, out=alpha)
-                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
-                alpha *= np.float32(self.palette[tissue]) - patch.value
-                target = patch.value
+                np.copyto(label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+                np.subtract(np.float32(self.palette[tissue]), target, out=change)
+                alpha *= change
                 target += alpha
 
     def share(self, depth: Depth, patch: Patch, *, width: float) -> np.ndarray:
@@ -354,14 +357,15 @@ def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
 
 def tight_box(where: np.ndarray) -> Box | None:
     """Indices (z, y, x) about what is not zero; nothing if all is."""
-    found = []
-    rest = where.any(axis=2)
-    for used in (rest.any(axis=1), rest.any(axis=0), where.any(axis=(0, 1))):
-        places = np.flatnonzero(used)
-        if not len(places):
-            return None
-        found.append(slice(int(places[0]), int(places[-1]) + 1))
-    return found[0], found[1], found[2]
+    if where.dtype != bool:
+        where = where != 0
+    slices = np.flatnonzero(where.any(axis=(1, 2)))
+    if not len(slices):
+        return None
+    z = slice(int(slices[0]), int(slices[-1]) + 1)
+    plane = np.bitwise_or.reduce(where[z].view(np.uint8), axis=0)  # faster than any()
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    return z, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def within(box: Box, inner: Box) -> Box:

@@ -162,9 +162,11 @@ def _united(
     """Unites ways on the same ray that touch; the greatest share counts."""
     if not len(ray):
         return ray, start, end, share
-    order = np.argsort(ray * _APART + start)
+    apart = ray * _APART
+    order = np.argsort(apart + start)
     ray, start, end, share = ray[order], start[order].astype(np.float64), end[order].astype(np.float64), share[order]
-    reached = np.maximum.accumulate(end + ray * _APART) - ray * _APART
+    apart = apart[order]
+    reached = np.maximum.accumulate(end + apart) - apart
     new = np.ones(len(ray), dtype=bool)
     new[1:] = (ray[1:] != ray[:-1]) | (start[1:] > reached[:-1])
     first = np.flatnonzero(new)
