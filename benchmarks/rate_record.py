@@ -41,11 +41,11 @@ class RateRecord:
     about: str
     unit: str
 
-    def run(self, rates: dict[int, list[Rate]], *, load: float) -> dict:
+    def run(self, rates: dict[int, list[Rate]], *, load: float, note: str = "") -> dict:
         """This machine's run.
 
         Args:
-            rates: By number of processes, one for each repeat. load: Before it.
+            rates: By number of processes, one for each repeat. load: Before it. note: What else there is to know.
         """
         return {
             "processor": processor(),
@@ -53,6 +53,7 @@ class RateRecord:
             "cores": os.cpu_count(),
             "commit": commit(),
             "load": round(load, 1),
+            "note": note,
             "rates": {
                 str(count): [{"per_second": rate.per_second, "cpu_ms": rate.cpu_ms} for rate in repeats]
                 for count, repeats in rates.items()
@@ -68,7 +69,7 @@ class RateRecord:
                 "",
                 f"{'Machine' if not number else 'An earlier run, of an earlier commit, on another machine'}: "
                 f"{run['processor']}{features}, {run['cores']} cores. Commit {run['commit']}; "
-                f"load before: {run['load']:.1f}.",
+                f"load before: {run['load']:.1f}. {run.get('note', '')}".strip(),
                 "",
                 f"| processes | {self.unit}s per second | CPU ms per {self.unit} |",
                 "|---|---|---|",

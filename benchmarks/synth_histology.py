@@ -31,13 +31,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiles", type=int, default=150, help="of each process")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--note", default="", help="what else there is to know about this run")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
     one_thread_a_process()
     load = os.getloadavg()[0]
     rates = {count: [rate(count, tiles=options.tiles) for _ in range(options.repeats)] for count in options.processes}
-    run = RECORD.run(rates, load=load)
+    run = RECORD.run(rates, load=load, note=options.note)
     sys.stdout.write(RECORD.markdown([run]))
     if options.out:
         RECORD.write(options.out, run)

@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", type=int, default=16, help="of each process")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--note", default="", help="what else there is to know about this run")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
@@ -44,7 +45,7 @@ def main() -> None:
     rates = {
         count: [rate(count, volumes=options.volumes) for _ in range(options.repeats)] for count in options.processes
     }
-    run = RECORD.run(rates, load=load)
+    run = RECORD.run(rates, load=load, note=options.note)
     sys.stdout.write(RECORD.markdown([run]))
     if options.out:
         RECORD.write(options.out, run)
