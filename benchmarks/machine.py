@@ -96,7 +96,7 @@ def measure(*, threads: Sequence[int] = (1, 2), peaks: Sequence[str] = ("bfloat1
     finally:
         torch.set_num_threads(before)
     return Machine(
-        processor=_cpu_line("model name") or platform.processor() or platform.machine(),
+        processor=processor(),
         cores=os.cpu_count() or 1,
         memory_gb=psutil.virtual_memory().total / 1e9,
         features=cpu_features(),
@@ -127,6 +127,11 @@ def matrix_peak(name: str) -> float:
         x, w = torch.randn(_SIDE, _SIDE).to(dtype), torch.randn(_SIDE, _SIDE).to(dtype)
         seconds = median_seconds(lambda: torch.nn.functional.linear(x, w))
     return 2 * _SIDE**3 / seconds / 1e12
+
+
+def processor() -> str:
+    """Names the processor."""
+    return _cpu_line("model name") or platform.processor() or platform.machine()
 
 
 def cpu_features() -> tuple[str, ...]:

@@ -9,7 +9,6 @@ processes; each has made its textures before the clock starts. JPEG is not inclu
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -18,36 +17,41 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import commit
+from benchmarks.rate_record import Rate, RateRecord, one_thread_a_process
 from osler.synth.histology import ORGANS, PATTERNS, SlideSpec, TumorPlace, render_tile
 
-AIM = 50.0
+RECORD = RateRecord(
+    title="Tiles of synthetic histology",
+    about="256 px at 0.5 µm, all organs and grades, in single-threaded processes. Aim: 50 per second on two processes.",
+    unit="tile",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiles", type=int, default=150, help="of each process")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--note", default="", help="what else there is to know about this run")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
+    one_thread_a_process()
     load = os.getloadavg()[0]
-    rates = {count: rate(count, tiles=options.tiles) for count in options.processes}
-    text = report(rates, load=load)
-    sys.stdout.write(text)
+    rates = {count: [rate(count, tiles=options.tiles) for _ in range(options.repeats)] for count in options.processes}
+    run = RECORD.run(rates, load=load, note=options.note)
+    sys.stdout.write(RECORD.markdown([run]))
     if options.out:
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
-        record = {"tiles_per_second": rates, "load": load, "commit": commit()}
-        options.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        RECORD.write(options.out, run)
 
 
-def rate(processes: int, *, tiles: int) -> dict[str, float]:
+def rate(processes: int, *, tiles: int) -> Rate:
     """Tiles per second of all processes together, and the CPU time of one tile in ms."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(warm, range(processes), chunksize=1)
         started = time.perf_counter()
         cpu = pool.starmap(render, [(tiles, number) for number in range(processes)], chunksize=1)
         wall = time.perf_counter() - started
-    return {"tiles_per_second": processes * tiles / wall, "cpu_ms_per_tile": 1000 * sum(cpu) / (processes * tiles)}
+    return Rate(per_second=processes * tiles / wall, cpu_ms=1000 * sum(cpu) / (processes * tiles))
 
 
 def warm(number: int) -> None:
@@ -75,22 +79,6 @@ def slides() -> list[SlideSpec]:
         place = TumorPlace(center_mm=(1.0, 1.0), half_mm=(0.6, 0.6), pattern=name, necrosis=0.1)
         every.append(SlideSpec(organ=name.split("-")[0], key=100 + n, tumors=(place,)))
     return every
-
-
-def report(rates: dict[int, dict[str, float]], *, load: float) -> str:
-    """Markdown of the rates."""
-    lines = [
-        "# Tiles of synthetic histology",
-        "",
-        f"256 px at 0.5 µm, all organs and grades; aim: {AIM:.0f} per second on two processes. "
-        f"Load before: {load:.1f}; commit {commit()}; {os.cpu_count()} cores.",
-        "",
-        "| processes | tiles per second | CPU ms per tile |",
-        "|---|---|---|",
-    ]
-    for count, row in rates.items():
-        lines.append(f"| {count} | {row['tiles_per_second']:.1f} | {row['cpu_ms_per_tile']:.1f} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

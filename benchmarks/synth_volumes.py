@@ -3,13 +3,12 @@
     python -m benchmarks.synth_volumes --out benchmarks/synth_volumes
 
 The first CT or MR exam of each drawn patient, with the findings it has, in single-threaded processes; drawing
-the facts and the first volume of a process lie outside the clock. Set OMP_NUM_THREADS=1.
+the facts and the first volume of a process lie outside the clock.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -18,12 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import commit
+from benchmarks.rate_record import Rate, RateRecord, one_thread_a_process
 from osler.synth.draw import draw_facts
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.phantoms import render_volume
 
-AIM = 5.0
+RECORD = RateRecord(
+    title="Synthetic volumes",
+    about="96 x 192 x 192 voxels, CT and MR of all regions, with masks and findings, "
+    "in single-threaded processes. Aim: 5 per second on two processes.",
+    unit="volume",
+)
 PATIENTS = 400
 SHAPE = (96, 192, 192)
 
@@ -32,19 +36,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", type=int, default=16, help="of each process")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--note", default="", help="what else there is to know about this run")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
+    one_thread_a_process()
     load = os.getloadavg()[0]
-    rates = {count: rate(count, volumes=options.volumes) for count in options.processes}
-    text = report(rates, load=load)
-    sys.stdout.write(text)
+    rates = {
+        count: [rate(count, volumes=options.volumes) for _ in range(options.repeats)] for count in options.processes
+    }
+    run = RECORD.run(rates, load=load, note=options.note)
+    sys.stdout.write(RECORD.markdown([run]))
     if options.out:
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
-        record = {"volumes_per_second": rates, "load": load, "commit": commit()}
-        options.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        RECORD.write(options.out, run)
 
 
-def rate(processes: int, *, volumes: int) -> dict[str, float]:
+def rate(processes: int, *, volumes: int) -> Rate:
     """Volumes per second of all processes together, and the CPU time of one volume in ms."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         jobs = [(exams(number, volumes=volumes),) for number in range(processes)]
@@ -52,10 +59,7 @@ def rate(processes: int, *, volumes: int) -> dict[str, float]:
         started = time.perf_counter()
         cpu = pool.starmap(render, jobs, chunksize=1)
         wall = time.perf_counter() - started
-    return {
-        "volumes_per_second": processes * volumes / wall,
-        "cpu_ms_per_volume": 1000 * sum(cpu) / (processes * volumes),
-    }
+    return Rate(per_second=processes * volumes / wall, cpu_ms=1000 * sum(cpu) / (processes * volumes))
 
 
 def exams(number: int, *, volumes: int) -> list[tuple[PatientFacts, Exam]]:
@@ -75,23 +79,6 @@ def render(work: list[tuple[PatientFacts, Exam]]) -> float:
     for patient, exam in work:
         render_volume(patient, exam=exam.number, shape=SHAPE)
     return time.process_time() - started
-
-
-def report(rates: dict[int, dict[str, float]], *, load: float) -> str:
-    """Markdown of the rates."""
-    lines = [
-        "# Synthetic volumes",
-        "",
-        f"96 x 192 x 192 voxels, CT and MR of all regions, with masks and findings. "
-        f"Aim: {AIM:.0f} per second on two processes. Load before: {load:.1f}.",
-        f"Commit {commit()}; {os.cpu_count()} cores.",
-        "",
-        "| processes | volumes per second | CPU ms per volume |",
-        "|---|---|---|",
-    ]
-    for count, row in rates.items():
-        lines.append(f"| {count} | {row['volumes_per_second']:.1f} | {row['cpu_ms_per_volume']:.0f} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ and the first picture of a process lie outside it.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -19,12 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import commit
+from benchmarks.rate_record import Rate, RateRecord, one_thread_a_process
 from osler.synth.draw import draw_facts
 from osler.synth.facts import Exam, PatientFacts
 from osler.synth.xrays import render_xray
 
-AIM = 5.0
+RECORD = RateRecord(
+    title="Synthetic X-rays",
+    about="512 px, PA, AP and lateral, with the findings of drawn patients, painting of the body included, "
+    "in single-threaded processes. Aim: 5 per second on two processes.",
+    unit="image",
+)
 PATIENTS = 400
 
 
@@ -32,19 +36,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=40, help="of each process")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--note", default="", help="what else there is to know about this run")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
+    one_thread_a_process()
     load = os.getloadavg()[0]
-    rates = {count: rate(count, images=options.images) for count in options.processes}
-    text = report(rates, load=load)
-    sys.stdout.write(text)
+    rates = {count: [rate(count, images=options.images) for _ in range(options.repeats)] for count in options.processes}
+    run = RECORD.run(rates, load=load, note=options.note)
+    sys.stdout.write(RECORD.markdown([run]))
     if options.out:
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
-        record = {"images_per_second": rates, "load": load, "commit": commit()}
-        options.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        RECORD.write(options.out, run)
 
 
-def rate(processes: int, *, images: int) -> dict[str, float]:
+def rate(processes: int, *, images: int) -> Rate:
     """Images per second of all processes together, and the CPU time of one image in ms."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         jobs = [(exams(number, images=images),) for number in range(processes)]
@@ -52,7 +57,7 @@ def rate(processes: int, *, images: int) -> dict[str, float]:
         started = time.perf_counter()
         cpu = pool.starmap(render, jobs, chunksize=1)
         wall = time.perf_counter() - started
-    return {"images_per_second": processes * images / wall, "cpu_ms_per_image": 1000 * sum(cpu) / (processes * images)}
+    return Rate(per_second=processes * images / wall, cpu_ms=1000 * sum(cpu) / (processes * images))
 
 
 def exams(number: int, *, images: int) -> list[tuple[PatientFacts, Exam]]:
@@ -73,23 +78,6 @@ def render(work: list[tuple[PatientFacts, Exam]]) -> float:
     for patient, exam in work:
         render_xray(patient, exam=exam, size=512)
     return time.process_time() - started
-
-
-def report(rates: dict[int, dict[str, float]], *, load: float) -> str:
-    """Markdown of the rates."""
-    lines = [
-        "# Synthetic X-rays",
-        "",
-        f"512 px, PA, AP and lateral, with the findings of drawn patients, painting of the body included; "
-        f"aim: {AIM:.0f} per second on two processes. "
-        f"Load before: {load:.1f}; commit {commit()}; {os.cpu_count()} cores.",
-        "",
-        "| processes | images per second | CPU ms per image |",
-        "|---|---|---|",
-    ]
-    for count, row in rates.items():
-        lines.append(f"| {count} | {row['images_per_second']:.1f} | {row['cpu_ms_per_image']:.0f} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -55,17 +55,14 @@ class Lattice:
         u = np.clip(x / LATTICE_UM - self.column, 0, self.shape[1] - 1.001)
         v = np.clip(y / LATTICE_UM - self.row, 0, self.shape[0] - 1.001)
         i, j = u.astype(np.intp), v.astype(np.intp)
-        s, t = u - i, v - j
-        top = field[j, i] * (1 - s) + field[j, i + 1] * s
-        low = field[j + 1, i] * (1 - s) + field[j + 1, i + 1] * s
-        return top * (1 - t) + low * t
+        return _bilinear(field, i, j, s=u - i, t=v - j)
 
     def to_pixels(self, field: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Values of a field on a pixel grid with columns at x and rows at y (µm), float32, smoothed."""
         rows, weights = _taps(y / LATTICE_UM - self.row)
         down = sum(field[rows + k] * weights[k][:, None] for k in range(4))
         columns, weights = _taps(x / LATTICE_UM - self.column)
-        return sum(down[:, columns + k] * weights[k] for k in range(4)).astype(np.float32)
+        return sum(down.take(columns + k, axis=1) * weights[k] for k in range(4)).astype(np.float32)
 
 
 def lattice_over(x0: float, y0: float, *, width: float, height: float, margin: float) -> Lattice:
@@ -106,10 +103,21 @@ def smooth_noise(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period:
     table = quarters(cell_bits(key, stream, columns[None, :], rows[:, None]))[0] * 2 - 1
     s, t = u - i, v - j
     s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
-    i, j = i - i0, j - j0
-    top = table[j, i] * (1 - s) + table[j, i + 1] * s
-    low = table[j + 1, i] * (1 - s) + table[j + 1, i + 1] * s
-    return top * (1 - t) + low * t
+    return _bilinear(table, i - i0, j - j0, s=s, t=t)
+
+
+def _bilinear(table: np.ndarray, i: np.ndarray, j: np.ndarray, *, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Values between the entries at column i, row j and their next ones, s and t of the way to these."""
+    width, flat = table.shape[1], table.reshape(-1)
+    first = j * width + i
+    back, up = 1 - s, 1 - t
+    top = flat.take(first) * back + flat.take(first + 1) * s
+    first += width
+    low = flat.take(first) * back + flat.take(first + 1) * s
+    top *= up
+    low *= t
+    top += low
+    return top
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,4 +183,5 @@ def texture(stream: str, *, along: float, across: float) -> np.ndarray:
 def look_up(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Values of a periodic texture at (u across, v down) in texels."""
     mask = TEXTURE_SIDE - 1
-    return image[np.floor(v).astype(np.int32) & mask, np.floor(u).astype(np.int32) & mask]
+    rows, columns = np.floor(v).astype(np.int32) & mask, np.floor(u).astype(np.int32) & mask
+    return image.reshape(-1).take(rows * TEXTURE_SIDE + columns)

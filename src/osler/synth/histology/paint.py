@@ -57,28 +57,29 @@ def _ground(layout: Layout, *, grid: PixelGrid) -> tuple[np.ndarray, np.ndarray]
     rows = np.clip(np.rint(grid.y / 2).astype(np.intp) - layout.lattice.row, 0, layout.lattice.shape[0] - 1)
     kind = layout.kind[np.ix_(rows, columns)]
     x, y = np.meshgrid(grid.x.astype(np.float32), grid.y.astype(np.float32))
-    grounds = np.array([_GROUND[pattern.ground] for pattern in layout.patterns], np.float32)[kind]
-    walls = np.array([pattern.cytoplasm for pattern in layout.patterns], np.float32)[kind]
-    lumens = np.array([_LUMEN[pattern.lumen] for pattern in layout.patterns], np.float32)[kind]
+    of_kind = lambda levels: [np.array(level, np.float32).take(kind) for level in zip(*levels, strict=True)]  # noqa: E731
+    grounds = of_kind([_GROUND[pattern.ground] for pattern in layout.patterns])
+    walls = of_kind([pattern.cytoplasm for pattern in layout.patterns])
+    lumens = of_kind([_LUMEN[pattern.lumen] for pattern in layout.patterns])
     fine = look_up(texture("granules", along=1.6, across=1.6), x * 2.6, y * 2.6)
     soft = look_up(texture("clouds", along=9, across=9), x * 1.1, y * 1.1)
     fiber = fiber + 0.5 * soft + 0.12 * fine
     strands = look_up(texture("strands", along=5, across=2.0), (x - 0.6 * y) * 0.4, fiber * 3.1)
     bundles = look_up(texture("bundles", along=10, across=3.5), (x - 0.6 * y) * 0.35, fiber * 1.5)
-    eosin = grounds[..., 1] * (1 + 0.12 * soft) + grounds[..., 2] * (0.55 * strands + 0.65 * bundles) + 0.025 * fine
+    eosin = grounds[1] * (1 + 0.12 * soft) + grounds[2] * (0.55 * strands + 0.65 * bundles) + 0.025 * fine
     # Clefts between bundles of fibers are nearly empty.
     eosin *= np.clip(1.55 + 0.75 * bundles + 0.25 * strands, 0.2, 1)
-    hematoxylin = grounds[..., 0] * np.clip(1.5 + bundles, 0, 1.3) + 0.012 * fine
+    hematoxylin = grounds[0] * np.clip(1.5 + bundles, 0, 1.3) + 0.012 * fine
     inside = _ramp(depth, width=1.2)
-    wall_h, wall_e = walls[..., 0] * (1 + 0.25 * soft + 0.16 * fine), walls[..., 1] * (1 + 0.14 * soft + 0.12 * fine)
+    wall_h, wall_e = walls[0] * (1 + 0.25 * soft + 0.16 * fine), walls[1] * (1 + 0.14 * soft + 0.12 * fine)
     # The brush of the cells' tops stains a little more.
     top = np.clip(1 - np.abs(lumen + 1.2) / 1.5, 0, 1)
     hematoxylin += inside * (wall_h - hematoxylin)
     eosin += inside * (wall_e + 0.1 * top - eosin)
     empty = _ramp(lumen, width=1.0)
     filled = np.clip(1 + 0.9 * soft + 0.25 * fine, 0, 2.2) * _ramp(lumen - 4, width=6.0)
-    hematoxylin += empty * (lumens[..., 0] * filled - hematoxylin)
-    eosin += empty * (lumens[..., 1] * filled - eosin)
+    hematoxylin += empty * (lumens[0] * filled - hematoxylin)
+    eosin += empty * (lumens[1] * filled - eosin)
     if layout.fat.max() > -5:
         fat = _ramp(up(np.clip(layout.fat, -6, 6)), width=1.2)
         hematoxylin *= 1 - fat

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from osler.synth.draws import Draws
 from osler.synth.facts import FindingFact
+from osler.synth.phantoms.lattice import Lattice
 from osler.synth.phantoms.organs import ORGAN_CODES
 
 Rays = Literal["none", "y", "x"]
@@ -22,7 +22,6 @@ _RAY_AXIS: dict[Rays, int] = {"none": -1, "y": 1, "x": 2}
 _FINER_BELOW_MM = 90.0
 _FINE_SLAB_MM = 2.0
 _PATCH_VOXELS = 200_000
-_LATTICE_HALF = 12
 _KEPT_MM = 60.0
 """Fields that vary more slowly serve whole bodies again and again and are kept; others are made where they are used."""
 
@@ -38,7 +37,7 @@ class Axes:
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
-    scratch: dict[type, np.ndarray] = field(default_factory=dict, repr=False)
+    scratch: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,6 +72,15 @@ class Patch:
         else:
             field_ = self.canvas.wave_part(mm, key=key, box=self.box)
         return field_ if self.parts == 1 else np.repeat(field_, self.parts, axis=_RAY_AXIS[self.canvas.rays])
+
+    def flat(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """A field of x and y alone, (1, Y, X), that all slices share: made once for each name and place."""
+        _, y, x = self.box
+        place = (name, y.start, y.stop, x.start, x.stop, self.parts)
+        known = self.canvas.flats.get(place)
+        if known is None:
+            known = self.canvas.flats[place] = make()
+        return known
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -133,36 +141,33 @@ class Canvas:
         shape: Seeds the smooth fields, the same for all grids of one body.
         rays: Along which axis the canvas will be summed: its voxels are long there, and shapes fill them by share.
         value: (Z, Y, X) float32. label: (Z, Y, X) uint8. lesion: (Z, Y, X) uint16.
+        edge: Width (mm) of a soft edge: a voxel; across the rays where there are some.
+        ray_step: Length (mm) of a voxel along the rays.
         marks: Where each finding lies, in parts; findings may overlap.
+        flats: Fields of x and y alone that patches share.
     """
 
     axes: Axes
     palette: Mapping[str, float]
     shape: int
     rays: Rays = "none"
+    edge: float = field(init=False)
+    ray_step: float = field(init=False)
     marks: dict[FindingFact, list[Mark]] = field(init=False, default_factory=dict)
     value: np.ndarray = field(init=False)
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
+    flats: dict[tuple[str, int, int, int, int, int], np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _waves: dict[tuple[str, float], np.ndarray] = field(init=False, default_factory=dict)
-    _planes: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = field(init=False, default_factory=dict)
+    _lattices: dict[tuple[str, float], Lattice] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        x, y, z = self.axes.spacing
+        self.edge = z if self.rays != "none" else float(np.prod((x, y, z))) ** (1 / 3)
+        self.ray_step = y if self.rays == "y" else x
         self.value = np.full(self.axes.shape, self.palette["air"], dtype=np.float32)
         self.label = np.zeros(self.axes.shape, dtype=np.uint8)
         self.lesion = np.zeros(self.axes.shape, dtype=np.uint16)
-
-    @property
-    def edge(self) -> float:
-        """Width (mm) of a soft edge: a voxel; across the rays where there are some."""
-        if self.rays != "none":
-            return self.axes.spacing[2]
-        return float(np.prod(self.axes.spacing)) ** (1 / 3)
-
-    @property
-    def ray_step(self) -> float:
-        """Length (mm) of a voxel along the rays."""
-        return self.axes.spacing[1 if self.rays == "y" else 0]
 
     def box(self, bounds: Bounds) -> Box | None:
         """Indices (z, y, x) of the voxels within bounds (mm), or nothing."""
@@ -229,14 +234,20 @@ class Canvas:
                     continue
                 patch, allowed = found
             alpha = self.share(depth, patch, width=width)
+            inner = tight_box(alpha > 0)
+            if inner is None:
+                continue
+            # All else is done where the shape is alone: most boxes are empty for the greater part.
+            alpha, box = alpha[inner], within(patch.box, inner)
             if over:
-                alpha *= allowed
+                alpha *= allowed[inner]
             if organ is not None:
-                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+                np.copyto(self.label[box], ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
             if strength != 1.0:
                 alpha *= np.float32(strength)
-            target = patch.value
-            change = (value(patch) if callable(value) else np.float32(value)) - target
+            target = self.value[box]
+            level = np.broadcast_to(value(patch), patch.shape)[inner] if callable(value) else np.float32(value)
+            change = level - target
             change *= alpha
             target += change
 
@@ -251,11 +262,7 @@ class Canvas:
             return None
         axis = _RAY_AXIS[self.rays]
         inner = tuple(slice(0, where.shape[k]) if k == axis else part for k, part in enumerate(inner))
-        box = tuple(
-            slice(whole.start + part.start, whole.start + part.stop)
-            for whole, part in zip(patch.box, inner, strict=True)
-        )
-        return self._patch(box), where[inner]
+        return self._patch(within(patch.box, inner)), where[inner]
 
     def paint_shells(self, depth: Depth, *, shells: tuple[Shell, ...], bounds: Bounds = EVERYWHERE) -> None:
         """Paints the shells of one shape, the outermost first: its depth is found once.
@@ -266,13 +273,21 @@ class Canvas:
         """
         for patch in self.patches(bounds):
             deep, width = self._deep(depth, patch, width=self.edge)
+            inner = tight_box(deep > -width)
+            if inner is None:
+                continue
+            deep, width = deep[inner], width[inner] if width.ndim else width
+            patch = self._patch(within(patch.box, inner))
+            target, label = patch.value, patch.label
+            alpha, change = np.empty_like(target), np.empty_like(target)
             for begins, tissue, organ in shells:
-                alpha = (deep - (begins(patch) if callable(begins) else np.float32(begins))) / width
+                np.subtract(deep, begins(patch) if callable(begins) else np.float32(begins), out=alpha)
+                alpha /= width
                 alpha += np.float32(0.5)
                 np.clip(alpha, 0, 1, out=alpha)
-                np.copyto(patch.label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
-                alpha *= np.float32(self.palette[tissue]) - patch.value
-                target = patch.value
+                np.copyto(label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
+                np.subtract(np.float32(self.palette[tissue]), target, out=change)
+                alpha *= change
                 target += alpha
 
     def share(self, depth: Depth, patch: Patch, *, width: float) -> np.ndarray:
@@ -281,12 +296,13 @@ class Canvas:
         Along rays the share is the mean over the voxel's length: a surface across them fills it by degrees.
         """
         if self.rays == "none":
-            alpha = np.broadcast_to(depth(patch), patch.label.shape) * np.float32(1 / width)
+            alpha = depth(patch) * np.float32(1 / width)
             alpha += np.float32(0.5)
-            return np.clip(alpha, 0, 1, out=alpha)
+            np.clip(alpha, 0, 1, out=alpha)
+            return alpha if alpha.shape == patch.shape else np.broadcast_to(alpha, patch.shape).copy()
         patch = patch.cut()
         deep, wide = self._deep(depth, patch, width=width)
-        alpha = deep / wide
+        alpha = np.divide(deep, wide, out=wide if wide.ndim else None)
         alpha += np.float32(0.5)
         np.clip(alpha, 0, 1, out=alpha)
         axis = _RAY_AXIS[self.rays]
@@ -323,15 +339,12 @@ class Canvas:
 
     def wave_part(self, mm: float, *, key: str, box: Box) -> np.ndarray:
         """The same field in a box (z, y, x) only."""
-        known = self._planes.get((key, mm))
+        known = self._lattices.get((key, mm))
         if known is None:
-            known = self._planes[(key, mm)] = _planes(self.axes, mm=mm, key=f"{key}-{mm}", shape=self.shape)
-        weights, planes = known
-        weights = weights[box[0]]
-        used = np.flatnonzero(weights.any(axis=0))
-        part = np.ascontiguousarray(planes[used, box[1], box[2]])
-        out = np.ascontiguousarray(weights[:, used]) @ part.reshape(len(used), -1)
-        return out.reshape(len(weights), *part.shape[1:])
+            axes = self.axes
+            known = Lattice(axes.x, axes.y, axes.z, mm=mm, key=f"{key}-{mm}", shape=self.shape)
+            self._lattices[key, mm] = known
+        return known.part(box)
 
 
 def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
@@ -344,14 +357,21 @@ def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
 
 def tight_box(where: np.ndarray) -> Box | None:
     """Indices (z, y, x) about what is not zero; nothing if all is."""
-    found = []
-    rest = where.any(axis=2)
-    for used in (rest.any(axis=1), rest.any(axis=0), where.any(axis=(0, 1))):
-        places = np.flatnonzero(used)
-        if not len(places):
-            return None
-        found.append(slice(int(places[0]), int(places[-1]) + 1))
-    return found[0], found[1], found[2]
+    if where.dtype != bool:
+        where = where != 0
+    slices = np.flatnonzero(where.any(axis=(1, 2)))
+    if not len(slices):
+        return None
+    z = slice(int(slices[0]), int(slices[-1]) + 1)
+    plane = np.bitwise_or.reduce(where[z].view(np.uint8), axis=0)  # faster than any()
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    return z, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def within(box: Box, inner: Box) -> Box:
+    """Indices of the canvas, of a part of a box given by indices of that box."""
+    z, y, x = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, inner, strict=True))
+    return z, y, x
 
 
 def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
@@ -379,26 +399,3 @@ def _slope(values: np.ndarray, *, axis: int) -> np.ndarray:
 def _grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:
     shape = array.shape
     return array.reshape(*shape[:axis], shape[axis] // parts, parts, *shape[axis + 1 :])
-
-
-def _planes(axes: Axes, *, mm: float, key: str, shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights along z (Z, K), and the field at each knot along z (K, Y, X)."""
-    size = 2 * _LATTICE_HALF
-    knots = Draws(seed=shape, patients=np.arange(size**3)).uniform(key).astype(np.float32) * 2 - 1
-    knots *= np.float32(2.4)  # the splines smooth: bring most of the field to -1..1
-    lattice = knots.reshape(size, size, size)
-    wz, wy, wx = (_spline_weights(axis / mm, size=size) for axis in (axes.z, axes.y, axes.x))
-    rows = np.matmul(lattice, wx.T)  # (Kz, Ky, X)
-    return wz, np.matmul(wy, rows)
-
-
-def _spline_weights(position: np.ndarray, *, size: int) -> np.ndarray:
-    """Cubic B-spline weights (N, size) on a lattice that repeats."""
-    base = np.floor(position).astype(np.int64)
-    f = (position - base).astype(np.float32)
-    parts = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
-    weights = np.zeros((len(position), size), dtype=np.float32)
-    rows = np.arange(len(position))
-    for offset, part in enumerate(parts):
-        np.add.at(weights, (rows, (base + offset - 1) % size), part / 6)
-    return weights

@@ -43,7 +43,7 @@ def lung_depth(torso: Torso, side: float) -> Depth:
     thorax, wall = torso.thorax, lung_wall(torso, side)
 
     def depth(p: Patch) -> np.ndarray:
-        dome = thorax.dome_height(p.x, p.y, side=side).astype(np.float32)
+        dome = p.flat(f"dome{side}", lambda: thorax.dome_height(p.x, p.y, side=side).astype(np.float32))
         return np.minimum(wall(p), p.z - dome)
 
     return depth
@@ -106,12 +106,14 @@ def tree_points(
     starts, ends, radii, ages, bend = (values[wanted] for values in (starts, ends, radii, ages, bend))
     mm = np.linalg.norm(ends - starts, axis=1)
     count = np.maximum(2, np.ceil(mm / np.clip(radii, 1.0, 2.6) / step).astype(int))
-    owner = np.repeat(np.arange(len(count)), count)
-    share = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count[owner] - 1, 1)
-    points = starts[owner] + share[:, None] * (ends - starts)[owner]
-    points[:, 2] += 0.3 * np.sin(np.pi * share) * (bend * mm)[owner]
-    radius = 1.15 * radii[owner] * (1 - 0.12 * share) * (1 + 0.12 * congested)
-    return points, radius, ages[owner], ((ends - starts) / mm[:, None])[owner]
+    first = np.repeat(np.cumsum(count) - count, count)
+    share = (np.arange(len(first)) - first) / np.repeat(np.maximum(count - 1, 1), count)
+    points = np.repeat(ends - starts, count, axis=0)
+    points *= share[:, None]
+    points += np.repeat(starts, count, axis=0)
+    points[:, 2] += 0.3 * np.sin(np.pi * share) * np.repeat(bend * mm, count)
+    radius = np.repeat(1.15 * radii, count) * (1 - 0.12 * share) * (1 + 0.12 * congested)
+    return points, radius, np.repeat(ages, count), np.repeat((ends - starts) / mm[:, None], count, axis=0)
 
 
 def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from osler.synth.phantoms.canvas import Bounds, Depth, Patch
@@ -93,16 +95,31 @@ def polyline(points: list[Point] | np.ndarray, *, count: int = 40) -> np.ndarray
     """A smooth curve through points (Catmull-Rom), (count, 3)."""
     p = np.asarray(points, dtype=np.float64)
     p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
-    t = np.linspace(0, len(p) - 3 - 1e-9, count)
+    i, f, f2, f3 = _places(len(p), count)
+    a, b, c, d = p[i], p[i + 1], p[i + 2], p[i + 3]
+    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f2 + (3 * b - a - 3 * c + d) * f3)
+
+
+@lru_cache(maxsize=64)
+def _places(points: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Number of the piece at even steps of a curve, how far along it each step lies (count, 1), its square and cube."""
+    t = np.linspace(0, points - 3 - 1e-9, count)
     i = t.astype(int)
     f = (t - i)[:, None]
-    a, b, c, d = p[i], p[i + 1], p[i + 2], p[i + 3]
-    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - a - 3 * c + d) * f**3)
+    return i, f, f**2, f**3
 
 
 def even_steps(line: np.ndarray, *, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Points at even steps (mm) of a polyline, and how far along each lies (0 to 1)."""
-    reached = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    count = max(2, int(np.ceil(reached[-1] / step)) + 1)
-    at = np.linspace(0, reached[-1], count)
-    return np.stack([np.interp(at, reached, line[:, k]) for k in range(3)], axis=1), at / max(reached[-1], 1e-6)
+    ways = line[1:] - line[:-1]
+    ways *= ways
+    reached = np.zeros(len(line))
+    np.cumsum(np.sqrt(ways.sum(axis=1)), out=reached[1:])
+    mm = float(reached[-1])
+    count = max(2, int(np.ceil(mm / step)) + 1)
+    at = np.arange(count) * (mm / (count - 1))
+    at[-1] = mm
+    points = np.empty((count, 3))
+    for k in range(3):
+        points[:, k] = np.interp(at, reached, line[:, k])
+    return points, at / max(mm, 1e-6)

@@ -122,7 +122,9 @@ class Torso:
 
     def roof(self, p: Patch) -> np.ndarray:
         """Height (mm) of the diaphragm, (1, Y, X)."""
-        x, y = p.x, p.y
+        return p.flat("roof", lambda: self._roof(p.x, p.y))
+
+    def _roof(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         domes = np.maximum(self.thorax.dome_height(x, y, side=-1.0), self.thorax.dome_height(x, y, side=1.0))
         middle = (
             self.thorax.dome[0] - 30 - 16 * ((y + 0.25 * self.d) / (0.6 * self.d)) ** 2 - 9 * (x / (0.3 * self.w)) ** 2
@@ -153,6 +155,9 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
     """Paints skin, fat, muscle and breasts."""
     w, d, t = torso.w, torso.d, torso.t
 
+    def outline(p: Patch) -> np.ndarray:
+        return (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
+
     def body(p: Patch) -> np.ndarray:
         z = p.z / np.float32(t)
         size = np.interp(
@@ -160,8 +165,7 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
             [-0.75, -0.62, -0.5, -0.35, -0.2, 0.22, 0.26, 0.29, 0.32, 0.36],
             [0.92, 1.0, 1.0, 0.95, 0.97, 1.0, 0.97, 0.84, 0.66, 0.5],
         ).astype(np.float32)
-        flat = (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
-        out = (size - flat) * np.float32(d)
+        out = (size - p.flat("outline", lambda: outline(p))) * np.float32(d)
         if torso.pose.arms != "forward" and canvas.axes.z[p.box[0]].max() > 0.17 * t:
             wings = 1 - np.sqrt((p.x / np.float32(w + 46)) ** 4 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
             top = (0.325 * t - np.clip(np.abs(p.x) - 55, 0, None) * 0.30) - p.z
@@ -387,17 +391,17 @@ def paint_table(canvas: Canvas, torso: Torso) -> None:
     radius, top = np.float32(420.0), np.float32(torso.d + 5)
 
     def shell(p: Patch) -> np.ndarray:
-        return np.hypot(p.x, p.y - top + radius) - radius
+        return p.flat("table", lambda: np.hypot(p.x, p.y - top + radius) - radius)
 
     canvas.paint(
-        lambda p: np.minimum(shell(p), 46 - shell(p)) + 0 * p.z,
+        lambda p: np.minimum(shell(p), 46 - shell(p)),
         tissue="cushion",
         organ="table",
         bounds=((-230, 230), (-60, top + 60), (-1e4, 1e4)),
         over=("outside",),
     )
     canvas.paint(
-        lambda p: np.float32(1.4) - np.abs(shell(p) - 4) + 0 * p.z,
+        lambda p: np.float32(1.4) - np.abs(shell(p) - 4),
         tissue="table",
         organ="table",
         bounds=((-225, 225), (-60, top + 60), (-1e4, 1e4)),

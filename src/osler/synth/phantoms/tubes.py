@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from osler.synth.phantoms.canvas import Axes, Canvas
+from osler.synth.phantoms.gather import Gather
 from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import Point
 
@@ -23,75 +26,32 @@ class Tubes:
 
     def __init__(self, axes: Axes, *, edge: float) -> None:
         self._axes, self._edge = axes, edge
-        self._index: list[np.ndarray] = []
-        self._merged: tuple[np.ndarray, np.ndarray] | None = None
-        self._depth: list[np.ndarray] = []
+        self._chains: list[tuple[np.ndarray, np.ndarray, Point]] = []
+        self._gathered: tuple[float, np.ndarray, np.ndarray] | None = None
 
     def add(self, points: np.ndarray, radius: np.ndarray | float, *, squash: Point = (1.0, 1.0, 1.0)) -> None:
         """Adds spheres: centers (N, 3) and radii (mm); ``squash`` scales distances along x, y, z."""
-        self._merged = None
         points = np.asarray(points, dtype=np.float32)
         radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), len(points))
-        lower = 0.0
-        for upper in _RADII:
-            chosen = (radius > lower) & (radius <= upper)
-            lower = upper
-            if chosen.any():
-                self._stamp(points[chosen], radius[chosen], squash=squash)
+        self._chains.append((points, radius, squash))
+        self._gathered = None
 
-    def _stamp(self, points: np.ndarray, radius: np.ndarray, *, squash: Point) -> None:
-        reach = float(radius.max()) + self._edge
-        near, gaps, valid = [], [], []
-        for k, axis in enumerate((self._axes.x, self._axes.y, self._axes.z)):
-            spacing = float(axis[1] - axis[0]) if len(axis) > 1 else 1.0
-            half = int(np.ceil(reach / squash[k] / spacing))
-            middle = np.rint((points[:, k] - axis[0]) / spacing).astype(np.int64)
-            index = middle[:, None] + np.arange(-half, half + 1)
-            inside = (index >= 0) & (index < len(axis))
-            away = (axis[0] + index.astype(np.float32) * np.float32(spacing) - points[:, k, None]) * squash[k]
-            near.append(index), gaps.append((away * away).astype(np.float32)), valid.append(inside)
-        keep = valid[0].any(axis=1) & valid[1].any(axis=1) & valid[2].any(axis=1)
-        x, y, z = (part[keep] for part in near)
-        a, b, c = (part[keep] for part in gaps)
-        u, v, w = (part[keep] for part in valid)
-        for start in range(0, len(x), max(1, 400_000 // (x.shape[1] * y.shape[1] * z.shape[1]))):
-            stop = start + max(1, 400_000 // (x.shape[1] * y.shape[1] * z.shape[1]))
-            s = slice(start, stop)
-            squared = c[s, :, None, None] + b[s, None, :, None] + a[s, None, None, :]
-            r = radius[keep][s, None, None, None]
-            hit = squared < (r + self._edge) ** 2
-            hit &= w[s, :, None, None] & v[s, None, :, None] & u[s, None, None, :]
-            n, i, j, k = np.nonzero(hit)
-            flat = (z[s][n, i] * len(self._axes.y) + y[s][n, j]) * len(self._axes.x) + x[s][n, k]
-            self._index.append(flat)
-            self._depth.append(radius[keep][s][n] - np.sqrt(squared[hit]))
-
-    def gathered(self) -> tuple[np.ndarray, np.ndarray]:
-        """Flat voxel indices (each once) and the greatest depth at each."""
-        if self._merged is not None:
-            return self._merged
-        if not self._index:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        index, depth = np.concatenate(self._index), np.concatenate(self._depth)
-        deepest = self._scratch(np.float32, fill=-1e9)
-        np.maximum.at(deepest, index, depth)
-        last = self._scratch(np.int32, fill=0)
-        number = np.arange(len(index), dtype=np.int32)
-        last[index] = number
-        index = index[last[index] == number]
-        self._merged = index, deepest[index]
-        deepest[index] = -1e9  # the scratch array is shared: leave it as it was
-        return self._merged
-
-    def _scratch(self, kind: type, *, fill: float) -> np.ndarray:
-        known = self._axes.scratch.get(kind)
-        if known is None:
-            known = self._axes.scratch[kind] = np.full(int(np.prod(self._axes.shape)), fill, dtype=kind)
-        return known
+    def _alike(self) -> Iterator[tuple[np.ndarray, np.ndarray, Point]]:
+        """The chains of each squash as one."""
+        for squash in dict.fromkeys(squash for _, _, squash in self._chains):
+            alike = [(points, radius) for points, radius, other in self._chains if other == squash]
+            points, radius = (np.concatenate(column) for column in zip(*alike, strict=True))
+            yield points, radius, squash
 
     def cover(self, *, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Flat voxel indices (each once) and the share of each that tubes ``shift`` mm thicker fill."""
-        index, depth = self.gathered()
+        """Flat voxel indices and the share of each that tubes ``shift`` mm thicker fill."""
+        reach = 0.5 * self._edge + shift
+        if self._gathered is None or self._gathered[0] < reach:
+            gather = Gather(self._axes, reach=reach)
+            for points, radius, squash in self._alike():
+                gather.add(points, radius, squash=squash)
+            self._gathered = reach, *gather.deepest()
+        _, index, depth = self._gathered
         return index, np.clip((depth + np.float32(shift)) / np.float32(self._edge) + np.float32(0.5), 0, 1)
 
     def paint(
@@ -113,7 +73,9 @@ class Tubes:
         index, alpha = self.cover(shift=shift)
         label, value = canvas.label.reshape(-1), canvas.value.reshape(-1)
         if over:
-            alpha = alpha * np.isin(label[index], [ORGAN_CODES[name] for name in over])
+            allowed = np.zeros(256, dtype=bool)
+            allowed[[ORGAN_CODES[name] for name in over]] = True
+            alpha = alpha * allowed[label[index]]
         if organ is not None:
             label[index[alpha >= 0.5]] = ORGAN_CODES[organ]
         level, core = (np.float32(canvas.palette[t] if isinstance(t, str) else t or 0) for t in (tissue, inside))
@@ -127,18 +89,10 @@ class RayTubes(Tubes):
     def __init__(self, canvas: Canvas) -> None:
         super().__init__(canvas.axes, edge=canvas.edge)
         self._rays = canvas.rays
-        self._chains: list[tuple[np.ndarray, np.ndarray, Point]] = []
-
-    def add(self, points: np.ndarray, radius: np.ndarray | float, *, squash: Point = (1.0, 1.0, 1.0)) -> None:
-        points = np.asarray(points, dtype=np.float32)
-        radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), len(points))
-        self._chains.append((points, radius, squash))
 
     def cover(self, *, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         parts = []
-        for squash in dict.fromkeys(squash for _, _, squash in self._chains):
-            alike = [(points, radius) for points, radius, other in self._chains if other == squash]
-            points, radius = (np.concatenate(column) for column in zip(*alike, strict=True))
+        for points, radius, squash in self._alike():
             wide = radius + np.float32(shift)
             lower = 0.2
             for upper in _RADII:
@@ -156,20 +110,24 @@ class RayTubes(Tubes):
         lines = (self._axes.x, self._axes.y, self._axes.z)
         # Thinner than a pixel: drawn wider and paler, so that the area stays.
         drawn = np.maximum(radius, np.float32(0.7 * self._edge))
-        index, squared = [], []
+        first, around, squared = [], [], []
         for k in (2, across):
             line, step = lines[k], self._axes.spacing[k]
-            half = int(np.ceil((float(drawn.max()) + 0.5 * self._edge) / squash[k] / step))
+            # A center lies at most half a voxel off its middle voxel.
+            half = int((float(drawn.max()) + 0.5 * self._edge) / squash[k] / step + 0.501)
             middle = np.rint((points[:, k] - line[0]) / step).astype(np.int64)
-            places = middle[:, None] + np.arange(-half, half + 1)
+            offset = np.arange(-half, half + 1)
+            places = middle[:, None] + offset
             gap = (line[0] + places.astype(np.float32) * np.float32(step) - points[:, k, None]) * np.float32(squash[k])
             gap[(places < 0) | (places >= len(line))] = 1e6
-            index.append(places), squared.append(gap * gap)
-        away = squared[0][:, :, None] + squared[1][:, None, :]
-        hit = away < np.square(drawn + np.float32(0.5 * self._edge))[:, None, None]
-        n = np.repeat(np.arange(len(points)), np.count_nonzero(hit, axis=(1, 2)))
-        ray = (index[0] * len(lines[across]))[:, :, None] + index[1][:, None, :]
-        ray, away, r = ray[hit], away[hit], drawn[n]
+            gap *= gap
+            first.append(middle), around.append(offset), squared.append(gap)
+        away = (squared[0][:, :, None] + squared[1][:, None, :]).reshape(len(points), -1)
+        hit = np.flatnonzero(away < np.square(drawn + np.float32(0.5 * self._edge))[:, None])
+        offset = (around[0][:, None] * len(lines[across]) + around[1]).reshape(-1)
+        n = hit // len(offset)
+        ray = (first[0] * len(lines[across]) + first[1])[n] + offset[hit - n * len(offset)]
+        away, r = away.reshape(-1)[hit], drawn[n]
         share = np.clip((r - np.sqrt(away)) / np.float32(self._edge) + np.float32(0.5), 0, 1)
         half = np.sqrt(np.maximum(r * r - away, np.square(np.float32(0.3) * r))) / np.float32(squash[along])
         share *= np.square(radius / drawn)[n]
@@ -186,12 +144,13 @@ class RayTubes(Tubes):
         low = np.clip(np.floor(first), 0, len(line)).astype(np.int64)
         high = np.clip(np.ceil(last), 0, len(line)).astype(np.int64)
         count = np.maximum(high - low, 0)
-        owner = np.repeat(np.arange(len(ray)), count)
-        slab = low[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-        filled = (np.minimum(last[owner], slab + 1) - np.maximum(first[owner], slab)) * share[owner]
         _, y, x = self._axes.shape
-        row, column = np.divmod(ray[owner], x if along == 1 else y)
-        flat = (row * y + slab) * x + column if along == 1 else (row * y + column) * x + slab
+        row, column = np.divmod(ray, x if along == 1 else y)
+        base, stride = (row * y * x + column, x) if along == 1 else ((row * y + column) * x, 1)
+        slab = np.arange(int(count.sum())) + np.repeat(low - np.cumsum(count) + count, count)
+        filled = np.minimum(np.repeat(last, count), slab + 1) - np.maximum(np.repeat(first, count), slab)
+        filled *= np.repeat(share, count)
+        flat = np.repeat(base, count) + slab * stride
         # Ways come in the order of rays and of places along them: parts of one voxel stand side by side.
         first = np.flatnonzero(np.append(True, flat[1:] != flat[:-1])) if len(flat) else np.zeros(0, np.int64)
         return flat[first], np.minimum(np.add.reduceat(filled, first), 1).astype(np.float32)
@@ -203,9 +162,11 @@ def _united(
     """Unites ways on the same ray that touch; the greatest share counts."""
     if not len(ray):
         return ray, start, end, share
-    order = np.argsort(ray * _APART + start)
+    apart = ray * _APART
+    order = np.argsort(apart + start)
     ray, start, end, share = ray[order], start[order].astype(np.float64), end[order].astype(np.float64), share[order]
-    reached = np.maximum.accumulate(end + ray * _APART) - ray * _APART
+    apart = apart[order]
+    reached = np.maximum.accumulate(end + apart) - apart
     new = np.ones(len(ray), dtype=bool)
     new[1:] = (ray[1:] != ray[:-1]) | (start[1:] > reached[:-1])
     first = np.flatnonzero(new)

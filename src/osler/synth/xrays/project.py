@@ -57,27 +57,36 @@ class Projector:
         )
         thick = self._axes.spacing[1 if self._rays == "y" else 0]
         group = max(1, int(_GROUP_MM / thick)) if mode == "sum" else 1
-        rows, columns = self._window(along, lines)
+        rows, columns = self._window((float(along[0]), float(along[-1])), lines)
         total = np.zeros(self._longer.shape, np.float32)
-        part = total[rows, columns]
-        for start in range(0, len(along) if part.size else 0, group):
+        for start in range(0, len(along) if total[rows, columns].size else 0, group):
             stop = min(start + group, len(along))
-            slab = voxels.take(range(start, stop), axis=order).sum(axis=order, dtype=np.float32)
-            if not slab.any():
+            slab = np.take(voxels, start, axis=order).astype(np.float32, copy=False)
+            for further in range(start + 1, stop):
+                slab += np.take(voxels, further, axis=order)
+            used = slab != 0
+            held = _span(used.any(axis=1)), _span(used.any(axis=0))
+            if held[0].stop == 0:
                 continue
-            seen = self._seen(slab, float(along[start:stop].mean()), lines, rows=rows, columns=columns)
+            place = float(along[start:stop].mean())
+            near = self._window((place,), (lines[0][held[0]], lines[1][held[1]]))
+            part = total[near]
+            if not part.size:
+                continue
+            seen = self._seen(slab, place, lines, rows=near[0], columns=near[1])
             if mode == "sum":
                 part += seen
             else:
                 np.maximum(part, seen, out=part)
         if mode == "sum":
+            part = total[rows, columns]
             part *= self._longer[rows, columns] * np.float32(thick)
         return enlarged(total, step=self._step, shape=self._shape)
 
-    def _window(self, along: np.ndarray, lines: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice]:
-        """Rays that may meet the voxels."""
+    def _window(self, places: tuple[float, ...], lines: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice]:
+        """Rays that may meet voxels on some lines (up, across), at places along the rays and between them."""
         rows, columns = np.zeros(len(self._far_z), bool), np.zeros(len(self._far[0]), bool)
-        for place in (float(along[0]), float(along[-1])):
+        for place in places:
             share = (place - self._source[0]) / (self._far[0] - self._source[0])
             across = self._source[1] + share * (self._far[1] - self._source[1])
             columns |= _near(across, lines[1])
@@ -124,8 +133,9 @@ class Projector:
         np.clip(at, 0, np.float32(len(lines[0]) + 1), out=at)
         j = at.astype(np.int32)
         at -= j
-        j *= np.int32(len(share))
-        j += np.arange(len(share), dtype=np.int32)
+        j = j.astype(np.intp)
+        j *= len(share)
+        j += np.arange(len(share))
         return (i, f), (j, at)
 
 

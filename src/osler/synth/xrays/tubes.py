@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 Profile = Literal["solid", "flat"]
+_OUTSIDE = 1e12
 _GROUP_PX = (0.8, 1.6, 2.6, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 42.0)
 
 
@@ -75,22 +76,30 @@ def _stamp(
 ) -> None:
     rows, columns = shape
     # A disk of radius r shows in pixels whose middles lie within r + 1/2 of its own, so within ceil(r) pixels.
-    offsets = np.arange(-reach, reach + 1)
+    offsets = np.arange(-reach, reach + 1)[:, None]
     column, row = np.floor(chain.column[chosen]).astype(np.int64), np.floor(chain.row[chosen]).astype(np.int64)
     seen = (column >= -reach) & (column < columns + reach) & (row >= -reach) & (row < rows + reach)
     chosen, column, row = chosen[seen], column[seen], row[seen]
-    i, j = column[:, None] + offsets, row[:, None] + offsets
-    dx = (i + 0.5 - chain.column[chosen, None]).astype(np.float32)
-    dy = (j + 0.5 - chain.row[chosen, None]).astype(np.float32)
+    if not len(chosen):
+        return
+    # Pixels first, so that loops run along the disks, which are many.
+    i, j = column + offsets, row + offsets
+    dx = (i + 0.5 - chain.column[chosen]).astype(np.float32)
+    dy = (j + 0.5 - chain.row[chosen]).astype(np.float32)
+    dx *= dx
+    dy *= dy
+    dx[(i < 0) | (i >= columns)] = _OUTSIDE
+    dy[(j < 0) | (j >= rows)] = _OUTSIDE
     size = radius[chosen].astype(np.float32)
-    squared = (dx * dx)[:, None, :] + (dy * dy)[:, :, None]
-    inside = squared < (size * size * 1.0)[:, None, None] + size[:, None, None] + 0.25
-    inside &= ((i >= 0) & (i < columns))[:, None, :] & ((j >= 0) & (j < rows))[:, :, None]
-    n = np.repeat(np.arange(len(chosen)), np.count_nonzero(inside, axis=(1, 2)))
-    away = np.sqrt(squared[inside]) / size[n]
-    values = _profile(away, size=size[n], profile=profile) * amount[chosen].astype(np.float32)[n]
-    at = ((chain.layer[chosen, None] * rows + j) * columns)[:, :, None] + i[:, None, :]
-    np.maximum.at(canvas, at[inside], values)
+    squared = (dx + dy[:, None]).reshape(-1)
+    inside = np.flatnonzero(squared.reshape(-1, len(chosen)) < size * size * 1.0 + size + 0.25)
+    pixel = inside // len(chosen)
+    n = inside - pixel * len(chosen)
+    size = size[n]
+    away = np.sqrt(squared[inside]) / size
+    values = _profile(away, size=size, profile=profile) * amount[chosen].astype(np.float32)[n]
+    first = (chain.layer[chosen] * rows + row) * columns + column
+    np.maximum.at(canvas, (offsets * columns + offsets[:, 0]).reshape(-1)[pixel] + first[n], values)
 
 
 def _profile(away: np.ndarray, *, size: np.ndarray, profile: Profile) -> np.ndarray:
