@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 
 import pytest
@@ -18,6 +19,15 @@ from osler.quant.tower import FusedAttention, TiledWeight, attend, fuse_eyes, fu
 
 BF16 = 2.0**-8
 """The step of bfloat16: a result is half of it away from what was meant, or less."""
+
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+
+@pytest.fixture
+def without_gradients() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +118,6 @@ def test_threads_change_nothing(kernels: NativeKernels) -> None:
         assert torch.equal(attention, found[0][1])
 
 
-@torch.inference_mode()
 def test_tower_is_as_near_to_float32_as_pytorch_is(kernels: NativeKernels) -> None:
     config = get_config("osler-mini").vision
     assert config is not None

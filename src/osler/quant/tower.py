@@ -65,7 +65,7 @@ class FusedAttention(nn.Module):
     def __init__(self, plain: VisionAttention, *, kernels: NativeKernels) -> None:
         super().__init__()
         self.heads = plain.heads
-        self.q_proj, self.k_proj, self.v_proj = plain.q_proj, plain.k_proj, plain.v_proj
+        self.k_proj, self.v_proj, self.q_proj = plain.k_proj, plain.v_proj, plain.q_proj
         self.out_proj = plain.out_proj
         self._kernels = kernels
 
