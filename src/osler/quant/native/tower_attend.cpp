@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -37,7 +38,8 @@ struct Job {
   const OslerTowerAttention& a;
   int64_t steps, tiles;   // of H: 32 values for scores, 16 for results; tiles even
   int64_t padded, parts;  // P, filled up to a multiple of 32; parts of the queries of a head
-  bool failed;
+  std::atomic<int64_t> next{0};  // item that nobody has taken: a thread that others hold up takes fewer
+  std::atomic<bool> failed{false};
 };
 
 // The keys and values of one head.
@@ -215,7 +217,7 @@ void attend_queries(const Job& job, int64_t image, int64_t head, int64_t first, 
   }
 }
 
-void attend_part(void* data, int part, int parts) {
+void attend_items(void* data, int, int) {
   Job& job = *static_cast<Job*>(data);
   const OslerTowerAttention& a = job.a;
   const int64_t keys = job.padded * job.steps * kStep, values = job.padded * job.tiles * 16;
@@ -237,7 +239,7 @@ void attend_part(void* data, int part, int parts) {
   std::memset(room.q, 0, kAtOnce * kMostHead * 2);
   const int64_t items = a.B * a.heads * job.parts, blocks = (a.P + kAtOnce - 1) / kAtOnce;
   configure_tiles();
-  for (int64_t item = items * part / parts, turned = -1; item < items * (part + 1) / parts; ++item) {
+  for (int64_t item = job.next++, turned = -1; item < items; item = job.next++) {
     const int64_t head = item / job.parts, share = item % job.parts;
     if (head != turned) turn_head(job, head / a.heads, head % a.heads, room);
     turned = head;
@@ -251,9 +253,10 @@ void attend_part(void* data, int part, int parts) {
 }  // namespace
 
 bool tower_attend(const OslerTowerAttention& a, int threads) {
-  Job job = {a, (a.H + 31) / 32, (a.H + 31) / 32 * 2, (a.P + 31) / 32 * 32, 1, false};
-  while (a.B * a.heads * job.parts % threads && job.parts < threads && job.parts * kAtOnce < a.P) ++job.parts;
-  parallel(threads, attend_part, &job);
+  Job job = {a, (a.H + 31) / 32, (a.H + 31) / 32 * 2, (a.P + 31) / 32 * 32, 1};
+  // Small enough that nobody waits for long at the end; turning a head once more costs a few percent of a part.
+  while (threads > 1 && a.B * a.heads * job.parts < 16 * threads && job.parts * kAtOnce * 2 < a.P) ++job.parts;
+  parallel(threads, attend_items, &job);
   return !job.failed;
 }
 

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -23,7 +24,8 @@ struct Job {
   int64_t stride;      // of x
   int64_t rows, steps; // filled up: a multiple of 32, and K / 32
   int64_t panel;       // outputs of a panel, a multiple of 32
-  bool failed;
+  std::atomic<int64_t> next{0};  // item that nobody has taken: a thread that others hold up takes fewer
+  std::atomic<bool> failed{false};
 };
 
 inline __m512 from_bf16(__m256i half) {
@@ -133,13 +135,13 @@ void run_item(const Job& job, int64_t m0, int64_t n0, int64_t n_next, float* c) 
   }
 }
 
-void run_items(void* data, int part, int parts) {
+void run_items(void* data, int, int) {
   Job& job = *static_cast<Job*>(data);
   const int64_t panels = (job.w.N + job.panel - 1) / job.panel, items = (job.rows + kRowsAtOnce - 1) / kRowsAtOnce * panels;
   auto* c = static_cast<float*>(std::aligned_alloc(64, std::min(kRowsAtOnce, job.rows) * job.panel * 4));
   if (c) {
     configure_tiles();
-    for (int64_t item = items * part / parts; item < items * (part + 1) / parts; ++item)
+    for (int64_t item = job.next++; item < items; item = job.next++)
       run_item(job, item / panels * kRowsAtOnce, item % panels * job.panel, (item + 1) % panels * job.panel, c);
     _tile_release();
   } else {
@@ -177,7 +179,7 @@ void tower_turn(const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int th
 
 bool tower_linear(const OslerTowerLinear& w, int threads) {
   const int64_t rows = (w.M + 31) / 32 * 32, steps = (w.K + kStep - 1) / kStep;
-  Job job = {w, w.x, w.x_stride, rows, steps, 0, false};
+  Job job = {w, w.x, w.x_stride, rows, steps, 0};
   // Whole tiles are loaded: what ends elsewhere is copied and filled up with zeros.
   uint16_t* filled = nullptr;
   if (rows != w.M || steps * kStep > w.x_stride) {
