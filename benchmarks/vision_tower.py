@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from benchmarks.machine import measure
-from benchmarks.quant_kernels import limits
+from benchmarks.quant_kernels import CLOCK, CLOCKS, limits, timed
 from benchmarks.volume_flops import tower_flops
 from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
@@ -73,10 +72,9 @@ def in_turns(ways: dict[str, Callable[[], object]], *, turns: int) -> dict[str, 
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
-            started = time.perf_counter()
-            way()
+            taken = timed(way)
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(taken)
     return seconds
 
 
@@ -121,10 +119,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
     parser.add_argument("--layers", type=int, default=0, help="of the tower; 0: all")
     parser.add_argument("--ways", nargs="*", default=[PEER, PLAIN, FUSED])
     parser.add_argument("--out", type=Path, required=True, help="write OUT-table.md and OUT.json")
     options = parser.parse_args()
+    CLOCK.set(CLOCKS[options.clock])
     torch.set_num_threads(options.threads)
     config = get_config("medgemma-1.5-4b").vision
     assert config is not None
@@ -150,7 +150,7 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     lines = [
         machine.markdown(),
-        f"- {options.threads} threads, {config.layers} layers, {flops / 1e12:.2f} TFLOP an image, "
+        f"- {options.threads} threads, {options.clock} clock, {config.layers} layers, {flops / 1e12:.2f} TFLOP an image, "
         f"{options.turns} turns; tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
         "",
         "| 896 px, one image | seconds, median (least to most) | TFLOP/s | of the peak | times `transformers` |",
