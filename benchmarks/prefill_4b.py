@@ -88,7 +88,8 @@ def main() -> None:
     lines = [
         machine.markdown(),
         f"- {options.threads} threads, {options.clock} clock, {decoder.layers} of {whole.decoder.layers} layers, "
-        f"{options.turns} turns; tiles in registers {peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), {peak['int8'] / 1e12:.2f} TOP/s (int8)",
+        f"{options.turns} turns; tiles in registers {peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), "
+        f"{peak['int8'] / 1e12:.2f} TOP/s (int8)",
         "",
         "| 512 tokens | ms, median (least to most) | TOP/s of the products | of the int8 peak | of the bfloat16 peak "
         "| times `transformers` | tokens a second, all layers |",

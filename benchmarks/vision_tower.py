@@ -150,8 +150,8 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     lines = [
         machine.markdown(),
-        f"- {options.threads} threads, {options.clock} clock, {config.layers} layers, {flops / 1e12:.2f} TFLOP an image, "
-        f"{options.turns} turns; tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
+        f"- {options.threads} threads, {options.clock} clock, {config.layers} layers, "
+        f"{flops / 1e12:.2f} TFLOP an image, {options.turns} turns; tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
         "",
         "| 896 px, one image | seconds, median (least to most) | TFLOP/s | of the peak | times `transformers` |",
         "|---|---|---|---|---|",
