@@ -151,7 +151,8 @@ def main() -> None:
     lines = [
         machine.markdown(),
         f"- {options.threads} threads, {options.clock} clock, {config.layers} layers, "
-        f"{flops / 1e12:.2f} TFLOP an image, {options.turns} turns; tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
+        f"{flops / 1e12:.2f} TFLOP an image, {options.turns} turns; "
+        f"tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
         "",
         "| 896 px, one image | seconds, median (least to most) | TFLOP/s | of the peak | times `transformers` |",
         "|---|---|---|---|---|",
