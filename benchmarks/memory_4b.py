@@ -28,7 +28,7 @@ from benchmarks.full_size_4b import QUESTION, SLICES, Memory, Report, phantom_ct
 from benchmarks.machine import measure
 from benchmarks.random_folder import write_random_folder
 from osler.engine.chunks import chunk_ends
-from osler.engine.features import image_batch
+from osler.engine.features import image_batch, release_tower
 from osler.engine.kv_cache import KVCache
 from osler.engine.runner import Runner
 from osler.engine.sampling import greedy
@@ -36,6 +36,7 @@ from osler.model.config import get_config
 from osler.model.osler import Osler
 from osler.prepare import ModelInputs, assemble, prepare_images, with_visual_tokens
 from osler.quant import choose_kernels, load_quantized_folder
+from osler.quant.tower import fuse_eyes
 from osler.weights import Checkpoint
 
 NAME, BITS, BUDGET = "medgemma-1.5-4b", 4, 2048
@@ -107,10 +108,12 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     report = Report(machine=measure(threads=(1,), peaks=()), threads=options.threads, weights=0)
     with stage(report, "open"):
         checkpoint = load_quantized_folder(options.folder, dtype="bfloat16", kernels=choose_kernels())
+        fuse_eyes(checkpoint.model, kernels=choose_kernels().kernels)
     with stage(report, "prepare"):
         inputs = inputs_of(checkpoint, way=options.way)
     with stage(report, "encode"):
         features_NTD = encode(checkpoint.model, inputs)
+        release_tower(checkpoint.model)
     with stage(report, "answer"):
         read = answer(checkpoint.model, inputs, features_NTD=features_NTD, read=options.read, tokens=options.tokens)
     peaks = {name: {"resident": peak.resident, "own": peak.own} for name, peak in report.peaks.items()}

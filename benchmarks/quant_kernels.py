@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=["rows", "tokens", "large"], help="rows, tokens, large")
     parser.add_argument("--llama", type=Path, help="the Python of an environment with llama-cpp-python")
     parser.add_argument("--folder", type=Path, help="for the random weights of the 4B shape")
+    parser.add_argument("--gguf", type=Path, help="the same weights, exported, for llama.cpp")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
     if options.clock == "cpu" and options.threads > 1:
@@ -82,7 +83,10 @@ def main() -> None:
         if "tokens" in options.parts:
             result["270M"] = real_tokens(options.turns, llama=options.llama, clock=options.clock)
         if "large" in options.parts:
-            result["4B"] = large_tokens(options.turns, folder=options.folder)
+            peer = None
+            if options.llama is not None and options.gguf is not None:
+                peer = (options.llama, options.gguf)
+            result["4B"] = large_tokens(options.turns, folder=options.folder, peer=peer, clock=options.clock)
     # The limits once more: where others used the machine in between, the two differ.
     result["limits after"] = limits(options.threads)
     text = report(result, machine=measure(threads=(options.threads,), peaks=()))
@@ -234,8 +238,13 @@ def real_tokens(turns: int, *, llama: Path | None, clock: str) -> dict[str, dict
     return {"tokens a second": rates, **found}
 
 
-def large_tokens(turns: int, *, folder: Path) -> dict[str, dict[str, float]]:
-    """The 4B shape at 4 bits by the usual plan: opening it, reading a prompt, decoding."""
+def large_tokens(
+    turns: int, *, folder: Path, peer: tuple[Path, Path] | None, clock: str
+) -> dict[str, dict[str, float]]:
+    """The 4B shape at 4 bits by the usual plan: opening it, reading a prompt, decoding.
+
+    ``peer`` is the Python that has llama.cpp and a GGUF file, which are timed in turns with it.
+    """
     config = get_config("medgemma-1.5-4b")
     write_random_folder(folder, config=config, bits=4)
     kernels = choose_kernels()
@@ -246,8 +255,19 @@ def large_tokens(turns: int, *, folder: Path) -> dict[str, dict[str, float]]:
     opened = time.perf_counter() - started
     runner, prompt = Runner(model), torch.randint(1000, 200_000, (PROMPT,))
     read, decode = decode_ways(runner, prompt=prompt)
-    seconds = in_turns({"prefill": read, "decode": decode}, turns=max(2, turns // 2))
-    rates = {"prefill, tokens a second": PROMPT / seconds["prefill"], "decode": ANSWER / seconds["decode"]}
+    ways: dict[str, Callable[[], object]] = {"prefill": read, "decode": decode}
+    llama = None
+    if peer is not None:
+        threads = torch.get_num_threads()
+        llama = LlamaPeer(peer[0], model=peer[1], prompt=prompt.tolist(), count=ANSWER, threads=threads, clock=clock)
+        ways |= {"llama.cpp prefill": llama.prefill, "llama.cpp decode": llama.decode}
+    seconds = in_turns(ways, turns=max(2, turns // 2))
+    if llama is not None:
+        llama.close()
+    rates = {
+        f"{name}, tokens a second": (PROMPT if name.endswith("prefill") else ANSWER) / value
+        for name, value in seconds.items()
+    }
     rates["seconds to open, warm"] = opened
     rates["most memory, GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {"text": rates, "token, ms": profile(model, runner=runner, prompt=prompt)}

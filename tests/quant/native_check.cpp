@@ -7,11 +7,15 @@
 
 #include "kernels.h"
 #include "token.h"
+#include "tower.h"
 
 extern "C" {
 unsigned osler_paths(void);
 int osler_token(int, const OslerToken*, void*, int);
 int osler_rows(const OslerWeight*, const int64_t*, int64_t, void*, int);
+int osler_tower_turn(int, const uint16_t*, int64_t, int64_t, uint16_t*, int);
+int osler_tower_linear(int, const OslerTowerLinear*, int);
+int osler_tower_attend(int, const OslerTowerAttention*, int);
 }
 
 namespace {
@@ -66,10 +70,88 @@ int check_token() {
   return wrong;
 }
 
+std::vector<uint16_t> random_bf16(int64_t count) {
+  std::vector<uint16_t> values(count);
+  for (auto& value : values) value = osler::float_to_bf16(static_cast<float>(below(2001) - 1000) / 500.0f);
+  return values;
+}
+
+double value_at(const std::vector<uint16_t>& values, int64_t at) { return osler::bf16_to_float(values[at]); }
+
+int compare(const char* name, const std::vector<uint16_t>& found, const std::vector<double>& wanted) {
+  double error = 0, size = 1e-9;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    error += (value_at(found, i) - wanted[i]) * (value_at(found, i) - wanted[i]);
+    size += wanted[i] * wanted[i];
+  }
+  if (std::sqrt(error / size) < 0.01) return 0;
+  std::printf("%s: %.4f\n", name, std::sqrt(error / size));
+  return 1;
+}
+
+int check_tower_linear(int path, int64_t M, int64_t N, int64_t K, int gelu) {
+  const auto w = random_bf16(N * K), x = random_bf16(M * K), bias = random_bf16(N);
+  std::vector<uint16_t> out(M * N);
+  const int64_t size = (N + 31) / 32 * 32 * ((K + 31) / 32 * 32);
+  auto* tiles = static_cast<uint16_t*>(std::aligned_alloc(64, size * 2));
+  int wrong = osler_tower_turn(path, w.data(), N, K, tiles, 1 + below(3));
+  const OslerTowerLinear product = {tiles, bias.data(), x.data(), out.data(), M, N, K, K, N, gelu};
+  wrong += osler_tower_linear(path, &product, 1 + below(3));
+  std::free(tiles);
+  std::vector<double> wanted(M * N);
+  for (int64_t m = 0; m < M; ++m) {
+    for (int64_t n = 0; n < N; ++n) {
+      double sum = value_at(bias, n);
+      for (int64_t k = 0; k < K; ++k) sum += value_at(x, m * K + k) * value_at(w, n * K + k);
+      if (gelu) sum *= 0.5 * (1 + std::tanh(0.7978845608 * (sum + 0.044715 * sum * sum * sum)));
+      wanted[m * N + n] = sum;
+    }
+  }
+  return wrong + compare("product of the tower", out, wanted);
+}
+
+int check_tower_attention(int path, int64_t B, int64_t P, int64_t heads, int64_t H) {
+  const int64_t size = B * P * heads * H, stride = heads * H;
+  const auto q = random_bf16(size), k = random_bf16(size), v = random_bf16(size);
+  std::vector<uint16_t> out(size);
+  const OslerTowerAttention a = {q.data(), k.data(), v.data(), out.data(), B, P, heads, H, 0.2f};
+  int wrong = osler_tower_attend(path, &a, 1 + below(3));
+  std::vector<double> wanted(size);
+  for (int64_t head = 0; head < B * heads; ++head) {
+    const int64_t first = head / heads * P * stride + head % heads * H;
+    for (int64_t l = 0; l < P; ++l) {
+      std::vector<double> weights(P);
+      double total = 0;
+      for (int64_t s = 0; s < P; ++s) {
+        for (int64_t h = 0; h < H; ++h) weights[s] += value_at(q, first + l * stride + h) * value_at(k, first + s * stride + h);
+        total += weights[s] = std::exp(weights[s] * 0.2f);
+      }
+      for (int64_t h = 0; h < H; ++h)
+        for (int64_t s = 0; s < P; ++s)
+          wanted[first + l * stride + h] += weights[s] / total * value_at(v, first + s * stride + h);
+    }
+  }
+  return wrong + compare("attention of the tower", out, wanted);
+}
+
+// Where this processor has tiles: whole and odd sizes, more than is multiplied at a time.
+int check_tower() {
+  constexpr int kTiles = 3;
+  if (!(osler_paths() >> kTiles & 1)) return 0;
+  int wrong = 0;
+  for (const int gelu : {0, 1}) {
+    wrong += check_tower_linear(kTiles, 1, 1, 1, gelu) + check_tower_linear(kTiles, 33, 17, 40, gelu);
+    wrong += check_tower_linear(kTiles, 64, 32, 64, gelu) + check_tower_linear(kTiles, 530, 20, 33, gelu);
+    wrong += check_tower_linear(kTiles, 32, 530, 32, gelu) + check_tower_linear(kTiles, 40, 48, 290, gelu);
+  }
+  wrong += check_tower_attention(kTiles, 1, 1, 1, 8) + check_tower_attention(kTiles, 2, 50, 3, 24);
+  return wrong + check_tower_attention(kTiles, 1, 300, 2, 72) + check_tower_attention(kTiles, 1, 64, 1, 128);
+}
+
 }  // namespace
 
 int main() {
-  int wrong = check_token(), runs = 1;
+  int wrong = check_token() + check_tower(), runs = 2;
   for (int turn = 0; turn < 153; ++turn) {
     const int bits = below(2) ? 4 : 8, group = below(3) ? 32 : 64;
     const bool channel = below(3) == 0, offset = below(2);

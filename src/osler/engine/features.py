@@ -16,9 +16,11 @@ from osler.engine.memory_plan import encode_bytes
 from osler.engine.study_cache import StudyCache
 from osler.model.config import OslerConfig
 from osler.prepare import PixelBatches
+from osler.weights.mapped import release_mapped
 
 _BATCH_BYTES = 512 << 20
 _KEPT_BYTES = 1 << 30
+_LARGE_BYTES = 256 << 20
 
 
 class ImageEncoder(Protocol):
@@ -48,6 +50,18 @@ def image_batch(model: ImageEncoder) -> int:
     """Chooses how many images are encoded at a time: as many as 512 MiB of activations allow, at most 8."""
     one = encode_bytes(model.config, images=1, itemsize=model.dtype.itemsize)
     return max(1, min(8, _BATCH_BYTES // one)) if one else 1
+
+
+def release_tower(model: object) -> None:
+    """Gives back the memory of a large tower that is mapped from a file, once images are encoded.
+
+    The decoder, which comes next, has it instead; the next images find the tower in the system's cache.
+    """
+    tower = getattr(model, "vision_tower", None)
+    if isinstance(tower, torch.nn.Module):
+        weights = list(tower.parameters())
+        if sum(weight.nbytes for weight in weights) >= _LARGE_BYTES:
+            release_mapped(weights)
 
 
 class FeatureStore:
@@ -103,6 +117,8 @@ class FeatureStore:
                     self._disk.put("features", content=digests[index], tensors={"features": features_TD})
             if on_progress is not None:
                 on_progress(len(pixels) - len(missing) + start + len(chosen), len(pixels))
+        if missing:
+            release_tower(self._model)
         self._keep(known)
         return torch.stack([known[digest] for digest in digests])
 

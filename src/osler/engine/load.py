@@ -23,6 +23,7 @@ from osler.errors import RequestError
 from osler.quant.folder import folder_plan, is_quantized, load_quantized_folder
 from osler.quant.kernels import choose_kernels
 from osler.quant.open import load_and_quantize
+from osler.quant.tower import fuse_eyes
 from osler.readers.limits import available_memory
 from osler.weights import load_checkpoint
 from osler.weights.catalog import find_model
@@ -84,6 +85,8 @@ def load(
     plan_weights(str(name), itemsize=precision.value.itemsize).require(available_memory())
     checkpoint = keep_parts(load_checkpoint(name, dtype=width), kept)
     checkpoint.model.to(place.value)
+    if place.value.type == "cpu" and precision.value == torch.bfloat16:
+        fuse_eyes(checkpoint.model, kernels=choose_kernels().kernels)
     return Session(checkpoint, packing=packing, device=place.reason, dtype=precision.reason, studies=studies)
 
 
@@ -113,6 +116,7 @@ def _load_quantized(
         plan_weights(name, itemsize=dtype.value.itemsize, bits=bits).require(available_memory())
         checkpoint = load_and_quantize(name, bits=bits, dtype=width, kernels=kernels)
     checkpoint = keep_parts(checkpoint, parts)
+    fuse_eyes(checkpoint.model, kernels=kernels.kernels)
     packing = Choice(f"int{bits} {kernels.kernels.name}", kernels.reason)
     return Session(checkpoint, packing=packing, device=device.reason, dtype=dtype.reason, studies=studies)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from osler.engine.features import FeatureStore, image_batch
+from osler.engine.features import FeatureStore, image_batch, release_tower
 from osler.prepare import PixelBatches, SlabbedVolume
 
 OnSlabs = Callable[[int, int], None]
@@ -113,6 +113,8 @@ class SlabStore(FeatureStore):
                     self._disk.put("features", content=digests[index], tensors={"features": cells_TV})
             if on_progress is not None:
                 on_progress(len(digests) - len(missing) + start + len(chosen), len(digests))
+        if missing:
+            release_tower(self._model)
         self._keep(known)
         return torch.stack([known[digest] for digest in digests])
 

@@ -47,7 +47,13 @@ _X86 = {
     "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),
 }
 TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-_AMX = {"amx.cpp": TILES, "micro_amx.cpp": TILES, "peak.cpp": TILES}
+_AMX = {
+    "amx.cpp": TILES,
+    "micro_amx.cpp": TILES,
+    "peak.cpp": TILES,
+    "tower_attend.cpp": TILES,
+    "tower_linear.cpp": TILES,
+}
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300
 

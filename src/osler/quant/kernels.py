@@ -32,7 +32,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 2
+_ABI = 3
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -88,6 +88,9 @@ class NativeKernels:
         self._linear = library.osler_linear
         self._rows = library.osler_rows
         self._token = library.osler_token
+        self._tower_turn = library.osler_tower_turn
+        self._tower_linear = library.osler_tower_linear
+        self._tower_attend = library.osler_tower_attend
         self._number = number
         self.name = PATHS[number]
 
@@ -126,6 +129,27 @@ class NativeKernels:
     def token(self, token: ctypes.Structure, x_1D: Tensor) -> None:
         """Runs one token through all layers, see `osler.quant.token`; ``x_1D`` is changed in place."""
         _require_done(self._token(self._number, ctypes.byref(token), x_1D.data_ptr(), torch.get_num_threads()))
+
+    @property
+    def tiles(self) -> bool:
+        """Whether this path has tiles of bfloat16, which the image tower needs."""
+        return self.name.startswith("amx")
+
+    def tower_tiles(self, weight_NK: Tensor) -> Tensor:
+        """Lays a matrix of the image tower (bfloat16) into tiles, for `tower_linear`."""
+        rows, columns = weight_NK.shape
+        tiles = torch.empty(-(-rows // 32) * 32 * -(-columns // 32) * 32, dtype=torch.bfloat16)
+        place = weight_NK.contiguous().data_ptr()
+        _require_done(self._tower_turn(self._number, place, rows, columns, tiles.data_ptr(), torch.get_num_threads()))
+        return tiles
+
+    def tower_linear(self, product: ctypes.Structure) -> None:
+        """Runs a product of the image tower, see `osler.quant.tower`."""
+        _require_done(self._tower_linear(self._number, ctypes.byref(product), torch.get_num_threads()))
+
+    def tower_attend(self, attention: ctypes.Structure) -> None:
+        """Runs an attention of the image tower, see `osler.quant.tower`."""
+        _require_done(self._tower_attend(self._number, ctypes.byref(attention), torch.get_num_threads()))
 
     def take_rows(self, prepared: Prepared, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Returns rows of a weight, (M, K)."""
@@ -227,6 +251,11 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
         library.osler_token.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+        library.osler_tower_turn.argtypes = (
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
+        )  # fmt: skip
+        library.osler_tower_linear.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        library.osler_tower_attend.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_paths.restype = ctypes.c_uint
         library.osler_use_openmp.argtypes = (ctypes.c_void_p,) * 3
         abi = library.osler_abi()

@@ -108,7 +108,8 @@ def packed_network(content: NetworkContent) -> Osler:
     """Builds a network around packed products."""
     config, kernels = content.config, content.kernels
     model = empty_network(config)
-    state = {name: content.tensor(name) for name in model.state_dict() if name not in product_tensors(config)}
+    taken = product_tensors(config)
+    state = {name: content.tensor(name) for name in model.state_dict() if name not in taken}
     model.load_state_dict(state, strict=False, assign=True)
 
     def join(name: str, layers: Sequence[nn.Linear]) -> nn.Module:

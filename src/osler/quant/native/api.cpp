@@ -12,6 +12,7 @@
 
 #include "many_rows.h"
 #endif
+#include "tower.h"
 #if defined(OSLER_AMX) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -127,7 +128,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 2; }
+int osler_abi(void) { return 3; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) {
@@ -180,6 +181,41 @@ int osler_token(int path, const OslerToken* token, void* x, int threads) {
   if (path == kPathAvx2) return kTokenAvx2(path, *token, hidden, threads);
 #endif
   return kTokenPortable(path, *token, hidden, threads);
+}
+
+// Lays a matrix of the image tower into tiles. Returns as `osler_tower_linear`.
+int osler_tower_turn(int path, const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int threads) {
+#ifdef OSLER_AMX
+  if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path)) || N <= 0 || K <= 0) return 1;
+  tower_turn(w, N, K, tiles, std::max(1, threads));
+  return 0;
+#else
+  return 1;
+#endif
+}
+
+// A product of the image tower. Returns 0, 1 for a path without tiles or a shape that does not fit, 2 as `osler_linear`.
+int osler_tower_linear(int path, const OslerTowerLinear* product, int threads) {
+#ifdef OSLER_AMX
+  const OslerTowerLinear& p = *product;
+  if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  if (p.M < 0 || p.N <= 0 || p.K <= 0 || p.x_stride < p.K || p.out_stride < p.N) return 1;
+  return p.M == 0 || tower_linear(p, std::max(1, threads)) ? 0 : 2;
+#else
+  return 1;
+#endif
+}
+
+// Attention of the image tower. Returns as `osler_tower_linear`.
+int osler_tower_attend(int path, const OslerTowerAttention* attention, int threads) {
+#ifdef OSLER_AMX
+  const OslerTowerAttention& a = *attention;
+  if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  if (a.B < 0 || a.P <= 0 || a.heads <= 0 || a.H <= 0 || a.H > kMostHead || a.H % 8 || a.scale <= 0) return 1;
+  return a.B == 0 || tower_attend(a, std::max(1, threads)) ? 0 : 2;
+#else
+  return 1;
+#endif
 }
 
 // out (count, K) = rows of W. Returns 0, 1 for an unknown type, 3 for an id that is no row.

@@ -1,0 +1,112 @@
+"""Reading 512 tokens at the 4B shape beside `transformers`: the same few layers on both sides, in turns.
+
+    python -m benchmarks.prefill_4b --work FOLDER --out benchmarks/prefill_4b
+
+Some layers of the decoder of the 4B network with random weights (which changes no speed), at 4 and 8 bits by the usual
+plan, and the same layers of `transformers` in bfloat16. Embedding and language head are left out on both sides. A whole
+network takes as much longer as it has more layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import Gemma3TextConfig, Gemma3TextModel
+
+from benchmarks.machine import measure
+from benchmarks.quant_kernels import CLOCK, CLOCKS, PROMPT, limits
+from benchmarks.random_folder import write_random_folder
+from benchmarks.vision_tower import in_turns
+from osler.model.config import OslerConfig, get_config
+from osler.model.osler import Osler
+from osler.quant import choose_kernels, load_quantized_folder
+
+PEER = "transformers, bfloat16"
+
+
+def peer_of(config: OslerConfig) -> Gemma3TextModel:
+    """The same layers in `transformers`; its vocabulary is small, as no token is looked up."""
+    decoder = config.decoder
+    made = Gemma3TextConfig(
+        vocab_size=1024,
+        hidden_size=decoder.width,
+        intermediate_size=decoder.mlp_width,
+        num_hidden_layers=decoder.layers,
+        num_attention_heads=decoder.heads,
+        num_key_value_heads=decoder.kv_heads,
+        head_dim=decoder.head_dim,
+        sliding_window=decoder.window,
+        max_position_embeddings=4096,
+        attn_implementation="sdpa",
+    )
+    return Gemma3TextModel(made).eval().to(torch.bfloat16)
+
+
+def quantized(config: OslerConfig, *, bits: int, work: Path) -> Osler:
+    """The layers at 4 or 8 bits."""
+    folder = work / f"{config.decoder.layers}-layers-{bits}"
+    write_random_folder(folder, config=config, bits=bits)
+    return load_quantized_folder(folder, dtype="bfloat16", kernels=choose_kernels()).model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the random weights")
+    parser.add_argument("--out", type=Path, required=True, help="write OUT.json and OUT-table.md")
+    options = parser.parse_args()
+    CLOCK.set(CLOCKS[options.clock])
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    whole = get_config("medgemma-1.5-4b")
+    config = replace(whole, vision=None, decoder=replace(whole.decoder, layers=options.layers))
+    with torch.inference_mode():
+        peer = peer_of(config)
+        ours = {f"Osler, {bits} bits": quantized(config, bits=bits, work=options.work) for bits in (4, 8)}
+        x_1LD = torch.randn(1, PROMPT, config.decoder.width).bfloat16()
+        positions_1L = torch.arange(PROMPT)[None]
+        ways = {PEER: lambda: peer(inputs_embeds=x_1LD, use_cache=False)}
+        for name, model in ours.items():
+            ways[name] = lambda model=model: model.decoder(x_1LD, positions_BL=positions_1L)
+        machine = measure(threads=(options.threads,), peaks=())
+        before = limits(options.threads)
+        seconds = in_turns(ways, turns=options.turns)
+        after = limits(options.threads)
+    peak = {name: max(before[name], after[name]) for name in before}
+    decoder = config.decoder
+    heads = (2 * decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim
+    operations = 2 * PROMPT * decoder.layers * decoder.width * (heads + 3 * decoder.mlp_width)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    lines = [
+        machine.markdown(),
+        f"- {options.threads} threads, {options.clock} clock, {decoder.layers} of {whole.decoder.layers} layers, "
+        f"{options.turns} turns; tiles in registers {peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), "
+        f"{peak['int8'] / 1e12:.2f} TOP/s (int8)",
+        "",
+        "| 512 tokens | ms, median (least to most) | TOP/s of the products | of the int8 peak | of the bfloat16 peak "
+        "| times `transformers` | tokens a second, all layers |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, values in seconds.items():
+        rate, whole_time = operations / medians[name], medians[name] * whole.decoder.layers / decoder.layers
+        lines.append(
+            f"| {name} | {medians[name] * 1e3:.0f} ({min(values) * 1e3:.0f} to {max(values) * 1e3:.0f}) "
+            f"| {rate / 1e12:.2f} | {rate / peak['int8']:.0%} | {rate / peak['bf16']:.0%} "
+            f"| {medians[PEER] / medians[name]:.2f} | {PROMPT / whole_time:.0f} |"
+        )
+    text = "\n".join(lines) + "\n"
+    print(text)
+    options.out.with_suffix(".json").write_text(json.dumps({"peak": peak, "seconds": seconds}, indent=2) + "\n")
+    options.out.with_name(f"{options.out.name}-table.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The image tower at 896 px beside `transformers`: one image, the same random weights and threads, bfloat16.
+
+    python -m benchmarks.vision_tower --out benchmarks/vision_tower
+
+All ways run in turns; a figure is the median of the turns. Ways: `SiglipVisionModel` of `transformers` with its fused
+attention, Osler's tower in PyTorch as it runs without the compiled kernels, and with them. The peak is that of tiles of
+bfloat16 that stay in registers, measured in the same run with the same threads. The results of both are compared with
+the first layers in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import SiglipVisionConfig, SiglipVisionModel
+
+from benchmarks.machine import measure
+from benchmarks.quant_kernels import CLOCK, CLOCKS, limits, timed
+from benchmarks.volume_flops import tower_flops
+from osler.model.config import VisionConfig, get_config
+from osler.model.vision import VisionTower
+from osler.quant import choose_kernels
+from osler.quant.tower import TiledWeight, attend, fuse_tower, linear
+
+PEER, PLAIN, FUSED = "transformers", "Osler, PyTorch alone", "Osler, compiled kernels"
+COMPARED_LAYERS = 2
+
+
+def peer_of(config: VisionConfig) -> SiglipVisionModel:
+    """The same tower in `transformers`, with random weights."""
+    return SiglipVisionModel(
+        SiglipVisionConfig(
+            hidden_size=config.width,
+            intermediate_size=config.mlp_width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            image_size=config.image_size,
+            patch_size=config.patch,
+            layer_norm_eps=config.norm_eps,
+            hidden_act="gelu_pytorch_tanh",
+            vision_use_head=False,
+            attn_implementation="sdpa",
+        )
+    ).eval()
+
+
+def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower]:
+    """Peer, plain and fused, with the same weights in the same memory."""
+    torch.manual_seed(0)
+    peer = peer_of(config).to(torch.bfloat16)
+    state = {name.removeprefix("vision_model."): value for name, value in peer.state_dict().items()}
+    with torch.device("meta"):
+        plain, fused = VisionTower(config), VisionTower(config)
+    for tower in (plain, fused):
+        tower.load_state_dict({name: state[name] for name in tower.state_dict()}, assign=True)
+        tower.eval()
+    if not fuse_tower(fused.encoder.layers, kernels=choose_kernels().kernels):
+        raise SystemExit("This processor has no tiles: the compiled kernels do not run the tower here.")
+    return peer, plain, fused
+
+
+def in_turns(ways: dict[str, Callable[[], object]], *, turns: int) -> dict[str, list[float]]:
+    """Seconds of each way, after a warm-up each."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(turns + 1):
+        for name, way in ways.items():
+            taken = timed(way)
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> dict[str, Callable[[], object]]:
+    """What a layer consists of, in PyTorch and on the kernels."""
+    kernels = choose_kernels().kernels
+    patches, heads = config.side**2, config.heads
+    x_BPD = torch.randn(1, patches, config.width).bfloat16()
+    q_BPNH = torch.randn(1, patches, heads, config.width // heads).bfloat16()
+    turned = q_BPNH.transpose(1, 2)
+    layer, peer = fused.encoder.layers[0], plain.encoder.layers[0]
+    return {
+        "attention alone, PyTorch": lambda: torch.nn.functional.scaled_dot_product_attention(turned, turned, turned),
+        "attention alone, kernels": lambda: attend(kernels, q_BPNH, q_BPNH, q_BPNH),
+        "a product of the width, PyTorch": lambda: peer.self_attn.q_proj(x_BPD),
+        "a product of the width, kernels": lambda: linear(
+            kernels, x_BPD[0], weight=TiledWeight(layer.self_attn.q_proj, kernels=kernels)
+        ),
+        "MLP, PyTorch": lambda: peer.mlp(x_BPD),
+        "MLP, kernels": lambda: layer.mlp(x_BPD),
+        "norm": lambda: layer.layer_norm1(x_BPD),
+    }
+
+
+def differences(plain: VisionTower, *, fused: VisionTower, pixels_1CSS: Tensor) -> dict[str, float]:
+    """Distances of the first layers from float32, relative to its size."""
+    exact = deepcopy(plain.encoder.layers[:COMPARED_LAYERS]).float()
+    x_1PD = plain.embeddings(pixels_1CSS)
+    wanted = x_1PD.float()
+    for layer in exact:
+        wanted = layer(wanted)
+    found = {}
+    for name, tower in ((PLAIN, plain), (FUSED, fused)):
+        got = x_1PD
+        for layer in tower.encoder.layers[:COMPARED_LAYERS]:
+            got = layer(got)
+        found[name] = float((got.float() - wanted).norm() / (wanted - x_1PD.float()).norm())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+    parser.add_argument("--layers", type=int, default=0, help="of the tower; 0: all")
+    parser.add_argument("--ways", nargs="*", default=[PEER, PLAIN, FUSED])
+    parser.add_argument("--out", type=Path, required=True, help="write OUT-table.md and OUT.json")
+    options = parser.parse_args()
+    CLOCK.set(CLOCKS[options.clock])
+    torch.set_num_threads(options.threads)
+    config = get_config("medgemma-1.5-4b").vision
+    assert config is not None
+    if options.layers:
+        config = replace(config, layers=options.layers)
+    with torch.inference_mode():
+        peer, plain, fused = towers(config)
+        pixels_1CSS = torch.rand(1, 3, config.image_size, config.image_size).bfloat16() * 2 - 1
+        ways = {
+            PEER: lambda: peer(pixel_values=pixels_1CSS),
+            PLAIN: lambda: plain(pixels_1CSS),
+            FUSED: lambda: fused(pixels_1CSS),
+        }
+        machine = measure(threads=(options.threads,), peaks=())
+        peak = limits(options.threads)["bf16"]
+        seconds = in_turns({name: ways[name] for name in options.ways}, turns=options.turns)
+        layer = in_turns(parts(config, fused=fused, plain=plain), turns=5)
+        off = differences(plain, fused=fused, pixels_1CSS=pixels_1CSS)
+        peak = max(peak, limits(options.threads)["bf16"])
+    result = {"threads": options.threads, "layers": config.layers, "peak": peak, "seconds": seconds, "layer": layer}
+    options.out.with_suffix(".json").write_text(json.dumps(result | {"off": off}, indent=2) + "\n", encoding="utf-8")
+    flops = tower_flops(config)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    lines = [
+        machine.markdown(),
+        f"- {options.threads} threads, {options.clock} clock, {config.layers} layers, "
+        f"{flops / 1e12:.2f} TFLOP an image, {options.turns} turns; "
+        f"tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
+        "",
+        "| 896 px, one image | seconds, median (least to most) | TFLOP/s | of the peak | times `transformers` |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in seconds.items():
+        rate = flops / medians[name]
+        ratio = f"{medians[PEER] / medians[name]:.2f}" if PEER in medians else ""
+        lines.append(
+            f"| {name} | {medians[name]:.2f} ({min(values):.2f} to {max(values):.2f}) | {rate / 1e12:.2f} "
+            f"| {rate / peak:.0%} | {ratio} |"
+        )
+    lines += ["", "| part of a layer | ms, median |", "|---|---|"]
+    lines += [f"| {name} | {statistics.median(values) * 1e3:.1f} |" for name, values in layer.items()]
+    lines += [
+        "",
+        "Distance of what the first layers add from float32: " + ", ".join(f"{n} {v:.4f}" for n, v in off.items()),
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    options.out.with_name(f"{options.out.name}-table.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+// The image tower in tiles of bfloat16: products with plain matrices, and attention of all patches over all patches.
+//
+// Weights lie row by row, as PyTorch and the mapped file have them. They are turned into tiles when a layer runs, which
+// takes a few percent of it, so that no copy of the tower is kept.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+// out (M, N) = act(x (M, K) times W (N, K) transposed + bias (N)); all bfloat16, sums in float32.
+struct OslerTowerLinear {
+  const uint16_t* tiles;         // W, as `osler_tower_turn` leaves it
+  const uint16_t* bias;          // null for none
+  const uint16_t* x;
+  uint16_t* out;
+  int64_t M, N, K;
+  int64_t x_stride, out_stride;  // values from one row to the next
+  int32_t gelu;                  // 1: act is GELU by its tanh approximation, 0: the identity
+};
+
+// out = softmax(q k^T * scale) v for each image and head; all bfloat16, laid out as (B, P, heads, H).
+struct OslerTowerAttention {
+  const uint16_t *q, *k, *v;
+  uint16_t* out;
+  int64_t B, P, heads, H;  // H at most 128, a multiple of 8
+  float scale;
+};
+}
+
+namespace osler {
+
+constexpr int64_t kMostHead = 128;
+
+// Writes W (N, K) as tiles[N/16, rounded up to pairs][K/32, rounded up][16 pairs of inputs][16 outputs][2].
+void tower_turn(const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int threads);
+
+// Return false where memory ran out.
+bool tower_linear(const OslerTowerLinear&, int threads);
+bool tower_attend(const OslerTowerAttention&, int threads);
+
+}  // namespace osler

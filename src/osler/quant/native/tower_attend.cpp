@@ -1,0 +1,263 @@
+// Attention of the tower: some queries of a head pass over its keys a chunk at a time, and keep the greatest score and
+// the sum of their weights so far (Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135).
+//
+// Keys and values of a head are turned into tiles once. A chunk of them stays in the second-level cache while several
+// parts of the queries pass over it, each with its scores in the first-level cache. Weights of the keys are rounded to
+// bfloat16, as the values are; scores and sums are float32.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels.h"
+#include "tiles.h"
+#include "tower.h"
+#include "turn.h"
+
+namespace osler {
+namespace {
+
+constexpr int64_t kQueries = 32, kChunk = 256, kAtOnce = 256, kStep = 32;
+// Rows of scores and weights end 64 bytes further than they need to, so that they do not share places in the cache.
+constexpr int64_t kScores = kChunk + 16, kWeights = kChunk + 32;
+
+// Of the least error of 2^r relative to itself, for r from -0.5 to 0.5.
+constexpr float kCubic[4] = {0.999928074f, 0.693260986f, 0.242611122f, 0.0551716672f};
+
+struct Room {
+  uint16_t *keys, *values;  // [P / 16][steps of H], [tiles of H][P / 32] tiles
+  uint16_t *q, *weights;    // (kAtOnce, kMostHead), (kQueries, kWeights)
+  float *scores, *sums;     // (kQueries, kScores), [kAtOnce / 16][tiles of H][16][16]
+  float* total;             // (kAtOnce, 16)
+  float most[kAtOnce];
+};
+
+struct Job {
+  const OslerTowerAttention& a;
+  int64_t steps, tiles;   // of H: 32 values for scores, 16 for results; tiles even
+  int64_t padded, parts;  // P, filled up to a multiple of 32; parts of the queries of a head
+  std::atomic<int64_t> next{0};  // item that nobody has taken: a thread that others hold up takes fewer
+  std::atomic<bool> failed{false};
+};
+
+// The keys and values of one head.
+void turn_head(const Job& job, int64_t image, int64_t head, const Room& room) {
+  const OslerTowerAttention& a = job.a;
+  const int64_t stride = a.heads * a.H, first = image * a.P * stride + head * a.H;
+  for (int64_t s = 0; s < job.padded; s += 16)
+    for (int64_t step = 0; step < job.steps; ++step)
+      turn_tile(a.k + first + std::min(s, a.P - 1) * stride + step * kStep, stride, a.P - s, a.H - step * kStep,
+                room.keys + (s / 16 * job.steps + step) * kTileValues);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  for (int64_t tile = 0; tile < job.tiles; ++tile) {
+    const int64_t count = std::max<int64_t>(0, std::min<int64_t>(16, a.H - tile * 16));
+    const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
+    for (int64_t s = 0; s < job.padded; s += 2) {
+      const uint16_t* row = a.v + first + s * stride + tile * 16;
+      const __m256i one = s < a.P ? _mm256_maskz_loadu_epi16(mask, row) : _mm256_setzero_si256();
+      const __m256i other = s + 1 < a.P ? _mm256_maskz_loadu_epi16(mask, row + stride) : _mm256_setzero_si256();
+      const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1);
+      _mm512_store_si512(room.values + (tile * job.padded / 32 + s / 32) * kTileValues + s % 32 / 2 * 32,
+                         _mm512_permutexvar_epi16(order, both));
+    }
+  }
+}
+
+// Scores of the queries l0..l0+31 and the keys s0..s0+count-1.
+void score(const Job& job, const Room& room, int64_t l0, int64_t s0, int64_t count) {
+  const int64_t steps = job.steps, wide = kMostHead * 2, row = kScores * 4;
+  const uint16_t *q0 = room.q + l0 * kMostHead, *q1 = q0 + 16 * kMostHead;
+  for (int64_t s = 0; s < count; s += 32) {
+    const uint16_t *b0 = room.keys + (s0 + s) / 16 * steps * kTileValues, *b1 = b0 + steps * kTileValues;
+    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    for (int64_t step = 0; step < steps; ++step) {
+      _tile_loadd(4, q0 + step * kStep, wide);
+      _tile_loadd(6, b0 + step * kTileValues, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, b1 + step * kTileValues, 64);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, q1 + step * kStep, wide);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    float* to = room.scores + s;
+    _tile_stored(0, to, row); _tile_stored(1, to + 16, row);
+    _tile_stored(2, to + 16 * kScores, row); _tile_stored(3, to + 16 * kScores + 16, row);
+  }
+}
+
+// 2 to the power of t, to 1e-4 of itself; what is below 2^-125 becomes that.
+inline __m512 power_of_two(__m512 t) {
+  // In this order a NaN stays one. The whole part lands in the lowest bits of a large float, and from there in the
+  // exponent of the result.
+  const __m512 whole = _mm512_set1_ps(12582912.0f);
+  t = _mm512_max_ps(_mm512_set1_ps(-125.0f), t);
+  const __m512 shifted = _mm512_add_ps(t, whole);
+  const __m512 r = _mm512_sub_ps(t, _mm512_sub_ps(shifted, whole));
+  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(kCubic[3]), r, _mm512_set1_ps(kCubic[2]));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kCubic[1]));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kCubic[0]));
+  return _mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(shifted), 23)));
+}
+
+// Greatest scores of a chunk; what was summed so far is scaled to the new ones. `factor`: of scores, to base 2.
+void find_most(const Job& job, Room& room, int64_t l0, int64_t count, float factor) {
+  const int64_t whole = count / 16 * 16;
+  const __mmask16 rest = static_cast<__mmask16>((1u << (count - whole)) - 1);
+  for (int64_t row = 0; row < kQueries; ++row) {
+    const float* scores = room.scores + row * kScores;
+    __m512 most[4];
+    for (auto& part : most) part = _mm512_set1_ps(-3e38f);
+    int64_t s = 0;
+    for (; s + 64 <= whole; s += 64)
+      for (int i = 0; i < 4; ++i) most[i] = _mm512_max_ps(_mm512_loadu_ps(scores + s + i * 16), most[i]);
+    for (; s < whole; s += 16) most[0] = _mm512_max_ps(_mm512_loadu_ps(scores + s), most[0]);
+    if (rest) most[0] = _mm512_mask_max_ps(most[0], rest, _mm512_loadu_ps(scores + whole), most[0]);
+    const __m512 all = _mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3]));
+    const float before = room.most[l0 + row], now = _mm512_reduce_max_ps(all) * factor;
+    if (!(now > before)) continue;
+    room.most[l0 + row] = now;
+    const __m512 keep = power_of_two(_mm512_set1_ps(before - now));
+    float *sums = room.sums + (l0 + row) / 16 * job.tiles * kTileC + row % 16 * 16, *total = room.total + (l0 + row) * 16;
+    for (int64_t tile = 0; tile < job.tiles; ++tile, sums += kTileC)
+      _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), keep));
+    _mm512_store_ps(total, _mm512_mul_ps(_mm512_load_ps(total), keep));
+  }
+}
+
+// Scores become weights, whose sums are kept in 16 parts.
+void weigh(Room& room, int64_t l0, int64_t count, float factor) {
+  const __m512 by = _mm512_set1_ps(factor);
+  for (int64_t row = 0; row < kQueries; ++row) {
+    const float* scores = room.scores + row * kScores;
+    uint16_t* weights = room.weights + row * kWeights;
+    const __m512 less = _mm512_set1_ps(room.most[l0 + row]);
+    float* kept = room.total + (l0 + row) * 16;
+    __m512 total = _mm512_load_ps(kept);
+    int64_t s = 0;
+    for (; s + 32 <= count; s += 32) {
+      const __m512 one = power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(scores + s), by, less));
+      const __m512 other = power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(scores + s + 16), by, less));
+      total = _mm512_add_ps(total, _mm512_add_ps(one, other));
+      _mm512_storeu_si512(weights + s, (__m512i)_mm512_cvtne2ps_pbh(other, one));
+    }
+    if (s < count) {
+      const uint32_t wanted = (1u << (count - s)) - 1;
+      const auto low = static_cast<__mmask16>(wanted), high = static_cast<__mmask16>(wanted >> 16);
+      const __m512 one = _mm512_maskz_mov_ps(low, power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(scores + s), by, less)));
+      const __m512 other =
+          _mm512_maskz_mov_ps(high, power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(scores + s + 16), by, less)));
+      total = _mm512_add_ps(total, _mm512_add_ps(one, other));
+      _mm512_storeu_si512(weights + s, (__m512i)_mm512_cvtne2ps_pbh(other, one));
+    }
+    _mm512_store_ps(kept, total);
+  }
+}
+
+// Adds the values of a chunk by their weights.
+void gather(const Job& job, const Room& room, int64_t l0, int64_t s0, int64_t count) {
+  const int64_t steps = (count + 31) / 32, row = kWeights * 2, column = job.padded / 32 * kTileValues;
+  const uint16_t *w0 = room.weights, *w1 = w0 + 16 * kWeights;
+  for (int64_t tile = 0; tile < job.tiles; tile += 2) {
+    const uint16_t *b0 = room.values + tile * column + s0 / 32 * kTileValues, *b1 = b0 + column;
+    float *c0 = room.sums + (l0 / 16 * job.tiles + tile) * kTileC, *c1 = c0 + job.tiles * kTileC;
+    const bool pair = (tile + 1) * 16 < job.a.H;
+    _tile_loadd(0, c0, 64); _tile_loadd(2, c1, 64);
+    if (pair) { _tile_loadd(1, c0 + kTileC, 64); _tile_loadd(3, c1 + kTileC, 64); }
+    for (int64_t step = 0; step < steps; ++step) {
+      _tile_loadd(4, w0 + step * kStep, row);
+      _tile_loadd(6, b0 + step * kTileValues, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(5, w1 + step * kStep, row);
+      _tile_dpbf16ps(2, 5, 6);
+      if (!pair) continue;
+      _tile_loadd(7, b1 + step * kTileValues, 64);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, c0, 64); _tile_stored(2, c1, 64);
+    if (pair) { _tile_stored(1, c0 + kTileC, 64); _tile_stored(3, c1 + kTileC, 64); }
+  }
+}
+
+void attend_queries(const Job& job, int64_t image, int64_t head, int64_t first, Room& room) {
+  const OslerTowerAttention& a = job.a;
+  const int64_t stride = a.heads * a.H, count = std::min(kAtOnce, a.P - first);
+  const int64_t at = (image * a.P + first) * stride + head * a.H;
+  for (int64_t row = 0; row < kAtOnce; ++row) {
+    uint16_t* to = room.q + row * kMostHead;
+    if (row < count) std::memcpy(to, a.q + at + row * stride, a.H * 2);
+    else std::memset(to, 0, a.H * 2);
+  }
+  std::memset(room.sums, 0, kAtOnce / 16 * job.tiles * kTileC * 4);
+  std::fill(room.most, room.most + kAtOnce, -3e38f);
+  std::memset(room.total, 0, kAtOnce * 16 * 4);
+  const float factor = a.scale * 1.44269504f;
+  for (int64_t s0 = 0; s0 < a.P; s0 += kChunk) {
+    const int64_t here = std::min(kChunk, a.P - s0);
+    for (int64_t l0 = 0; l0 < count; l0 += kQueries) {
+      score(job, room, l0, s0, (here + 31) / 32 * 32);
+      find_most(job, room, l0, here, factor);
+      weigh(room, l0, here, factor);
+      gather(job, room, l0, s0, here);
+    }
+  }
+  for (int64_t row = 0; row < count; ++row) {
+    const __m512 by = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(_mm512_load_ps(room.total + row * 16)));
+    for (int64_t tile = 0; tile * 16 < a.H; ++tile) {
+      const int64_t wide = std::min<int64_t>(16, a.H - tile * 16);
+      const float* sums = room.sums + (row / 16 * job.tiles + tile) * kTileC + row % 16 * 16;
+      _mm256_mask_storeu_epi16(a.out + at + row * stride + tile * 16, static_cast<__mmask16>((1u << wide) - 1),
+                               (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_load_ps(sums), by)));
+    }
+  }
+}
+
+void attend_items(void* data, int, int) {
+  Job& job = *static_cast<Job*>(data);
+  const OslerTowerAttention& a = job.a;
+  const int64_t keys = job.padded * job.steps * kStep, values = job.padded * job.tiles * 16;
+  const int64_t halves = keys + values + kAtOnce * kMostHead + kQueries * kWeights;
+  const int64_t floats = kQueries * kScores + kAtOnce / 16 * job.tiles * kTileC + kAtOnce * 16;
+  auto* all = static_cast<uint16_t*>(std::aligned_alloc(64, (halves * 2 + floats * 4 + 63) / 64 * 64));
+  if (!all) {
+    job.failed = true;
+    return;
+  }
+  Room room = {};
+  room.keys = all;
+  room.values = room.keys + keys;
+  room.q = room.values + values;
+  room.weights = room.q + kAtOnce * kMostHead;
+  room.scores = reinterpret_cast<float*>(room.weights + kQueries * kWeights);
+  room.sums = room.scores + kQueries * kScores;
+  room.total = room.sums + kAtOnce / 16 * job.tiles * kTileC;
+  std::memset(room.q, 0, kAtOnce * kMostHead * 2);
+  const int64_t items = a.B * a.heads * job.parts, blocks = (a.P + kAtOnce - 1) / kAtOnce;
+  configure_tiles();
+  for (int64_t item = job.next++, turned = -1; item < items; item = job.next++) {
+    const int64_t head = item / job.parts, share = item % job.parts;
+    if (head != turned) turn_head(job, head / a.heads, head % a.heads, room);
+    turned = head;
+    for (int64_t block = blocks * share / job.parts; block < blocks * (share + 1) / job.parts; ++block)
+      attend_queries(job, head / a.heads, head % a.heads, block * kAtOnce, room);
+  }
+  _tile_release();
+  std::free(all);
+}
+
+}  // namespace
+
+bool tower_attend(const OslerTowerAttention& a, int threads) {
+  Job job = {a, (a.H + 31) / 32, (a.H + 31) / 32 * 2, (a.P + 31) / 32 * 32, 1};
+  // Small enough that nobody waits for long at the end; turning a head once more costs a few percent of a part.
+  while (threads > 1 && a.B * a.heads * job.parts < 16 * threads && job.parts * kAtOnce * 2 < a.P) ++job.parts;
+  parallel(threads, attend_items, &job);
+  return !job.failed;
+}
+
+}  // namespace osler

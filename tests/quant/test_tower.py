@@ -1,0 +1,153 @@
+"""The tower on the compiled kernels against float32, on whole and odd sizes, and as one part of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from osler.model.config import get_config
+from osler.model.osler import Osler
+from osler.model.vision import VisionTower
+from osler.quant.build import library_path
+from osler.quant.kernels import NativeKernels, TorchKernels, choose_kernels
+from osler.quant.tower import FusedAttention, TiledWeight, attend, fuse_eyes, fuse_tower, linear
+
+BF16 = 2.0**-8
+"""The step of bfloat16: a result is half of it away from what was meant, or less."""
+
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+
+@pytest.fixture
+def without_gradients() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def kernels() -> NativeKernels:
+    chosen = choose_kernels("auto").kernels if library_path().is_file() else TorchKernels()
+    if not isinstance(chosen, NativeKernels) or not chosen.tiles:
+        pytest.skip("the compiled kernels are not built, or this processor has no tiles (AMX)")
+    return chosen
+
+
+def distance(got: Tensor, wanted: Tensor) -> float:
+    return float((got.float() - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+@pytest.mark.parametrize(
+    ("rows", "outputs", "inputs"), [(1, 1, 1), (4, 5, 7), (64, 32, 32), (100, 48, 40), (513, 530, 300), (600, 96, 1152)]
+)
+def test_product_is_that_of_float32(
+    kernels: NativeKernels, rows: int, outputs: int, inputs: int, activation: str
+) -> None:
+    torch.manual_seed(rows)
+    layer, x_MK = nn.Linear(inputs, outputs).bfloat16(), torch.randn(rows, inputs).bfloat16()
+    wanted = F.linear(x_MK.float(), layer.weight.float(), layer.bias.float())
+    if activation == "gelu":
+        wanted = F.gelu(wanted, approximate="tanh")
+    got = linear(kernels, x_MK, weight=TiledWeight(layer, kernels=kernels), activation=activation)
+    assert distance(got, wanted) < BF16
+
+
+def test_product_without_bias_between_rows_that_lie_apart(kernels: NativeKernels) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 33, bias=False).bfloat16()
+    room_MW = torch.zeros(64, 64, dtype=torch.bfloat16)
+    room_MW[:, :40] = torch.randn(64, 40)
+    out_MW = torch.full((64, 50), 7.0, dtype=torch.bfloat16)
+    linear(kernels, room_MW[:, :40], weight=TiledWeight(layer, kernels=kernels), out=out_MW[:, :33])
+    assert distance(out_MW[:, :33], F.linear(room_MW[:, :40].float(), layer.weight.float())) < BF16
+    assert (out_MW[:, 33:] == 7).all()
+
+
+def test_what_is_not_finite_stays_visible(kernels: NativeKernels) -> None:
+    layer, x_MK = nn.Linear(32, 16).bfloat16(), torch.zeros(40, 32).bfloat16()
+    x_MK[3, 5] = float("nan")
+    weight = TiledWeight(layer, kernels=kernels)
+    for activation in ("none", "gelu"):
+        got = linear(kernels, x_MK, weight=weight, activation=activation)
+        assert got[3].isnan().all()
+        assert got[:3].isfinite().all()
+    q_BPNH = torch.zeros(1, 40, 1, 16).bfloat16()
+    q_BPNH[0, 3, 0, 5] = float("nan")
+    zeros_BPNH = torch.zeros_like(q_BPNH)
+    got = attend(kernels, q_BPNH, zeros_BPNH, zeros_BPNH)
+    assert got[0, 3].isnan().all()
+    assert got[0, :3].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 8), (1, 16, 2, 8), (2, 64, 3, 16), (1, 77, 2, 72), (1, 300, 2, 72), (2, 600, 2, 128)]
+)
+@pytest.mark.parametrize("sharpness", [1.0, 30.0])
+def test_attention_is_that_of_float32(
+    kernels: NativeKernels, shape: tuple[int, int, int, int], sharpness: float
+) -> None:
+    torch.manual_seed(shape[1])
+    q_BPNH, k_BPNH, v_BPNH = (torch.randn(shape).bfloat16() for _ in range(3))
+    q_BPNH = q_BPNH * sharpness
+    parts = (part.float().transpose(1, 2) for part in (q_BPNH, k_BPNH, v_BPNH))
+    wanted = F.scaled_dot_product_attention(*parts).transpose(1, 2)
+    assert distance(attend(kernels, q_BPNH, k_BPNH, v_BPNH), wanted) < BF16
+
+
+def test_threads_change_nothing(kernels: NativeKernels) -> None:
+    torch.manual_seed(0)
+    layer, x_MK = nn.Linear(96, 200).bfloat16(), torch.randn(700, 96).bfloat16()
+    q_BPNH = torch.randn(1, 300, 3, 24).bfloat16()
+    weight = TiledWeight(layer, kernels=kernels)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append((linear(kernels, x_MK, weight=weight), attend(kernels, q_BPNH, q_BPNH, q_BPNH)))
+    finally:
+        torch.set_num_threads(before)
+    for product, attention in found[1:]:
+        assert torch.equal(product, found[0][0])
+        assert torch.equal(attention, found[0][1])
+
+
+def test_tower_is_as_near_to_float32_as_pytorch_is(kernels: NativeKernels) -> None:
+    config = get_config("osler-mini").vision
+    assert config is not None
+    torch.manual_seed(0)
+    exact = VisionTower(config).eval()
+    plain = deepcopy(exact).bfloat16()
+    fused = deepcopy(plain)
+    names = list(fused.state_dict())
+    assert fuse_tower(fused.encoder.layers, kernels=kernels)
+    assert list(fused.state_dict()) == names
+    pixels_BCSS = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1
+    wanted = plain.float()(pixels_BCSS.bfloat16().float())
+    plain.bfloat16()
+    size = wanted.norm()
+    off = float((fused(pixels_BCSS).float() - wanted).norm() / size)
+    assert off < 1.1 * float((plain(pixels_BCSS).float() - wanted).norm() / size)
+    # Images that are read together are read as they are alone.
+    assert torch.equal(fused(pixels_BCSS)[1:], fused(pixels_BCSS[1:]))
+
+
+def test_only_what_fits_is_fused(kernels: NativeKernels) -> None:
+    config = get_config("debug").vision
+    assert config is not None
+    layers = VisionTower(config).encoder.layers
+    assert not fuse_tower(layers, kernels=kernels)  # float32
+    assert not fuse_tower(layers.bfloat16(), kernels=TorchKernels())
+    assert not fuse_tower(layers, kernels=kernels)  # heads of a width of 12
+    model = Osler(get_config("osler-mini-parts")).bfloat16()
+    fuse_eyes(model, kernels=kernels)
+    assert model.vision is not None
+    assert model.heads is not None
+    layers = [*model.vision.encoder.layers, *model.heads.trunk.layers]
+    assert all(isinstance(layer.self_attn, FusedAttention) for layer in layers)
