@@ -144,7 +144,8 @@ def _teach(
     if place.first:
         write_result(recipe, learner=learner, weights=weights, skills=lessons.skills)
         if recipe.ship:
-            stack_adapters(Path(recipe.ship), out, out=Path(recipe.ship))
+            # From the base, not from the copy: the same command again must not add the adapter twice.
+            stack_adapters(learner.checkpoint.source, out, out=Path(recipe.ship))
         about = {
             **lessons.about,
             "updates": max(first, steps),
