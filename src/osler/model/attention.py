@@ -127,7 +127,8 @@ def attend(
         (B, N, L, H).
     """
     if softcap is None and q_BNLH.shape[2] > FOLD and _products_are_faster(q_BNLH):
-        return _attend_by_products(q_BNLH, k_BKSH, v_BKSH, view=view, scale=scale)
+        by_products = _learn_by_products if torch.is_grad_enabled() else _attend_by_products
+        return by_products(q_BNLH, k_BKSH, v_BKSH, view=view, scale=scale)
     if view is None:
         causal = q_BNLH.shape[2] > 1
         return _attend_tile(q_BNLH, k_BKSH, v_BKSH, mask="causal" if causal else None, scale=scale, softcap=softcap)
@@ -146,8 +147,8 @@ def attend(
 
 
 def _products_are_faster(q_BNLH: Tensor) -> bool:
-    """PyTorch's fused kernel for CPUs is much slower in bfloat16 than its products (torch 2.13)."""
-    return q_BNLH.device.type == "cpu" and q_BNLH.dtype == torch.bfloat16 and not torch.is_grad_enabled()
+    """PyTorch's fused kernel for CPUs is much slower in bfloat16 than its products, backward too (torch 2.13)."""
+    return q_BNLH.device.type == "cpu" and q_BNLH.dtype == torch.bfloat16
 
 
 def _attend_by_products(
@@ -177,6 +178,27 @@ def _attend_by_products(
                 weights = scores_GTU.softmax(dim=-1).to(q_BNLH.dtype)
                 out_BNLH[row, group, queries] = (weights.view(-1, U) @ v_UH).view(-1, T, H)
     return out_BNLH
+
+
+def _learn_by_products(q_BNLH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, *, view: KeyView | None, scale: float) -> Tensor:
+    """The same in tiles of `TILE` by products that a gradient flows through."""
+    groups = q_BNLH.shape[1] // k_BKSH.shape[1]
+    if view is None:
+        positions_1L = torch.arange(q_BNLH.shape[2])[None]
+        view = KeyView(
+            positions_BL=positions_1L, last_BL=positions_1L, keys_BS=positions_1L, reach=0, window=None,
+            dtype=torch.float32,
+        )  # fmt: skip
+    tiles = []
+    for queries, keys in view.tiles():
+        q_BKtH = q_BNLH[:, :, queries].unflatten(1, (-1, groups)).flatten(2, 3)
+        mask_B1TU = view.mask(queries, keys=keys).clamp(min=MASKED)
+        scores_BKtU = (scale * q_BKtH) @ k_BKSH[:, :, keys].transpose(-1, -2)
+        seen_BNTU = scores_BKtU.unflatten(2, (groups, -1)).flatten(1, 2) + mask_B1TU
+        weights_BNTU = seen_BNTU.softmax(dim=-1, dtype=torch.float32).to(q_BNLH.dtype)
+        weights_BKtU = weights_BNTU.unflatten(1, (-1, groups)).flatten(2, 3)
+        tiles.append((weights_BKtU @ v_BKSH[:, :, keys]).unflatten(2, (groups, -1)).flatten(1, 2))
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=2)
 
 
 def _attend_tile(

@@ -93,8 +93,10 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns ``base(x)`` plus the update, in the dtype of ``x``."""
-        update = F.linear(F.linear(x.to(self.lora_A.dtype), self.lora_A), self.lora_B)
-        return self.base(x) + (self.scale * update).to(x.dtype)
+        # Under autocast the products are rounded anyway: a copy in float32 would only be rounded back.
+        dtype = x.dtype if torch.is_autocast_enabled(x.device.type) else self.lora_A.dtype
+        update = F.linear(F.linear(x.to(dtype), self.scale * self.lora_A), self.lora_B)
+        return self.base(x) + update.to(x.dtype)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
