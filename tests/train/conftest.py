@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from osler.weights.tokenizer import GemmaTokenizer
 from tests.train.small_base import write_base
@@ -13,6 +14,15 @@ from tests.train.small_base import write_base
 def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random base model with the real vocabulary."""
     return write_base(tmp_path_factory.mktemp("base") / "small")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small networks are slower with several threads, and their sums then differ from run to run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +35,9 @@ from osler.weights.osler_folder import save_osler_folder
 from osler.weights.tokenizer import GemmaTokenizer
 from tests.train.small_base import small_config
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TASKS = ("record", "report", "boxes", "box-tokens")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

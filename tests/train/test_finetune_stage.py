@@ -24,6 +24,8 @@ from osler.weights.checkpoint import load_checkpoint
 from osler.weights.safetensors_io import read_safetensors
 from tests.train.small_base import questions, recipe_text, write_pictures, write_table
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SOURCES = Path(__file__).parents[2] / "src"
 
 
@@ -31,14 +33,6 @@ SOURCES = Path(__file__).parents[2] / "src"
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scans")
     return write_table(folder / "data.csv", [*questions(write_pictures(folder, count=12)), *questions(["gone.png"])])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _recipe(folder: Path, *, table: Path, base: Path, steps: int = 8, more: str = "") -> FinetuneRecipe:
