@@ -9,6 +9,9 @@ import torch
 from osler.weights.tokenizer import GemmaTokenizer
 from tests.train.small_base import write_base
 
+_TOKENIZERS = 3
+"""That are kept: one takes 73 MB."""
+
 
 @pytest.fixture(scope="session")
 def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,8 +39,9 @@ def _tokenizer_read_once() -> Iterator[None]:
         except OSError:
             return read(folder)
         key = (str(folder), status.st_mtime_ns, status.st_size)
-        if key not in known:
-            known[key] = read(folder)
+        known[key] = known.pop(key, None) or read(folder)
+        if len(known) > _TOKENIZERS:
+            del known[next(iter(known))]  # the one not asked for longest
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
