@@ -1,14 +1,18 @@
 """Rates of a benchmark on one machine after another, as JSON and Markdown: a new run replaces that of its machine.
 
 record = RateRecord(title="Synthetic X-rays", about="512 px ...", unit="image")
-record.add(rates, load=load)
-record.write(Path("benchmarks/synth_xray"))
+record.main(rate, description="Times ...", each=40)
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import multiprocessing
 import os
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +44,29 @@ class RateRecord:
     title: str
     about: str
     unit: str
+
+    def main(self, rate: Callable[[int, int], Rate], *, description: str, each: int) -> None:
+        """The command line: measures, prints the page and writes it.
+
+        Args:
+            rate: Of so many processes and things of each. description: Of the command.
+            each: Things of each process where nothing is said.
+        """
+        parser = argparse.ArgumentParser(description=description)
+        parser.add_argument(f"--{self.unit}s", dest="each", type=int, default=each, help="of each process")
+        parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+        parser.add_argument("--note", default="", help="what else there is to know about this run")
+        parser.add_argument("--repeats", type=int, default=1)
+        parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
+        options = parser.parse_args()
+        for name in THREADS:
+            os.environ[name] = "1"  # of the processes that are started, whatever was set before
+        load = os.getloadavg()[0]
+        rates = {count: [rate(count, options.each) for _ in range(options.repeats)] for count in options.processes}
+        run = self.run(rates, load=load, note=options.note)
+        sys.stdout.write(self.markdown([run]))
+        if options.out:
+            self.write(options.out, run)
 
     def run(self, rates: dict[int, list[Rate]], *, load: float, note: str = "") -> dict:
         """This machine's run.
@@ -89,7 +116,18 @@ class RateRecord:
         out.with_suffix(".md").write_text(self.markdown(runs), encoding="utf-8")
 
 
-def one_thread_a_process() -> None:
-    """Lets NumPy of processes started from now on compute on one core each, whatever was set before."""
-    for name in THREADS:
-        os.environ[name] = "1"
+def rate_of(jobs: Sequence[tuple], *, each: int, warm: Callable[..., object], render: Callable[..., float]) -> Rate:
+    """Runs one process a job, all at once.
+
+    Args:
+        jobs: Arguments of ``warm`` and ``render``. each: Things of a job.
+        warm: Called in each process before the clock starts.
+        render: Makes the things; returns CPU seconds.
+    """
+    with multiprocessing.get_context("spawn").Pool(len(jobs)) as pool:
+        pool.starmap(warm, jobs, chunksize=1)
+        started = time.perf_counter()
+        cpu = pool.starmap(render, jobs, chunksize=1)
+        wall = time.perf_counter() - started
+    things = len(jobs) * each
+    return Rate(per_second=things / wall, cpu_ms=1000 * sum(cpu) / things)

@@ -8,16 +8,11 @@ processes; each has made its textures before the clock starts. JPEG is not inclu
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rate_record import Rate, RateRecord, one_thread_a_process
+from benchmarks.rate_record import Rate, RateRecord, rate_of
 from osler.synth.histology import ORGANS, PATTERNS, SlideSpec, TumorPlace, render_tile
 
 RECORD = RateRecord(
@@ -27,35 +22,14 @@ RECORD = RateRecord(
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=150, help="of each process")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--note", default="", help="what else there is to know about this run")
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
-    options = parser.parse_args()
-    one_thread_a_process()
-    load = os.getloadavg()[0]
-    rates = {count: [rate(count, tiles=options.tiles) for _ in range(options.repeats)] for count in options.processes}
-    run = RECORD.run(rates, load=load, note=options.note)
-    sys.stdout.write(RECORD.markdown([run]))
-    if options.out:
-        RECORD.write(options.out, run)
-
-
-def rate(processes: int, *, tiles: int) -> Rate:
+def rate(processes: int, tiles: int) -> Rate:
     """Tiles per second of all processes together, and the CPU time of one tile in ms."""
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(warm, range(processes), chunksize=1)
-        started = time.perf_counter()
-        cpu = pool.starmap(render, [(tiles, number) for number in range(processes)], chunksize=1)
-        wall = time.perf_counter() - started
-    return Rate(per_second=processes * tiles / wall, cpu_ms=1000 * sum(cpu) / (processes * tiles))
+    jobs = [(tiles, number) for number in range(processes)]
+    return rate_of(jobs, each=tiles, warm=warm, render=render)
 
 
-def warm(number: int) -> None:
-    """Makes the textures of a process."""
+def warm(*_job: int) -> None:
+    """Makes the textures of a process, the same for every job."""
     for slide in slides():
         render_tile(slide, column=1600, row=1600)
 
@@ -82,4 +56,4 @@ def slides() -> list[SlideSpec]:
 
 
 if __name__ == "__main__":
-    main()
+    RECORD.main(rate, description=__doc__.splitlines()[0], each=150)

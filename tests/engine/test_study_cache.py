@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import osler.engine.study_cache as study_cache_module
 from osler.engine.session import Session
-from osler.engine.study_cache import StudyCache, open_study_cache
+from osler.engine.study_cache import CacheEntry, StudyCache, open_study_cache
 from osler.errors import RequestError
 from osler.study import ArrayPixels, Study, TimePoint
 from osler.weights import Checkpoint
@@ -98,6 +98,28 @@ def test_the_least_recently_used_go_first(cache: StudyCache) -> None:
     cache.put("features", content="e", tensors={"features": torch.zeros(4 * size, dtype=torch.uint8)})
     assert cache.get("features", content="e") is None  # larger than the whole cache may be
     assert len(_files(cache.folder)) == 3
+
+
+def test_the_folder_is_listed_seldom_and_kept_small_by_two_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, found = [], StudyCache._found
+
+    def counted(cache: StudyCache) -> Iterator[CacheEntry]:
+        listed.append(cache)
+        return found(cache)
+
+    monkeypatch.setattr(StudyCache, "_found", counted)
+    most = 1 << 20
+    writers = [StudyCache(tmp_path / "studies", fingerprint=name, most_bytes=most) for name in "ab"]
+    for number in range(300):
+        for writer in writers:
+            rows = {"features": torch.zeros(4096, dtype=torch.uint8)}
+            writer.put("features", content=str(number), tensors=rows)
+    held = sum(path.stat().st_size for path in _files(tmp_path / "studies"))
+    assert 0.8 * most < held < 1.15 * most  # each may be a sixteenth past it
+    assert len(listed) < 100
+    assert all(writer.get("features", content="299") is not None for writer in writers)
 
 
 def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path) -> None:

@@ -19,6 +19,18 @@ from osler.weights.skills import Skill
 Writer = Callable[[Session, Study, str], str]
 
 
+class SilentHead:
+    """What findings heads of tests have in common: they read the whole study and tell the decoder nothing."""
+
+    calibrated: bool = True
+
+    def looked_at(self, study: Study) -> Study:
+        return study
+
+    def told(self, session: Session, study: Study) -> str:
+        return ""
+
+
 class Scripted(Session):
     """Says what ``writer`` returns, but for answers under a grammar, which the network gives."""
 

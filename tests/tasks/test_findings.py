@@ -16,7 +16,7 @@ from osler.study import ArrayPixels, Image, Study, TimePoint
 from osler.tasks.findings import FindingsRequest, findings, run_findings
 from osler.weights import Checkpoint
 from osler.writers import format_answer, load_schema
-from tests.tasks.scripted import Scripted
+from tests.tasks.scripted import Scripted, SilentHead
 from tests.tasks.volumes import straight, study_of
 
 
@@ -72,7 +72,7 @@ def test_where_files_name_no_region_the_model_is_asked_once(checkpoint: Checkpoi
 
 
 @dataclasses.dataclass
-class HeadOfATest:
+class HeadOfATest(SilentHead):
     """A findings head, as the protocol has it."""
 
     calibrated: bool = True

@@ -25,7 +25,7 @@ from osler.tasks.heads import HeadChange
 from osler.tasks.locate import locate
 from osler.tasks.report import report
 from osler.weights import Checkpoint
-from tests.tasks.scripted import Scripted
+from tests.tasks.scripted import Scripted, SilentHead
 from tests.tasks.test_locate import looking
 from tests.tasks.volumes import mirrored, restored, straight
 
@@ -45,10 +45,9 @@ def says_side(session: Session, study: Study, question: str) -> str:
 
 
 @dataclasses.dataclass
-class SideHead:
+class SideHead(SilentHead):
     """Sure of its finding where the block is on the left, sure of the contrary on the right."""
 
-    calibrated: bool = True
     findings: frozenset[str] = frozenset({_FINDING})
 
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:

@@ -24,6 +24,7 @@ from osler.tasks.triage_journal import TriagedStudy, TriageJournal
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer  # noqa: F401 (fixtures)
 from tests.readers.make_dicom import ramp, write_series
+from tests.tasks.scripted import SilentHead
 
 TEXT_ONLY = "gemma-3-270m"
 """Weights without findings, which triage then need not load."""
@@ -126,14 +127,10 @@ def test_a_stopped_run_goes_on(inbox: Path, tmp_path: Path) -> None:
     assert triage(request) == triage(TriageRequest(model=TEXT_ONLY, inbox=inbox))
 
 
-class LikelyHead:
+class LikelyHead(SilentHead):
     """A findings head that calls a bright study a pneumothorax."""
 
     findings = frozenset({"pneumothorax", "pneumonia"})
-    calibrated = True
-
-    def looked_at(self, study: Study) -> Study:
-        return study
 
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:
         bright = float(study.volumes()[0].read().mean()) > 5000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +35,9 @@ from osler.weights.osler_folder import save_osler_folder
 from osler.weights.tokenizer import GemmaTokenizer
 from tests.train.small_base import small_config
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TASKS = ("record", "report", "boxes", "box-tokens")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -174,18 +167,31 @@ def test_a_sample_is_told_what_inference_tells(base: Path, films: Path, tmp_path
     learner = build_learner(_recipe(tmp_path, base=telling, films=films), device=torch.device("cpu"))
     film = _noise()
     lesson = FilmLesson(task="record", film=0, question="Is there air?", answer="No", needs="image")
-    source = FilmSamples(
-        [film], [lesson], checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=tmp_path / "kept"
-    )
+    boxes = FilmLesson(task="boxes", film=0, question="Where?", answer="", label="heart", box=(2, 20, 12, 30))
+    passes: list[tuple[int, int]] = []
+
+    def samples() -> FilmSamples:
+        return FilmSamples(
+            [film],
+            [lesson, boxes],
+            checkpoint=learner.checkpoint,
+            encode=image_encoder(learner),
+            folder=tmp_path / "kept",
+            on_progress=lambda done, total: passes.append((done, total)),
+        )
+
+    source = samples()
+    assert passes == [(1, 2), (2, 2), (1, 1)]  # seen in two forms, told of once
     sample, session = source[0], Session(learner.checkpoint)
     study = source._study(0)
     prompt = session._inputs(study, Words(question=lesson.question), on_progress=None).token_ids
     assert sample.token_ids[: len(prompt)].tolist() == list(prompt)
     line = session.heads["findings"].told(session, study)
     assert line.startswith("The findings head reads: pneumothorax:")
-    again = FilmSamples(
-        [film], [lesson], checkpoint=learner.checkpoint, encode=image_encoder(learner), folder=tmp_path / "kept"
-    )
+    assert line in learner.checkpoint.tokenizer.decode(source[1].token_ids.tolist())
+    passes.clear()
+    again = samples()
+    assert passes == []
     assert again[0].token_ids.tolist() == sample.token_ids.tolist()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from osler.weights.checkpoint import load_checkpoint
 from osler.weights.safetensors_io import read_safetensors
 from tests.train.small_base import questions, recipe_text, write_pictures, write_table
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SOURCES = Path(__file__).parents[2] / "src"
 
 
@@ -30,14 +33,6 @@ SOURCES = Path(__file__).parents[2] / "src"
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scans")
     return write_table(folder / "data.csv", [*questions(write_pictures(folder, count=12)), *questions(["gone.png"])])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _recipe(folder: Path, *, table: Path, base: Path, steps: int = 8, more: str = "") -> FinetuneRecipe:
@@ -172,6 +167,27 @@ def test_another_run_in_the_folder_is_not_gone_on_with(straight: Path, table: Pa
     with pytest.raises(RequestError, match=r"holds a run with another alpha, seed\.") as caught:
         train_finetune(other)
     assert "optimizer.steps" in caught.value.allowed
+
+
+def test_a_shipped_copy_of_the_base_takes_up_what_was_learned_once(tmp_path: Path, table: Path, straight: Path) -> None:
+    """The base is a base with an adapter; its copy then answers as base, first and second adapter do."""
+    base, shipped = straight / "out", tmp_path / "shipped"
+    shutil.copytree(base, shipped, ignore=shutil.ignore_patterns("run"))
+    recipe = _recipe(tmp_path, table=table, base=base, steps=4, more=f'ship = "{shipped}"')
+    train_finetune(recipe)
+    logits = {name: _logits(folder) for name, folder in (("base", base), ("out", tmp_path / "out"), ("ship", shipped))}
+    learned, rounded = (float((logits["out"] - logits[name]).norm()) for name in ("base", "ship"))
+    assert rounded < 0.05 * learned  # adapters are kept in bfloat16
+    before = {path.name: path.read_bytes() for path in shipped.iterdir()}
+    train_finetune(recipe)
+    assert {path.name: path.read_bytes() for path in shipped.iterdir()} == before
+
+
+@torch.inference_mode()
+def _logits(folder: Path) -> torch.Tensor:
+    model = load_checkpoint(folder, dtype="float32").model
+    hidden_1LD = model.decoder(model.decoder.embed(torch.arange(100, 140)[None]), positions_BL=torch.arange(40)[None])
+    return model.logits(hidden_1LD[0])
 
 
 def test_all_weights_can_learn(tmp_path: Path, table: Path, small_base: Path) -> None:

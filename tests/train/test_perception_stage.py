@@ -149,7 +149,7 @@ def offline(base: Osler, data: PerceptionData, monkeypatch: pytest.MonkeyPatch) 
         preprocess = preprocess_for(CONFIG)
 
     monkeypatch.setattr(perception_stage, "load_checkpoint", lambda name, dtype: _Loaded())
-    monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint: data)
+    monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint, on_report: data)
     return base
 
 
@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_number_names_the_film_and_keeps_the_state(
     series = tuple(replace(item, films=tuple(replace(f, patient="8") for f in item.films)) for item in data.series)
     xrays = tuple(replace(film, patient=f"real {number}") for number, film in enumerate(data.xrays))
     broken = replace(data, xray_bank=replace(data.xray_bank, rows=rows), series=series, xrays=xrays)
-    monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint: broken)
+    monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint, on_report: broken)
     with pytest.raises(TrainingError, match=r"is not a number in update \d+, at: nih patient real 3\.") as caught:
         train_perception(_recipe(tmp_path, steps=40), listener=_ignore)
     assert "findings" in str(caught.value)

@@ -38,6 +38,8 @@ MOST_BYTES = 8 << 30
 
 _VERSION = "1"
 _SPARE_DISK = 1 << 30
+_UNLISTED_SHARE = 16
+"""One part in so many of the limit is written before the folder is listed again: so far may each process go past it."""
 _STALE_SECONDS = 3600.0
 _CHECKSUM = "sha256"
 
@@ -75,6 +77,7 @@ class StudyCache:
         self.fingerprint = fingerprint
         self.most_bytes = most_bytes
         self._writable = True
+        self._unlisted_room = 0
         self._notes: list[str] = []
 
     def get(self, kind: Kind, *, content: str) -> Tensors | None:
@@ -119,12 +122,14 @@ class StudyCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-            self._evict(room=size)
+            if size > self._unlisted_room:
+                self._evict(room=size)
             if shutil.disk_usage(self.folder).free < size + _SPARE_DISK:
                 self._give_up("the disk is nearly full")
                 return
             with whole_path(path) as part:
                 save_file(plain, part, metadata=metadata)
+            self._unlisted_room -= size
         except (OSError, SafetensorError) as error:
             self._give_up(getattr(error, "strerror", None) or type(error).__name__)
 
@@ -166,18 +171,24 @@ class StudyCache:
                 yield CacheEntry(path=path, kind=kind, bytes=status.st_size, used=status.st_mtime)
 
     def _evict(self, *, room: int) -> None:
-        """Removes the oldest entries until there is room, and parts that a killed process left behind."""
+        """Lists the folder, which other processes fill as well, and removes the oldest entries if it lacks room.
+
+        What is removed leaves room for the next ones, too, and so do parts that a killed process left behind.
+        """
         for part in self.folder.glob(".*.partial"):
             with contextlib.suppress(OSError):
                 if time.time() - part.stat().st_mtime > _STALE_SECONDS:
                     part.unlink()
         entries = self.entries()
         held = sum(entry.bytes for entry in entries)
+        share = self.most_bytes // _UNLISTED_SHARE
+        most = self.most_bytes if held + room <= self.most_bytes else self.most_bytes - share
         for entry in entries:
-            if held + room <= self.most_bytes:
-                return
+            if held + room <= most:
+                break
             _unlink(entry.path)
             held -= entry.bytes
+        self._unlisted_room = min(share, self.most_bytes - held)
 
     def _note(self, text: str) -> None:
         self._notes.append(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from osler.engine.heads_findings import FindingReader
 from osler.prepare import PreparedImages, Preprocess
 from osler.prepare.chat import Turn
 from osler.prepare.inputs import before_record, first_turn
@@ -34,7 +33,7 @@ class Words:
     def with_findings(self, session: Session, study: Study | None) -> Words:
         """Puts what the findings head reads before the record, for weights whose decoder was trained to be told it."""
         head = session.heads.get("findings")
-        told = head.told(session, study) if isinstance(head, FindingReader) and study is not None else ""
+        told = head.told(session, study) if head is not None and study is not None else ""
         return replace(self, record=before_record(told, self.record))
 
     def turns(self, prepared: PreparedImages, *, preprocess: Preprocess) -> tuple[Turn, ...]:

@@ -60,6 +60,10 @@ class FindingsHead(Protocol):
         """Returns a probability for each finding, ``None`` where it abstains ("cannot tell")."""
         ...
 
+    def told(self, session: Session, study: Study) -> str:
+        """Returns what the decoder, where it was trained for it, is told of a study; empty for nothing."""
+        ...
+
 
 class ProgressionHead(Protocol):
     """Says what became of a finding between the dates of a study (skill ``"progression"``)."""

@@ -42,7 +42,7 @@ class FilmSamples:
         checkpoint: Whose contract and tokenizer are used, and whose heads read box tokens.
         encode: Images to soft tokens, as inference computes them.
         folder: Where the soft tokens are kept.
-        on_progress: Called with the films encoded and in all.
+        on_progress: Called with the films done and in all, anew for each pass: soft tokens, what is told, features.
     """
 
     def __init__(
@@ -62,21 +62,29 @@ class FilmSamples:
         marked = {lesson.film for lesson in lessons if lesson.task == "box-tokens"}
         shown = [(film, "plain") for film in sorted(others)] + [(film, "square") for film in sorted(by_text)]
         self._rows = {key: row for row, key in enumerate(shown)}
-        key = cache_key(weights=checkpoint.key, films=_digest(films), shown=shown)
+        digest = _digest(films)
         self._tokens = encoded_rows(
             folder / "soft-tokens",
-            key=key,
+            key=cache_key(weights=checkpoint.key, films=digest, shown=shown),
             count=len(shown),
             encode=lambda row: encode(self._prepared(*shown[row])),
             on_progress=on_progress,
         )
-        studies = (self._study(film) for film, _ in shown)
-        self._told = told_of(folder, checkpoint=checkpoint, key=key, studies=studies, count=len(shown))
+        seen = sorted(others | by_text)  # once, in whatever forms the decoder sees it
+        told = told_of(
+            folder,
+            checkpoint=checkpoint,
+            key=cache_key(weights=checkpoint.key, films=digest, told=seen),
+            studies=(self._study(film) for film in seen),
+            count=len(seen),
+            on_progress=on_progress,
+        )
+        self._told = dict(zip(seen, told, strict=True))
         heads = sorted(marked)
         self._head_rows = {film: row for row, film in enumerate(heads)}
         self._seen = encoded_rows(
             folder / "head-features",
-            key=cache_key(weights=checkpoint.key, films=_digest(films), marked=heads),
+            key=cache_key(weights=checkpoint.key, films=digest, marked=heads),
             count=len(heads),
             encode=lambda row: _head_features(checkpoint.model, self._prepared(heads[row], "plain")),
             on_progress=on_progress,
@@ -105,7 +113,7 @@ class FilmSamples:
             tokens=tokens,
             answer=self._answer(lesson, prepared),
             record=before_record(
-                self._told[self._rows[lesson.film, form]],
+                self._told[lesson.film],
                 record_text(study, question=lesson.question).text if lesson.events else "",
             ),
             context=checkpoint.model.config.decoder.max_positions,
@@ -161,7 +169,15 @@ def _edges(box: tuple[float, float, float, float], prepared: PreparedImages) -> 
     return [low_x, low_y, float("nan"), high_x, high_y, float("nan")]
 
 
-def told_of(folder: Path, *, checkpoint: Checkpoint, key: str, studies: Iterable[Study], count: int) -> Sequence[str]:
+def told_of(
+    folder: Path,
+    *,
+    checkpoint: Checkpoint,
+    key: str,
+    studies: Iterable[Study],
+    count: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Sequence[str]:
     """What the decoder is told of each study by the findings head, as in use; kept on disk under the key."""
     heads = checkpoint.model.config.heads
     if heads is None or not heads.told:
@@ -171,7 +187,12 @@ def told_of(folder: Path, *, checkpoint: Checkpoint, key: str, studies: Iterable
         (folder / "told").mkdir(parents=True, exist_ok=True)
         session = Session(checkpoint)
         reader = session.heads["findings"]
-        save_json(path, [reader.told(session, study) for study in studies])
+        told = []
+        for study in studies:
+            told.append(reader.told(session, study))
+            if on_progress is not None:
+                on_progress(len(told), count)
+        save_json(path, told)
         set_key(folder / "told", key=key)
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -5,7 +5,7 @@ Dimensions: K texts, C width of a text state, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -44,6 +44,9 @@ from osler.weights.safetensors_io import read_safetensors
 REPORT_TOKENS = 160
 """Tokens of a report that its state is made of."""
 
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all."""
+
 _BATCH = 16
 
 
@@ -76,8 +79,14 @@ class PerceptionData:
     preprocess: Preprocess
 
 
-def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) -> PerceptionData:
+def open_perception_data(
+    recipe: PerceptionRecipe, *, checkpoint: Checkpoint, on_report: Progress | None = None
+) -> PerceptionData:
     """Opens the sets, renders what is not there, and computes text states.
+
+    Args:
+        recipe: Names the sets. checkpoint: Whose tower and decoder are read.
+        on_report: See `report_states`.
 
     Raises:
         RequestError: If the data folder is not right.
@@ -117,7 +126,7 @@ def open_perception_data(recipe: PerceptionRecipe, *, checkpoint: Checkpoint) ->
         volumes=tuple(bank(kind[0].source, kind, views=recipe.views.volumes) for kind in kinds),
         label_states=states_of(sorted(labels), checkpoint=checkpoint),
         lab_states=states_of(sorted(labs), checkpoint=checkpoint),
-        report_states=_report_states(recipe, checkpoint=checkpoint, films=films),
+        report_states=_report_states(recipe, checkpoint=checkpoint, films=films, on_report=on_report),
         preprocess=checkpoint.preprocess,
     )
 
@@ -167,7 +176,9 @@ def _phantoms(recipe: PerceptionRecipe, *, preprocess: Preprocess) -> tuple[Labe
     return tuple(read_volumes(path))
 
 
-def _report_states(recipe: PerceptionRecipe, *, checkpoint: Checkpoint, films: Path) -> Tensor:
+def _report_states(
+    recipe: PerceptionRecipe, *, checkpoint: Checkpoint, films: Path, on_report: Progress | None
+) -> Tensor:
     """State of the report of each series' last film, computed once."""
     last = last_exams(films)
     key = cache_key(wanted=sorted(last.items()), weights=checkpoint.key, tokens=REPORT_TOKENS)
@@ -177,7 +188,7 @@ def _report_states(recipe: PerceptionRecipe, *, checkpoint: Checkpoint, films: P
         if kept.metadata.get("key") == key:
             return kept.tensors["states"]
     texts = reports_of(last, seed=recipe.film_seed)
-    states = report_states(list(texts.values()), checkpoint=checkpoint)
+    states = report_states(list(texts.values()), checkpoint=checkpoint, on_report=on_report)
     save_tensors(path, {"states": states}, metadata={"key": key})
     return states
 
@@ -200,19 +211,30 @@ def reports_of(exams: Mapping[int, int], *, seed: int) -> dict[int, str]:
 
 
 @torch.no_grad()
-def report_states(texts: Sequence[str], *, checkpoint: Checkpoint) -> Tensor:
-    """Mean of the decoder's last hidden states over each text, (K, C) float32."""
+def report_states(texts: Sequence[str], *, checkpoint: Checkpoint, on_report: Progress | None = None) -> Tensor:
+    """Mean of the decoder's last hidden states over each text, (K, C) float32.
+
+    Args:
+        texts: Reports; their first `REPORT_TOKENS` tokens are read.
+        checkpoint: Whose decoder reads them.
+        on_report: Called with the reports done and in all.
+    """
     decoder, tokens = checkpoint.model.decoder, checkpoint.model.config.tokens
-    rows = []
-    for start in range(0, len(texts), _BATCH):
-        ids = [
-            [tokens.bos, *checkpoint.tokenizer.encode(text)[:REPORT_TOKENS]] for text in texts[start : start + _BATCH]
-        ]
-        longest = max(map(len, ids))
-        ids_BL = torch.tensor([[*row, *[tokens.pad] * (longest - len(row))] for row in ids])
-        padding_BL = torch.tensor([[False] * len(row) + [True] * (longest - len(row)) for row in ids])
-        positions_BL = torch.arange(longest).expand(len(ids), -1)
+    ids = [[tokens.bos, *checkpoint.tokenizer.encode(text)[:REPORT_TOKENS]] for text in texts]
+    states_KC = torch.empty(len(ids), checkpoint.model.config.decoder.width)
+    by_length = sorted(range(len(ids)), key=lambda number: len(ids[number]))  # so that little is padded
+    for start in range(0, len(ids), _BATCH):
+        chosen = by_length[start : start + _BATCH]
+        longest = len(ids[chosen[-1]])
+        ids_BL = torch.full((len(chosen), longest), tokens.pad)
+        padding_BL = torch.ones(len(chosen), longest, dtype=torch.bool)
+        for row, number in enumerate(chosen):
+            ids_BL[row, : len(ids[number])] = torch.tensor(ids[number])
+            padding_BL[row, : len(ids[number])] = False
+        positions_BL = torch.arange(longest).expand(len(chosen), -1)
         hidden_BLC = decoder(decoder.embed(ids_BL), positions_BL=positions_BL, padding_BL=padding_BL).float()
         kept = (~padding_BL)[..., None].float()
-        rows.append((hidden_BLC * kept).sum(1) / kept.sum(1))
-    return torch.cat(rows)
+        states_KC[chosen] = (hidden_BLC * kept).sum(1) / kept.sum(1)
+        if on_report is not None:
+            on_report(start + len(chosen), len(ids))
+    return states_KC

@@ -125,7 +125,12 @@ def train_perception(
     base = load_checkpoint(recipe.base, dtype="bfloat16" if recipe.precision == "bfloat16" else "float32")
     if base.model.vision is None:
         raise RequestError(f"The weights {recipe.base!r} have no image tower.", allowed="Weights with a tower.")
-    data = open_perception_data(recipe, checkpoint=base)
+
+    def on_report(done: int, total: int) -> None:
+        if listener is not None:
+            listener({"reports": done, "reports in all": total})
+
+    data = open_perception_data(recipe, checkpoint=base, on_report=on_report)
     torch.manual_seed(recipe.seed)
     trainee = PerceptionTrainee(
         base.model,

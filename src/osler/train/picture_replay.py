@@ -30,7 +30,7 @@ class PictureReplay:
         encode: Images to soft tokens, as inference computes them.
         folder: Where the soft tokens are kept.
         seed: Of pictures and questions.
-        on_progress: Called with the pictures encoded and in all.
+        on_progress: Called with the pictures done and in all, for each pass.
     """
 
     def __init__(
@@ -54,7 +54,9 @@ class PictureReplay:
             on_progress=on_progress,
         )
         studies = (self._shown(number)[0] for number in range(count))
-        self._told = told_of(folder, checkpoint=checkpoint, key=key, studies=studies, count=count)
+        self._told = told_of(
+            folder, checkpoint=checkpoint, key=key, studies=studies, count=count, on_progress=on_progress
+        )
 
     def __len__(self) -> int:
         return self.count

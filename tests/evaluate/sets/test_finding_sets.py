@@ -21,7 +21,7 @@ from osler.tasks.heads import HeadChange, Known
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer
 from tests.evaluate.sets.folders import write_csv, write_nih
-from tests.tasks.scripted import Scripted
+from tests.tasks.scripted import Scripted, SilentHead
 
 __all__ = ["checkpoint", "config", "model", "tokenizer"]
 
@@ -30,11 +30,10 @@ def brightness(session: Session, study: Study) -> list[float]:
     return [float(np.mean(image.read())) / 255 for image in study.images()]
 
 
-class Bright:
+class Bright(SilentHead):
     """Takes brightness for the probability of an effusion, and abstains from a mass."""
 
     findings = frozenset({"pleural effusion", "lung mass"})
-    calibrated = True
 
     def probabilities(self, session: Session, study: Study, *, findings: Sequence[str]) -> Mapping[str, float | None]:
         (value,) = brightness(session, study)
