@@ -14,6 +14,7 @@ from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.session import Session
+from osler.engine.slab_features import SlabStore
 from osler.model.osler import Osler, image_blocks
 from osler.weights import Checkpoint
 from tests.engine.films import film_study
@@ -106,5 +107,5 @@ def test_a_session_reads_the_memory_once(parts_checkpoint: Checkpoint, monkeypat
 def test_without_an_adapter_or_images_there_is_no_memory(model: Osler, parts_checkpoint: Checkpoint) -> None:
     session = Session(parts_checkpoint)
     prepared = session.prepare(film_study(None))
-    assert MemoryStore(model).of(prepared.pixels) is None
-    assert MemoryStore(session.model).of(session.prepare(film_study()).pixels) is None
+    assert MemoryStore(model, slabs=SlabStore(model)).of(prepared) is None
+    assert MemoryStore(session.model, slabs=SlabStore(model)).of(session.prepare(film_study())) is None
