@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from osler.engine.adapter_memory import MemoryStore
 from osler.engine.features import FeatureStore
-from osler.engine.slab_features import SlabStore, slab_places, token_starts
+from osler.engine.slab_features import SlabStore, outside_volumes, slab_places, token_starts
 from osler.errors import RequestError
 from osler.model.osler import Osler
-from osler.prepare import PreparedImages
+from osler.prepare import PixelBatches, PreparedImages
 from osler.train.parts_reading import Reading
 from osler.train.perception_parts import ship_parts
 from osler.train.recipe import FinetuneRecipe
@@ -132,10 +132,20 @@ class FrozenEncoder:
         self._memories = MemoryStore(learner.model, slabs=self._slabs)
 
     def __call__(self, prepared: PreparedImages) -> Tensor:
-        """Their soft tokens, as inference computes them."""
-        features = self._slabs.encode_shown(prepared, images=self._images)
-        assert features is not None  # asked for only where there are images
-        return features.cpu()
+        """Their soft tokens, as inference computes them; zeros in the places of those that learn."""
+        if not (prepared.volumes and "volume" in self._learner.parts):
+            features = self._slabs.encode_shown(prepared, images=self._images)
+            assert features is not None  # asked for only where there are images
+            return features.cpu()
+        model, alone = self._learner.model, outside_volumes(prepared)
+        each = model.config.image_tokens
+        starts = token_starts(prepared, image_tokens=each)
+        total = each * len(alone) + sum(plan.grid.tokens for plan in prepared.volumes.values())
+        tokens_MD = torch.zeros(total, model.config.decoder.width, dtype=model.dtype)
+        pixels = PixelBatches(rgb=prepared.pixels.rgb[alone], preprocess=prepared.pixels.preprocess)
+        for number, tokens_TD in zip(alone, self._images.encode(pixels) if alone else (), strict=True):
+            tokens_MD[starts[number] : starts[number] + len(tokens_TD)] = tokens_TD.cpu()
+        return tokens_MD[:, None]
 
     @property
     def reads(self) -> bool:
@@ -152,9 +162,9 @@ class FrozenEncoder:
         if not prepared.volumes:
             return Reading(images_MV=images_MV)
         plans = prepared.volumes.values()
-        tokens = token_starts(prepared, image_tokens=model.config.image_tokens)
+        starts = token_starts(prepared, image_tokens=model.config.image_tokens)
         places = slab_places(list(plans), side=math.isqrt(model.config.image_tokens))
-        rows = [torch.arange(plan.grid.tokens) + tokens[start] for start, plan in prepared.volumes.items()]
+        rows = [torch.arange(plan.grid.tokens) + starts[start] for start, plan in prepared.volumes.items()]
         slots = np.concatenate([start + plan.slots for start, plan in prepared.volumes.items()])
         return Reading(
             images_MV=images_MV,

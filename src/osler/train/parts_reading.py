@@ -86,7 +86,8 @@ def cells_of(reading: Reading | None, *, model: Osler, preprocess: Preprocess) -
         return None if reading is None or reading.cells_STV is None else reading.cells_STV.to(model.device)
     rgb = reading.slices_NSS3[reading.slots_Sd.flatten()].numpy()
     pixels = torch.from_numpy(PixelBatches(rgb=rgb, preprocess=preprocess).array()).to(model.device)
-    return model.encode_slabs(pixels.unflatten(0, tuple(reading.slots_Sd.shape)))
+    with torch.autocast(model.device.type, enabled=False):  # as inference runs the tower
+        return model.encode_slabs(pixels.unflatten(0, tuple(reading.slots_Sd.shape)))
 
 
 def with_volumes(

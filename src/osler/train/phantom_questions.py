@@ -97,8 +97,8 @@ class SeenVolume:
         body: ``"trunk"`` or ``"head"``.
         organs: Label map (slice, row, column), `osler.synth.phantoms.organs.ORGANS`.
         findings: That it shows. absent: Names of findings that it could show and does not.
-        spacing_mm: Between slices. up_mm: From a voxel to the next one towards the head, along the axis that runs there.
-        up_axis: That axis of the map.
+        spacing_mm: Between slices.
+        up_axis: Axis of the map that runs between feet and head. up_mm: From a voxel to the next one along it.
     """
 
     body: str
@@ -172,7 +172,7 @@ def _of_organ(volume: SeenVolume, organ: str) -> list[Fact]:
 
 
 def limits_of(facts: Iterable[Fact]) -> dict[tuple[str, ...], int]:
-    """The millimeters that lengths are asked against: the median of each group, so that a length alone tells nothing."""
+    """The millimeters that lengths are asked against: the median of each group, so that it tells nothing by itself."""
     values: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for fact in facts:
         if fact.value:
