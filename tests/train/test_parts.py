@@ -240,7 +240,7 @@ def _answer_loss(session: Session, path: Path, *, answer: str) -> float:
     return total
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
@@ -249,9 +249,9 @@ def test_a_broken_run_goes_on_to_the_same_bits(tmp_path: Path, table: Path, smal
 
     def kill(metrics: Mapping[str, float]) -> None:
         if metrics.get("step") == 7:
-            raise _Killed
+            raise _KilledError
 
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         train_finetune(recipe, listener=kill)
     train_finetune(recipe)
     for name in ("adapter_model.safetensors", "parts.safetensors", "run/resume.safetensors"):
