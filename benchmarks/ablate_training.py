@@ -8,8 +8,7 @@ Variants: ``full``; ``no-temporal`` (progression without attention over time); `
 ``layer-states`` (states of findings normalized each by itself, not over pictures). All share banks and films; each
 trains in a folder of its own under ``--runs`` and goes on where it was stopped. Figures are those of
 `benchmarks.mini_heads`, which resamples patients; parts that no figure belongs to are left out of the table. Slices
-against the volumetric projection and the adapter are not trained here: `benchmarks.volume_cost` and
-`benchmarks.ablations` switch them.
+against the volumetric projection, and the adapter, are another recipe's: `benchmarks.ablate_volumes`.
 """
 
 from __future__ import annotations

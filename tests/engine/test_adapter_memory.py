@@ -14,7 +14,9 @@ from osler.engine.options import Decoding
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.session import Session
+from osler.engine.slab_features import SlabStore
 from osler.model.osler import Osler, image_blocks
+from osler.study import Affine, ArrayPixels, Study, TimePoint, Volume
 from osler.weights import Checkpoint
 from tests.engine.films import film_study
 
@@ -106,5 +108,32 @@ def test_a_session_reads_the_memory_once(parts_checkpoint: Checkpoint, monkeypat
 def test_without_an_adapter_or_images_there_is_no_memory(model: Osler, parts_checkpoint: Checkpoint) -> None:
     session = Session(parts_checkpoint)
     prepared = session.prepare(film_study(None))
-    assert MemoryStore(model).of(prepared.pixels) is None
-    assert MemoryStore(session.model).of(session.prepare(film_study()).pixels) is None
+    assert MemoryStore(model, slabs=SlabStore(model)).of(prepared) is None
+    assert MemoryStore(session.model, slabs=SlabStore(model)).of(session.prepare(film_study())) is None
+
+
+def test_of_slabs_it_reads_their_cells_which_the_prompt_needs_anyway(
+    parts_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(parts_checkpoint).seeing(6)
+    affine = Affine.from_parts(spacing=(2, 2, 5))
+    values = np.random.default_rng(0).integers(0, 900, (12, 24, 24)).astype(np.int16)
+    volume = Volume(series="v", pixels=ArrayPixels(values), affine=affine, modality="MR", units="arbitrary")
+    study = Study(timepoints=(TimePoint(series=(volume,)), *film_study(None).timepoints))
+    encoded, seen = [], []
+    model = session.model
+    encode, features = model.encode_slabs, model.memory_features
+    monkeypatch.setattr(model, "encode_slabs", lambda x: encoded.append(len(x)) or encode(x))
+    monkeypatch.setattr(model, "memory_features", lambda x: seen.append(len(x)) or features(x))
+    session.ask(study, "What?", max_tokens=2)
+    session.ask(study, "Where?", max_tokens=2)
+    prepared = session.prepare(study)
+    ((first, plan),) = prepared.volumes.items()
+    assert first == 0
+    assert sum(encoded) == len(plan.slabs)  # once, for the prompt
+    assert seen == [1]  # the film alone
+    memory = session._memories.of(prepared)
+    assert memory is not None
+    vision = model.config.vision
+    of_film = (vision.side // model.config.adapter.pool) ** 2  # type: ignore[union-attr]
+    assert memory.length == of_film + len(plan.slabs) * model.config.image_tokens

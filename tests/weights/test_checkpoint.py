@@ -18,7 +18,7 @@ from osler.weights.digest import files_digest
 from osler.weights.embedded import EMBEDDED_SHA256
 from osler.weights.huggingface import save_huggingface
 from osler.weights.lora import LoraConfig, add_lora, merge_lora
-from osler.weights.osler_folder import save_adapter_folder, save_osler_folder
+from osler.weights.osler_folder import save_osler_folder, save_tuned_folder
 from osler.weights.safetensors_io import read_safetensors, write_safetensors
 from osler.weights.skills import skills_of
 from osler.weights.tokenizer import GemmaTokenizer
@@ -85,10 +85,12 @@ def _adapter_on(base: Path, folder: Path, *, name: str) -> None:
     torch.manual_seed(3)
     for parameter in add_lora(checkpoint.model.decoder, config=lora):
         parameter.data.normal_(std=0.1)
-    save_adapter_folder(
+    save_tuned_folder(
         checkpoint.model,
         folder,
+        base=lora.base,
         lora=lora,
+        parts={},
         preprocess=checkpoint.preprocess,
         base_digest=checkpoint.digest,
         licence=checkpoint.licence,

@@ -94,7 +94,7 @@ class Session(SessionViews):
         self.encoder: ImageEncoder = self.network
         self._features = FeatureStore(self.encoder, disk=self._disk)
         self._slabs = SlabStore(self.network, disk=self._disk)
-        self._memories = MemoryStore(self.network)
+        self._memories = MemoryStore(self.network, slabs=self._slabs)
         self._timelines = TimelineStore(self.network)
         self._prefix = PrefixStore(disk=self._disk)
         self._prepared: tuple[Study, PreparedImages] | None = None
@@ -316,7 +316,7 @@ class Session(SessionViews):
             features_NTD = self._timelines.joined(
                 features_NTD, session=self, study=opened, prepared=self.prepare(opened or _NO_STUDY)
             )
-            memory = self._memories.of(inputs.pixels)
+            memory = self._memories.of(inputs)
         answer = Answer(
             text="",
             model=self.stamp(seed=decoding.sampling.seed if decoding.sampling.temperature > 0 else None),

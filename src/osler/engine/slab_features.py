@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -50,6 +51,36 @@ def token_starts(shown: Shown, *, image_tokens: int) -> dict[int, int]:
     return starts
 
 
+def outside_volumes(shown: Shown) -> list[int]:
+    """Numbers of the images that belong to no volume that is read as slabs."""
+    inside = {start + k for start, plan in shown.volumes.items() for k in range(len(plan.picks))}
+    return [number for number in range(len(shown.pixels)) if number not in inside]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SlabPlaces:
+    """Where the slabs of volumes lie, as `Osler.project_slabs` takes it.
+
+    Args:
+        positions_mm_ST3: Patient position of the center of each cell, mm.
+        series_S: Number of the volume of each slab.
+        grids: Tokens of each volume along slabs, rows and columns.
+    """
+
+    positions_mm_ST3: torch.Tensor
+    series_S: torch.Tensor
+    grids: tuple[tuple[int, int, int], ...]
+
+
+def slab_places(plans: Sequence[SlabbedVolume], *, side: int) -> SlabPlaces:
+    """Places the slabs of volumes; ``side`` is that of the square of cells before merging."""
+    return SlabPlaces(
+        positions_mm_ST3=torch.from_numpy(np.concatenate([plan.positions_mm(side=side) for plan in plans])),
+        series_S=torch.arange(len(plans)).repeat_interleave(torch.tensor([len(plan.slabs) for plan in plans])),
+        grids=tuple((plan.grid.groups, plan.grid.rows, plan.grid.columns) for plan in plans),
+    )
+
+
 class SlabStore(FeatureStore):
     """Encodes slabs, and remembers their cells by the digests of their slices; see `FeatureStore`."""
 
@@ -70,28 +101,36 @@ class SlabStore(FeatureStore):
         """
         if not shown.volumes:
             return images.encode(shown.pixels, on_progress=on_progress)
-        inside = {start + k for start, plan in shown.volumes.items() for k in range(len(plan.picks))}
-        alone = [number for number in range(len(shown.pixels)) if number not in inside]
+        alone = outside_volumes(shown)
         features_NTD = images.encode(_some(shown.pixels, alone))
         tokens = self._volume_tokens(shown, on_progress=on_progress)
         if features_NTD is not None:
             tokens |= dict(zip(alone, features_NTD, strict=True))
         return torch.cat([tokens[number] for number in sorted(tokens)])[:, None]
 
+    @torch.inference_mode()
+    def cells(self, shown: Shown, *, on_progress: OnSlabs | None = None) -> torch.Tensor:
+        """Returns the features of the cells of all slabs, volume by volume, (S, T, V), before mixing and merging.
+
+        Args:
+            shown: Prepared images with volumes.
+            on_progress: See `encode_shown`.
+        """
+        slots_Sd = np.concatenate([start + plan.slots for start, plan in shown.volumes.items()])
+        with self._turn:
+            return self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
+
     def _volume_tokens(self, shown: Shown, *, on_progress: OnSlabs | None) -> dict[int, torch.Tensor]:
         """Tokens of each volume, (M, D), by the number of its first image."""
         side = math.isqrt(self._model.config.image_tokens)
-        slots_Sd = np.concatenate([start + plan.slots for start, plan in shown.volumes.items()])
-        with self._turn:
-            cells_STV = self._cells(shown.pixels, slots_Sd=slots_Sd, on_progress=on_progress)
+        cells_STV = self.cells(shown, on_progress=on_progress)
         plans = list(shown.volumes.values())
-        counts = torch.tensor([len(plan.slabs) for plan in plans], device=cells_STV.device)
-        positions = np.concatenate([plan.positions_mm(side=side) for plan in plans])
+        places = slab_places(plans, side=side)
         tokens_MD = self._model.project_slabs(
             cells_STV,
-            positions_mm_ST3=torch.from_numpy(positions).to(cells_STV.device),
-            series_S=torch.arange(len(plans), device=cells_STV.device).repeat_interleave(counts),
-            grids=[(plan.grid.groups, plan.grid.rows, plan.grid.columns) for plan in plans],
+            positions_mm_ST3=places.positions_mm_ST3.to(cells_STV.device),
+            series_S=places.series_S.to(cells_STV.device),
+            grids=places.grids,
         )
         return dict(zip(shown.volumes, tokens_MD.split([plan.grid.tokens for plan in plans]), strict=True))
 

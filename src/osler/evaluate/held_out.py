@@ -52,7 +52,7 @@ class Listed:
     Args:
         name: Unique among the cases.
         open: Reads the study.
-        path: Of the picture; ``None`` for volumes and fields of a slide.
+        path: Of the picture or volume; ``None`` for fields of a slide.
         labels: See `Case`. form: See there. source: See there. patient: See there. asked: See there.
     """
 
@@ -100,10 +100,7 @@ def listed_cases(root: Path, *, split: SplitChoice = "held-out", tiles: int = 24
         split: ``"all"`` lists the patients of training, too.
         tiles: Most fields of the slide.
     """
-
-    def kept(source: str, patient: str) -> bool:
-        return split == "all" or split_of(source, patient=patient) == "held-out"
-
+    kept = partial(_is_kept, split)
     for entry in listed_pictures(root):
         if kept(entry.source, entry.patient):
             yield Listed(
@@ -117,7 +114,7 @@ def listed_cases(root: Path, *, split: SplitChoice = "held-out", tiles: int = 24
             )
     if (root / "slides").is_dir():
         yield from _fields(root, most=tiles, kept=kept)
-    yield from _volumes(root, kept=kept)
+    yield from listed_volumes(root, split=split)
 
 
 def listed_pictures(root: Path) -> list[PictureFile]:
@@ -134,7 +131,13 @@ def _readable(source: Callable[[Path], Iterator[PictureFile]], root: Path) -> li
     return list(source(root))
 
 
-def _volumes(root: Path, *, kept: Callable[[str, str], bool]) -> Iterator[Listed]:
+def _is_kept(split: SplitChoice, source: str, patient: str) -> bool:
+    return split == "all" or split_of(source, patient=patient) == "held-out"
+
+
+def listed_volumes(root: Path, *, split: SplitChoice = "held-out") -> Iterator[Listed]:
+    """Lists the MR and CT volumes among the cases without opening them; see `listed_cases`."""
+    kept = partial(_is_kept, split)
     head = Labels(modality="mr", region="head", plane="axial")
     for path in sorted((root / "mr" / "hippocampus" / "images").glob("*.nii.gz")):
         name = path.name.removesuffix(".nii.gz")
@@ -157,6 +160,7 @@ def _volume(path: Path, *, labels: Labels, source: str, patient: str) -> Listed:
         form="volume",
         source=source,
         patient=patient,
+        path=path,
     )
 
 

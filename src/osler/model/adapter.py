@@ -179,7 +179,8 @@ class AdapterLayer(nn.Module):
             seen_B11M = (~padding_BM | none_B1)[:, None, None]
             out_BNLH = F.scaled_dot_product_attention(q_BNLH, k_BNMH, v_BNMH, attn_mask=seen_B11M)
             out_BNLH = out_BNLH.masked_fill(none_B1[:, :, None, None], 0)
-        return x_BLD + torch.tanh(self.gate) * self.out_proj(out_BNLH.transpose(1, 2).flatten(2))
+        read_BLD = torch.tanh(self.gate) * self.out_proj(out_BNLH.transpose(1, 2).flatten(2))
+        return x_BLD + read_BLD.to(x_BLD.dtype)
 
     def _split(self, x_BLC: Tensor) -> Tensor:
         return x_BLC.unflatten(-1, (self.heads, -1)).transpose(1, 2)

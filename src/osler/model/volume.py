@@ -54,7 +54,8 @@ class TubeletEmbedding(nn.Module):
         mean_XCSS = mean_of_slots(slots_XdCSS)
         differences_XCdSS = (slots_XdCSS - mean_XCSS[:, None]).transpose(1, 2).to(self.deviation.dtype)
         deviation_XVhw = F.conv3d(differences_XCdSS, self.deviation, stride=self.deviation.shape[2:])[:, :, 0]
-        return patches(mean_XCSS) + deviation_XVhw.flatten(2).transpose(1, 2)
+        embedded_XPV = patches(mean_XCSS)
+        return embedded_XPV + deviation_XVhw.flatten(2).transpose(1, 2).to(embedded_XPV.dtype)
 
     def inflated_weight(self, patches: PatchEmbedding) -> Tensor:
         """Returns the 3D weights that `forward` amounts to, (V, 3, d, p, p); for export and tests."""

@@ -111,7 +111,7 @@ class VolumetricProjection(nn.Module):
         places_M3 = merge_cells(around_ST3, series_S=series_S, grids=grids)
         waves_MW = place_waves(places_M3, frequencies=self.config.frequencies, wavelengths=self.config.wavelengths)
         place_MV = self.place_proj(waves_MW.to(tokens_MV.dtype))
-        return projector.project(tokens_MV + self.place_gate * place_MV)
+        return projector.project(tokens_MV + (self.place_gate * place_MV).to(tokens_MV.dtype))
 
 
 class MixingLayer(nn.Module):
@@ -143,8 +143,10 @@ class MixingLayer(nn.Module):
             series_S: Number of the series of each slab.
         """
         mixed_STV = self._attend(self.norm1(x_STV), rotation=rotation, series_S=series_S)
-        x_STV = x_STV + self.attention_gate * mixed_STV
-        return x_STV + self.mlp_gate * self.fc2(F.gelu(self.fc1(self.norm2(x_STV)), approximate="tanh"))
+        # In training gates are float32 beside features in bfloat16, which stay so: an identity to the last bit.
+        x_STV = x_STV + (self.attention_gate * mixed_STV).to(x_STV.dtype)
+        update_STV = self.fc2(F.gelu(self.fc1(self.norm2(x_STV)), approximate="tanh"))
+        return x_STV + (self.mlp_gate * update_STV).to(x_STV.dtype)
 
     def _attend(self, x_STV: Tensor, *, rotation: tuple[Tensor, Tensor], series_S: Tensor) -> Tensor:
         qkv_TSNH = (

@@ -17,6 +17,7 @@ from osler.quant.network import Assemble, product_tensors, quantized_network
 from osler.quant.plan import default_plan
 from osler.quant.source import WeightSource
 from osler.weights import Checkpoint
+from osler.weights.added_parts import read_own_parts
 from osler.weights.assemble import DTypeName, empty_network, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
 from osler.weights.checkpoint import adapter_base, base_is_absent, licence_of, require_base
@@ -173,13 +174,17 @@ def _open_adapter(path: Path, content: Mapping[str, Any], *, name: str) -> Opene
     require_base(path, content, digest=weights_digest(base.path).shown)
     require_same(read_contract(path), base.preprocess)
     updates = dict(base.source.adapter)
-    for layer, update in _read_updates(path, config=base.config).items():
+    own = read_own_parts(path, content, preprocess=base.preprocess)
+    learned = {} if own is not None and not has_adapter(path) else _read_updates(path, config=base.config)
+    for layer, update in learned.items():
         updates[layer] = (*updates.get(layer, ()), update)
+    stored = base.source.stored if own is None else {**own.without(base.source.stored), **own.tensors}
     return replace(
         base,
         name=name,
         path=path,
-        source=replace(base.source, adapter=updates),
+        config=base.config if own is None else own.on(base.config),
+        source=replace(base.source, adapter=updates, stored=stored),
         licence=str(content.get("license", base.licence)),
         identity=sha256(f"{weights_digest(path).identity} {base.identity}".encode()).hexdigest(),
         trained=read_skills(content.get("trained", ["answers"]), source=str(path / "config.json")),

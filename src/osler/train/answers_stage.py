@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from osler.errors import RequestError
+from osler.model.adapter import AdapterMemory
 from osler.model.decoder import Decoder, ForwardStep
 from osler.model.osler import Osler, image_blocks
 from osler.train.cache_key import cache_key, file_digest
@@ -84,13 +85,21 @@ def answer_loss(model: Osler, batch: Batch, *, features_NTV: Tensor) -> tuple[Te
 
 
 def hidden_states(
-    decoder: Decoder, x_BLD: Tensor, *, padding_BL: Tensor, image_blocks_BL: Tensor | None, keep: int = KEEP_TOKENS
+    decoder: Decoder,
+    x_BLD: Tensor,
+    *,
+    padding_BL: Tensor,
+    image_blocks_BL: Tensor | None,
+    keep: int = KEEP_TOKENS,
+    memory: AdapterMemory | None = None,
 ) -> Tensor:
     """Runs the decoder; a batch of more than ``keep`` tokens is computed again in the backward pass."""
     positions_BL = torch.arange(x_BLD.shape[1], device=x_BLD.device).expand(x_BLD.shape[:2])
     padding = padding_BL if bool(padding_BL.any()) else None
     if x_BLD.shape[0] * x_BLD.shape[1] <= keep:
-        return decoder(x_BLD, positions_BL=positions_BL, image_blocks_BL=image_blocks_BL, padding_BL=padding)
+        return decoder(
+            x_BLD, positions_BL=positions_BL, image_blocks_BL=image_blocks_BL, padding_BL=padding, memory=memory
+        )
     step = ForwardStep(
         config=decoder.config,
         positions_BL=positions_BL,
@@ -98,6 +107,7 @@ def hidden_states(
         image_blocks_BL=image_blocks_BL,
         padding_BL=padding,
         dtype=x_BLD.dtype,
+        memory=memory,
     )
     for layer in decoder.layers:
         x_BLD = checkpoint(layer, x_BLD, step=step, use_reentrant=False, preserve_rng_state=False)

@@ -11,24 +11,26 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
 from osler.errors import CheckpointError, DataError, RequestError
+from osler.prepare import with_visual_tokens
 from osler.synth.xrays.render import LEAST_SIZE
 from osler.train.cache_key import cache_key
 from osler.train.checkpoints import save_json
 from osler.train.distributed import Place, joined, shard, whole
 from osler.train.film_lessons import film_lessons
 from osler.train.film_samples import FilmSamples
-from osler.train.finetune_model import Learner, build_learner, image_encoder, write_result
+from osler.train.finetune_model import FrozenEncoder, Learner, build_learner, image_encoder, ship_result, write_result
 from osler.train.finetune_state import resume_run, run_tensors, save_run, start_moments
 from osler.train.finetune_update import Measured, measure, update
 from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
 from osler.train.local_table import is_kept_out, read_local_table
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
+from osler.train.phantom_scans import QUESTIONS_FILE, PhantomRequest, render_phantoms
 from osler.train.picture_book import open_book
 from osler.train.picture_replay import PictureReplay
 from osler.train.recipe import FinetuneRecipe
@@ -36,10 +38,10 @@ from osler.train.report_shards import ReportShards, ShardOrder
 from osler.train.run_log import RunLog
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
 from osler.train.taught import ChosenOrder, Joined, Order, Places, Source
+from osler.weights.added_parts import part_parameters
 from osler.weights.cache import whole_file
 from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
-from osler.weights.lora import stack_adapters
 from osler.weights.skills import Skill
 
 Listener = Callable[[Mapping[str, float]], None]
@@ -105,7 +107,12 @@ def _teach(
     out = Path(recipe.out)
     folder = out / RUN_FOLDER
     trainable = learner.trainable()
-    optimizer = make_optimizer([(trainable.values(), 1.0)], config=recipe.optimizer)
+    parts = {id(parameter) for _, parameter in part_parameters(learner.model, learner.parts)}
+    groups = [
+        ([p for p in trainable.values() if id(p) not in parts], 1.0),
+        ([p for p in trainable.values() if id(p) in parts], recipe.parts_rate),
+    ]
+    optimizer = make_optimizer(groups, config=recipe.optimizer)
     mean = RunningMean(learner.teacher, decay=recipe.optimizer.average) if recipe.optimizer.average else None
     start_moments(optimizer)
     tensors = run_tensors(trainable, optimizer=optimizer, mean=mean)
@@ -144,8 +151,7 @@ def _teach(
     if place.first:
         write_result(recipe, learner=learner, weights=weights, skills=lessons.skills)
         if recipe.ship:
-            # From the base, not from the copy: the same command again must not add the adapter twice.
-            stack_adapters(learner.checkpoint.source, out, out=Path(recipe.ship))
+            ship_result(recipe, learner=learner)
         about = {
             **lessons.about,
             "updates": max(first, steps),
@@ -185,13 +191,17 @@ def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener
     if recipe.films:
         return _film_lessons(recipe, learner=learner, place=place, listener=listener)
     folder = Path(recipe.out) / RUN_FOLDER
-    table = read_local_table(Path(recipe.csv))
+    table = read_local_table(_table(recipe, place=place, listener=listener))
+    encode = image_encoder(learner)
+    reads = isinstance(encode, FrozenEncoder) and encode.reads
+    contract = with_visual_tokens(learner.checkpoint.preprocess, recipe.visual_tokens or None)
     keeper = ScanKeeper(
-        checkpoint=learner.checkpoint,
-        encode=image_encoder(learner),
+        checkpoint=replace(learner.checkpoint, preprocess=contract),
+        encode=encode,
         folder=folder / "scans",
-        method=recipe.method,
+        method=" ".join((recipe.method, *recipe.parts, *(["tubelets"] if learner.tubelets else []))),
         slices=recipe.slices,
+        read=encode.reading if reads else None,
     )
 
     def on_progress(done: int, total: int) -> None:
@@ -224,6 +234,22 @@ def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener
     )
 
 
+def _table(recipe: FinetuneRecipe, *, place: Place, listener: Listener | None) -> Path:
+    """The table of scans: the user's, or that of phantoms, which are rendered where they are not there."""
+    if not recipe.phantoms:
+        return Path(recipe.csv)
+    request = PhantomRequest(seed=recipe.phantom_seed, patients=recipe.phantom_patients, kept_out=recipe.kept_out)
+
+    def on_progress(done: int, total: int) -> None:
+        if listener is not None:
+            listener({"phantoms": done, "phantoms in all": total})
+
+    if place.first:
+        render_phantoms(Path(recipe.phantoms), request=request, on_progress=on_progress)
+    place.wait()
+    return Path(recipe.phantoms) / QUESTIONS_FILE
+
+
 def _report_lessons(recipe: FinetuneRecipe, *, learner: Learner) -> Lessons:
     shards = ReportShards(Path(recipe.reports), checkpoint=learner.checkpoint)
     kept = shards.kept_out_shards(share=recipe.kept_out)
@@ -253,12 +279,12 @@ _FILM_SKILLS: dict[str, frozenset[Skill]] = {
 def _film_lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener: Listener | None) -> Lessons:
     """Films of synthetic patients, kept apart by the hash of the patient."""
     lacks_heads = learner.checkpoint.model.heads is None
-    if learner.lora is None or ("box-tokens" in recipe.tasks and lacks_heads):
+    if learner.full or ("box-tokens" in recipe.tasks and lacks_heads):
         raise RequestError(
             "Films are taught to an adapter, box tokens to weights with a box head."
-            if learner.lora is None
+            if learner.full
             else f"The weights {recipe.base!r} have no box head that could read box tokens.",
-            next_step='Set method = "lora".' if learner.lora is None else "Take box-tokens out of the tasks.",
+            next_step='Set method = "lora".' if learner.full else "Take box-tokens out of the tasks.",
         )
     size = max(LEAST_SIZE, learner.checkpoint.preprocess.image_size)
     request = FilmRequest(seed=recipe.film_seed, patients=recipe.film_patients, size=size)
@@ -345,16 +371,21 @@ def _list_unreadable(path: Path, *, scans: LocalScans) -> None:
         ) from error
 
 
+def _plain(settings: Mapping[str, object]) -> dict[str, object]:
+    """As settings are read back: lists for tuples."""
+    return json.loads(json.dumps(settings, default=asdict))
+
+
 def _same_run(recipe: FinetuneRecipe, *, digest: str, learner: Learner, place: Place) -> None:
     """Refuses to go on with a run of another recipe, other data or another base."""
     path = Path(recipe.out) / RUN_FOLDER / "plan.json"
     settings = {key: value for key, value in asdict(recipe).items() if key not in _FREE}
     settings["optimizer"] = {key: value for key, value in settings["optimizer"].items() if key != "steps"}
-    # As it is read back: lists for tuples.
-    plan = json.loads(json.dumps(settings | {"data": digest, "weights": learner.checkpoint.digest}))
+    plan = _plain(settings | {"data": digest, "weights": learner.checkpoint.digest})
     if path.is_file():
-        old = read_json(path)
-        differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key))
+        # A plan of before a key was there means its default.
+        old = _plain({f.name: f.default for f in fields(recipe) if f.default is not MISSING}) | read_json(path)
+        differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key) and key not in _FREE)
         if differ:
             raise RequestError(
                 f"{recipe.out!r} holds a run with another {', '.join(differ)}.",

@@ -29,6 +29,7 @@ from osler.tasks.opening import one_by_one
 from osler.train.checkpoints import save_tensors
 from osler.train.local_boxes import box_lessons
 from osler.train.local_table import LocalRow, LocalTable, Unreadable, is_kept_out
+from osler.train.parts_reading import Reading
 from osler.train.taught import Taught
 from osler.weights.checkpoint import Checkpoint
 from osler.weights.safetensors_io import read_safetensors
@@ -37,6 +38,8 @@ _VERSION = "2"
 Encode = Callable[[PreparedImages], Tensor]
 """Images to what is kept of them: (N, T, D) soft tokens, (M, 1, D) where volumes are read as slabs, or (N, S, S, 3)
 pixels."""
+Read = Callable[[PreparedImages], Reading | None]
+"""Images to what parts read of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class KeptSamples:
             token_ids=tensors[f"ids.{place.index}"].numpy(),
             answer_mask=tensors[f"mask.{place.index}"].numpy(),
             images=tensors["images"][rows] if len(rows) else None,
+            reading=Reading.from_tensors(tensors),
         )
 
 
@@ -90,7 +94,7 @@ class ScanKeeper:
 
     Args:
         checkpoint: Whose contract and tokenizer are used.
-        encode: What is kept of the images.
+        encode: What is kept of the images. read: What is kept beside it for parts, which learn from questions only.
         folder: Where it is kept.
         method: Part of the key of what is kept.
         slices: Slices of a volume that a box is taught on.
@@ -101,6 +105,7 @@ class ScanKeeper:
     folder: Path
     method: str
     slices: int
+    read: Read | None = None
 
     def keep(
         self, table: LocalTable, *, share: float, on_progress: Callable[[int, int], None] | None = None
@@ -207,6 +212,7 @@ class _Making:
         self._samples: list[tuple[ModelInputs, list[int]]] = []
         self._images: list[Tensor] = []
         self._count = 0
+        self._reading: Reading | None = None
 
     def add(self, rows: Sequence[LocalRow]) -> None:
         """Adds questions on the whole scan, then boxes image by image."""
@@ -215,10 +221,13 @@ class _Making:
         if questions:
             prepared = prepare_images(self.study, preprocess=contract)
             places = self._take(prepared)
+            self._reading = None if self.keeper.read is None else self.keeper.read(prepared)
             for row in questions:
                 self._sample(row, prepared, question=row.question, answer=row.answer, contract=contract, places=places)
         boxes = [row for row in rows if row.box is not None]
-        if boxes:
+        if boxes and self.keeper.read is not None:
+            self.unreadable |= {row.line: "parts of the network learn from questions, not from boxes" for row in boxes}
+        elif boxes:
             # As `osler locate` asks: one image and one label at a time, padded to the square.
             square = dataclasses.replace(contract, aspect="pad-square")
             prepared = prepare_images(self.study, preprocess=square)
@@ -242,6 +251,7 @@ class _Making:
     def tensors(self) -> dict[str, Tensor]:
         """What is written."""
         tensors = {"images": torch.cat(self._images)} if self._images else {}
+        tensors |= {} if self._reading is None else self._reading.tensors()
         for index, (inputs, places) in enumerate(self._samples):
             tensors[f"ids.{index}"] = torch.from_numpy(np.asarray(inputs.token_ids, dtype=np.int64))
             tensors[f"mask.{index}"] = torch.from_numpy(np.asarray(inputs.answer_mask, dtype=bool))

@@ -19,6 +19,7 @@ from osler.train.augment import AugmentConfig
 from osler.train.emphasis import Emphasis
 from osler.train.lessons import LessonConfig
 from osler.train.losses import TaskWeights
+from osler.train.parts_choice import check_choice
 from osler.train.picture_book import Extras, Shares
 from osler.train.recall import RecallConfig
 
@@ -297,7 +298,13 @@ class FinetuneRecipe:
         box_weight: Of the loss of a box at a box token, against that of a token.
         weigh: See `AnswerTeacher`.
         base: Name or folder of the model to start from.
-        method: ``"lora"`` trains an adapter on the decoder, ``"full"`` all weights.
+        method: ``"lora"`` trains an adapter on the decoder, ``"full"`` all weights, ``"parts"`` the parts alone.
+        parts: That learn, ``"volume"`` and ``"adapter"``; those that the base lacks are added to it.
+        parts_rate: Share of the learning rate that they get.
+        tubelets: ``"learn"`` also trains what precedes the tower, through it.
+        visual_tokens: Most tokens of a scan's volumes, which are then read as slabs; 0: as the base says.
+        phantoms: Folder for synthetic CT and MR with questions (see `osler.train.phantom_scans`), in place of ``csv``.
+        phantom_patients: Patient numbers that are looked at for them. phantom_seed: Of the patients.
         kept_out: Share of the patients that are never trained on, to measure by; chosen by a hash.
         rank: Of the LoRA. alpha: Scale of the LoRA.
         micro_batch: Samples computed at a time; an update adds up the gradients of ``optimizer.batch``.
@@ -313,6 +320,9 @@ class FinetuneRecipe:
     out: str
     csv: str = ""
     reports: str = ""
+    phantoms: str = ""
+    phantom_patients: int = 300
+    phantom_seed: int = 21
     films: str = ""
     film_patients: int = 3000
     film_seed: int = 11
@@ -324,7 +334,11 @@ class FinetuneRecipe:
     weigh: Literal["tokens", "samples"] = "tokens"
     workers: int = 2
     base: str = "osler-mini"
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full", "parts"] = "lora"
+    parts: tuple[str, ...] = ()
+    parts_rate: float = 1.0
+    tubelets: Literal["frozen", "learn"] = "frozen"
+    visual_tokens: int = 0
     optimizer: OptimizerConfig = OptimizerConfig(steps=200, batch=8, learning_rate=5e-4, warmup=10, weight_decay=0.0)
     kept_out: float = 0.2
     rank: int = 16
@@ -344,18 +358,25 @@ class FinetuneRecipe:
         Raises:
             RequestError: If there are no data, or two sources, or a number is out of its range.
         """
-        named = [name for name in ("csv", "reports", "films") if getattr(self, name)]
+        named = [name for name in ("csv", "reports", "films", "phantoms") if getattr(self, name)]
         if len(named) != 1:
-            given = f"{' and '.join(named)} together" if named else "neither csv nor reports nor films"
+            given = f"{' and '.join(named)} together" if named else "neither csv nor reports nor films nor phantoms"
             raise RequestError(
                 f"The recipe names {given}.",
-                allowed="One source: csv (a table of local scans), reports (Parquet shards of osler synth reports) or "
-                "films (of synthetic patients).",
+                allowed="One source: csv (a table of local scans), reports (Parquet shards of osler synth reports), "
+                "films or phantoms (of synthetic patients).",
                 next_step='Add csv = "DATA.csv" to the recipe, or --csv DATA.csv to the command.',
             )
         for name, value in (("out", self.out), ("base", self.base)):
             if not value:
                 raise RequestError(f"The recipe's {name} is empty.", allowed="A name or a path.")
+        check_choice(
+            self.parts,
+            method=self.method,
+            tubelets=self.tubelets,
+            visual_tokens=self.visual_tokens,
+            source=named[0],
+        )
         if self.pictures and not self.films:
             raise RequestError("Pictures are shown between films only.", next_step="Name films, or leave them out.")
         if not 0 < self.picture_share < 1:
@@ -364,7 +385,7 @@ class FinetuneRecipe:
             raise RequestError(f"kept_out is {self.kept_out!r}.", allowed="0 up to, but not, 1.")
         numbers = {
             name: getattr(self, name)
-            for name in ("rank", "micro_batch", "slices", "judged", "save_every", "picture_count")
+            for name in ("rank", "micro_batch", "slices", "judged", "save_every", "picture_count", "phantom_patients")
         }
         numbers |= {"optimizer.steps": self.optimizer.steps, "optimizer.batch": self.optimizer.batch}
         for name, value in numbers.items():

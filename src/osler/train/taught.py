@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from osler.train.parts_reading import Reading
 from osler.train.samples import Batch, Sample, collate
 
 
@@ -30,6 +31,7 @@ class Taught:
             (N, S, S, 3); ``None`` without.
         boxes_Q6: A box for each box token of the answer, in 0 to 1; ``None`` without.
         seen_PV: What the box head reads them off; ``None`` without.
+        reading: What parts that learn, and an adapter, read of the images; ``None`` without such parts.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Taught:
     images: Tensor | None = None
     boxes_Q6: Tensor | None = None
     seen_PV: Tensor | None = None
+    reading: Reading | None = None
 
 
 class Source(Protocol):
@@ -78,7 +81,8 @@ class MicroBatch:
     """Samples that go through the network together; ``wanted`` counts the tokens that are asked for.
 
     ``boxes_Q6`` are those of all box tokens, sample by sample, ``seen_BPV`` what the box head reads of each sample;
-    ``None`` where no sample has a box token.
+    ``None`` where no sample has a box token. ``readings`` are of each sample, whose first soft token in ``images``
+    ``starts`` says.
     """
 
     names: tuple[str, ...]
@@ -87,6 +91,8 @@ class MicroBatch:
     wanted: int
     boxes_Q6: Tensor | None = None
     seen_BPV: Tensor | None = None
+    readings: tuple[Reading | None, ...] = ()
+    starts: tuple[int, ...] = ()
 
 
 def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
@@ -94,6 +100,7 @@ def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
     batch = collate([Sample(token_ids=s.token_ids, answer_mask=s.answer_mask) for s in samples], pad=pad)
     images = [s.images for s in samples if s.images is not None]
     boxes = [s.boxes_Q6 for s in samples if s.boxes_Q6 is not None]
+    counts = [0 if s.images is None else len(s.images) for s in samples]
     some = next((s.seen_PV for s in samples if s.seen_PV is not None), None)
     return MicroBatch(
         names=tuple(s.name for s in samples),
@@ -104,6 +111,8 @@ def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
         seen_BPV=None
         if some is None
         else torch.stack([torch.zeros_like(some) if s.seen_PV is None else s.seen_PV for s in samples]),
+        readings=tuple(s.reading for s in samples),
+        starts=(0, *accumulate(counts[:-1])),
     )
 
 

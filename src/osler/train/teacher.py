@@ -17,6 +17,7 @@ from osler.model.osler import Osler, image_blocks
 from osler.prepare import PixelBatches, Preprocess
 from osler.train.answers_stage import hidden_states
 from osler.train.losses import box_loss
+from osler.train.parts_reading import cells_of, memory_of, with_volumes
 from osler.train.taught import MicroBatch
 
 Weigh = Literal["tokens", "samples"]
@@ -62,7 +63,11 @@ class AnswerTeacher(nn.Module):
         """
         ids_BL = micro.batch.token_ids_BL.to(self.device)
         wanted_BL = micro.batch.wanted_BL.to(self.device)
-        x_BLD = self.model.embed(ids_BL, self._features(micro))
+        cells = [cells_of(one, model=self.model, preprocess=self.preprocess) for one in micro.readings]
+        features = with_volumes(
+            self._features(micro), model=self.model, readings=micro.readings, starts=micro.starts, cells=cells
+        )
+        x_BLD = self.model.embed(ids_BL, features)
         blocks_BL = None
         if micro.images is not None:
             blocks_BL = image_blocks(ids_BL, image_token=self.model.config.tokens.image)
@@ -72,6 +77,7 @@ class AnswerTeacher(nn.Module):
             padding_BL=micro.batch.padding_BL.to(self.device),
             image_blocks_BL=blocks_BL,
             keep=self.keep_tokens,
+            memory=memory_of(micro.readings, model=self.model, cells=cells),
         )
         targets = ids_BL.roll(-1, dims=1)[wanted_BL]
         logits = self.model.logits(hidden_BLD[wanted_BL]).float()

@@ -14,6 +14,7 @@ from typing import Any
 from osler.errors import CheckpointError, RequestError
 from osler.model.osler import Osler
 from osler.prepare import Preprocess, preprocess_for, require_same
+from osler.weights.added_parts import read_own_parts
 from osler.weights.assemble import DTypeName, assemble, torch_dtype
 from osler.weights.catalog import EMBEDDED_NAME, GEMMA_TERMS, MINI_FOLDER, MINI_NAME, find_model
 from osler.weights.contract import read_contract
@@ -24,7 +25,7 @@ from osler.weights.gguf_file import read_gguf
 from osler.weights.huggingface import load_huggingface
 from osler.weights.json_file import read_json
 from osler.weights.lora import load_adapter
-from osler.weights.osler_folder import BASE_HOME, MODEL_TYPE, load_osler_folder
+from osler.weights.osler_folder import BASE_HOME, MODEL_TYPE, has_adapter, load_osler_folder
 from osler.weights.skills import PUBLISHED_SKILLS, Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
 
@@ -132,7 +133,7 @@ def _from_folder(folder: Path, *, name: str, dtype: DTypeName) -> Checkpoint:
 def _from_adapter(
     folder: Path, content: dict[str, Any], *, name: str, dtype: DTypeName, weights: WeightsDigest
 ) -> Checkpoint:
-    """An adapter on its base: the base is loaded, checked, and the adapter merged into it."""
+    """What was learned on a base: that is loaded and checked, the adapter merged into it, parts put on it."""
     place = adapter_base(folder, content)
     try:
         base = load_checkpoint(place, dtype=dtype)
@@ -140,7 +141,11 @@ def _from_adapter(
         raise base_is_absent(folder, content) from error
     require_base(folder, content, digest=base.digest)
     require_same(read_contract(folder), base.preprocess)
-    load_adapter(base.model, folder, mode="merge")
+    own = read_own_parts(folder, content, preprocess=base.preprocess)
+    if own is not None:
+        own.put_on(base.model)
+    if own is None or has_adapter(folder):
+        load_adapter(base.model, folder, mode="merge")
     return dataclasses.replace(
         base,
         name=name,

@@ -37,6 +37,7 @@ from osler.weights.gguf_config import gguf_tensors
 from osler.weights.gguf_file import read_gguf
 from osler.weights.json_file import read_json
 from osler.weights.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, LoraConfig, load_adapter, save_adapter
+from osler.weights.parts import PART_MODULES
 from osler.weights.safetensors_io import read_safetensors, write_safetensors
 from osler.weights.skills import Skill, read_skills
 from osler.weights.tokenizer import GemmaTokenizer
@@ -113,7 +114,7 @@ def read_osler_folder(folder: Path) -> OslerParts:
     """
     source = str(folder / "config.json")
     content = read_json(folder / "config.json")
-    _check_parts(content, folder=folder)
+    listed_parts(content, folder=folder)
     config = config_from_dict(content, source=source)
     home: DecoderHome = "embedded" if content.get("decoder_home", "stored") == "embedded" else "stored"
     if home == "embedded":
@@ -155,7 +156,7 @@ def save_osler_folder(
         CheckpointError: If the folder cannot be written.
     """
     folder = Path(folder)
-    metadata = {"format": "pt", "preprocess": preprocess.to_json(), "preprocess_hash": preprocess.hash}
+    metadata = _metadata(preprocess)
     state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
     inner = {name.replace(".base.weight", ".weight"): tensor for name, tensor in state.items()}
     own = {name: tensor for name, tensor in inner.items() if name.startswith(_EYES)}
@@ -175,13 +176,25 @@ def save_osler_folder(
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
 
 
+def _metadata(preprocess: Preprocess) -> dict[str, str]:
+    return {"format": "pt", "preprocess": preprocess.to_json(), "preprocess_hash": preprocess.hash}
+
+
+def _of(key: str, modules: Iterable[str]) -> bool:
+    return key.partition(".")[0] in modules
+
+
 def parts_of(config: OslerConfig) -> list[str]:
     """Names the parts that a network adds to the published one."""
     return [name for name in PARTS if getattr(config, name) is not None]
 
 
-def _check_parts(content: Mapping[str, Any], *, folder: Path) -> None:
-    """Refuses parts that this version does not know; old folders list none."""
+def listed_parts(content: Mapping[str, Any], *, folder: Path) -> tuple[str, ...]:
+    """Returns the parts that a folder lists; old folders list none.
+
+    Raises:
+        CheckpointError: If this version does not know one, or its sizes are missing.
+    """
     listed = content.get("parts", [])
     if not isinstance(listed, list) or (unknown := [name for name in listed if name not in PARTS]):
         named = ", ".join(map(repr, unknown)) if isinstance(listed, list) else repr(listed)
@@ -195,24 +208,29 @@ def _check_parts(content: Mapping[str, Any], *, folder: Path) -> None:
             f"{str(folder / 'config.json')!r} lists the part {missing[0]!r} without its sizes.",
             next_step="Copy config.json again from where the weights came from.",
         )
+    return tuple(listed)
 
 
-def save_adapter_folder(
+def save_tuned_folder(
     model: Osler,
     folder: Path,
     *,
-    lora: LoraConfig,
+    base: str,
+    lora: LoraConfig | None,
+    parts: Mapping[str, Tensor],
     preprocess: Preprocess,
     base_digest: str,
     licence: str,
     trained: Iterable[Skill],
 ) -> None:
-    """Writes an adapter in peft's layout, with what Osler needs to load it on its base.
+    """Writes what was learned on a base: an adapter in peft's layout, parts, or both, and how to load them.
 
     Args:
-        model: With adapters. lora: What they are; ``lora.base`` is the name or folder of the base.
+        model: With adapters, if ``lora`` says what they are.
+        base: Name or folder of the base.
+        parts: Tensors of the parts that learned, by their names in the network.
         base_digest: Of the base's weights; empty where that is not known.
-        trained: What base and adapter together were trained to do.
+        trained: What all together were trained to do.
 
     Raises:
         CheckpointError: If the folder cannot be written.
@@ -223,12 +241,16 @@ def save_adapter_folder(
         "version": _VERSION,
         "license": licence,
         "decoder_home": BASE_HOME,
-        "base": lora.base,
+        "base": base,
         "base_digest": base_digest,
         "preprocess_hash": preprocess.hash,
         "trained": sorted(trained),
     }
-    save_adapter(model, folder, config=lora)
+    if parts:
+        header["parts"] = [name for name, modules in PART_MODULES.items() if any(_of(key, modules) for key in parts)]
+        write_safetensors(parts, path=folder / PARTS_FILE, metadata=_metadata(preprocess))
+    if lora is not None:
+        save_adapter(model, folder, config=lora)
     _write_text(folder / CONTRACT_FILE, preprocess.to_json() + "\n")
     _write_text(folder / "config.json", json.dumps(header | config_to_dict(model.config), indent=2) + "\n")
 

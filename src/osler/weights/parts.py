@@ -24,12 +24,13 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 HEAD_SKILLS: frozenset[Skill] = frozenset({"boxes", "findings", "progression", "embeddings"})
 
-_MODULES: dict[Part, tuple[str, ...]] = {
+PART_MODULES: dict[Part, tuple[str, ...]] = {
     "volume": ("volume", "volume_projection"),
     "adapter": ("adapter",),
     "temporal": ("temporal",),
     "heads": ("heads",),
 }
+"""The modules of the network that each part is made of."""
 
 
 def check_parts(names: Collection[str]) -> tuple[Part, ...]:
@@ -76,7 +77,7 @@ def keep_parts(checkpoint: Checkpoint, parts: Collection[str] | None) -> Checkpo
     if not off:
         return checkpoint
     for part in off:
-        for module in _MODULES[part]:
+        for module in PART_MODULES[part]:
             setattr(model, module, None)
     model.config = dataclasses.replace(model.config, **dict.fromkeys(off))
     told = f"without {', '.join(off)}"

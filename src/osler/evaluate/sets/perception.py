@@ -92,5 +92,5 @@ class Perception:
             asked=question,
             said=said,
             truth=truth,
-            picture={"file": str(listed.path)} if listed.path else {},
+            picture={"file": str(listed.path)} if listed.path and listed.form == "picture" else {},
         )
