@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -86,15 +87,17 @@ def test_it_fits_only_what_the_kernels_can_run(model: Osler, built: Built) -> No
 
 def test_a_reserved_place_is_where_a_token_would_have_gone(model: Osler) -> None:
     likes = [torch.full((1, 1, 1, 16), float(number)) for number in range(400)]
-    for keep in (None, 23):
+    for keep, count in itertools.product((None, 23), (1, 2, 8)):
         appended, reserved = LayerCache(keep=keep), LayerCache(keep=keep)
-        for like in likes:
-            keys, _ = appended.append(like, like, limit=400)
-            first, place = reserved.reserve(like, limit=400)
-            assert reserved.keys_BKSH is not None
-            assert reserved.values_BKSH is not None
-            reserved.keys_BKSH[:, :, place] = reserved.values_BKSH[:, :, place] = like[:, :, 0]
-            assert torch.equal(reserved.keys_BKSH[:, :, first : place + 1], keys)
+        for start in range(0, len(likes), count):
+            together = likes[start : start + count]
+            first = reserved.reserve(likes[0], count=count, limit=400)
+            for place, like in enumerate(together, start=first):
+                keys, _ = appended.append(like, like, limit=400)
+                assert reserved.keys_BKSH is not None
+                reserved.keys_BKSH[:, :, place] = like[:, :, 0]
+                seen = 0 if keep is None else max(0, place - keep)
+                assert torch.equal(reserved.keys_BKSH[:, :, seen : place + 1], keys)
 
 
 def test_a_full_cache_is_refused(model: Osler, make_prompt: Callable[..., Prompt], built: Built) -> None:
