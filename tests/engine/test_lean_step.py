@@ -54,6 +54,22 @@ def test_bfloat16_is_as_near_to_float32_as_the_model_is(model: Osler, make_promp
     assert float((lean.argmax(-1) == full.argmax(-1)).float().mean()) > 0.9
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_tokens_together_are_those_of_single_steps(
+    model: Osler, make_prompt: Callable[..., Prompt], dtype: torch.dtype
+) -> None:
+    runner = Runner(_packed(model, dtype=dtype))
+    # PyTorch does not promise that a row of a product is the same beside others, so that decoding does not rely on it.
+    assert not runner.repeats(memory=None)
+    prompt, tokens, found = torch.from_numpy(make_prompt(text=60).token_ids)[None], torch.arange(110, 170), []
+    for count in (1, 9):
+        cache = KVCache(runner.config.decoder, planned=400)
+        runner.read(prompt, features_NTD=None, cache=cache)
+        found.append(torch.cat([runner.steps(part, cache=cache) for part in tokens.split(count)]))
+    # Far below what `osler.engine.decode` takes for close.
+    torch.testing.assert_close(found[1], found[0], rtol=2.0**-7 if dtype == torch.bfloat16 else 2.0**-15, atol=1e-5)
+
+
 def test_only_a_packed_decoder_that_is_known_fits(model: Osler) -> None:
     assert not LeanStep.fits(model.decoder)
     network = _packed(model, dtype=torch.float32)

@@ -18,6 +18,7 @@ from osler.model.osler import Osler
 from osler.quant.build import Built
 from osler.quant.kernels import PATHS, Kernels, TorchKernels, choose_kernels
 from osler.quant.network import quantized_network
+from osler.quant.packed import FEW_ROWS
 from osler.quant.plan import default_plan
 from osler.quant.source import WeightSource
 from tests.quant.conftest import built
@@ -27,8 +28,8 @@ __all__ = ["built"]
 TOKENS = torch.arange(110, 170).tolist()
 
 
-def _network(model: Osler, *, kernels: Kernels, dtype: torch.dtype = torch.bfloat16) -> Osler:
-    plan = default_plan(model.config, bits=8)
+def _network(model: Osler, *, kernels: Kernels, dtype: torch.dtype = torch.bfloat16, bits: int = 8) -> Osler:
+    plan = default_plan(model.config, bits=bits)
     source = WeightSource(stored=model.state_dict())
     return quantized_network(source, config=model.config, plan=plan, dtype=dtype, kernels=kernels, name="debug")
 
@@ -60,6 +61,44 @@ def test_it_is_as_near_to_float32_as_the_modules_are(
     native, lean = (_logits(network, prompt, step=step) for step in (NativeStep, LeanStep))
     assert float((native - exact).norm()) < 1.1 * float((lean - exact).norm())
     assert float((native.argmax(-1) == lean.argmax(-1)).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_tokens_together_are_those_of_single_steps(
+    model: Osler, make_prompt: Callable[..., Prompt], kernels: Kernels, bits: int
+) -> None:
+    runner = Runner(_network(model, kernels=kernels, bits=bits))
+    assert runner.repeats(memory=None)
+    tokens, prompt = torch.tensor(TOKENS * 5), torch.from_numpy(make_prompt(text=40).token_ids)[None]
+
+    def read(count: int) -> tuple[torch.Tensor, KVCache]:
+        cache = runner.new_cache(planned=400)
+        runner.read(prompt, features_NTD=None, cache=cache)
+        step = runner.step if count == 1 else runner.steps
+        return torch.cat([step(part, cache=cache) for part in tokens.split(count)]), cache
+
+    # More than the sliding layers append before they move their window.
+    wanted, alone = read(1)
+    for count in (2, 7, 9, FEW_ROWS, 3 * FEW_ROWS - 1):
+        found, together = read(count)
+        assert torch.equal(found, wanted), count
+        for one, other in zip(alone.layers, together.layers, strict=True):
+            assert one.keys_BKSH is not None
+            assert other.keys_BKSH is not None
+            kept = alone.length if one.keep is None else one.keep
+            wanted_keys = one.keys_BKSH[:, :, one.end - kept : one.end]
+            assert torch.equal(other.keys_BKSH[:, :, other.end - kept : other.end], wanted_keys)
+
+
+def test_without_compiled_kernels_too(model: Osler, make_prompt: Callable[..., Prompt]) -> None:
+    runner = Runner(_network(model, kernels=TorchKernels()))
+    assert runner.repeats(memory=None)
+    prompt, found = torch.from_numpy(make_prompt(text=40).token_ids)[None], []
+    for count in (1, 9):
+        cache = runner.new_cache(planned=400)
+        runner.read(prompt, features_NTD=None, cache=cache)
+        found.append(torch.cat([runner.steps(part, cache=cache) for part in torch.tensor(TOKENS).split(count)]))
+    assert torch.equal(found[0], found[1])
 
 
 def test_threads_do_not_change_a_bit(model: Osler, make_prompt: Callable[..., Prompt], built: Built) -> None:
