@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,8 @@ from osler.model.config import LayerKind
 from osler.model.decoder import Decoder, DecoderLayer
 from osler.model.pack import PackedAttention, PackedMLP, PackedNorm
 from osler.model.rope import rotary_table
+from osler.quant.linear import QuantLinear
+from osler.quant.packed import FEW_ROWS
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -81,6 +84,25 @@ class LeanStep:
                 for layer in decoder.layers
             )
         )
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether tokens and their scores are the same together and alone, to the bit.
+
+        So it is where the products are: those of packed weights always, those of
+        PyTorch on some processors, which is tried once.
+        """
+        config, layer = self._decoder.config, self._layers[0]
+        if isinstance(self._decoder.head, QuantLinear):
+            return True
+        products = (
+            (layer.qkv, config.width),
+            (layer.out, layer.heads * config.head_dim),
+            (layer.gate_up, config.width),
+            (layer.down, config.mlp_width),
+            (self._decoder.logits, config.width),
+        )
+        return all(_repeats(product, width=width, dtype=self._decoder.dtype) for product, width in products)
 
     def hidden(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         """Adds tokens to a cache of one row without padding.
@@ -154,6 +176,15 @@ def rotations_from(decoder: Decoder, *, start: int, count: int) -> dict[LayerKin
         "sliding": rotation(config.rope_theta_sliding, 1.0),
         "global": rotation(config.rope_theta, config.rope_scale),
     }
+
+
+@torch.inference_mode()
+def _repeats(product: Product, *, width: int, dtype: torch.dtype) -> bool:
+    """Whether a product of rows is that of each of them alone."""
+    rows_3K = torch.randn(3, width, generator=torch.Generator().manual_seed(0)).to(dtype)
+    alone_3N = torch.cat([product(row_1K) for row_1K in rows_3K.split(1)])
+    places = torch.arange(FEW_ROWS) % len(rows_3K)
+    return all(torch.equal(product(rows_3K[places[:n]]), alone_3N[places[:n]]) for n in (2, 9, FEW_ROWS))
 
 
 def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

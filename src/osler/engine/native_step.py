@@ -15,6 +15,7 @@ from osler.engine.lean_step import LeanStep, rotations_from
 from osler.model.config import LayerKind
 from osler.model.decoder import Decoder, DecoderLayer
 from osler.model.pack import PackedAttention, PackedMLP
+from osler.quant.linear import QuantLinear
 from osler.quant.token import TokenLayer, TokenRun, native_parts
 
 _KINDS: tuple[LayerKind, LayerKind] = ("sliding", "global")
@@ -55,6 +56,11 @@ class NativeStep:
             and width <= _WIDEST_HEAD
             and all(native_parts(product) for layer in decoder.layers for product in _products(layer))
         )
+
+    @property
+    def repeats(self) -> bool:
+        """Whether tokens and their scores are the same together and alone: the layers' are."""
+        return isinstance(self._decoder.head, QuantLinear)
 
     def hidden(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         """Adds tokens to a cache of one row without padding.

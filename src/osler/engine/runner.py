@@ -151,8 +151,8 @@ class Runner:
         return torch.cat([self._few(part, cache=cache) for part in token_ids_L.split(FEW_ROWS)])
 
     def repeats(self, *, memory: AdapterMemory | None) -> bool:
-        """Whether `steps` gives to the bit what `step` gives, by construction: with weights of 4 and 8 bits."""
-        return self._single is not None and memory is None and isinstance(self.model.decoder.head, QuantLinear)
+        """Whether `steps` gives to the bit what `step` gives."""
+        return self._single is not None and memory is None and self._single.repeats
 
     def _few(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         assert self._single is not None
