@@ -26,7 +26,7 @@ OnToken = Callable[[int, int], bool]
 """Takes a row and its new token; true ends the row."""
 
 # Where `Runner.repeats` is not true, scores of a pass over several tokens are rounded otherwise than those of one. In
-# bfloat16 those of the embedded model, near 20, moved by up to 1.1; in float32 by a millionth. Where the likeliest token
+# bfloat16 those of the embedded model, near 20, moved by up to 1.1; in float32 by a millionth. Where the likeliest one
 # leads by less than this share of its score, the plain step decides.
 _CLOSE = {torch.bfloat16: 2.0**-3, torch.float32: 2.0**-12}
 
