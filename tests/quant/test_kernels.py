@@ -242,17 +242,28 @@ def test_the_fastest_path_is_taken_with_its_reason(built: Built) -> None:
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 70),
-    columns=st.integers(1, 200),
+    units=st.integers(1, 6),
+    odd=st.integers(0, 31),
     count=st.integers(2, FEW_ROWS),
-    name=st.sampled_from(["int4-g32", "int4-g32-asym", "int8-g32", "int8-channel"]),
+    grouped=st.sampled_from(["int4-g32", "int4-g32-asym", "int8-g32"]),
+    channel=st.sampled_from(CHANNEL),
     bfloat16=st.booleans(),
     seed=st.integers(0, 999),
 )
 def test_a_few_rows_do_not_depend_on_each_other(
-    choose: Choose, path: str, rows: int, columns: int, count: int, name: str, bfloat16: bool, seed: int
+    choose: Choose,
+    path: str,
+    rows: int,
+    units: int,
+    odd: int,
+    count: int,
+    grouped: str,
+    channel: str,
+    bfloat16: bool,
+    seed: int,
 ) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    weight = quantize(torch.randn(rows, columns, generator=generator), form=parse_format(name))
+    generator, columns = torch.Generator().manual_seed(seed), 32 * units + odd
+    weight = quantize(torch.randn(rows, columns, generator=generator), form=parse_format(channel if odd else grouped))
     x_MK = torch.randn(count, columns, generator=generator) * torch.rand(count, 1, generator=generator) * 9
     x_MK = x_MK.bfloat16() if bfloat16 else x_MK
     kernels = choose(path)
