@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.llama_peer import LlamaPeer
 from benchmarks.machine import measure
-from benchmarks.quant_kernels import bytes_read, in_turns, limits
+from benchmarks.quant_kernels import CLOCK, CLOCKS, bytes_read, in_turns, limits
 from benchmarks.random_folder import write_random_folder
 from osler.engine.runner import Runner
 from osler.engine.sampling import greedy
@@ -28,7 +28,7 @@ from osler.model.config import OslerConfig, get_config
 from osler.quant import load_quantized_folder
 from osler.quant.gguf_export import export_gguf
 
-LAYERS_FORMAT, PROMPT, ANSWER = "int4-g32", 32, 12
+LAYERS_FORMAT, PROMPT, ANSWER = "int4-g32", list(range(1000, 1032)), 12
 
 
 def main() -> None:
@@ -38,21 +38,29 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="fewer than all, where memory is short")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
     parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
+    if options.clock == "cpu" and options.threads != [1]:
+        parser.error("--clock cpu adds up the threads: use --threads 1")
+    CLOCK.set(CLOCKS[options.clock])
     config = get_config("medgemma-1.5-4b")
     config = replace(config, decoder=replace(config.decoder, layers=options.layers or config.decoder.layers))
     folder, gguf = options.work / "folder", options.work / "file.gguf"
     prepare(folder, gguf, config=config)
     if options.prepare:
         return
-    torch.manual_seed(0)
     runner = Runner(load_quantized_folder(folder).model)
     lines = [measure(threads=(), peaks=()).markdown(), "", *_HEAD]
     with torch.inference_mode():
         for threads in options.threads:
             torch.set_num_threads(threads)
-            lines += rows(runner, threads=threads, turns=options.turns, llama=options.llama, gguf=gguf)
+            peer = None
+            if options.llama is not None:
+                peer = LlamaPeer(
+                    options.llama, model=gguf, prompt=PROMPT, count=ANSWER, threads=threads, clock=options.clock
+                )
+            lines += rows(runner, threads=threads, turns=options.turns, peer=peer)
             print("\n".join(lines[-2:]), flush=True)
     print("\n".join(lines))
 
@@ -70,20 +78,18 @@ _HEAD = (
 )
 
 
-def rows(runner: Runner, *, threads: int, turns: int, llama: Path | None, gguf: Path) -> list[str]:
+def rows(runner: Runner, *, threads: int, turns: int, peer: LlamaPeer | None) -> list[str]:
     """Times both with one number of threads; returns rows of the table."""
-    prompt = torch.randint(1000, 200_000, (PROMPT,))
     cache = runner.new_cache(planned=4096)
-    runner.read(prompt[None], features_NTD=None, cache=cache)
+    runner.read(torch.tensor([PROMPT]), features_NTD=None, cache=cache)
 
     def decode() -> None:
         token = torch.tensor([1000])
         for _ in range(ANSWER):
             token = greedy(runner.step(token, cache=cache))
 
-    ways, peer = {f"Osler, {threads}": decode}, None
-    if llama is not None:
-        peer = LlamaPeer(llama, model=gguf, prompt=prompt.tolist(), count=ANSWER, threads=threads, clock="wall")
+    ways = {f"Osler, {threads}": decode}
+    if peer is not None:
         peer.prefill()
         ways[f"llama.cpp, {threads}"] = peer.decode
     read = limits(threads)["read"]
