@@ -304,12 +304,12 @@ def profile(model: Osler, *, runner: Runner, prompt: torch.Tensor) -> dict[str, 
     found["attention, norms and the rest"] = (
         found["whole token"] - found["products of the layers"] - found["language head"]
     )
-    found["MB read"] = sum(_bytes(module) for module in model.decoder.modules()) / 1e6
-    found["MB of them head"] = _bytes(model.decoder.head) / 1e6
+    found["MB read"] = sum(bytes_read(module) for module in model.decoder.modules()) / 1e6
+    found["MB of them head"] = bytes_read(model.decoder.head) / 1e6
     return found
 
 
-def _bytes(module: torch.nn.Module | None) -> int:
+def bytes_read(module: torch.nn.Module | None) -> int:
     """Bytes of a packed product; a table that is looked up in is not read as a whole."""
     weight = getattr(module, "weight", None)
     return weight.nbytes if isinstance(weight, PackedWeight) and hasattr(module, "out_features") else 0

@@ -17,7 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-MEASURES = {"right": "answers right", "iou": "mean IoU", "probability": "probability of a finding"}
+MEASURES = {
+    "right": "answers right",
+    "likeliest": "likeliest letter right",
+    "generated": "written letter right",
+    "iou": "mean IoU",
+    "probability": "probability of a finding",
+}
 Key = tuple[str, ...]
 
 

@@ -30,12 +30,12 @@ SCALE, OFFSET = 0.004, -0.03
 """Of 4-bit codes: weights of the size that leaves activations as they are."""
 
 
-def write_random_folder(folder: Path, *, config: OslerConfig, bits: int) -> None:
-    """Writes the folder unless it is whole already."""
+def write_random_folder(folder: Path, *, config: OslerConfig, bits: int, layers: str | None = None) -> None:
+    """Writes the folder unless it is whole already; ``layers`` names another format of the decoder's layers."""
     if (folder / "config.json").is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    plan, preprocess = default_plan(config, bits=bits), preprocess_for(config)
+    plan, preprocess = default_plan(config, bits=bits, layers=layers), preprocess_for(config)
     metadata = {
         "format": "pt",
         "plan": plan.to_json(),

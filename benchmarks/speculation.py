@@ -6,13 +6,15 @@ Two kinds of work on the embedded model, greedy. *Reports*: two synthetic
 reports of the same kind of exam stand in the prompt, and the model goes on with
 a third. *Rows*: laboratory values in words, written as JSON under a schema.
 Each answer is written token by token, then with lookup; rows also with and
-without forced tokens read together. The runs are interleaved.
+without forced tokens read together. The runs are interleaved, at each of the
+widths of the weights that are asked for.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -79,57 +81,85 @@ def row_prompt(session: Session) -> Prompt:
     return Prompt(token_ids=np.array([session.runner.config.tokens.bos, *session.checkpoint.tokenizer.encode(text)]))
 
 
-def write(session: Session, prompt: Prompt, *, decoding: Decoding, rule: Rule | None) -> Generated:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An answer, and what writing it took after the prompt, in seconds on the clock and of the processor."""
+
+    answer: Generated
+    clock: float
+    processor: float
+
+
+def write(session: Session, prompt: Prompt, *, decoding: Decoding, rule: Rule | None) -> Written:
     """Writes one answer."""
-    return generate(session.runner, [prompt], decoding=decoding, rules=[rule] if rule else ())[0]
+    read: list[float] = []
+    (answer,) = generate(
+        session.runner,
+        [prompt],
+        decoding=decoding,
+        rules=[rule] if rule else (),
+        on_prefill=lambda done, of: read.append(time.process_time()),
+    )
+    return Written(answer=answer, clock=answer.decode_seconds, processor=time.process_time() - read[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="osler-mini")
-    parser.add_argument("--bits", type=int, default=8)
+    parser.add_argument("--bits", type=int, nargs="*", default=[16, 8, 4])
     parser.add_argument("--prompts", type=int, default=6)
+    parser.add_argument("--rows", type=int, default=2, help="turns of the values in JSON")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    session = osler.load(options.model, bits=options.bits, studies="memory")
+    lines = [
+        measure(threads=(1,), peaks=()).markdown(),
+        "",
+        "| Bits | Work | Way | tokens | passes | tokens a pass | s, median | processor, s | answers changed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for bits in options.bits:
+        lines += lines_of(bits, options=options)
+    text = "\n".join(lines) + "\n"
+    print(text)
+    options.out.with_name(f"{options.out.name}-table.md").write_text(text, encoding="utf-8")
+
+
+def lines_of(bits: int, *, options: argparse.Namespace) -> list[str]:
+    """Measures one width of the weights; returns rows of the table."""
+    session = osler.load(options.model, bits=bits, studies="memory")
     tokens = session.runner.config.tokens
     grammars = Grammars(
         session.checkpoint.tokenizer,
         vocab=session.runner.config.decoder.vocab,
         ends=(tokens.end_of_turn, tokens.eos),
     )
-    rows: dict[tuple[str, str], list[Generated]] = {}
+    found: dict[tuple[str, str], list[Written]] = {}
     decoding = Decoding(max_tokens=options.tokens)
     for prompt in report_prompts(session, count=options.prompts):
         for way in REPORT_WAYS:
-            found = write(session, prompt, decoding=replace(decoding, speculation=way.speculation), rule=None)
-            rows.setdefault(("reports", way.name), []).append(found)
-    for _ in range(2):
+            one = write(session, prompt, decoding=replace(decoding, speculation=way.speculation), rule=None)
+            found.setdefault(("reports", way.name), []).append(one)
+    for _ in range(options.rows):
         for way in ROW_WAYS:
             rule = grammars.start(_SCHEMA, forced=way.forced)
             many = replace(decoding, speculation=way.speculation, max_tokens=400)
-            rows.setdefault(("rows", way.name), []).append(
+            found.setdefault(("rows", way.name), []).append(
                 write(session, row_prompt(session), decoding=many, rule=rule)
             )
-    lines = [
-        measure(threads=(1,), peaks=()).markdown(),
-        "",
-        "| Work | Way | tokens | passes | tokens a pass | seconds, median | answers changed |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for (work, name), results in rows.items():
-        plain = rows[(work, "token by token")]
-        changed = sum(one.token_ids != other.token_ids for one, other in zip(results, plain, strict=True))
-        written, passes = sum(len(one.token_ids) for one in results), sum(one.passes for one in results)
-        seconds = statistics.median(one.decode_seconds for one in results)
+    lines = []
+    for (work, name), results in found.items():
+        answers = [one.answer for one in results]
+        plain = [one.answer for one in found[(work, "token by token")]]
+        changed = sum(one.token_ids != other.token_ids for one, other in zip(answers, plain, strict=True))
+        written, passes = sum(len(one.token_ids) for one in answers), sum(one.passes for one in answers)
+        seconds, processor = (statistics.median(getattr(one, key) for one in results) for key in ("clock", "processor"))
         lines.append(
-            f"| {work} | {name} | {written} | {passes} | {written / passes:.2f} | {seconds:.2f} | "
-            f"{changed} of {len(results)} |"
+            f"| {bits} | {work} | {name} | {written} | {passes} | {written / passes:.2f} | {seconds:.2f} | "
+            f"{processor:.2f} | {changed} of {len(results)} |"
         )
-    text = "\n".join(lines) + "\n"
-    print(text)
-    options.out.with_name(f"{options.out.name}-table.md").write_text(text, encoding="utf-8")
+    print("\n".join(lines), flush=True)
+    return lines
 
 
 if __name__ == "__main__":

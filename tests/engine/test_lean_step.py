@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,6 +53,32 @@ def test_bfloat16_is_as_near_to_float32_as_the_model_is(model: Osler, make_promp
     lean, full = (_next_logits(small, prompt, tokens=tokens, lean=lean).float() for lean in (True, False))
     assert float((lean - exact).norm()) < 1.05 * float((full - exact).norm())
     assert float((lean.argmax(-1) == full.argmax(-1)).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_tokens_together_are_those_of_single_steps(
+    model: Osler, make_prompt: Callable[..., Prompt], dtype: torch.dtype
+) -> None:
+    runner = Runner(_packed(model, dtype=dtype))
+    prompt, tokens, found = torch.from_numpy(make_prompt(text=60).token_ids)[None], torch.arange(110, 170), []
+    for count in (1, 9):
+        cache = KVCache(runner.config.decoder, planned=400)
+        runner.read(prompt, features_NTD=None, cache=cache)
+        found.append(torch.cat([runner.steps(part, cache=cache) for part in tokens.split(count)]))
+    if runner.repeats(memory=None):
+        assert torch.equal(found[1], found[0])
+    # Far below what `osler.engine.decode` takes for close.
+    torch.testing.assert_close(found[1], found[0], rtol=2.0**-7 if dtype == torch.bfloat16 else 2.0**-15, atol=1e-5)
+
+
+def test_products_that_round_rows_otherwise_are_found_out(model: Osler) -> None:
+    step = LeanStep(_packed(model, dtype=torch.bfloat16).decoder)
+
+    def unsteady(x: torch.Tensor) -> torch.Tensor:
+        return x * (1.0 + 2.0**-6 * (len(x) > 4))
+
+    step._layers[0] = replace(step._layers[0], down=unsteady)
+    assert not step.repeats
 
 
 def test_only_a_packed_decoder_that_is_known_fits(model: Osler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ from osler.model.osler import Osler
 from osler.quant.build import Built
 from osler.quant.kernels import PATHS, Kernels, TorchKernels, choose_kernels
 from osler.quant.network import quantized_network
+from osler.quant.packed import FEW_ROWS
 from osler.quant.plan import default_plan
 from osler.quant.source import WeightSource
 from tests.quant.conftest import built
@@ -26,8 +28,8 @@ __all__ = ["built"]
 TOKENS = torch.arange(110, 170).tolist()
 
 
-def _network(model: Osler, *, kernels: Kernels, dtype: torch.dtype = torch.bfloat16) -> Osler:
-    plan = default_plan(model.config, bits=8)
+def _network(model: Osler, *, kernels: Kernels, dtype: torch.dtype = torch.bfloat16, bits: int = 8) -> Osler:
+    plan = default_plan(model.config, bits=bits)
     source = WeightSource(stored=model.state_dict())
     return quantized_network(source, config=model.config, plan=plan, dtype=dtype, kernels=kernels, name="debug")
 
@@ -61,6 +63,44 @@ def test_it_is_as_near_to_float32_as_the_modules_are(
     assert float((native.argmax(-1) == lean.argmax(-1)).float().mean()) > 0.9
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_tokens_together_are_those_of_single_steps(
+    model: Osler, make_prompt: Callable[..., Prompt], kernels: Kernels, bits: int
+) -> None:
+    runner = Runner(_network(model, kernels=kernels, bits=bits))
+    assert runner.repeats(memory=None)
+    tokens, prompt = torch.tensor(TOKENS * 5), torch.from_numpy(make_prompt(text=40).token_ids)[None]
+
+    def read(count: int) -> tuple[torch.Tensor, KVCache]:
+        cache = runner.new_cache(planned=400)
+        runner.read(prompt, features_NTD=None, cache=cache)
+        step = runner.step if count == 1 else runner.steps
+        return torch.cat([step(part, cache=cache) for part in tokens.split(count)]), cache
+
+    # More than the sliding layers append before they move their window.
+    wanted, alone = read(1)
+    for count in (2, 7, 9, FEW_ROWS, 3 * FEW_ROWS - 1):
+        found, together = read(count)
+        assert torch.equal(found, wanted), count
+        for one, other in zip(alone.layers, together.layers, strict=True):
+            assert one.keys_BKSH is not None
+            assert other.keys_BKSH is not None
+            kept = alone.length if one.keep is None else one.keep
+            wanted_keys = one.keys_BKSH[:, :, one.end - kept : one.end]
+            assert torch.equal(other.keys_BKSH[:, :, other.end - kept : other.end], wanted_keys)
+
+
+def test_without_compiled_kernels_too(model: Osler, make_prompt: Callable[..., Prompt]) -> None:
+    runner = Runner(_network(model, kernels=TorchKernels()))
+    assert runner.repeats(memory=None)
+    prompt, found = torch.from_numpy(make_prompt(text=40).token_ids)[None], []
+    for count in (1, 9):
+        cache = runner.new_cache(planned=400)
+        runner.read(prompt, features_NTD=None, cache=cache)
+        found.append(torch.cat([runner.steps(part, cache=cache) for part in torch.tensor(TOKENS).split(count)]))
+    assert torch.equal(found[0], found[1])
+
+
 def test_threads_do_not_change_a_bit(model: Osler, make_prompt: Callable[..., Prompt], built: Built) -> None:
     network, prompt = _network(model, kernels=choose_kernels("portable", library=built.path).kernels), make_prompt()
     before, found = torch.get_num_threads(), []
@@ -86,15 +126,17 @@ def test_it_fits_only_what_the_kernels_can_run(model: Osler, built: Built) -> No
 
 def test_a_reserved_place_is_where_a_token_would_have_gone(model: Osler) -> None:
     likes = [torch.full((1, 1, 1, 16), float(number)) for number in range(400)]
-    for keep in (None, 23):
+    for keep, count in itertools.product((None, 23), (1, 2, 8)):
         appended, reserved = LayerCache(keep=keep), LayerCache(keep=keep)
-        for like in likes:
-            keys, _ = appended.append(like, like, limit=400)
-            first, place = reserved.reserve(like, limit=400)
-            assert reserved.keys_BKSH is not None
-            assert reserved.values_BKSH is not None
-            reserved.keys_BKSH[:, :, place] = reserved.values_BKSH[:, :, place] = like[:, :, 0]
-            assert torch.equal(reserved.keys_BKSH[:, :, first : place + 1], keys)
+        for start in range(0, len(likes), count):
+            together = likes[start : start + count]
+            first = reserved.reserve(likes[0], count=count, limit=400)
+            for place, like in enumerate(together, start=first):
+                keys, _ = appended.append(like, like, limit=400)
+                assert reserved.keys_BKSH is not None
+                reserved.keys_BKSH[:, :, place] = like[:, :, 0]
+                seen = 0 if keep is None else max(0, place - keep)
+                assert torch.equal(reserved.keys_BKSH[:, :, seen : place + 1], keys)
 
 
 def test_a_full_cache_is_refused(model: Osler, make_prompt: Callable[..., Prompt], built: Built) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
+import osler
 from osler.engine.constrained import Grammars, JsonSchema
 from osler.engine.decode import Generated
 from osler.engine.generate import Prompt, generate
@@ -19,6 +21,8 @@ from osler.engine.speculation import MOST_GUESSES, Drafter, DraftModel, PromptLo
 from osler.errors import RequestError
 from osler.model.config import OslerConfig
 from osler.model.osler import Osler
+from osler.quant.kernels import PATHS, VARIABLE, choose_kernels
+from osler.synth.iterate import iterate_reports
 from osler.weights.tokenizer import GemmaTokenizer
 
 PLAIN = Decoding(max_tokens=60)
@@ -153,6 +157,33 @@ def test_guesses_under_a_schema(
     assert len(answers) == 1
     # Most of such an answer is forced; of the rest much was written before.
     assert passes[2] <= passes[1] < passes[0] / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bits", "path"), [(16, "auto"), *[(bits, path) for bits in (8, 4) for path in (*PATHS[1:], "torch")]]
+)
+def test_the_embedded_model_writes_what_it_writes_alone(bits: int, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        choose_kernels(path)
+    except RequestError as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv(VARIABLE, path)
+    session = osler.load("osler-mini", bits=bits, studies="memory")
+    reports = [row.report for row in islice(iterate_reports(seed=11), 40) if len(row.report) < 700][:4]
+    # The fastest path of each width writes all; the others show with one that they do the same.
+    written = reports if path in ("auto", "amx") else reports[:1]
+    tokens = 40 if path in ("auto", "amx") else 12
+    for number, report in enumerate(written):
+        ids = [session.runner.config.tokens.bos, *session.checkpoint.tokenizer.encode(f"{report}\n\n{report[:60]}")]
+        prompt = Prompt(token_ids=np.array(ids))
+        wanted = run(session.runner, prompt, decoding=Decoding(max_tokens=tokens))
+        oracle = Oracle(prompt, answer=wanted.token_ids, seed=number)
+        for drafter in (PromptLookup(), oracle):
+            found = run(session.runner, prompt, decoding=Decoding(max_tokens=tokens), drafter=drafter)
+            assert (found.token_ids, found.stopped) == (wanted.token_ids, wanted.stopped)
+        assert found.guessed > tokens // 4
+        assert found.passes < wanted.passes
 
 
 def test_drawn_answers_and_batches_are_written_token_by_token(

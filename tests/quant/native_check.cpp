@@ -34,31 +34,49 @@ struct Weight {
   }
 };
 
-// A token through two layers, in a cache whose last place it takes; every path against the portable one.
+// Three tokens through two layers, one after the other and together, which must not change a bit, in a cache whose last
+// places they take; every path against the portable one.
 int check_token() {
-  constexpr int64_t D = 96, N = 4, K = 2, H = 32, F = 160, kCapacity = 40;
+  constexpr int64_t D = 96, N = 4, K = 2, H = 32, F = 160, kCapacity = 40, kTokens = 3;
   int wrong = 0;
   Weight qkv((N + 2 * K) * H, D), out(D, N * H), up(F, D), gate(F, D), down(D, F);
   std::vector<float> norm(D, 1.0f), qk((N + K) * H, 1.0f);
-  std::vector<uint16_t> cos(H, 0x3f00), sin(H, 0x3f40), first;
+  std::vector<uint16_t> cos(kTokens * H), sin(kTokens * H), first;
+  for (int64_t i = 0; i < kTokens * H; ++i) {
+    cos[i] = static_cast<uint16_t>(0x3f00 + i / H);
+    sin[i] = static_cast<uint16_t>(0x3f40 - i / H);
+  }
   for (int path = 0; path < 6; ++path) {
     if (!(osler_paths() >> path & 1)) continue;
-    std::vector<uint16_t> keys(2 * K * kCapacity * H, 0x3e80), values(keys), x(D);
-    for (int64_t i = 0; i < D; ++i) x[i] = static_cast<uint16_t>(0x3f00 + i);
-    OslerTokenLayer layers[2];
-    for (int i = 0; i < 2; ++i) {
-      layers[i] = {{{&qkv.w}, 1}, {{&out.w}, 1}, {{&gate.w, &up.w}, 2}, {{&down.w}, 1},
-                   {norm.data(), norm.data(), norm.data(), norm.data()}, i ? qk.data() : nullptr,
-                   keys.data() + i * K * kCapacity * H, values.data() + i * K * kCapacity * H,
-                   kCapacity, 3, kCapacity - 1, i};
+    std::vector<uint16_t> found[2], caches[2];
+    for (const int64_t together : {int64_t{1}, kTokens}) {
+      std::vector<uint16_t> keys(2 * K * kCapacity * H, 0x3e80), values(keys), x(kTokens * D);
+      for (int64_t i = 0; i < kTokens * D; ++i) x[i] = static_cast<uint16_t>(0x3f00 + i % 101);
+      for (int64_t token = 0; token < kTokens; token += together) {
+        OslerTokenLayer layers[2];
+        for (int i = 0; i < 2; ++i) {
+          layers[i] = {{{&qkv.w}, 1}, {{&out.w}, 1}, {{&gate.w, &up.w}, 2}, {{&down.w}, 1},
+                       {norm.data(), norm.data(), norm.data(), norm.data()}, i ? qk.data() : nullptr,
+                       keys.data() + i * K * kCapacity * H, values.data() + i * K * kCapacity * H,
+                       kCapacity, kCapacity - kTokens + token, i ? int64_t{1} << 62 : 20, i};
+        }
+        const uint16_t *cos_at = cos.data() + token * H, *sin_at = sin.data() + token * H;
+        const OslerToken tokens = {layers, 2, D, N, K, H, F, norm.data(), {cos_at, cos_at}, {sin_at, sin_at},
+                                   1e-6f, 0.2f, together};
+        if (osler_token(path, &tokens, x.data() + token * D, 1 + path % 2)) ++wrong;
+      }
+      keys.insert(keys.end(), values.begin(), values.end());
+      found[together > 1] = x;
+      caches[together > 1] = keys;
     }
-    const OslerToken token = {layers, 2, D, N, K, H, F, norm.data(), {cos.data(), cos.data()}, {sin.data(), sin.data()},
-                              1e-6f, 0.2f};
-    if (osler_token(path, &token, x.data(), 1 + path % 2)) ++wrong;
-    if (first.empty()) first = x;
+    if (found[0] != found[1] || caches[0] != caches[1]) {
+      ++wrong;
+      std::printf("tokens together, path %d: not what each gets alone\n", path);
+    }
+    if (first.empty()) first = found[0];
     double error = 0, size = 1e-9;
-    for (int64_t i = 0; i < D; ++i) {
-      const double a = osler::bf16_to_float(x[i]), b = osler::bf16_to_float(first[i]);
+    for (int64_t i = 0; i < kTokens * D; ++i) {
+      const double a = osler::bf16_to_float(found[0][i]), b = osler::bf16_to_float(first[i]);
       error += (a - b) * (a - b);
       size += b * b;
     }

@@ -15,7 +15,7 @@ from osler.errors import RequestError
 from osler.quant.build import Built
 from osler.quant.formats import parse_format
 from osler.quant.kernels import PATHS, VARIABLE, Kernels, NativeKernels, TorchKernels, choose_kernels
-from osler.quant.packed import PackedWeight, dequantize, quantize
+from osler.quant.packed import FEW_ROWS, PackedWeight, dequantize, quantize
 from tests.kernels import by_name
 
 GROUPED = ["int4-g32", "int4-g64-asym", "int8-g32", "int8-g64-asym"]
@@ -236,3 +236,37 @@ def test_the_fastest_path_is_taken_with_its_reason(built: Built) -> None:
     chosen = choose_kernels("auto", library=built.path)
     assert isinstance(chosen.kernels, NativeKernels)
     assert "fastest that this processor" in chosen.reason
+
+
+@pytest.mark.parametrize("path", [*PATHS, "torch"])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 70),
+    units=st.integers(1, 6),
+    odd=st.integers(0, 31),
+    count=st.integers(2, FEW_ROWS),
+    grouped=st.sampled_from(["int4-g32", "int4-g32-asym", "int8-g32"]),
+    channel=st.sampled_from(CHANNEL),
+    bfloat16=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_a_few_rows_do_not_depend_on_each_other(
+    choose: Choose,
+    path: str,
+    rows: int,
+    units: int,
+    odd: int,
+    count: int,
+    grouped: str,
+    channel: str,
+    bfloat16: bool,
+    seed: int,
+) -> None:
+    generator, columns = torch.Generator().manual_seed(seed), 32 * units + odd
+    weight = quantize(torch.randn(rows, columns, generator=generator), form=parse_format(channel if odd else grouped))
+    x_MK = torch.randn(count, columns, generator=generator) * torch.rand(count, 1, generator=generator) * 9
+    x_MK = x_MK.bfloat16() if bfloat16 else x_MK
+    kernels = choose(path)
+    together = product(kernels, weight, x_MK)
+    assert torch.equal(together, torch.cat([product(kernels, weight, x_1K) for x_1K in x_MK.split(1)]))
+    assert torch.equal(together[1:], product(kernels, weight, x_MK[1:]))

@@ -62,20 +62,19 @@ class LayerCache:
         self.values_BKSH[:, :, start : self.end] = values_BKLH
         return self.keys_BKSH[:, :, start - seen : self.end], self.values_BKSH[:, :, start - seen : self.end]
 
-    def reserve(self, like_BK1H: torch.Tensor, *, limit: int) -> tuple[int, int]:
-        """Makes room for one token that somebody else writes.
+    def reserve(self, like_BK1H: torch.Tensor, *, count: int, limit: int) -> int:
+        """Makes room for a few tokens that somebody else writes.
 
         Args:
-            like_BK1H: A tensor of the shape and type of its keys.
-            limit: The longest that the layer will become.
+            like_BK1H: A tensor of the shape and type of the keys of one.
+            count: Tokens. limit: The longest that the layer will become.
 
         Returns:
-            The first token in the buffer that it may see, and its own place.
+            The place of the first; a token sees itself and the `keep` tokens in the buffer before it.
         """
-        seen = self.end if self.keep is None else min(self.end, self.keep)
-        self._make_room(like_BK1H, count=1, limit=limit)
-        place, self.end = self.end, self.end + 1
-        return place - seen, place
+        self._make_room(like_BK1H, count=count, limit=limit)
+        place, self.end = self.end, self.end + count
+        return place
 
     def _append_many(
         self, keys_BKLH: torch.Tensor, values_BKLH: torch.Tensor, *, seen: int
@@ -205,15 +204,15 @@ class KVCache:
         times_S = torch.arange(end - keys.shape[2], end, device=keys.device)
         return keys, values, (times_S - self.padding_B[:, None]).clamp_min(-1)
 
-    def reserve(self, layer: int, like_BK1H: torch.Tensor) -> tuple[int, int]:
-        """Makes room for one token of one row in a layer, see `LayerCache.reserve`.
+    def reserve(self, layer: int, like_BK1H: torch.Tensor, *, count: int) -> int:
+        """Makes room for a few tokens of one row in a layer, see `LayerCache.reserve`.
 
         Raises:
             CapacityError: If the tokens are more than were planned.
         """
         assert self.padding_B is None
-        self._admit(layer, count=1)
-        return self.layers[layer].reserve(like_BK1H, limit=self.planned)
+        self._admit(layer, count=count)
+        return self.layers[layer].reserve(like_BK1H, count=count, limit=self.planned)
 
     def _admit(self, layer: int, *, count: int) -> None:
         length = self._lengths[layer] + count

@@ -1,4 +1,4 @@
-"""One token of one row through a packed decoder, with little between the kernels.
+"""A few tokens of one row through a packed decoder, with little between the kernels.
 
 A token of a small decoder takes so little time in the matrix products that what
 PyTorch and Python spend around them counts. This path takes the same steps as
@@ -6,15 +6,20 @@ PyTorch and Python spend around them counts. This path takes the same steps as
 of one row does not need: modules, masks, heads apart from each other. Norms
 take their factor through a dot product: one pass over the stream.
 
-Legend: D width, J heads of queries, keys and values, N query heads, K key
+Tokens that go together share the products. Whatever adds numbers up elsewhere,
+or approximates a function, is called for one token at a time, so that a token
+gets what it gets alone: PyTorch cuts a longer input into other parts.
+
+Legend: L tokens, D width, J heads of queries, keys and values, N query heads, K key
 heads, G = N / K, H width of a head, F width of the MLP.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +29,8 @@ from osler.model.config import LayerKind
 from osler.model.decoder import Decoder, DecoderLayer
 from osler.model.pack import PackedAttention, PackedMLP, PackedNorm
 from osler.model.rope import rotary_table
+from osler.quant.linear import QuantLinear
+from osler.quant.packed import FEW_ROWS
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -53,7 +60,7 @@ class _Layer:
 
 
 class LeanStep:
-    """Runs single tokens.
+    """Runs a few tokens of one row.
 
     Args:
         decoder: A packed decoder for which `fits` is true.
@@ -78,55 +85,110 @@ class LeanStep:
             )
         )
 
-    def hidden(self, token_id: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
-        """Adds one token to a cache of one row without padding.
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether tokens and their scores are the same together and alone, to the bit.
+
+        So it is where the products are: those of packed weights always, those of
+        PyTorch on some processors, which is tried once.
+        """
+        config, layer = self._decoder.config, self._layers[0]
+        if isinstance(self._decoder.head, QuantLinear):
+            return True
+        products = (
+            (layer.qkv, config.width),
+            (layer.out, layer.heads * config.head_dim),
+            (layer.gate_up, config.width),
+            (layer.down, config.mlp_width),
+            (self._decoder.logits, config.width),
+        )
+        return all(_repeats(product, width=width, dtype=self._decoder.dtype) for product, width in products)
+
+    def hidden(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
+        """Adds tokens to a cache of one row without padding.
 
         Args:
-            token_id: (1,).
+            token_ids_L: At most `FEW_ROWS`.
 
         Returns:
-            The hidden state after the last norm, (1, D).
+            The hidden states after the last norm, (L, D).
         """
         config = self._decoder.config
-        x_1D = self._decoder.embed(token_id)
-        rotations = single_rotations(self._decoder, position=cache.length)
+        x_LD = self._decoder.embed(token_ids_L)
+        rotations = rotations_from(self._decoder, start=cache.length, count=len(token_ids_L))
         for layer in self._layers:
-            x_1D = self._run(layer, x_1D, rotation=rotations[layer.kind], cache=cache)
-        return _rms_norm(x_1D, self._norm_D, eps=config.norm_eps)
+            x_LD = self._run(layer, x_LD, rotation=rotations[layer.kind], cache=cache)
+        return _rms_norm(x_LD, self._norm_D, eps=config.norm_eps)
 
     def _run(
-        self, layer: _Layer, x_1D: torch.Tensor, *, rotation: tuple[torch.Tensor, torch.Tensor], cache: KVCache
+        self, layer: _Layer, x_LD: torch.Tensor, *, rotation: tuple[torch.Tensor, torch.Tensor], cache: KVCache
     ) -> torch.Tensor:
-        config = self._decoder.config
-        N, K, H, eps = layer.heads, config.kv_heads, config.head_dim, config.norm_eps
+        eps = self._decoder.config.norm_eps
         before_attention, after_attention, before_mlp, after_mlp = layer.norms
-        heads_JH = layer.qkv(_rms_norm(x_1D, before_attention, eps=eps)).view(-1, H)
+        qkv_LE = layer.qkv(_rms_norm(x_LD, before_attention, eps=eps))
+        found = [
+            self._attend(
+                layer, qkv_LE[i : i + 1], rotation=(rotation[0][i : i + 1], rotation[1][i : i + 1]), cache=cache
+            )
+            for i in range(len(x_LD))
+        ]
+        x_LD = x_LD + _rms_norm(layer.out(_joined(found)), after_attention, eps=eps)
+        gates_LF, ups_LF = layer.gate_up(_rms_norm(x_LD, before_mlp, eps=eps)).chunk(2, -1)
+        gated = [
+            F.gelu(gate_1F, approximate="tanh").mul_(up_1F)
+            for gate_1F, up_1F in zip(gates_LF.split(1), ups_LF.split(1), strict=True)
+        ]
+        return x_LD + _rms_norm(layer.down(_joined(gated)), after_mlp, eps=eps)
+
+    def _attend(
+        self, layer: _Layer, qkv_1E: torch.Tensor, *, rotation: tuple[torch.Tensor, torch.Tensor], cache: KVCache
+    ) -> torch.Tensor:
+        """Adds the key and the value of one token to the cache; returns what its queries gather, (1, N H)."""
+        config = self._decoder.config
+        N, K, H = layer.heads, config.kv_heads, config.head_dim
+        heads_JH = qkv_1E.view(-1, H)
         qk = heads_JH[: N + K]
         if layer.qk_scale is not None:
-            qk = F.rms_norm(qk.float(), (H,), None, eps).mul_(layer.qk_scale).to(x_1D.dtype)
+            qk = F.rms_norm(qk.float(), (H,), None, config.norm_eps).mul_(layer.qk_scale).to(qkv_1E.dtype)
         cos, sin = rotation
         qk = (qk * cos).add_(qk.roll(H // 2, -1).mul_(sin))
         k_1KSH, v_1KSH, _ = cache.update(layer.index, qk[N:].view(1, K, 1, H), heads_JH[N + K :].view(1, K, 1, H))
         # The G query heads of a key head are rows of one product: its keys are read once.
         out_1KGH = F.scaled_dot_product_attention(qk[:N].view(1, K, N // K, H), k_1KSH, v_1KSH, scale=self._scale)
-        x_1D = x_1D + _rms_norm(layer.out(out_1KGH.reshape(1, N * H)), after_attention, eps=eps)
-        gate_1F, up_1F = layer.gate_up(_rms_norm(x_1D, before_mlp, eps=eps)).chunk(2, -1)
-        update_1D = layer.down(F.gelu(gate_1F, approximate="tanh").mul_(up_1F))
-        return x_1D + _rms_norm(update_1D, after_mlp, eps=eps)
+        return out_1KGH.reshape(1, N * H)
 
 
-def single_rotations(decoder: Decoder, *, position: int) -> dict[LayerKind, tuple[torch.Tensor, torch.Tensor]]:
-    """Returns cosines and signed sines of one position, each (1, H), for each kind of layer."""
-    config, position_11 = decoder.config, torch.full((1, 1), position)
+def rotations_from(decoder: Decoder, *, start: int, count: int) -> dict[LayerKind, tuple[torch.Tensor, torch.Tensor]]:
+    """Returns cosines and signed sines of positions from ``start`` on, each (L, H), for each kind of layer."""
+    config = decoder.config
 
     def rotation(theta: float, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        cos, sin = rotary_table(position_11, head_dim=config.head_dim, theta=theta, scale=scale, dtype=decoder.dtype)
-        return cos.view(1, config.head_dim), sin.view(1, config.head_dim)
+        found = [
+            rotary_table(
+                torch.full((1, 1), position), head_dim=config.head_dim, theta=theta, scale=scale, dtype=decoder.dtype
+            )
+            for position in range(start, start + count)
+        ]
+        cosines, sines = zip(*found, strict=True)
+        return _joined(cosines).view(count, config.head_dim), _joined(sines).view(count, config.head_dim)
 
     return {
         "sliding": rotation(config.rope_theta_sliding, 1.0),
         "global": rotation(config.rope_theta, config.rope_scale),
     }
+
+
+@torch.inference_mode()
+def _repeats(product: Product, *, width: int, dtype: torch.dtype) -> bool:
+    """Whether a product of rows is that of each of them alone."""
+    rows_3K = torch.randn(3, width, generator=torch.Generator().manual_seed(0)).to(dtype)
+    alone_3N = torch.cat([product(row_1K) for row_1K in rows_3K.split(1)])
+    places = torch.arange(FEW_ROWS) % len(rows_3K)
+    return all(torch.equal(product(rows_3K[places[:n]]), alone_3N[places[:n]]) for n in (2, 9, FEW_ROWS))
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
 def _layer(layer: DecoderLayer) -> _Layer:
@@ -152,8 +214,8 @@ def _layer(layer: DecoderLayer) -> _Layer:
     )
 
 
-def _rms_norm(x_1D: torch.Tensor, scale_D: torch.Tensor, *, eps: float) -> torch.Tensor:
-    wide_1D = x_1D.float()
-    flat_D = wide_1D.view(-1)
-    factor = 1.0 / math.sqrt(torch.dot(flat_D, flat_D).item() / flat_D.numel() + eps)
-    return (wide_1D * factor).mul_(scale_D).to(x_1D.dtype)
+def _rms_norm(x_LD: torch.Tensor, scale_D: torch.Tensor, *, eps: float) -> torch.Tensor:
+    wide_LD = x_LD.float()
+    factors = [1.0 / math.sqrt(torch.dot(row_D, row_D).item() / row_D.numel() + eps) for row_D in wide_LD]
+    factor_L1 = factors[0] if len(factors) == 1 else torch.tensor(factors)[:, None]
+    return (wide_LD * factor_L1).mul_(scale_D).to(x_LD.dtype)

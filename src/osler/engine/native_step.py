@@ -1,9 +1,9 @@
-"""One token of one row through a packed decoder, by the compiled kernels alone.
+"""A few tokens of one row through a packed decoder, by the compiled kernels alone.
 
 As `osler.engine.lean_step`, whose roundings it shares, without PyTorch between
-the products: a token costs one call.
+the products: they cost one call.
 
-Legend: D width, K key heads, H width of a head.
+Legend: L tokens, D width, K key heads, H width of a head.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import torch
 
 from osler.engine.kv_cache import KVCache
-from osler.engine.lean_step import LeanStep, single_rotations
+from osler.engine.lean_step import LeanStep, rotations_from
 from osler.model.config import LayerKind
 from osler.model.decoder import Decoder, DecoderLayer
 from osler.model.pack import PackedAttention, PackedMLP
+from osler.quant.linear import QuantLinear
 from osler.quant.token import TokenLayer, TokenRun, native_parts
 
 _KINDS: tuple[LayerKind, LayerKind] = ("sliding", "global")
@@ -22,7 +23,7 @@ _WIDEST_HEAD, _LANES = 512, 16
 
 
 class NativeStep:
-    """Runs single tokens.
+    """Runs a few tokens of one row, each with the bits that it gets alone.
 
     Args:
         decoder: A packed decoder for which `fits` is true.
@@ -56,25 +57,31 @@ class NativeStep:
             and all(native_parts(product) for layer in decoder.layers for product in _products(layer))
         )
 
-    def hidden(self, token_id: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
-        """Adds one token to a cache of one row without padding.
+    @property
+    def repeats(self) -> bool:
+        """Whether tokens and their scores are the same together and alone: the layers' are."""
+        return isinstance(self._decoder.head, QuantLinear)
+
+    def hidden(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
+        """Adds tokens to a cache of one row without padding.
 
         Args:
-            token_id: (1,).
+            token_ids_L: At most `FEW_ROWS`.
 
         Returns:
-            The hidden state after the last norm, (1, D).
+            The hidden states after the last norm, (L, D).
         """
-        x_1D = self._decoder.embed(token_id)
-        rotations = single_rotations(self._decoder, position=cache.length)
+        x_LD = self._decoder.embed(token_ids_L)
+        rotations = rotations_from(self._decoder, start=cache.length, count=len(token_ids_L))
         for number, layer in enumerate(cache.layers):
-            first, place = cache.reserve(number, self._like_1K1H)
+            place = cache.reserve(number, self._like_1K1H, count=len(token_ids_L))
             keys, values = layer.keys_BKSH, layer.values_BKSH
             assert keys is not None
             assert values is not None
-            self._run.place(number, keys_BKSH=keys, values_BKSH=values, first=first, place=place)
-        self._run.run(x_1D, rotations=[rotations[kind] for kind in _KINDS])
-        return x_1D
+            window = None if layer.keep is None else layer.keep + 1
+            self._run.place(number, keys_BKSH=keys, values_BKSH=values, place=place, window=window)
+        self._run.run(x_LD, rotations=[rotations[kind] for kind in _KINDS])
+        return x_LD
 
 
 def _products(layer: DecoderLayer) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module, torch.nn.Module]:

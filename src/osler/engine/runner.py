@@ -1,4 +1,4 @@
-"""One forward pass at a time: the next part of a prompt, or one token of each row.
+"""One forward pass at a time: the next part of a prompt, one token of each row, or a few of one row.
 
 Legend: B rows, L tokens, N images, T soft tokens of an image, D width, V vocabulary.
 """
@@ -17,6 +17,7 @@ from osler.model.config import OslerConfig
 from osler.model.decoder import Decoder
 from osler.model.osler import Osler, image_blocks
 from osler.quant.linear import QuantLinear
+from osler.quant.packed import FEW_ROWS
 
 
 class Runner:
@@ -127,7 +128,7 @@ class Runner:
     def step(self, token_ids_B: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:
         """Adds one token to each row and returns the logits after it, (B, V); ``memory`` as for `read`."""
         if self._single is not None and len(token_ids_B) == 1 and memory is None:
-            return self.model.logits(self._single.hidden(token_ids_B, cache=cache))
+            return self._few(token_ids_B, cache=cache)
         positions_B = torch.full_like(token_ids_B, cache.length, device=self.device)
         if cache.padding_B is not None:
             positions_B = positions_B - cache.padding_B
@@ -139,9 +140,27 @@ class Runner:
         )
         return self.model.logits(hidden_B1D)[:, 0]
 
+    @torch.inference_mode()
+    def steps(self, token_ids_L: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:
+        """Adds tokens to the only row and returns the logits after each, (L, V); ``memory`` as for `read`.
+
+        Where `repeats` is true they are, to the bit, those of one `step` after the other.
+        """
+        if self._single is None or memory is not None:
+            return self.score(token_ids_L[None], cache=cache, memory=memory)
+        return torch.cat([self._few(part, cache=cache) for part in token_ids_L.split(FEW_ROWS)])
+
+    def repeats(self, *, memory: AdapterMemory | None) -> bool:
+        """Whether `steps` gives to the bit what `step` gives."""
+        return self._single is not None and memory is None and self._single.repeats
+
+    def _few(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
+        assert self._single is not None
+        return self.model.logits(self._single.hidden(token_ids_L, cache=cache))
+
 
 def _single_step(decoder: Decoder) -> NativeStep | LeanStep | None:
-    """The shortest way for one token of one row; ``None`` where only the modules themselves know the decoder."""
+    """The shortest way for a few tokens of one row; ``None`` where only the modules themselves know the decoder."""
     if NativeStep.fits(decoder):
         return NativeStep(decoder)
     return LeanStep(decoder) if LeanStep.fits(decoder) else None

@@ -164,11 +164,11 @@ def _split(
 
 
 def _metadata(opened: OpenedFolder, *, formats: Mapping[str, str]) -> dict[str, Any]:
-    content = opened.content
+    content, rows = opened.content, opened.config.decoder.vocab
     if content.get("tokenizer_home") == "embedded":
-        tokenizer = tokenizer_of_file(read_gguf(embedded_gguf()))
+        tokenizer = tokenizer_of_file(read_gguf(embedded_gguf()), rows=rows)
     else:
-        tokenizer = tokenizer_of_vocabulary(read_vocabulary(opened.folder), rows=opened.config.decoder.vocab)
+        tokenizer = tokenizer_of_vocabulary(read_vocabulary(opened.folder), rows=rows)
     made = header(
         opened.config,
         name=str(content.get("made_from", opened.config.name)),

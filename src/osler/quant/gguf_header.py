@@ -49,9 +49,19 @@ def header(config: OslerConfig, *, name: str, licence: str, tokenizer: Mapping[s
     return described
 
 
-def tokenizer_of_file(file: GgufFile) -> dict[str, Any]:
-    """Returns the tokenizer's metadata of another file."""
-    return {key: value for key, value in file.metadata.items() if key.startswith(_TOKENIZER)}
+def tokenizer_of_file(file: GgufFile, *, rows: int) -> dict[str, Any]:
+    """Returns the tokenizer's metadata of another file, for an embedding that may have more rows than it.
+
+    Args:
+        rows: Of the embedding.
+    """
+    found = {key: value for key, value in file.metadata.items() if key.startswith(_TOKENIZER)}
+    return found | _filled(
+        list(found[f"{_TOKENIZER}tokens"]),
+        scores=np.asarray(found[f"{_TOKENIZER}scores"], dtype=np.float32),
+        kinds=np.asarray(found[f"{_TOKENIZER}token_type"], dtype=np.int32),
+        rows=rows,
+    )
 
 
 def tokenizer_of_vocabulary(vocabulary: Vocabulary, *, rows: int) -> dict[str, Any]:
@@ -63,22 +73,29 @@ def tokenizer_of_vocabulary(vocabulary: Vocabulary, *, rows: int) -> dict[str, A
     Args:
         rows: Of the embedding, which may be more than there are pieces.
     """
-    pieces = [*vocabulary.pieces[:rows], *(f"[PAD{number}]" for number in range(len(vocabulary.pieces), rows))]
-    kinds = np.full(rows, _UNUSED, dtype=np.int32)
-    kinds[: len(vocabulary.kinds)] = vocabulary.kinds[:rows]
+    pieces, kinds = list(vocabulary.pieces), np.asarray(vocabulary.kinds, dtype=np.int32)
     normal = kinds == _NORMAL
-    scores = np.full(rows, _CONTROL_SCORE, dtype=np.float32)
+    scores = np.full(len(pieces), _CONTROL_SCORE, dtype=np.float32)
     scores[normal] = -np.arange(normal.sum(), dtype=np.float32)
     return {
         f"{_TOKENIZER}model": "llama",
         f"{_TOKENIZER}pre": "default",
-        f"{_TOKENIZER}tokens": pieces,
-        f"{_TOKENIZER}scores": scores,
-        f"{_TOKENIZER}token_type": kinds,
+        **_filled(pieces, scores=scores, kinds=kinds, rows=rows),
         f"{_TOKENIZER}unknown_token_id": pieces.index("<unk>") if "<unk>" in pieces else 3,
         f"{_TOKENIZER}add_bos_token": True,
         f"{_TOKENIZER}add_eos_token": False,
         f"{_TOKENIZER}add_space_prefix": False,
+    }
+
+
+def _filled(pieces: list[str], *, scores: np.ndarray, kinds: np.ndarray, rows: int) -> dict[str, Any]:
+    """Fills a vocabulary up: llama.cpp refuses an embedding whose rows are not as many as its tokens."""
+    more = max(0, rows - len(pieces))
+    names = [f"[PAD{number}]" for number in range(len(pieces), len(pieces) + more)]
+    return {
+        f"{_TOKENIZER}tokens": [*pieces[:rows], *names],
+        f"{_TOKENIZER}scores": np.pad(scores[:rows], (0, more), constant_values=_CONTROL_SCORE),
+        f"{_TOKENIZER}token_type": np.pad(kinds[:rows], (0, more), constant_values=_UNUSED),
     }
 
 

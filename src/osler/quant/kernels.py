@@ -5,9 +5,11 @@ The choice is automatic and has a reason, which `osler doctor` shows.
 ``portable``, or ``torch`` for none.
 
 Few rows, as at decoding, are always multiplied as int8, with one scale for 32
-inputs. For many rows, as of a prompt, ``amx`` takes tiles of int8 where weights
-have 4 bits and tiles of bfloat16 where they have 8, so that the activations lose
-less than the weights do; ``amx-int8`` and ``amx-bf16`` take one kind for both.
+inputs; a row's result is then the same to the bit whatever rows are multiplied
+beside it (up to `osler.quant.packed.FEW_ROWS`), on every path. For many rows, as
+of a prompt, ``amx`` takes tiles of int8 where weights have 4 bits and tiles of
+bfloat16 where they have 8, so that the activations lose less than the weights do;
+``amx-int8`` and ``amx-bf16`` take one kind for both.
 
 Legend: M rows of activations, N outputs, K inputs.
 """
@@ -32,7 +34,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 3
+_ABI = 4
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -126,9 +128,9 @@ class NativeKernels:
         _require_done(status)
         return out_MN
 
-    def token(self, token: ctypes.Structure, x_1D: Tensor) -> None:
-        """Runs one token through all layers, see `osler.quant.token`; ``x_1D`` is changed in place."""
-        _require_done(self._token(self._number, ctypes.byref(token), x_1D.data_ptr(), torch.get_num_threads()))
+    def token(self, token: ctypes.Structure, x_LD: Tensor) -> None:
+        """Runs a few tokens through all layers, see `osler.quant.token`; ``x_LD`` is changed in place."""
+        _require_done(self._token(self._number, ctypes.byref(token), x_LD.data_ptr(), torch.get_num_threads()))
 
     @property
     def tiles(self) -> bool:

@@ -31,6 +31,8 @@ from osler.errors import CheckpointError
 from osler.quant.formats import LANES, UNIT, PackedLayout, WeightFormat
 from osler.quant.rounding import Nearest, Ranges, Rounding
 
+FEW_ROWS = 16
+"""Rows up to which the product of a row does not depend on the others, by the kernels and by `matmul`."""
 _CHUNK_WEIGHTS = 1 << 21
 
 _NEAREST = Nearest()
@@ -208,6 +210,9 @@ def take_rows(weight: PackedWeight, ids: Tensor) -> Tensor:
 def matmul(x_MK: Tensor, weight: PackedWeight) -> Tensor:
     """Multiplies by a packed weight in float32, a few blocks of outputs at a time: the reference of the kernels.
 
+    A few rows are multiplied one by one, so that none depends on the others: the weights' way from codes to numbers,
+    which takes the time, is gone once for all of them.
+
     Args:
         x_MK: Activations, any floating type; the result has the same.
 
@@ -219,7 +224,12 @@ def matmul(x_MK: Tensor, weight: PackedWeight) -> Tensor:
     step = max(1, _CHUNK_WEIGHTS // (LANES * weight.padded)) * LANES
     for start in range(0, weight.rows, step):
         stop = min(weight.rows, start + step)
-        out_MN[:, start:stop] = F.linear(x_wide, dequantize(weight, start=start, stop=stop))
+        part_NK = dequantize(weight, start=start, stop=stop)
+        if len(x_wide) > FEW_ROWS:
+            out_MN[:, start:stop] = F.linear(x_wide, part_NK)
+            continue
+        for row, x_K in enumerate(x_wide):
+            out_MN[row, start:stop] = F.linear(x_K[None], part_NK)[0]
     return out_MN
 
 

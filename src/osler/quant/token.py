@@ -1,10 +1,11 @@
-"""What the kernels need to run one token through all layers of a packed decoder.
+"""What the kernels need to run a few tokens through all layers of a packed decoder.
 
 PyTorch and Python spend as long around the products of a small decoder as the
 products take; the compiled kernels do the norms, rotations, attention and the
-gate of a token themselves, with the same roundings.
+gate of a token themselves, with the same roundings. Tokens that go together
+share one reading of the weights, and each gets the bits that it gets alone.
 
-Dimensions: D width, N query heads, K key heads, H width of a head.
+Dimensions: L tokens, D width, N query heads, K key heads, H width of a head.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 
 from osler.quant.kernels import NativeKernels, Prepared, WeightStruct
 from osler.quant.linear import JoinedLinear, QuantLinear
+from osler.quant.packed import FEW_ROWS
 
 MOST_PARTS = 3
 _POINTER = ctypes.c_void_p
+_ALL = 1 << 62
 
 
 class ProductStruct(ctypes.Structure):
@@ -42,8 +45,8 @@ class LayerStruct(ctypes.Structure):
         ("keys", _POINTER),
         ("values", _POINTER),
         ("capacity", ctypes.c_int64),
-        ("first", ctypes.c_int64),
         ("place", ctypes.c_int64),
+        ("window", ctypes.c_int64),
         ("rotation", ctypes.c_int64),
     )
 
@@ -64,6 +67,7 @@ class TokenStruct(ctypes.Structure):
         ("sin", _POINTER * 2),
         ("eps", ctypes.c_float),
         ("scale", ctypes.c_float),
+        ("tokens", ctypes.c_int64),
     )
 
 
@@ -100,7 +104,7 @@ def native_parts(product: nn.Module) -> list[tuple[NativeKernels, Prepared]] | N
 
 
 class TokenRun:
-    """Runs single tokens through the layers.
+    """Runs a few tokens of one row through the layers.
 
     Args:
         layers: All layers.
@@ -153,21 +157,28 @@ class TokenRun:
         struct.qk_scale = None if layer.qk_scale is None else layer.qk_scale.data_ptr()
         struct.rotation = layer.rotation
 
-    def place(self, layer: int, *, keys_BKSH: Tensor, values_BKSH: Tensor, first: int, place: int) -> None:
-        """Says where a layer's keys and values are, which it sees, and where those of the token go."""
-        struct = self._structs[layer]
-        struct.keys, struct.values = keys_BKSH.data_ptr(), values_BKSH.data_ptr()
-        struct.capacity, struct.first, struct.place = keys_BKSH.shape[2], first, place
-
-    def run(self, x_1D: Tensor, *, rotations: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Replaces the embedding of a token, bfloat16, by its hidden state after the last norm.
+    def place(self, layer: int, *, keys_BKSH: Tensor, values_BKSH: Tensor, place: int, window: int | None) -> None:
+        """Says where a layer's keys and values are, and where those of the tokens go.
 
         Args:
-            x_1D: Changed in place.
-            rotations: Two pairs of cosines and signed sines, each (H) in bfloat16.
+            place: Of the first token. window: Tokens that one sees at most, itself included; ``None`` for all.
         """
-        assert x_1D.dtype == torch.bfloat16
-        assert x_1D.is_contiguous()
-        for number, (cos_H, sin_H) in enumerate(rotations):
-            self._token.cos[number], self._token.sin[number] = cos_H.data_ptr(), sin_H.data_ptr()
-        self._kernels.token(self._token, x_1D)
+        struct = self._structs[layer]
+        struct.keys, struct.values = keys_BKSH.data_ptr(), values_BKSH.data_ptr()
+        struct.capacity, struct.place = keys_BKSH.shape[2], place
+        struct.window = _ALL if window is None else window
+
+    def run(self, x_LD: Tensor, *, rotations: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Replaces the embeddings of at most `FEW_ROWS` tokens, bfloat16, by their hidden states after the last norm.
+
+        Args:
+            x_LD: Changed in place.
+            rotations: Two pairs of cosines and signed sines, each (L, H) in bfloat16.
+        """
+        assert x_LD.dtype == torch.bfloat16
+        assert x_LD.is_contiguous()
+        assert len(x_LD) <= FEW_ROWS
+        for number, (cos_LH, sin_LH) in enumerate(rotations):
+            self._token.cos[number], self._token.sin[number] = cos_LH.data_ptr(), sin_LH.data_ptr()
+        self._token.tokens = len(x_LD)
+        self._kernels.token(self._token, x_LD)

@@ -21,7 +21,9 @@
 namespace osler {
 namespace {
 
-constexpr int64_t kManyRows = 24;  // with fewer rows, unpacking the weights would cost more than it saves
+// With fewer rows, unpacking the weights would cost more than it saves. A row's outputs are then the same whatever rows
+// are multiplied beside it, which checking guesses relies on.
+constexpr int64_t kManyRows = 24;
 
 #ifdef OSLER_X86
 bool has_state(uint32_t wanted) {
@@ -128,7 +130,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 3; }
+int osler_abi(void) { return 4; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) {
@@ -172,9 +174,10 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   return 0;
 }
 
-// Replaces x (D, bfloat16) by the hidden state of one token. Returns as `osler_linear`.
+// Replaces x (M, D, bfloat16) by the hidden states of a few tokens. Returns as `osler_linear`.
 int osler_token(int path, const OslerToken* token, void* x, int threads) {
   if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  if (token->tokens < 1 || token->tokens >= kManyRows) return 1;
   auto* hidden = static_cast<uint16_t*>(x);
 #ifdef OSLER_X86
   if (path >= kPathVnni) return kTokenAvx512(path, *token, hidden, threads);

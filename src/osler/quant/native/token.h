@@ -1,13 +1,15 @@
-// One token through all layers of a decoder: what is asked for. Activations are bfloat16, rounded where PyTorch's are.
+// Tokens of one row through all layers of a decoder: what is asked for. Activations are bfloat16, rounded where
+// PyTorch's are. A few tokens may go together: the weights are then read once, and each token gets the bits that it gets
+// alone, so that guesses can be checked together.
 //
-// Dimensions: D width, N query heads, K key heads, H width of a head (a multiple of 16), F width of the MLP.
+// Dimensions: M tokens, D width, N query heads, K key heads, H width of a head (a multiple of 16), F width of the MLP.
 #pragma once
 
 #include "kernels.h"
 
 extern "C" {
 
-// A product of one input with several weights, whose outputs lie side by side.
+// A product of the same input with several weights, whose outputs lie side by side.
 struct OslerProduct {
   const OslerWeight* parts[3];
   int64_t count;
@@ -19,7 +21,8 @@ struct OslerTokenLayer {
   const float* qk_scale;     // (N + K, H), null where queries and keys are not normalized
   uint16_t *keys, *values;   // (K, capacity, H)
   int64_t capacity;
-  int64_t first, place;      // earlier tokens are first..place-1, this one is written at `place`
+  int64_t place;             // where the first token is written, the next ones after it
+  int64_t window;            // tokens that one sees at most, itself included
   int64_t rotation;          // 0 or 1
 };
 
@@ -27,8 +30,9 @@ struct OslerToken {
   const OslerTokenLayer* layers;
   int64_t count, width, heads, key_heads, head_dim, mlp_width;
   const float* norm;                 // (D), after the last layer
-  const uint16_t *cos[2], *sin[2];   // (H), the sine of the first half with a minus sign
+  const uint16_t *cos[2], *sin[2];   // (M, H), the sine of the first half with a minus sign
   float eps, scale;                  // of the norms; of the scores
+  int64_t tokens;                    // M
 };
 
 int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads);
@@ -36,7 +40,7 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
 
 namespace osler {
 
-// Replaces x (D) by the hidden state after the last norm. Returns what `osler_linear` does.
+// Replaces x (M, D) by the hidden states after the last norm. Returns what `osler_linear` does.
 using RunToken = int (*)(int path, const OslerToken&, uint16_t* x, int threads);
 
 extern const RunToken kTokenPortable;

@@ -1,0 +1,111 @@
+"""One token of the 4B shape at 4 bits beside llama.cpp's Q4_0, in turns, on the same codes.
+
+    python -m benchmarks.decode_4b --work FOLDER --llama PYTHON --threads 1 2 --turns 5
+
+FOLDER gets a quantized folder of random weights, symmetric 4 bits in groups of
+32 with embedding and head at 8, and its export, Q4_0 and Q8_0: both programs
+read the same codes. A short prompt is read before, so that attention is a small
+part of a token. The floor is the bytes of a token over the reading of memory
+that the same threads reach in the same run, measured before and after.
+``--prepare`` writes the files and ends: the figures want a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.llama_peer import LlamaPeer
+from benchmarks.machine import measure
+from benchmarks.quant_kernels import CLOCK, CLOCKS, bytes_read, in_turns, limits
+from benchmarks.random_folder import write_random_folder
+from osler.engine.runner import Runner
+from osler.engine.sampling import greedy
+from osler.model.config import OslerConfig, get_config
+from osler.quant import load_quantized_folder
+from osler.quant.gguf_export import export_gguf
+
+LAYERS_FORMAT, PROMPT, ANSWER = "int4-g32", list(range(1000, 1032)), 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="for the folder and the GGUF file, 6 GB")
+    parser.add_argument("--llama", type=Path, help="the Python of an environment with llama-cpp-python")
+    parser.add_argument("--layers", type=int, help="fewer than all, where memory is short")
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+    parser.add_argument("--prepare", action="store_true")
+    options = parser.parse_args()
+    if options.clock == "cpu" and options.threads != [1]:
+        parser.error("--clock cpu adds up the threads: use --threads 1")
+    CLOCK.set(CLOCKS[options.clock])
+    config = get_config("medgemma-1.5-4b")
+    config = replace(config, decoder=replace(config.decoder, layers=options.layers or config.decoder.layers))
+    folder, gguf = options.work / "folder", options.work / "file.gguf"
+    prepare(folder, gguf, config=config)
+    if options.prepare:
+        return
+    runner = Runner(load_quantized_folder(folder).model)
+    lines = [measure(threads=(), peaks=()).markdown(), "", *_HEAD]
+    with torch.inference_mode():
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            peer = None
+            if options.llama is not None:
+                peer = LlamaPeer(
+                    options.llama, model=gguf, prompt=PROMPT, count=ANSWER, threads=threads, clock=options.clock
+                )
+            lines += rows(runner, threads=threads, turns=options.turns, peer=peer)
+            print("\n".join(lines[-2:]), flush=True)
+    print("\n".join(lines))
+
+
+def prepare(folder: Path, gguf: Path, *, config: OslerConfig) -> None:
+    """Writes what is not there yet."""
+    write_random_folder(folder, config=config, bits=4, layers=LAYERS_FORMAT)
+    if not gguf.is_file():
+        export_gguf(folder, gguf)
+
+
+_HEAD = (
+    "| 4B, 4 bits, threads | ms a token, median | tokens a second | MB a token | floor, ms | of the floor |",
+    "|---|---|---|---|---|---|",
+)
+
+
+def rows(runner: Runner, *, threads: int, turns: int, peer: LlamaPeer | None) -> list[str]:
+    """Times both with one number of threads; returns rows of the table."""
+    cache = runner.new_cache(planned=4096)
+    runner.read(torch.tensor([PROMPT]), features_NTD=None, cache=cache)
+
+    def decode() -> None:
+        token = torch.tensor([1000])
+        for _ in range(ANSWER):
+            token = greedy(runner.step(token, cache=cache))
+
+    ways = {f"Osler, {threads}": decode}
+    if peer is not None:
+        peer.prefill()
+        ways[f"llama.cpp, {threads}"] = peer.decode
+    read = limits(threads)["read"]
+    seconds = in_turns(ways, turns=turns)
+    read = max(read, limits(threads)["read"])
+    if peer is not None:
+        peer.close()
+    size = sum(bytes_read(module) for module in runner.model.decoder.modules())
+    floor = size / read * 1e3
+    found = {name: value / ANSWER * 1e3 for name, value in seconds.items()}
+    limit = f"{floor:.0f} ({read / 1e9:.1f} GB/s)"
+    return [
+        f"| {name} | {ms:.0f} | {1e3 / ms:.2f} | {size / 1e6:.0f} | {limit} | {floor / ms:.0%} |"
+        for name, ms in found.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
