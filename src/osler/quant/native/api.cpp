@@ -145,13 +145,13 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   // Weights of 4 bits lose far more than activations of 8 bits do; with those of 8 bits, activations stay finer.
 #ifdef OSLER_X86
   if (path == kPathVnni && M >= kManyRows && w->bits == 4)
-    return int8_linear(*w, x, dtype, M, out, threads, kVnniMicro) ? 0 : 2;
+    return int8_linear(*w, x, dtype, M, false, out, threads, kVnniMicro) ? 0 : 2;
 #endif
 #ifdef OSLER_AMX
   if (path >= kPathAmxBf16 && M >= kManyRows) {
     const bool int8 = path == kPathAmxInt8 || (path == kPathAmx && w->bits == 4);
-    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro)
-                           : amx_linear(*w, x, dtype, M, out, threads);
+    const bool done = int8 ? int8_linear(*w, x, dtype, M, false, out, threads, kInt8Micro)
+                           : bf16_linear(*w, x, dtype, M, false, out, threads);
     return done ? 0 : 2;
   }
 #endif
