@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from osler.errors import CapacityError, ModelError, RequestError, unknown_name
+from osler.model.pack import gate
 from osler.quant import packed
 from osler.quant.build import library_path
 from osler.quant.packed import PackedWeight
@@ -32,7 +34,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 3
+_ABI = 4
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -64,6 +66,10 @@ class TorchKernels:
         """Returns (M, N)."""
         return packed.matmul(x_MK, weight)
 
+    def gated(self, x_MK: Tensor, weight: PackedWeight) -> Tensor:
+        """Returns ``gelu(first half of the outputs) * second half``, (M, N / 2)."""
+        return gate(packed.matmul(x_MK, weight))
+
     def take_rows(self, weight: PackedWeight, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Returns rows of a weight, (M, K)."""
         return packed.take_rows(weight, ids).to(dtype)
@@ -86,6 +92,7 @@ class NativeKernels:
 
     def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
         self._linear = library.osler_linear
+        self._gated = library.osler_gated
         self._rows = library.osler_rows
         self._token = library.osler_token
         self._tower_turn = library.osler_tower_turn
@@ -112,9 +119,16 @@ class NativeKernels:
 
     def linear(self, x_MK: Tensor, prepared: Prepared) -> Tensor:
         """Returns (M, N); float32 or bfloat16 on the CPU, as ``x_MK`` has it."""
+        return self._multiply(self._linear, x_MK, prepared=prepared, outputs=prepared.weight.rows)
+
+    def gated(self, x_MK: Tensor, prepared: Prepared) -> Tensor:
+        """Returns ``gelu(first half of the outputs) * second half``, (M, N / 2)."""
+        return self._multiply(self._gated, x_MK, prepared=prepared, outputs=prepared.weight.rows // 2)
+
+    def _multiply(self, function: Callable[..., int], x_MK: Tensor, *, prepared: Prepared, outputs: int) -> Tensor:
         x_MK = x_MK.contiguous()
-        out_MN = torch.empty(x_MK.shape[0], prepared.weight.rows, dtype=x_MK.dtype)
-        status = self._linear(
+        out_MN = torch.empty(x_MK.shape[0], outputs, dtype=x_MK.dtype)
+        status = function(
             self._number,
             ctypes.byref(prepared.struct),
             x_MK.data_ptr(),
@@ -244,9 +258,11 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
     require_own_file(path)
     try:
         library = ctypes.CDLL(path)
-        library.osler_linear.argtypes = (
-            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
-        )  # fmt: skip
+        for product in (library.osler_linear, library.osler_gated):
+            product.argtypes = (
+                ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p,
+                ctypes.c_int,
+            )  # fmt: skip
         library.osler_rows.argtypes = (
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
