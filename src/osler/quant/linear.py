@@ -39,7 +39,6 @@ class QuantLinear(nn.Module):
             out = out + self.bias
         return out.view(*x.shape[:-1], self.out_features)
 
-
     def gated(self, x: Tensor) -> Tensor:
         """Returns what `gate` makes of the outputs, (..., N / 2)."""
         if self.bias is not None:
