@@ -95,6 +95,8 @@ class NativeKernels:
         self._gated = library.osler_gated
         self._rows = library.osler_rows
         self._token = library.osler_token
+        self._heads = library.osler_heads
+        self._norm = library.osler_norm
         self._tower_turn = library.osler_tower_turn
         self._tower_linear = library.osler_tower_linear
         self._tower_attend = library.osler_tower_attend
@@ -143,6 +145,14 @@ class NativeKernels:
     def token(self, token: ctypes.Structure, x_1D: Tensor) -> None:
         """Runs one token through all layers, see `osler.quant.token`; ``x_1D`` is changed in place."""
         _require_done(self._token(self._number, ctypes.byref(token), x_1D.data_ptr(), torch.get_num_threads()))
+
+    def heads(self, heads: ctypes.Structure) -> None:
+        """Places the heads of a prompt, see `osler.quant.prompt`."""
+        _require_done(self._heads(self._number, ctypes.byref(heads), torch.get_num_threads()))
+
+    def norm(self, norm: ctypes.Structure) -> None:
+        """Normalizes the rows of a prompt, see `osler.quant.prompt`."""
+        _require_done(self._norm(self._number, ctypes.byref(norm), torch.get_num_threads()))
 
     @property
     def tiles(self) -> bool:
@@ -267,6 +277,8 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
         library.osler_token.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+        library.osler_heads.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        library.osler_norm.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_tower_turn.argtypes = (
             ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip

@@ -78,6 +78,14 @@ const Path& path_of(int number) {
   return kPortable;
 }
 
+const TokenCode& code_of(int number) {
+#ifdef OSLER_X86
+  if (number >= kPathVnni) return kTokenAvx512;
+  if (number == kPathAvx2) return kTokenAvx2;
+#endif
+  return kTokenPortable;
+}
+
 struct Job {
   const OslerWeight& w;
   const Path& path;
@@ -230,11 +238,19 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
 int osler_token(int path, const OslerToken* token, void* x, int threads) {
   if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
   auto* hidden = static_cast<uint16_t*>(x);
-#ifdef OSLER_X86
-  if (path >= kPathVnni) return kTokenAvx512(path, *token, hidden, threads);
-  if (path == kPathAvx2) return kTokenAvx2(path, *token, hidden, threads);
-#endif
-  return kTokenPortable(path, *token, hidden, threads);
+  return code_of(path).token(path, *token, hidden, threads);
+}
+
+// Normalizes, rotates and rearranges the heads of a prompt. Returns as `osler_linear`, 1 also for a head that does not fit.
+int osler_heads(int path, const OslerHeads* heads, int threads) {
+  if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return 1;
+  return code_of(path).heads(*heads, std::max(1, threads));
+}
+
+// Normalizes rows. Returns as `osler_heads`.
+int osler_norm(int path, const OslerNorm* norm, int threads) {
+  if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return 1;
+  return code_of(path).norm(*norm, std::max(1, threads));
 }
 
 // Lays a matrix of the image tower into tiles. Returns as `osler_tower_linear`.

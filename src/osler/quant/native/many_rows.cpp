@@ -174,14 +174,19 @@ class Worker {
       const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(s.x_large[row]), _mm512_loadu_ps(s.w_large + half * 16));
       value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(s.large + at)), scale, value);
     }
-    if (!s.first) value = _mm512_add_ps(value, _mm512_loadu_ps(s.total + at));
+    if (!s.first) {
+      value = _mm512_add_ps(value, _mm512_loadu_ps(s.total + at));
+      _mm_prefetch(reinterpret_cast<const char*>(s.total + at + kSquare), _MM_HINT_T0);  // of the next square
+    }
     if (!s.last) _mm512_storeu_ps(s.total + at, value);
     return value;
   }
 
   void write(int64_t m, int64_t n, __m512 value) const {
     const __mmask16 mask = first_lanes(job_.outputs - n);
-    const int64_t at = m * job_.outputs + n;
+    const int64_t at = m * job_.outputs + n, below = std::min(kSide, p_.M - 1 - m) * job_.outputs;
+    // Where the next square is written: stores come in order, and all would wait for one that memory holds up.
+    _mm_prefetch(static_cast<const char*>(p_.out) + (at + below) * (p_.dtype == kFloat32 ? 4 : 2), _MM_HINT_T0);
     if (p_.dtype == kFloat32) _mm512_mask_storeu_ps(static_cast<float*>(p_.out) + at, mask, value);
     else _mm256_mask_storeu_epi16(static_cast<uint16_t*>(p_.out) + at, mask, to_bf16(value));
   }

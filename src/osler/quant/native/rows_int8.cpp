@@ -12,6 +12,8 @@ namespace osler {
 namespace {
 
 constexpr int64_t kInputs = 64;  // of a tile
+// Rows among which large inputs are looked for, at least: what is large in one is so in nearly all.
+constexpr int64_t kLooked = 64;
 
 struct Job {
   const OslerWeight& w;
@@ -22,9 +24,10 @@ struct Job {
   int8_t* tiles;        // what `layout` names
   float* x_scale;
   int32_t* x_sum;
-  float* sizes;         // (M): 1 / largest input of a row, squared; (K): how large an input is among those of its rows
+  float* sizes;         // (M): 1 / largest input of a row, squared; (K): how large an input is among those of rows
   const int32_t* picked;     // (kLarge) the large inputs, ascending
   const uint16_t* ordinary;  // [steps * 4]: a bit for each input that is not large
+  int64_t looked;       // every how many rows large inputs are looked for
 };
 
 template <int kType>
@@ -42,7 +45,7 @@ inline __m512i size_bits(__m512 x) {
 template <int kType>
 void measure_rows(const Job& job, int64_t from, int64_t to) {
   const int64_t K = job.w.columns;
-  for (int64_t m = from; m < to; ++m) {
+  for (int64_t m = (from + job.looked - 1) / job.looked * job.looked; m < to; m += job.looked) {
     __m512i most_bits = _mm512_setzero_si512();
     for (int64_t k = 0; k < K; k += 16)
       most_bits = _mm512_max_epi32(most_bits, size_bits(load_input<kType>(job.x, m * K + k, first_lanes(K - k))));
@@ -59,7 +62,7 @@ void measure_inputs(const Job& job, int64_t from, int64_t to) {
   const int64_t K = job.w.columns;
   float* sums = job.sizes + job.M;
   std::fill(sums + from, sums + std::min(to, K), 0.0f);
-  for (int64_t m = 0; m < job.M; ++m) {
+  for (int64_t m = 0; m < job.M; m += job.looked) {
     if (job.sizes[m] == 0.0f) continue;
     const __m512 factor = _mm512_set1_ps(job.sizes[m]);
     for (int64_t k = from; k < to; k += 16) {
@@ -175,7 +178,8 @@ bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool
   rows.scale = x_scale;
   rows.sum = x_sum;
   rows.picked = order;
-  Job job = {w, x, dtype, M, rows, reinterpret_cast<int8_t*>(memory), x_scale, x_sum, sizes, order, ordinary};
+  Job job = {w, x, dtype, M, rows, reinterpret_cast<int8_t*>(memory), x_scale, x_sum, sizes, order, ordinary,
+             std::max<int64_t>(1, M / kLooked)};
   if (rows.large) {
     parallel(threads, measure_rows_part, &job);
     parallel(threads, measure_inputs_part, &job);
