@@ -49,9 +49,9 @@ _X86 = {
 }
 TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
 _AMX = {
+    "amx.cpp": TILES,
     "micro_amx.cpp": TILES,
     "peak.cpp": TILES,
-    "rows_bf16.cpp": TILES,
     "tower_attend.cpp": TILES,
     "tower_linear.cpp": TILES,
 }
@@ -164,7 +164,7 @@ def build_kernels(
 def _varied(files: dict[str, Sequence[str]], *, variant: Variant) -> dict[str, Sequence[str]]:
     added = dict(variant.base)
     added |= variant.x86 if "avx2.cpp" in files else {}
-    added |= variant.amx if "micro_amx.cpp" in files else {}
+    added |= variant.amx if "amx.cpp" in files else {}
     kept = {name: own for name, own in files.items() if name not in variant.without}
     return kept | {str(variant.folder / name): own for name, own in added.items()}
 
@@ -173,7 +173,7 @@ def _compile(
     compiler: str, files: dict[str, Sequence[str]], *, flags: Sequence[str], target: Path, main: Path | None
 ) -> str | None:
     """Compiles and links; returns the first line of the error, ``None`` where all went well."""
-    defines = [name for name, file in (("-DOSLER_X86", "avx2.cpp"), ("-DOSLER_AMX", "micro_amx.cpp")) if file in files]
+    defines = [name for name, file in (("-DOSLER_X86", "avx2.cpp"), ("-DOSLER_AMX", "amx.cpp")) if file in files]
     try:
         with tempfile.TemporaryDirectory() as scratch, whole_path(target) as part:
             target.parent.chmod(0o700)

@@ -3,7 +3,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "exponential.h"
 #include "half.h"
 #include "kernels.h"
 #include "token.h"
@@ -135,51 +134,25 @@ void run_blocks(void* data, int part, int parts) {
   }
 }
 
-// What a gated MLP multiplies in between, where the product does not do it itself.
-struct Gate {
-  const void* both;  // (M, 2 F)
-  void* out;         // (M, F)
-  int dtype;
-  int64_t M, F;
-};
-
-void gate_rows(void* data, int part, int parts) {
-  const Gate& gate = *static_cast<Gate*>(data);
-  for (int64_t m = gate.M * part / parts; m < gate.M * (part + 1) / parts; ++m) {
-    if (gate.dtype == kFloat32) {
-      const float *one = static_cast<const float*>(gate.both) + m * 2 * gate.F, *other = one + gate.F;
-      for (int64_t i = 0; i < gate.F; ++i) static_cast<float*>(gate.out)[m * gate.F + i] = gelu_of(one[i]) * other[i];
-    } else {
-      const uint16_t *one = static_cast<const uint16_t*>(gate.both) + m * 2 * gate.F, *other = one + gate.F;
-      auto* out = static_cast<uint16_t*>(gate.out) + m * gate.F;
-      for (int64_t i = 0; i < gate.F; ++i)
-        out[i] = float_to_bf16(bf16_to_float(float_to_bf16(gelu_of(bf16_to_float(one[i])))) * bf16_to_float(other[i]));
-    }
-  }
-}
-
 bool can_multiply(int path, const OslerWeight& w, int dtype) {
   if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return false;
   return (dtype == kFloat32 || dtype == kBFloat16) && (w.bits == 4 || w.bits == 8) && w.group % kGroup == 0;
 }
 
-// Multiplies by tiles, or by what else suits many rows: 0, 2 where memory ran out, -1 where the path has nothing of it.
-int many_rows(int path, const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads) {
-  if (M < kManyRows) return -1;
-  // Weights of 4 bits lose far more than activations of 8 bits do; with those of 8 bits, activations stay finer.
-#ifdef OSLER_X86
-  if (path == kPathVnni && w.bits == 4) return int8_linear(w, x, dtype, M, gated, out, threads, kVnniMicro) ? 0 : 2;
-#endif
-#ifdef OSLER_AMX
-  if (path >= kPathAmxBf16) {
-    const bool int8 = path == kPathAmxInt8 || (path == kPathAmx && w.bits == 4);
-    const bool done = int8 ? int8_linear(w, x, dtype, M, gated, out, threads, kInt8Micro)
-                           : bf16_linear(w, x, dtype, M, gated, out, threads);
-    return done ? 0 : 2;
-  }
-#endif
-  return -1;
+// Whether a path multiplies so many rows in int8. Weights of 4 bits lose far more than activations of 8 bits do; with
+// those of 8 bits, activations stay finer.
+bool in_int8(int path, const OslerWeight& w, int64_t M) {
+  return M >= kManyRows && (path == kPathAmxInt8 || (w.bits == 4 && (path == kPathAmx || path == kPathVnni)));
 }
+
+#ifdef OSLER_X86
+const Micro& micro_of(int path) {
+#ifdef OSLER_AMX
+  if (path != kPathVnni) return kAmxMicro;
+#endif
+  return kVnniMicro;
+}
+#endif
 
 }  // namespace
 }  // namespace osler
@@ -198,7 +171,12 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if (!can_multiply(path, *w, dtype)) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-  if (const int status = many_rows(path, *w, x, dtype, M, false, out, threads); status >= 0) return status;
+#ifdef OSLER_X86
+  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, micro_of(path)) ? 0 : 2;
+#endif
+#ifdef OSLER_AMX
+  if (path >= kPathAmxBf16 && M >= kManyRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
+#endif
   const int64_t padded = w->padded, groups = padded / kGroup;
   const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
   // One row is quantized by the caller: it takes less time than waking anybody.
@@ -222,14 +200,14 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
   if (!can_multiply(path, *w, dtype) || w->rows % 2) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-  if (w->rows % (2 * kBlock) == 0) {
-    if (const int status = many_rows(path, *w, x, dtype, M, true, out, threads); status >= 0) return status;
-  }
+#ifdef OSLER_X86
+  if (in_int8(path, *w, M) && w->rows % (2 * kBlock) == 0)
+    return int8_linear(*w, x, dtype, M, true, out, threads, micro_of(path)) ? 0 : 2;
+#endif
   void* both = std::malloc(static_cast<size_t>(M) * w->rows * (dtype == kFloat32 ? 4 : 2));
   if (!both) return 2;
   const int status = osler_linear(path, w, x, dtype, M, both, threads);
-  Gate gate = {both, out, dtype, M, w->rows / 2};
-  if (!status) parallel(M < 4 ? 1 : threads, gate_rows, &gate);
+  if (!status) code_of(path).gate({both, out, dtype, M, w->rows / 2}, threads);
   std::free(both);
   return status;
 }

@@ -46,12 +46,15 @@ class Worker {
     const Rows& rows = p_.rows;
     const int64_t weights = 2 * (rows.depth + rows.large) * kTile, pairs = std::min(kRowsAtOnce / kSide, rows.pairs);
     const int64_t totals = rows.spans > 1 ? std::min(kPanels, last - first) * pairs * kSquare * 4 : 0;
-    memory_ = static_cast<uint8_t*>(std::aligned_alloc(64, 2 * weights + 4 * kSquare * 4 + 6 * kSide * 4 + totals));
+    const int64_t sums = kSquare * 4, large = rows.large * pairs * kSquare * 4;
+    const int64_t bytes = 2 * (weights + sums + large) + 6 * kSide * 4 + totals;
+    memory_ = static_cast<uint8_t*>(std::aligned_alloc(64, bytes));
     if (!memory_) return;
     auto* at = memory_ + 2 * weights;
-    for (int i = 0; i < 2; ++i, at += 2 * kSquare * 4) {
+    for (int i = 0; i < 2; ++i, at += sums + large) {
       weights_[i] = memory_ + i * weights;
       sums_[i] = reinterpret_cast<int32_t*>(at);
+      large_[i] = reinterpret_cast<int32_t*>(at + sums);
     }
     for (int i = 0; i < 3; ++i, at += 2 * kSide * 4) scales_[i] = reinterpret_cast<float*>(at);
     totals_ = totals ? reinterpret_cast<float*>(at) : nullptr;
@@ -65,7 +68,7 @@ class Worker {
   void run() {
     Item now = {0, first_, 0, first_};
     pieces_ = start_unpacking(now);
-    for (int64_t piece = 0; piece < pieces_; ++piece) unpack_piece(piece);
+    for (int64_t piece = 0; piece < pieces_; ++piece) unpack(piece);
     p_.micro.begin();
     for (bool more = true; more;) {
       Item next = now;
@@ -98,29 +101,29 @@ class Worker {
   // Says what is unpacked from now on; returns in how many pieces.
   int64_t start_unpacking(const Item& item) {
     const Rows& rows = p_.rows;
-    const int64_t inputs = kTile / kBlock / (rows.scale ? 1 : 2), k0 = item.span * rows.depth * inputs;
-    const int64_t steps = rows.span_steps(item.span), apart = p_.gated ? job_.blocks / 2 : 1;
+    const int64_t k0 = item.span * rows.depth * kInputs, steps = rows.span_steps(item.span);
+    const int64_t apart = p_.gated ? job_.blocks / 2 : 1;
     const bool last = item.span + 1 == rows.spans;
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t block = (p_.gated ? item.panel : item.panel * 2) + half * apart;
       const int64_t tiles = steps + (last ? rows.large : 0);
-      spans_[half] = {block, k0, std::min(k0 + steps * inputs, p_.w.padded), steps,
+      spans_[half] = {block, k0, std::min(k0 + steps * kInputs, p_.w.padded), steps,
                       last && rows.large ? rows.picked : nullptr, p_.micro.flip,
                       weights_[turn_ ^ 1] + half * tiles * kTile, scales_[(items_ + 1) % 3] + half * kBlock};
     }
     return 2 * unpack_pieces(spans_[0]);
   }
 
-  void unpack_piece(int64_t piece) {
+  void unpack(int64_t piece) {
     const int64_t each = unpack_pieces(spans_[0]);
-    p_.unpack(p_.w, spans_[piece / each], piece % each);
+    unpack_piece(p_.w, spans_[piece / each], piece % each);
   }
 
   // A piece of the vectors' work: first the rows of the square before, then weights.
   static void run_piece(void* data, int64_t piece) {
     Worker& worker = *static_cast<Worker*>(data);
     if (piece < worker.writes_) worker.write_rows(piece * kWritten);
-    else worker.unpack_piece(worker.unpacked_ + piece - worker.writes_);
+    else worker.unpack(worker.unpacked_ + piece - worker.writes_);
   }
 
   void run_item(const Item& item) {
@@ -129,31 +132,37 @@ class Worker {
     const int64_t stride = rows.steps + rows.large, steps = rows.span_steps(item.span);
     const bool last = item.span + 1 == rows.spans, large = last && rows.large;
     const int64_t b_next = (steps + large) * kTile;
+    int32_t* large_sums = large_[items_ & 1];
+    if (large) multiply_large(pair0, pairs, weights_[turn_] + steps * kTile, b_next, large_sums);
     for (int64_t pair = 0; pair < pairs; ++pair) {
       const int64_t m = (pair0 + pair) * kSide, scale = item.span * rows.pairs * kSide + m;
       const uint8_t* a = rows.tiles + (pair0 + pair) * 2 * stride * kTile;
       int32_t* sums = sums_[number_ & 1];
       const int64_t all = rows.spans * rows.pairs * kSide + m;  // of the large inputs
       Square square = {a + item.span * rows.depth * kTile, weights_[turn_], stride * kTile, b_next, steps,
-                       (number_ & 1) != 0, rows.scale ? rows.sum + scale : nullptr, sums};
+                       (number_ & 1) != 0, rows.sum + scale, sums};
       writes_ = waits_ ? kSide / kWritten : 0;
       unpacked_ = pieces_ * pair / pairs;
       Side side = {run_piece, this, writes_ + pieces_ * (pair + 1) / pairs - unpacked_, 0};
       p_.micro.multiply(square, side);
-      if (large) {
-        square = {a + rows.steps * kTile, weights_[turn_] + steps * kTile, stride * kTile, b_next, 1, false,
-                  rows.sum + all, sums + kSquare};
-        Side nothing = {nullptr, nullptr, 0, 0};
-        p_.micro.multiply(square, nothing);
-      }
       float* total = totals_ ? totals_ + ((item.panel - item.section) * pairs + pair) * kSquare : nullptr;
       const float* w_scale = scales_[items_ % 3];
-      waiting_ = {sums, large ? sums + kSquare : nullptr, rows.scale ? rows.scale + scale : nullptr,
+      waiting_ = {sums, large ? large_sums + pair * kSquare : nullptr, rows.scale + scale,
                   large ? rows.scale + all : nullptr,
                   w_scale, w_scale + kSide, total, item.span == 0, last, m, item.panel};
       waits_ = true;
       ++number_;
     }
+  }
+
+  // Multiplies the large inputs of all rows: one after the other, as what is stored soon after other sums waits for them.
+  void multiply_large(int64_t pair0, int64_t pairs, const uint8_t* b, int64_t b_next, int32_t* sums) {
+    const Rows& rows = p_.rows;
+    const int64_t stride = (rows.steps + rows.large) * kTile;
+    Side nothing = {nullptr, nullptr, 0, 0};
+    for (int64_t pair = pair0; pair < pair0 + pairs; ++pair, sums += kSquare)
+      p_.micro.multiply({rows.tiles + pair * 2 * stride + rows.steps * kTile, b, stride, b_next, 1, false,
+                         rows.sum + (rows.spans * rows.pairs + pair) * kSide, sums}, nothing);
   }
 
   void write_rest() {
@@ -165,11 +174,8 @@ class Worker {
   __m512 value_at(int64_t row, int64_t half) const {
     const Waiting& s = waiting_;
     const int64_t at = ((row / 16 * 2 + half) * 16 + row % 16) * 16;
-    __m512 value = _mm512_loadu_ps(s.sums + at);
-    if (s.x_scale) {
-      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(s.x_scale[row]), _mm512_loadu_ps(s.w_scale + half * 16));
-      value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(value)), scale);
-    }
+    const __m512 by = _mm512_mul_ps(_mm512_set1_ps(s.x_scale[row]), _mm512_loadu_ps(s.w_scale + half * 16));
+    __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(s.sums + at)), by);
     if (s.large) {
       const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(s.x_large[row]), _mm512_loadu_ps(s.w_large + half * 16));
       value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(s.large + at)), scale, value);
@@ -213,7 +219,8 @@ class Worker {
   uint8_t* memory_ = nullptr;
   uint8_t* weights_[2];         // [2 blocks][tiles of the span, and of large inputs]: multiplied, and unpacked meanwhile
   float* scales_[3];            // [2: of the span, of large inputs][32]: also of the square that waits
-  int32_t* sums_[2];            // [2: of the span, of large inputs][2][2][16][16]
+  int32_t *sums_[2], *large_[2];  // [2][2][16][16], of a square that is multiplied and of one that waits; [pairs of rows]
+                                  // alike for large inputs, of an item and of the one before
   float* totals_ = nullptr;     // [panels of a section][pairs of rows][2][2][16][16]
   Span spans_[2];
   Waiting waiting_ = {};

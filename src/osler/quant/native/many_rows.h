@@ -1,11 +1,10 @@
-// Products of many rows in tiles: how the parts work together.
+// Products of many rows in int8: how the parts work together.
 //
-// A tile has 1024 bytes: A 16 rows by 64 bytes of inputs, B as many inputs by 16 outputs, as the processor's tiles
-// take them. A square is 32 rows by 32 outputs. It is multiplied over a whole span of inputs before its sums are
+// A tile has 1024 bytes: A 16 rows by 64 inputs, B 64 inputs by 16 outputs (as [16][16 outputs][4 inputs]). A square is 32 rows by 32 outputs. It is multiplied over a whole span of inputs before its sums are
 // stored, as storing takes the tile unit as long as multiplying. Meanwhile the vector units do what else there is to
 // do, in small pieces: they scale and write the square before, and unpack the weights that come next.
 //
-// Two kinds: tiles of int8, with one scale for each row and each output of a span, and tiles of bfloat16.
+// Activations have one scale for each row and span, weights one for each output and span.
 #pragma once
 
 #include "kernels.h"
@@ -13,6 +12,7 @@
 namespace osler {
 
 constexpr int64_t kTile = 1024;      // bytes
+constexpr int64_t kInputs = 64;      // of a tile
 constexpr int64_t kSide = 32;        // rows and outputs of a square
 constexpr int64_t kSquare = kSide * kSide;
 constexpr int64_t kLarge = 64;       // large inputs that have a scale of their own: a tile of int8
@@ -37,12 +37,12 @@ struct Square {
   int64_t a_next, b_next;
   int64_t steps;
   bool back;               // begins with the last step: what is in the first-level cache from the square before
-  const int32_t* x_sum;    // (32): sums of the codes of the rows, of int8
-  void* sums;              // [2][2][16][16]: halves of the rows and outputs; int32 or float32
+  const int32_t* x_sum;    // (32): sums of the codes of the rows
+  int32_t* sums;           // [2][2][16][16]: halves of the rows and outputs
 };
 
 struct Micro {
-  uint8_t flip;            // of int8: 0 for weights as signed codes; 128 for unsigned ones, 128 more
+  uint8_t flip;            // 0 for weights as signed codes; 128 for unsigned ones, 128 more
   void (*begin)();         // once on each thread
   void (*multiply)(const Square&, Side&);
   void (*end)();
@@ -50,7 +50,7 @@ struct Micro {
 
 extern const Micro kVnniMicro;
 #ifdef OSLER_AMX
-extern const Micro kInt8Micro, kBFloat16Micro;
+extern const Micro kAmxMicro;
 #endif
 
 // A part of a block of 16 outputs that is unpacked into tiles.
@@ -61,14 +61,12 @@ struct Span {
   const int32_t* picked;   // (kLarge) large inputs, whose tile follows the others; null for none
   uint8_t flip;
   uint8_t* to;
-  float* scales;           // of int8: (16), and `kSide` further those of the large inputs
+  float* scales;           // (16), and `kSide` further those of the large inputs
 };
 
 // Unpacking a span takes this many pieces, in order.
 inline int64_t unpack_pieces(const Span& s) { return (s.k1 - s.k0) / kGroup + 2; }
-using UnpackPiece = void (*)(const OslerWeight&, const Span&, int64_t piece);
-void unpack_int8(const OslerWeight&, const Span&, int64_t piece);
-void unpack_bf16(const OslerWeight&, const Span&, int64_t piece);
+void unpack_piece(const OslerWeight&, const Span&, int64_t piece);
 
 // Rows laid out in tiles.
 struct Rows {
@@ -76,7 +74,7 @@ struct Rows {
   int64_t pairs;           // of tiles of rows
   int64_t steps, spans, depth;  // tiles of a row, spans, and tiles of a span
   int64_t large;           // 1 where there is a tile of large inputs, else 0
-  const float* scale;      // of int8, else null: [spans + large][pairs * 32]
+  const float* scale;      // [spans + large][pairs * 32]
   const int32_t* sum;
   const int32_t* picked;   // (kLarge) the large inputs, ascending
 
@@ -98,7 +96,6 @@ struct ManyRows {
   const OslerWeight& w;
   const Rows& rows;
   const Micro& micro;
-  UnpackPiece unpack;
   int64_t M;
   int dtype;               // of the result
   bool gated;              // the result is gelu(first half of the outputs) * second half
@@ -111,8 +108,5 @@ bool multiply_rows(const ManyRows&, int threads);
 // out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed; return false where memory ran out.
 bool int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
                  const Micro&);
-#ifdef OSLER_AMX
-bool bf16_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads);
-#endif
 
 }  // namespace osler

@@ -1,8 +1,10 @@
-// The micro-kernels of AMX for many rows: tiles of int8 or bfloat16.
+// The micro-kernel of AMX for many rows: tiles of int8.
 //
 // All four tiles of a step are loaded before they are multiplied: so the loads of a step run beside the products of the
 // one before, from the second-level cache too.
 #include <immintrin.h>
+
+#include <algorithm>
 
 #include "many_rows.h"
 #include "tiles.h"
@@ -11,40 +13,35 @@ namespace osler {
 namespace {
 
 constexpr int64_t kUnroll = 4;
+// Steps until vectors begin. Sums leave the tiles long after the instructions that store them have been read, and fill
+// the store buffer until then: other stores would keep the instructions of the next tiles out.
+constexpr int64_t kLater = 16;
 
-template <bool kInt8>
 __attribute__((always_inline)) inline void multiply_step(const uint8_t* a, int64_t a_next, const uint8_t* b,
                                                          int64_t b_next) {
   _tile_loadd(4, a, 64);
   _tile_loadd(6, b, 64);
   _tile_loadd(7, b + b_next, 64);
   _tile_loadd(5, a + a_next, 64);
-  if (kInt8) {
-    _tile_dpbssd(0, 4, 6);
-    _tile_dpbssd(1, 4, 7);
-    _tile_dpbssd(2, 5, 6);
-    _tile_dpbssd(3, 5, 7);
-  } else {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
+  _tile_dpbssd(0, 4, 6);
+  _tile_dpbssd(1, 4, 7);
+  _tile_dpbssd(2, 5, 6);
+  _tile_dpbssd(3, 5, 7);
 }
 
-template <bool kInt8>
 void multiply(const Square& s, Side& side) {
   const int64_t by = s.back ? -kTile : kTile, first = s.back ? (s.steps - 1) * kTile : 0;
   const uint8_t *a = s.a + first, *b = s.b + first;
   _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+  const int64_t later = std::min(kLater, s.steps / 2);
   int64_t step = 0;
   for (; step + kUnroll <= s.steps; step += kUnroll) {
 #pragma GCC unroll 4
-    for (int64_t i = 0; i < kUnroll; ++i, a += by, b += by) multiply_step<kInt8>(a, s.a_next, b, s.b_next);
-    side.advance(step + kUnroll, s.steps);
+    for (int64_t i = 0; i < kUnroll; ++i, a += by, b += by) multiply_step(a, s.a_next, b, s.b_next);
+    if (step + kUnroll > later) side.advance(step + kUnroll - later, s.steps - later);
   }
-  for (; step < s.steps; ++step, a += by, b += by) multiply_step<kInt8>(a, s.a_next, b, s.b_next);
-  auto* sums = static_cast<int32_t*>(s.sums);
+  for (; step < s.steps; ++step, a += by, b += by) multiply_step(a, s.a_next, b, s.b_next);
+  int32_t* sums = s.sums;
   _tile_stored(0, sums, 64);
   _tile_stored(1, sums + kTileC, 64);
   _tile_stored(2, sums + 2 * kTileC, 64);
@@ -56,7 +53,6 @@ void release() { _tile_release(); }
 
 }  // namespace
 
-const Micro kInt8Micro = {0, configure_tiles, multiply<true>, release};
-const Micro kBFloat16Micro = {0, configure_tiles, multiply<false>, release};
+const Micro kAmxMicro = {0, configure_tiles, multiply, release};
 
 }  // namespace osler

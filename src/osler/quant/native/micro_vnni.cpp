@@ -25,7 +25,7 @@ void multiply_some(const Square& s, int64_t row0) {
       }
     }
   }
-  auto* to = static_cast<int32_t*>(s.sums) + row0 / 16 * 512 + row0 % 16 * 16;
+  auto* to = s.sums + row0 / 16 * 512 + row0 % 16 * 16;
   for (int row = 0; row < kRows; ++row, to += 16) {
     _mm512_storeu_si512(to, sum[row][0]);
     _mm512_storeu_si512(to + 256, sum[row][1]);

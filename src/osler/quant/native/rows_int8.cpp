@@ -11,7 +11,6 @@
 namespace osler {
 namespace {
 
-constexpr int64_t kInputs = 64;  // of a tile
 // Rows among which large inputs are looked for, at least: what is large in one is so in nearly all.
 constexpr int64_t kLooked = 64;
 
@@ -186,7 +185,7 @@ bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool
     pick_large(sizes + M, K, steps, order, ordinary);
   }
   parallel(threads, pack_rows, &job);
-  const bool done = multiply_rows({w, rows, micro, unpack_int8, M, dtype, gated, out}, threads);
+  const bool done = multiply_rows({w, rows, micro, M, dtype, gated, out}, threads);
   std::free(memory);
   return done;
 }

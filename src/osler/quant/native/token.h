@@ -61,11 +61,20 @@ namespace osler {
 // Replaces x (D) by the hidden state after the last norm. Returns what `osler_linear` does.
 using RunToken = int (*)(int path, const OslerToken&, uint16_t* x, int threads);
 
+// out (M, F) = gelu(first half of both (M, 2 F)) * second half.
+struct Gate {
+  const void* both;
+  void* out;
+  int dtype;
+  int64_t M, F;
+};
+
 // What is compiled for each path. `heads` and `norm` return 0, 1 for a shape that does not fit, 2 where memory ran out.
 struct TokenCode {
   RunToken token;
   int (*heads)(const OslerHeads&, int threads);
   int (*norm)(const OslerNorm&, int threads);
+  void (*gate)(const Gate&, int threads);
 };
 
 extern const TokenCode kTokenPortable;

@@ -132,7 +132,7 @@ void unpack_large(const OslerWeight& w, const Span& span) {
 
 }  // namespace
 
-void unpack_int8(const OslerWeight& w, const Span& s, int64_t piece) {
+void unpack_piece(const OslerWeight& w, const Span& s, int64_t piece) {
   const bool past = s.block >= (w.rows + kBlock - 1) / kBlock, last = piece + 1 == unpack_pieces(s);
   const int64_t filled = past ? 0 : (s.k1 - s.k0) * kBlock, all = (s.steps + (past && s.picked ? 1 : 0)) * kTile;
   if (piece == 0) {
