@@ -42,7 +42,7 @@ def test_rows_are_normalized_as_pytorch_does(kernels: NativeKernels, width: int)
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("images", [1, 2])
 def test_heads_are_placed_as_pytorch_does(kernels: NativeKernels, normalized: bool, images: int) -> None:
-    config = get_config("gemma-3-270m").decoder
+    config = get_config("osler-mini").decoder
     attention = Attention(config, index=0)
     for norm in (attention.q_norm, attention.k_norm):
         assert norm is not None

@@ -4,8 +4,6 @@
 // one before, from the second-level cache too.
 #include <immintrin.h>
 
-#include <algorithm>
-
 #include "many_rows.h"
 #include "tiles.h"
 
@@ -13,9 +11,6 @@ namespace osler {
 namespace {
 
 constexpr int64_t kUnroll = 4;
-// Steps until vectors begin. Sums leave the tiles long after the instructions that store them have been read, and fill
-// the store buffer until then: other stores would keep the instructions of the next tiles out.
-constexpr int64_t kLater = 16;
 
 __attribute__((always_inline)) inline void multiply_step(const uint8_t* a, int64_t a_next, const uint8_t* b,
                                                          int64_t b_next) {
@@ -33,12 +28,11 @@ void multiply(const Square& s, Side& side) {
   const int64_t by = s.back ? -kTile : kTile, first = s.back ? (s.steps - 1) * kTile : 0;
   const uint8_t *a = s.a + first, *b = s.b + first;
   _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-  const int64_t later = std::min(kLater, s.steps / 2);
   int64_t step = 0;
   for (; step + kUnroll <= s.steps; step += kUnroll) {
 #pragma GCC unroll 4
     for (int64_t i = 0; i < kUnroll; ++i, a += by, b += by) multiply_step(a, s.a_next, b, s.b_next);
-    if (step + kUnroll > later) side.advance(step + kUnroll - later, s.steps - later);
+    side.advance(step + kUnroll, s.steps);
   }
   for (; step < s.steps; ++step, a += by, b += by) multiply_step(a, s.a_next, b, s.b_next);
   int32_t* sums = s.sums;

@@ -84,12 +84,9 @@ void run_item(const Job& job, int64_t m0, int64_t n0, float* c, Waiting& waiting
         const int64_t fetched = deep * pair / pairs, fetching = more ? deep * (pair + 1) / pairs : fetched;
         for (const uint16_t* next : {b + 2 * column, b + 3 * column})
           fetch(next + fetched * kTileValues, (fetching - fetched) * kTileValues);
-        // Not at once: sums leave the tiles long after the instructions that store them have been read, and
-        // instructions that wait for them would keep those of the next tiles out.
-        const int64_t later = deep / 2;
         int64_t written = 0;
         const auto write = [&](int64_t done) {
-          const int64_t rows = 32 * std::max<int64_t>(0, done - later) / (deep - later);
+          const int64_t rows = 32 * done / deep;
           write_rows(w, waiting, written, rows);
           written = rows;
         };
