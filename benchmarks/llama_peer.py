@@ -13,6 +13,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.machine import Seconds
+
 _SCRIPT = """
 import json, sys, time
 from llama_cpp import Llama
@@ -30,10 +32,6 @@ for line in sys.stdin:
             llama.eval([llama.sample(temp=0.0, top_k=1)])
     print(json.dumps(clock() - started), flush=True)
 """
-
-
-class Seconds(float):
-    """Time that a way has measured itself."""
 
 
 class LlamaPeer:

@@ -18,7 +18,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +31,15 @@ _FEATURES = ("avx2", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni"
 _PACKAGES = ("torch", "transformers", "numpy")
 _BUFFER = 512 << 20
 _SIDE = 2048
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCK: ContextVar[Callable[[], float]] = ContextVar("clock", default=time.perf_counter)
+
+Ways = Mapping[str, Callable[[], object]]
+
+
+class Seconds(float):
+    """Time that a way has measured itself, and returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,54 @@ def median_seconds(run: Callable[[], object], *, repeats: int = 5, warmup: int =
     for _ in range(warmup):
         run()
     return statistics.median(_seconds(run) for _ in range(repeats))
+
+
+def add_turn_options(parser: argparse.ArgumentParser, *, turns: int) -> None:
+    """Adds the options of a benchmark that runs several ways in turns."""
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=turns)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+
+
+def start_turns(parser: argparse.ArgumentParser, *, options: argparse.Namespace) -> None:
+    """Sets threads, clock and seed as the options say."""
+    if options.clock == "cpu" and options.threads > 1:
+        parser.error("--clock cpu adds up the threads: use --threads 1")
+    CLOCK.set(CLOCKS[options.clock])
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+
+
+def page_head(machine: Machine, *, options: argparse.Namespace, what: str) -> str:
+    """The first lines of a page: the machine, and how the figures were made."""
+    return (
+        f"{machine.markdown()}\n- {options.threads} threads, {options.clock} clock, {options.turns} turns after a "
+        f"warm-up; {what}"
+    )
+
+
+def timed(way: Callable[[], object]) -> float:
+    """Times one call by the chosen clock, seconds."""
+    clock = CLOCK.get()
+    started = clock()
+    result = way()
+    return result if isinstance(result, Seconds) else clock() - started
+
+
+def in_turns(ways: Ways, *, turns: int) -> dict[str, list[float]]:
+    """Times several ways in turns, after one warm-up each: seconds of each turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(turns + 1):
+        for name, way in ways.items():
+            taken = timed(way)
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def median_turns(ways: Ways, *, turns: int) -> dict[str, float]:
+    """Times several ways in turns; medians in seconds."""
+    return {name: statistics.median(values) for name, values in in_turns(ways, turns=turns).items()}
 
 
 def measure(*, threads: Sequence[int] = (1, 2), peaks: Sequence[str] = ("bfloat16", "int8", "float32")) -> Machine:

@@ -18,10 +18,9 @@ from pathlib import Path
 import torch
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
-from benchmarks.machine import measure
-from benchmarks.quant_kernels import CLOCK, CLOCKS, PROMPT, limits
+from benchmarks.machine import add_turn_options, in_turns, measure, page_head, start_turns
+from benchmarks.quant_kernels import PROMPT, limits
 from benchmarks.random_folder import write_random_folder
-from benchmarks.vision_tower import in_turns
 from osler.model.config import OslerConfig, get_config
 from osler.model.osler import Osler
 from osler.quant import choose_kernels, load_quantized_folder
@@ -56,16 +55,12 @@ def quantized(config: OslerConfig, *, bits: int, work: Path) -> Osler:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+    add_turn_options(parser, turns=7)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--work", type=Path, required=True, help="folder for the random weights")
     parser.add_argument("--out", type=Path, required=True, help="write OUT.json and OUT-table.md")
     options = parser.parse_args()
-    CLOCK.set(CLOCKS[options.clock])
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    start_turns(parser, options=options)
     whole = get_config("medgemma-1.5-4b")
     config = replace(whole, vision=None, decoder=replace(whole.decoder, layers=options.layers))
     with torch.inference_mode():
@@ -86,10 +81,12 @@ def main() -> None:
     operations = 2 * PROMPT * decoder.layers * decoder.width * (heads + 3 * decoder.mlp_width)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     lines = [
-        machine.markdown(),
-        f"- {options.threads} threads, {options.clock} clock, {decoder.layers} of {whole.decoder.layers} layers, "
-        f"{options.turns} turns; tiles in registers {peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), "
-        f"{peak['int8'] / 1e12:.2f} TOP/s (int8)",
+        page_head(
+            machine,
+            options=options,
+            what=f"{options.layers} of {whole.decoder.layers} layers; tiles in registers "
+            f"{peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), {peak['int8'] / 1e12:.2f} TOP/s (int8)",
+        ),
         "",
         "| 512 tokens | ms, median (least to most) | TOP/s of the products | of the int8 peak | of the bfloat16 peak "
         "| times `transformers` | tokens a second, all layers |",

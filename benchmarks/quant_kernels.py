@@ -21,18 +21,16 @@ import argparse
 import ctypes
 import json
 import resource
-import statistics
 import time
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 import osler
-from benchmarks.llama_peer import LlamaPeer, Seconds
-from benchmarks.machine import Machine, measure
+from benchmarks.llama_peer import LlamaPeer
+from benchmarks.machine import Machine, add_turn_options, measure, median_turns, page_head, start_turns, timed
 from benchmarks.random_folder import write_random_folder
 from osler.engine.kv_cache import KVCache
 from osler.engine.runner import Runner
@@ -48,30 +46,19 @@ LAYER = ((4096, 2560), (2560, 2048), (20_480, 2560), (2560, 10_240))
 """Outputs and inputs of the products of a layer of the 4B shape."""
 PROMPT, ANSWER = 512, 24
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-CLOCK: ContextVar[Callable[[], float]] = ContextVar("clock", default=time.perf_counter)
-
-Ways = Mapping[str, Callable[[], object]]
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+    add_turn_options(parser, turns=5)
     parser.add_argument("--parts", nargs="*", default=["rows", "tokens", "large"], help="rows, tokens, large")
     parser.add_argument("--llama", type=Path, help="the Python of an environment with llama-cpp-python")
     parser.add_argument("--folder", type=Path, help="for the random weights of the 4B shape")
     parser.add_argument("--gguf", type=Path, help="the same weights, exported, for llama.cpp")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
     options = parser.parse_args()
-    if options.clock == "cpu" and options.threads > 1:
-        parser.error("--clock cpu adds up the threads: use --threads 1")
     if "large" in options.parts and options.folder is None:
         parser.error("the part 'large' needs --folder")
-    CLOCK.set(CLOCKS[options.clock])
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    start_turns(parser, options=options)
     if not library_path().is_file():
         build_kernels()
     result = {"threads": options.threads, "turns": options.turns, "clock": options.clock}
@@ -89,7 +76,7 @@ def main() -> None:
             result["4B"] = large_tokens(options.turns, folder=options.folder, peer=peer, clock=options.clock)
     # The limits once more: where others used the machine in between, the two differ.
     result["limits after"] = limits(options.threads)
-    text = report(result, machine=measure(threads=(options.threads,), peaks=()))
+    text = report(result, machine=measure(threads=(options.threads,), peaks=()), options=options)
     print(text)
     if options.out is not None:
         options.out.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -110,25 +97,6 @@ def limits(threads: int) -> dict[str, float]:
         seconds = min(timed(lambda kind=kind: library.osler_peak(kind, threads, turns)) for _ in range(9))
         found[name] = operations * depth * turns / seconds if "amx" in choose_kernels().kernels.name else 0.0
     return found
-
-
-def in_turns(ways: Ways, *, turns: int) -> dict[str, float]:
-    """Times several ways in turns, after one warm-up each; medians in seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(turns + 1):
-        for name, way in ways.items():
-            taken = timed(way)
-            if turn:
-                seconds[name].append(taken)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def timed(way: Callable[[], object]) -> float:
-    """Times one call by the chosen clock, seconds."""
-    clock = CLOCK.get()
-    started = clock()
-    result = way()
-    return result if isinstance(result, Seconds) else clock() - started
 
 
 def random_weight(name: str, *, rows: int, columns: int) -> PackedWeight:
@@ -153,7 +121,7 @@ def one_row(turns: int) -> dict[str, dict[str, float]]:
         prepared = [(kernels.prepare(weight), inputs[weight.columns]) for weight in weights]
         ways[name] = lambda prepared=prepared: [kernels.linear(x, weight) for weight, x in prepared]
         sizes[name] = sum(weight.nbytes for weight in weights)
-        best |= in_turns({name: ways[name]}, turns=turns)
+        best |= median_turns({name: ways[name]}, turns=turns)
     codes = torch.randint(0, 256, (20_480, 1280), dtype=torch.uint8)
     packed = [torch.ops.aten._convert_weight_to_int4pack_for_cpu(_nibbles(codes), 1) for _ in range(38)]
     scales = torch.full((2560 // 32, 20_480, 2), 0.01).bfloat16()
@@ -161,11 +129,11 @@ def one_row(turns: int) -> dict[str, dict[str, float]]:
     name = "torch _weight_int4pack_mm_for_cpu"
     ways[name] = lambda: [torch.ops.aten._weight_int4pack_mm_for_cpu(x, w, 32, scales) for w in packed]
     sizes[name] = sum(w.nbytes + scales.nbytes for w in packed)
-    best |= in_turns({name: ways[name]}, turns=turns)
+    best |= median_turns({name: ways[name]}, turns=turns)
     wide = [torch.randn(20_480, 2560).bfloat16() for _ in range(10)]
     ways["torch bfloat16"] = lambda: [F.linear(x, w) for w in wide]
     sizes["torch bfloat16"] = sum(w.nbytes for w in wide)
-    best |= in_turns({"torch bfloat16": ways["torch bfloat16"]}, turns=turns)
+    best |= median_turns({"torch bfloat16": ways["torch bfloat16"]}, turns=turns)
     return {name: {"gb_s": sizes[name] / best[name] / 1e9} for name in ways}
 
 
@@ -192,7 +160,7 @@ def many_rows(turns: int) -> dict[str, dict[str, float]]:
     scales = torch.full((K // 32, N, 2), 0.01).bfloat16()
     name = "torch _weight_int4pack_mm_for_cpu"
     ways[name] = lambda: torch.ops.aten._weight_int4pack_mm_for_cpu(x, packed, 32, scales)
-    return {name: {"top_s": 2 * M * N * K / s / 1e12} for name, s in in_turns(ways, turns=turns).items()}
+    return {name: {"top_s": 2 * M * N * K / s / 1e12} for name, s in median_turns(ways, turns=turns).items()}
 
 
 def decode_ways(runner: Runner, *, prompt: torch.Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -231,7 +199,7 @@ def real_tokens(turns: int, *, llama: Path | None, clock: str) -> dict[str, dict
             llama, model=embedded_gguf(), prompt=prompt.tolist(), count=ANSWER, threads=threads, clock=clock
         )
         ways["llama.cpp prefill"], ways["llama.cpp decode"] = peer.prefill, peer.decode
-    seconds = in_turns(ways, turns=turns)
+    seconds = median_turns(ways, turns=turns)
     if peer is not None:
         peer.close()
     rates = {name: (PROMPT if name.endswith("prefill") else ANSWER) / s for name, s in seconds.items()}
@@ -261,7 +229,7 @@ def large_tokens(
         threads = torch.get_num_threads()
         llama = LlamaPeer(peer[0], model=peer[1], prompt=prompt.tolist(), count=ANSWER, threads=threads, clock=clock)
         ways |= {"llama.cpp prefill": llama.prefill, "llama.cpp decode": llama.decode}
-    seconds = in_turns(ways, turns=max(2, turns // 2))
+    seconds = median_turns(ways, turns=max(2, turns // 2))
     if llama is not None:
         llama.close()
     rates = {
@@ -291,7 +259,7 @@ def profile(model: Osler, *, runner: Runner, prompt: torch.Tensor) -> dict[str, 
 
     logits_1V = model.logits(row)
     token = torch.tensor([1000])
-    seconds = in_turns(
+    seconds = median_turns(
         {
             "whole token": lambda: runner.step(token, cache=cache),
             "products of the layers": products_of_layers,
@@ -315,18 +283,18 @@ def bytes_read(module: torch.nn.Module | None) -> int:
     return weight.nbytes if isinstance(weight, PackedWeight) and hasattr(module, "out_features") else 0
 
 
-def report(result: dict, *, machine: Machine) -> str:
+def report(result: dict, *, machine: Machine, options: argparse.Namespace) -> str:
     """Writes the tables in Markdown."""
     read, bf16, int8 = (max(result["limits"][k], result["limits after"][k]) for k in ("read", "bf16", "int8"))
     lines = [
         "# Kernels for 4 and 8 bits",
         "",
-        f"`python -m benchmarks.quant_kernels`, {result['threads']} threads, {result['clock']} clock, "
-        f"medians of {result['turns']} turns.",
-        "",
-        machine.markdown(),
-        f"- best of 18 tries in this run: {read / 1e9:.1f} GB/s read by the kernels' threads; tiles in registers "
-        f"{bf16 / 1e12:.2f} TFLOP/s (bfloat16), {int8 / 1e12:.2f} TOP/s (int8)",
+        page_head(
+            machine,
+            options=options,
+            what=f"the best of 18 tries in this run: {read / 1e9:.1f} GB/s read by the kernels' threads, tiles in "
+            f"registers {bf16 / 1e12:.2f} TFLOP/s (bfloat16) and {int8 / 1e12:.2f} TOP/s (int8)",
+        ),
     ]
     if "one row" in result:
         lines += ["", "| one row, 1 GB of weights | GB/s | share of reading |", "|---|---|---|"]

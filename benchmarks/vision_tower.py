@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from benchmarks.machine import measure
-from benchmarks.quant_kernels import CLOCK, CLOCKS, limits, timed
+from benchmarks.machine import add_turn_options, in_turns, measure, page_head, start_turns
+from benchmarks.quant_kernels import limits
 from benchmarks.volume_flops import tower_flops
 from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
@@ -54,7 +54,6 @@ def peer_of(config: VisionConfig) -> SiglipVisionModel:
 
 def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower]:
     """Peer, plain and fused, with the same weights in the same memory."""
-    torch.manual_seed(0)
     peer = peer_of(config).to(torch.bfloat16)
     state = {name.removeprefix("vision_model."): value for name, value in peer.state_dict().items()}
     with torch.device("meta"):
@@ -65,17 +64,6 @@ def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower]:
     if not fuse_tower(fused.encoder.layers, kernels=choose_kernels().kernels):
         raise SystemExit("This processor has no tiles: the compiled kernels do not run the tower here.")
     return peer, plain, fused
-
-
-def in_turns(ways: dict[str, Callable[[], object]], *, turns: int) -> dict[str, list[float]]:
-    """Seconds of each way, after a warm-up each."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(turns + 1):
-        for name, way in ways.items():
-            taken = timed(way)
-            if turn:
-                seconds[name].append(taken)
-    return seconds
 
 
 def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> dict[str, Callable[[], object]]:
@@ -117,15 +105,12 @@ def differences(plain: VisionTower, *, fused: VisionTower, pixels_1CSS: Tensor) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
+    add_turn_options(parser, turns=5)
     parser.add_argument("--layers", type=int, default=0, help="of the tower; 0: all")
     parser.add_argument("--ways", nargs="*", default=[PEER, PLAIN, FUSED])
     parser.add_argument("--out", type=Path, required=True, help="write OUT-table.md and OUT.json")
     options = parser.parse_args()
-    CLOCK.set(CLOCKS[options.clock])
-    torch.set_num_threads(options.threads)
+    start_turns(parser, options=options)
     config = get_config("medgemma-1.5-4b").vision
     assert config is not None
     if options.layers:
@@ -149,10 +134,12 @@ def main() -> None:
     flops = tower_flops(config)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     lines = [
-        machine.markdown(),
-        f"- {options.threads} threads, {options.clock} clock, {config.layers} layers, "
-        f"{flops / 1e12:.2f} TFLOP an image, {options.turns} turns; "
-        f"tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
+        page_head(
+            machine,
+            options=options,
+            what=f"{config.layers} layers, {flops / 1e12:.2f} TFLOP an image; "
+            f"tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
+        ),
         "",
         "| 896 px, one image | seconds, median (least to most) | TFLOP/s | of the peak | times `transformers` |",
         "|---|---|---|---|---|",

@@ -12,6 +12,9 @@
 extern "C" {
 unsigned osler_paths(void);
 int osler_token(int, const OslerToken*, void*, int);
+int osler_gated(int, const OslerWeight*, const void*, int, int64_t, void*, int);
+int osler_heads(int, const OslerHeads*, int);
+int osler_norm(int, const OslerNorm*, int);
 int osler_rows(const OslerWeight*, const int64_t*, int64_t, void*, int);
 int osler_tower_turn(int, const uint16_t*, int64_t, int64_t, uint16_t*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
@@ -84,6 +87,23 @@ int check_token() {
       ++wrong;
       std::printf("token, path %d: %.4f\n", path, std::sqrt(error / size));
     }
+  }
+  return wrong;
+}
+
+// Norms and heads of a prompt, for reads and writes past an end; tests/quant/test_prompt.py compares what they compute.
+int check_prompt() {
+  constexpr int64_t B = 2, L = 5, N = 3, K = 1, H = 48;
+  int wrong = 0;
+  const std::vector<float> scale((N + K) * H, 1.0f);
+  const std::vector<uint16_t> qkv(B * L * (N + 2 * K) * H, 0x3f80), angles(B * L * H, 0x3f00);
+  for (int path = 0; path < 6; ++path) {
+    if (!(osler_paths() >> path & 1)) continue;
+    std::vector<uint16_t> out(qkv.size());
+    const OslerHeads heads = {qkv.data(), scale.data(), angles.data(), angles.data(), out.data(), B, L, N + K, K, H, 1e-6f};
+    wrong += osler_heads(path, &heads, 1 + path % 3) != 0;
+    const OslerNorm norm = {qkv.data(), scale.data(), out.data(), B * L, 33, 1e-6f};
+    wrong += osler_norm(path, &norm, 1 + path % 3) != 0;
   }
   return wrong;
 }
@@ -169,13 +189,13 @@ int check_tower() {
 }  // namespace
 
 int main() {
-  int wrong = check_token() + check_tower(), runs = 2;
+  int wrong = check_token() + check_prompt() + check_tower(), runs = 3;
   for (int turn = 0; turn < 153; ++turn) {
     const int bits = below(2) ? 4 : 8, group = below(3) ? 32 : 64;
     const bool channel = below(3) == 0, offset = below(2);
     int64_t K = channel ? 1 + below(150) : group * (1 + below(5)), N = 1 + below(90), M = 1 + below(50);
     // More than is multiplied at a time: of inputs, of outputs, of rows.
-    if (turn == 150) K = channel ? 1061 : group * 17, M = 33;
+    if (turn == 150) K = channel ? 2661 : group * 85, M = 33;
     if (turn == 151) N = 1050, M = 30;
     if (turn == 152) M = 530;
     const int64_t padded = (K + 31) / 32 * 32, blocks = (N + 15) / 16, groups = channel ? 1 : K / group;
@@ -204,6 +224,21 @@ int main() {
           for (int64_t k = 0; k < K; ++k) sum += static_cast<double>(x[m * K + k]) * rows[n * K + k];
           error += (out[m * N + n] - sum) * (out[m * N + n] - sum);
           size += sum * sum;
+        }
+      }
+      if (N % 2 == 0) {
+        std::vector<float> gated(M * N / 2);
+        if (osler_gated(path, &w, x.data(), 0, M, gated.data(), 1 + below(3))) ++wrong;
+        double off = 0, whole = 1e-9;
+        for (int64_t i = 0; i < M * N / 2; ++i) {
+          const double a = out[i / (N / 2) * N + i % (N / 2)], b = out[i / (N / 2) * N + N / 2 + i % (N / 2)];
+          const double wanted = 0.5 * a * (1 + std::tanh(0.7978845608 * (a + 0.044715 * a * a * a))) * b;
+          off += (gated[i] - wanted) * (gated[i] - wanted);
+          whole += wanted * wanted;
+        }
+        if (!(std::sqrt(off / whole) < 1e-4)) {
+          ++wrong;
+          std::printf("path %d, gated: N %ld K %ld M %ld bits %d: %.5f\n", path, N, K, M, bits, std::sqrt(off / whole));
         }
       }
       if (!(std::sqrt(error / size) < 0.03)) {

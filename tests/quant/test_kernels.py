@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from osler.errors import RequestError
+from osler.model.pack import gate
 from osler.quant.build import Built
 from osler.quant.formats import parse_format
 from osler.quant.kernels import PATHS, VARIABLE, Kernels, NativeKernels, TorchKernels, choose_kernels
@@ -141,6 +142,31 @@ def test_large_inputs_do_not_take_the_steps_of_others(choose: Choose, path: str,
     # With the steps of the large inputs, all others would be rounded to nothing.
     found = product(choose(path), weight, rest + large) - product(choose(path), weight, large)
     assert error(found, rest @ dequantize(weight).T) < 0.02
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", ["int4-g32-asym", "int8-g32"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gated_product_is_the_product_gated(choose: Choose, path: str, name: str, dtype: torch.dtype) -> None:
+    kernels = choose(path)
+    # Halves of whole blocks, and halves that meet inside a block; few rows and many.
+    for outputs in (96, 1120, 34):
+        weight = kernels.prepare(quantize(torch.randn(outputs, 320) * 0.1, form=parse_format(name)))
+        for count in (1, 5, 70):
+            x = torch.randn(count, 320).to(dtype)
+            wanted = gate(kernels.linear(x, weight))
+            found = kernels.gated(x, weight)
+            assert found.shape == (count, outputs // 2)
+            assert error(found.float(), wanted.float()) < (1e-5 if dtype == torch.float32 else 2e-3)
+
+
+@pytest.mark.parametrize("path", ["avx512-vnni", "amx", "amx-int8"])
+@pytest.mark.parametrize("columns", [2560, 2592, 5184])
+def test_many_rows_of_several_spans(choose: Choose, path: str, columns: int) -> None:
+    # One span of 40 tiles; two, the last of them half a tile; three. More rows than are multiplied at a time.
+    weight = quantize(torch.randn(80, columns) * 0.02, form=parse_format("int4-g32"))
+    x = torch.randn(545, columns)
+    assert error(product(choose(path), weight, x), x @ dequantize(weight).T) < 0.02
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -15,6 +15,7 @@ import torch
 from osler.engine.memory_plan import encode_bytes
 from osler.engine.study_cache import StudyCache
 from osler.model.config import OslerConfig
+from osler.model.osler import Osler
 from osler.prepare import PixelBatches
 from osler.weights.mapped import release_mapped
 
@@ -52,14 +53,13 @@ def image_batch(model: ImageEncoder) -> int:
     return max(1, min(8, _BATCH_BYTES // one)) if one else 1
 
 
-def release_tower(model: object) -> None:
+def release_tower(model: ImageEncoder) -> None:
     """Gives back the memory of a large tower that is mapped from a file, once images are encoded.
 
     The decoder, which comes next, has it instead; the next images find the tower in the system's cache.
     """
-    tower = getattr(model, "vision_tower", None)
-    if isinstance(tower, torch.nn.Module):
-        weights = list(tower.parameters())
+    if isinstance(model, Osler) and model.vision_tower is not None:
+        weights = list(model.vision_tower.parameters())
         if sum(weight.nbytes for weight in weights) >= _LARGE_BYTES:
             release_mapped(weights)
 

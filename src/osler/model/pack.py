@@ -114,6 +114,10 @@ class PackedLinear(nn.Module):
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
         return F.linear(x, self.weight)
 
+    def gated(self, x: Tensor) -> Tensor:
+        """Returns what `gate` makes of the outputs."""
+        return gate(self(x))
+
 
 class PackedNorm(nn.Module):
     """RMSNorm with its scale computed once."""
@@ -169,8 +173,13 @@ class PackedMLP(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Returns (B, L, D)."""
-        gate_BLF, up_BLF = self.gate_up_proj(x_BLD).chunk(2, dim=-1)
-        return self.down_proj(F.gelu(gate_BLF, approximate="tanh") * up_BLF)
+        return self.down_proj(self.gate_up_proj.gated(x_BLD))
+
+
+def gate(gate_up: Tensor) -> Tensor:
+    """Returns ``gelu(first half) * second half`` of the last dimension."""
+    first, second = gate_up.chunk(2, dim=-1)
+    return F.gelu(first, approximate="tanh") * second
 
 
 def _packed(name: str, parts: Sequence[nn.Linear], *, layout: Layout) -> PackedLinear:

@@ -42,6 +42,7 @@ _X86 = {
     "vnni.cpp": _VNNI,
     "many_rows.cpp": _VNNI,
     "micro_vnni.cpp": _VNNI,
+    "rows_int8.cpp": _VNNI,
     "unpack.cpp": _VNNI,
     "token_avx2.cpp": (*FUSED, *AVX2),
     "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from osler.errors import CapacityError, ModelError, RequestError, unknown_name
+from osler.model.pack import gate
 from osler.quant import packed
 from osler.quant.build import library_path
 from osler.quant.packed import PackedWeight
@@ -34,7 +36,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 4
+_ABI = 5
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -66,6 +68,10 @@ class TorchKernels:
         """Returns (M, N)."""
         return packed.matmul(x_MK, weight)
 
+    def gated(self, x_MK: Tensor, weight: PackedWeight) -> Tensor:
+        """Returns ``gelu(first half of the outputs) * second half``, (M, N / 2)."""
+        return gate(packed.matmul(x_MK, weight))
+
     def take_rows(self, weight: PackedWeight, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Returns rows of a weight, (M, K)."""
         return packed.take_rows(weight, ids).to(dtype)
@@ -88,8 +94,11 @@ class NativeKernels:
 
     def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
         self._linear = library.osler_linear
+        self._gated = library.osler_gated
         self._rows = library.osler_rows
         self._token = library.osler_token
+        self._heads = library.osler_heads
+        self._norm = library.osler_norm
         self._tower_turn = library.osler_tower_turn
         self._tower_linear = library.osler_tower_linear
         self._tower_attend = library.osler_tower_attend
@@ -114,9 +123,16 @@ class NativeKernels:
 
     def linear(self, x_MK: Tensor, prepared: Prepared) -> Tensor:
         """Returns (M, N); float32 or bfloat16 on the CPU, as ``x_MK`` has it."""
+        return self._multiply(self._linear, x_MK, prepared=prepared, outputs=prepared.weight.rows)
+
+    def gated(self, x_MK: Tensor, prepared: Prepared) -> Tensor:
+        """Returns ``gelu(first half of the outputs) * second half``, (M, N / 2)."""
+        return self._multiply(self._gated, x_MK, prepared=prepared, outputs=prepared.weight.rows // 2)
+
+    def _multiply(self, function: Callable[..., int], x_MK: Tensor, *, prepared: Prepared, outputs: int) -> Tensor:
         x_MK = x_MK.contiguous()
-        out_MN = torch.empty(x_MK.shape[0], prepared.weight.rows, dtype=x_MK.dtype)
-        status = self._linear(
+        out_MN = torch.empty(x_MK.shape[0], outputs, dtype=x_MK.dtype)
+        status = function(
             self._number,
             ctypes.byref(prepared.struct),
             x_MK.data_ptr(),
@@ -131,6 +147,14 @@ class NativeKernels:
     def token(self, token: ctypes.Structure, x_LD: Tensor) -> None:
         """Runs a few tokens through all layers, see `osler.quant.token`; ``x_LD`` is changed in place."""
         _require_done(self._token(self._number, ctypes.byref(token), x_LD.data_ptr(), torch.get_num_threads()))
+
+    def heads(self, heads: ctypes.Structure) -> None:
+        """Places the heads of a prompt, see `osler.quant.prompt`."""
+        _require_done(self._heads(self._number, ctypes.byref(heads), torch.get_num_threads()))
+
+    def norm(self, norm: ctypes.Structure) -> None:
+        """Normalizes the rows of a prompt, see `osler.quant.prompt`."""
+        _require_done(self._norm(self._number, ctypes.byref(norm), torch.get_num_threads()))
 
     @property
     def tiles(self) -> bool:
@@ -246,13 +270,17 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
     require_own_file(path)
     try:
         library = ctypes.CDLL(path)
-        library.osler_linear.argtypes = (
-            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
-        )  # fmt: skip
+        for product in (library.osler_linear, library.osler_gated):
+            product.argtypes = (
+                ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p,
+                ctypes.c_int,
+            )  # fmt: skip
         library.osler_rows.argtypes = (
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
         library.osler_token.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+        library.osler_heads.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        library.osler_norm.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_tower_turn.argtypes = (
             ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from osler.model.pack import gate
 from osler.quant.kernels import Kernels
 from osler.quant.packed import PackedWeight
 
@@ -38,6 +39,13 @@ class QuantLinear(nn.Module):
             out = out + self.bias
         return out.view(*x.shape[:-1], self.out_features)
 
+    def gated(self, x: Tensor) -> Tensor:
+        """Returns what `gate` makes of the outputs, (..., N / 2)."""
+        if self.bias is not None:
+            return gate(self(x))
+        out = self.kernels.gated(x.reshape(-1, self.in_features), self.prepared)
+        return out.view(*x.shape[:-1], self.out_features // 2)
+
 
 class JoinedLinear(nn.Module):
     """Products with the same input whose weights are stored in different formats, side by side."""
@@ -49,6 +57,10 @@ class JoinedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns (..., sum of the outputs)."""
         return torch.cat([part(x) for part in self.parts], dim=-1)
+
+    def gated(self, x: Tensor) -> Tensor:
+        """Returns what `gate` makes of the outputs."""
+        return gate(self(x))
 
 
 class QuantEmbedding(nn.Module):

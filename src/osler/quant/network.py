@@ -22,6 +22,7 @@ from osler.quant.kernels import Kernels
 from osler.quant.linear import JoinedLinear, QuantEmbedding, QuantLinear
 from osler.quant.packed import PackedWeight, quantize_rows
 from osler.quant.plan import EMBEDDING, QuantPlan, products
+from osler.quant.prompt import fuse_prompt
 from osler.quant.repack import repack, repacked_format
 from osler.quant.source import WeightSource
 from osler.weights.assemble import check_tensors, empty_network
@@ -120,6 +121,7 @@ def packed_network(content: NetworkContent) -> Osler:
     model.decoder.embed_tokens = QuantEmbedding(table, kernels=kernels, dtype=content.dtype)
     model.decoder.head = QuantLinear(table, kernels=kernels)
     fuse(model.decoder, join=join)
+    fuse_prompt(model.decoder, kernels=kernels)
     return model.requires_grad_(False).eval()
 
 

@@ -84,8 +84,8 @@ void run_panels(void* data, int part, int parts) {
             const uint16_t* b0 = b + (tile * steps + step) * kTileSize;
             // A last block that stands alone is multiplied twice; the second result is not written.
             const uint16_t* b1 = tile + 1 < here ? b0 + steps * kTileSize : b0;
-            multiply_bf16(a, a + steps * kTileSize, b0, b1, deep, c + ((m - m0) / 16 * tiles + tile) * kTileC,
-                          tiles * kTileC, step == 0);
+            multiply_bf16({a, a + steps * kTileSize, kTileSize, kTileInputs}, b0, b1, deep,
+                          {c + ((m - m0) / 16 * tiles + tile) * kTileC, kTileC, tiles * kTileC, 16}, step == 0);
           }
         }
       }

@@ -13,6 +13,7 @@
 
 #include "kernels.h"
 #include "tiles.h"
+#include "vectors.h"
 
 namespace osler {
 namespace {
@@ -31,10 +32,6 @@ struct Job {
   int64_t panel;      // outputs of a panel, a multiple of 32
   bool failed;
 };
-
-inline __m512 load_half(const uint16_t* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
 
 // Two vectors of float32 as pairs of bfloat16: low, high, low, high ...
 inline __m512i pairs_of(__m512 low, __m512 high) {
@@ -148,9 +145,9 @@ void run_panels(void* data, int part, int parts) {
           const uint16_t* a = job.a + (m / 16 * steps + k0 / kStep) * kTileValues;
           const uint16_t* next = a + (m + 32 < m1 ? 2 * steps * kTileValues : 0);
           for (int64_t tile = 0; tile < tiles; tile += 2) {
-            multiply_bf16(a, a + steps * kTileValues, b + tile * deep * kTileValues,
+            multiply_bf16({a, a + steps * kTileValues, kTileValues, kStep}, b + tile * deep * kTileValues,
                           b + (tile + 1) * deep * kTileValues, deep,
-                          c + ((m - m0) / 16 * tiles + tile) * kTileC, tiles * kTileC, k0 == 0);
+                          {c + ((m - m0) / 16 * tiles + tile) * kTileC, kTileC, tiles * kTileC, 16}, k0 == 0);
             fetch(next, deep * kTileValues, tile, tiles);
             fetch(next + steps * kTileValues, deep * kTileValues, tile, tiles);
           }

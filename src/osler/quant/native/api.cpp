@@ -66,12 +66,25 @@ unsigned find_paths() {
   return found;
 }
 
+unsigned paths() {
+  static const unsigned found = find_paths();
+  return found;
+}
+
 const Path& path_of(int number) {
 #ifdef OSLER_X86
   if (number >= kPathVnni) return kVnni;
   if (number == kPathAvx2) return kAvx2;
 #endif
   return kPortable;
+}
+
+const TokenCode& code_of(int number) {
+#ifdef OSLER_X86
+  if (number >= kPathVnni) return kTokenAvx512;
+  if (number == kPathAvx2) return kTokenAvx2;
+#endif
+  return kTokenPortable;
 }
 
 struct Job {
@@ -123,6 +136,26 @@ void run_blocks(void* data, int part, int parts) {
   }
 }
 
+bool can_multiply(int path, const OslerWeight& w, int dtype) {
+  if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return false;
+  return (dtype == kFloat32 || dtype == kBFloat16) && (w.bits == 4 || w.bits == 8) && w.group % kGroup == 0;
+}
+
+// Whether a path multiplies so many rows in int8. Weights of 4 bits lose far more than activations of 8 bits do; with
+// those of 8 bits, activations stay finer.
+bool in_int8(int path, const OslerWeight& w, int64_t M) {
+  return M >= kManyRows && (path == kPathAmxInt8 || (w.bits == 4 && (path == kPathAmx || path == kPathVnni)));
+}
+
+#ifdef OSLER_X86
+const Micro& micro_of(int path) {
+#ifdef OSLER_AMX
+  if (path != kPathVnni) return kAmxMicro;
+#endif
+  return kVnniMicro;
+}
+#endif
+
 }  // namespace
 }  // namespace osler
 
@@ -130,32 +163,21 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 4; }
+int osler_abi(void) { return 5; }
 
 // A bit for each path of this build that this processor and its system have.
-unsigned osler_paths(void) {
-  static const unsigned found = find_paths();
-  return found;
-}
+unsigned osler_paths(void) { return paths(); }
 
 // out (M, N) = x (M, K) times W transposed. Returns 0, 1 for an unknown path or type, 2 where memory ran out.
 int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads) {
-  if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
-  if ((dtype != kFloat32 && dtype != kBFloat16) || (w->bits != 4 && w->bits != 8) || w->group % kGroup) return 1;
+  if (!can_multiply(path, *w, dtype)) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-  // Weights of 4 bits lose far more than activations of 8 bits do; with those of 8 bits, activations stay finer.
 #ifdef OSLER_X86
-  if (path == kPathVnni && M >= kManyRows && w->bits == 4)
-    return int8_linear(*w, x, dtype, M, out, threads, kVnniMicro) ? 0 : 2;
+  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, micro_of(path)) ? 0 : 2;
 #endif
 #ifdef OSLER_AMX
-  if (path >= kPathAmxBf16 && M >= kManyRows) {
-    const bool int8 = path == kPathAmxInt8 || (path == kPathAmx && w->bits == 4);
-    const bool done = int8 ? int8_linear(*w, x, dtype, M, out, threads, kAmxMicro)
-                           : amx_linear(*w, x, dtype, M, out, threads);
-    return done ? 0 : 2;
-  }
+  if (path >= kPathAmxBf16 && M >= kManyRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
 #endif
   const int64_t padded = w->padded, groups = padded / kGroup;
   const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
@@ -174,16 +196,42 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   return 0;
 }
 
+// out (M, N / 2) = gelu(first half of the outputs of `osler_linear`) * second half, rounded as PyTorch rounds each step.
+// Returns as `osler_linear`.
+int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads) {
+  if (!can_multiply(path, *w, dtype) || w->rows % 2) return 1;
+  if (M <= 0) return 0;
+  threads = std::max(1, threads);
+#ifdef OSLER_X86
+  if (in_int8(path, *w, M) && w->rows % (2 * kBlock) == 0)
+    return int8_linear(*w, x, dtype, M, true, out, threads, micro_of(path)) ? 0 : 2;
+#endif
+  void* both = std::malloc(static_cast<size_t>(M) * w->rows * (dtype == kFloat32 ? 4 : 2));
+  if (!both) return 2;
+  const int status = osler_linear(path, w, x, dtype, M, both, threads);
+  if (!status) code_of(path).gate({both, out, dtype, M, w->rows / 2}, threads);
+  std::free(both);
+  return status;
+}
+
 // Replaces x (M, D, bfloat16) by the hidden states of a few tokens. Returns as `osler_linear`.
 int osler_token(int path, const OslerToken* token, void* x, int threads) {
   if (path < 0 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
   if (token->tokens < 1 || token->tokens >= kManyRows) return 1;
   auto* hidden = static_cast<uint16_t*>(x);
-#ifdef OSLER_X86
-  if (path >= kPathVnni) return kTokenAvx512(path, *token, hidden, threads);
-  if (path == kPathAvx2) return kTokenAvx2(path, *token, hidden, threads);
-#endif
-  return kTokenPortable(path, *token, hidden, threads);
+  return code_of(path).token(path, *token, hidden, threads);
+}
+
+// Normalizes, rotates and rearranges the heads of a prompt. Returns as `osler_linear`, 1 also for a head that does not fit.
+int osler_heads(int path, const OslerHeads* heads, int threads) {
+  if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return 1;
+  return code_of(path).heads(*heads, std::max(1, threads));
+}
+
+// Normalizes rows. Returns as `osler_heads`.
+int osler_norm(int path, const OslerNorm* norm, int threads) {
+  if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return 1;
+  return code_of(path).norm(*norm, std::max(1, threads));
 }
 
 // Lays a matrix of the image tower into tiles. Returns as `osler_tower_linear`.

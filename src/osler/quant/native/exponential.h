@@ -21,4 +21,9 @@ static inline float exponential(float x) {
   return value * power.f;
 }
 
+// GELU by tanh: 0.5 x (1 + tanh(u)) = x / (1 + exp(-2 u)).
+static inline float gelu_of(float x) {
+  return x / (1.0f + exponential(-1.5957691216f * (x + 0.044715f * x * x * x)));
+}
+
 }  // namespace osler

@@ -64,6 +64,7 @@ extern const Path kPortable;
 extern const Path kAvx2;
 extern const Path kVnni;
 #endif
+
 #ifdef OSLER_AMX
 // Multiplies by tiles of bfloat16; returns false where memory ran out.
 bool amx_linear(const OslerWeight&, const void* x, int dtype, int64_t M, void* out, int threads);

@@ -35,6 +35,28 @@ struct OslerToken {
   int64_t tokens;                    // M
 };
 
+// Rows of a prompt between the products. Activations are bfloat16, rounded where PyTorch's are.
+//
+// Queries, keys and values of (B, L) tokens, (B L, (N + 2 K) H), become (B, N + 2 K, L, H): queries and keys are
+// normalized and rotated.
+struct OslerHeads {
+  const uint16_t* qkv;
+  const float* qk_scale;        // (N + K, H), null where queries and keys are not normalized
+  const uint16_t *cos, *sin;    // (B L, H), the sine of the first half with a minus sign
+  uint16_t* out;
+  int64_t B, L, turned, values, head_dim;  // turned: N + K, values: K
+  float eps;
+};
+
+// out (M, D) = x (M, D) / root mean square * scale (D).
+struct OslerNorm {
+  const uint16_t* x;
+  const float* scale;
+  uint16_t* out;
+  int64_t M, D;
+  float eps;
+};
+
 int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads);
 }
 
@@ -43,9 +65,25 @@ namespace osler {
 // Replaces x (M, D) by the hidden states after the last norm. Returns what `osler_linear` does.
 using RunToken = int (*)(int path, const OslerToken&, uint16_t* x, int threads);
 
-extern const RunToken kTokenPortable;
+// out (M, F) = gelu(first half of both (M, 2 F)) * second half.
+struct Gate {
+  const void* both;
+  void* out;
+  int dtype;
+  int64_t M, F;
+};
+
+// What is compiled for each path. `heads` and `norm` return 0, 1 for a shape that does not fit, 2 where memory ran out.
+struct TokenCode {
+  RunToken token;
+  int (*heads)(const OslerHeads&, int threads);
+  int (*norm)(const OslerNorm&, int threads);
+  void (*gate)(const Gate&, int threads);
+};
+
+extern const TokenCode kTokenPortable;
 #ifdef OSLER_X86
-extern const RunToken kTokenAvx2, kTokenAvx512;
+extern const TokenCode kTokenAvx2, kTokenAvx512;
 #endif
 
 }  // namespace osler

@@ -3,6 +3,6 @@
 
 namespace osler {
 
-const RunToken kTokenAvx2 = run_token;
+const TokenCode kTokenAvx2 = {run_token, run_heads, run_norm, run_gate};
 
 }  // namespace osler

@@ -3,6 +3,6 @@
 
 namespace osler {
 
-const RunToken kTokenPortable = run_token;
+const TokenCode kTokenPortable = {run_token, run_heads, run_norm, run_gate};
 
 }  // namespace osler

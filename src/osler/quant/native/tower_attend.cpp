@@ -68,24 +68,11 @@ void turn_head(const Job& job, int64_t image, int64_t head, const Room& room) {
 
 // Scores of the queries l0..l0+31 and the keys s0..s0+count-1.
 void score(const Job& job, const Room& room, int64_t l0, int64_t s0, int64_t count) {
-  const int64_t steps = job.steps, wide = kMostHead * 2, row = kScores * 4;
-  const uint16_t *q0 = room.q + l0 * kMostHead, *q1 = q0 + 16 * kMostHead;
+  const uint16_t* q = room.q + l0 * kMostHead;
   for (int64_t s = 0; s < count; s += 32) {
-    const uint16_t *b0 = room.keys + (s0 + s) / 16 * steps * kTileValues, *b1 = b0 + steps * kTileValues;
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-    for (int64_t step = 0; step < steps; ++step) {
-      _tile_loadd(4, q0 + step * kStep, wide);
-      _tile_loadd(6, b0 + step * kTileValues, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, b1 + step * kTileValues, 64);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, q1 + step * kStep, wide);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    float* to = room.scores + s;
-    _tile_stored(0, to, row); _tile_stored(1, to + 16, row);
-    _tile_stored(2, to + 16 * kScores, row); _tile_stored(3, to + 16 * kScores + 16, row);
+    const uint16_t* keys = room.keys + (s0 + s) / 16 * job.steps * kTileValues;
+    multiply_bf16({q, q + 16 * kMostHead, kStep, kMostHead}, keys, keys + job.steps * kTileValues, job.steps,
+                  {room.scores + s, 16, 16 * kScores, kScores}, true);
   }
 }
 

@@ -1,0 +1,139 @@
+"""What a prompt needs between its products, on the compiled kernels: norms, and heads normalized and rotated.
+
+PyTorch passes over the activations once for each operation, in float32; the
+kernels do so once, with the same roundings. Parameters keep their names.
+
+Dimensions: B batch, L tokens, D width, N query heads, K key heads,
+J = N + 2 K heads of queries, keys and values, H width of a head.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor, nn
+
+from osler.model.decoder import Decoder
+from osler.model.pack import PackedAttention, PackedNorm
+from osler.quant.kernels import Kernels, NativeKernels
+
+_MOST_HEAD, _HEAD_STEP, _MOST_WIDTH = 512, 16, 16384
+
+
+class HeadsStruct(ctypes.Structure):
+    """``OslerHeads`` of ``native/token.h``."""
+
+    _fields_ = (
+        ("qkv", ctypes.c_void_p),
+        ("qk_scale", ctypes.c_void_p),
+        ("cos", ctypes.c_void_p),
+        ("sin", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("B", ctypes.c_int64),
+        ("L", ctypes.c_int64),
+        ("turned", ctypes.c_int64),
+        ("values", ctypes.c_int64),
+        ("head_dim", ctypes.c_int64),
+        ("eps", ctypes.c_float),
+    )
+
+
+class NormStruct(ctypes.Structure):
+    """``OslerNorm`` of ``native/token.h``."""
+
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("M", ctypes.c_int64),
+        ("D", ctypes.c_int64),
+        ("eps", ctypes.c_float),
+    )
+
+
+class PromptNorm(PackedNorm):
+    """`PackedNorm` on the kernels, where activations are bfloat16."""
+
+    def __init__(self, plain: PackedNorm, *, kernels: NativeKernels) -> None:
+        nn.Module.__init__(self)
+        self.eps = plain.eps
+        self.scale_D = plain.scale_D
+        self._kernels = kernels
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        """See `PackedNorm`."""
+        if x_D.dtype != torch.bfloat16 or x_D.device.type != "cpu":
+            return super().forward(x_D)
+        x_MD = x_D.reshape(-1, x_D.shape[-1]).contiguous()
+        out_MD = torch.empty_like(x_MD)
+        rows, width = x_MD.shape
+        self._kernels.norm(
+            NormStruct(
+                x=x_MD.data_ptr(),
+                scale=self.scale_D.data_ptr(),
+                out=out_MD.data_ptr(),
+                M=rows,
+                D=width,
+                eps=self.eps,
+            )
+        )
+        return out_MD.view(x_D.shape)
+
+
+class PromptAttention(PackedAttention):
+    """`PackedAttention` whose heads the kernels place, where activations are bfloat16."""
+
+    def __init__(self, plain: PackedAttention, *, kernels: NativeKernels) -> None:
+        nn.Module.__init__(self)
+        self.index, self.kind, self.head_dim = plain.index, plain.kind, plain.head_dim
+        self.scale, self.softcap = plain.scale, plain.softcap
+        self.heads = plain.heads
+        self.qkv_proj, self.o_proj = plain.qkv_proj, plain.o_proj
+        self.norm_scale = plain.norm_scale
+        self.eps = 0.0 if plain.norm_scale is None else plain.eps
+        # One row for each head, as the kernels read it.
+        self._qk_scale = None if plain.norm_scale is None else plain.norm_scale.reshape(-1, plain.head_dim).contiguous()
+        self._kernels = kernels
+
+    def project(self, x_BLD: Tensor, *, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Attention.project`."""
+        if x_BLD.dtype != torch.bfloat16 or x_BLD.device.type != "cpu":
+            return super().project(x_BLD, rotation=rotation)
+        queries, keys, values = self.heads
+        images, tokens = x_BLD.shape[:2]
+        qkv_BLC = self.qkv_proj(x_BLD).contiguous()
+        cos_BLH, sin_BLH = (part.expand(images, 1, tokens, self.head_dim).contiguous() for part in rotation)
+        out_BJLH = torch.empty(images, queries + keys + values, tokens, self.head_dim, dtype=torch.bfloat16)
+        self._kernels.heads(
+            HeadsStruct(
+                qkv=qkv_BLC.data_ptr(),
+                qk_scale=None if self._qk_scale is None else self._qk_scale.data_ptr(),
+                cos=cos_BLH.data_ptr(),
+                sin=sin_BLH.data_ptr(),
+                out=out_BJLH.data_ptr(),
+                B=images,
+                L=tokens,
+                turned=queries + keys,
+                values=values,
+                head_dim=self.head_dim,
+                eps=self.eps,
+            )
+        )
+        q_BNLH, k_BKLH, v_BKLH = out_BJLH.split((queries, keys, values), dim=1)
+        return q_BNLH, k_BKLH, v_BKLH
+
+
+def fuse_prompt(decoder: Decoder, *, kernels: Kernels) -> None:
+    """Puts the kernels into what stands between the products of a packed decoder, in place, where they run."""
+    config = decoder.config
+    if not isinstance(kernels, NativeKernels) or config.width > _MOST_WIDTH:
+        return
+    if config.head_dim > _MOST_HEAD or config.head_dim % _HEAD_STEP:
+        return
+    for module in tuple(decoder.modules()):
+        for name, child in tuple(module.named_children()):
+            if isinstance(child, PackedNorm):
+                setattr(module, name, PromptNorm(child, kernels=kernels))
+            elif isinstance(child, PackedAttention):
+                setattr(module, name, PromptAttention(child, kernels=kernels))

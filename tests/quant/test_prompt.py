@@ -1,0 +1,74 @@
+"""Norms and heads of prompts on every path of the kernels, against PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from osler.model.config import get_config
+from osler.model.decoder import Attention, Decoder
+from osler.model.norm import RMSNorm
+from osler.model.pack import PackedAttention, PackedLinear, PackedNorm, pack
+from osler.model.rope import rotary_table
+from osler.quant.build import Built
+from osler.quant.kernels import PATHS, NativeKernels, TorchKernels, choose_kernels
+from osler.quant.prompt import PromptAttention, PromptNorm, fuse_prompt
+from tests.kernels import by_name
+
+
+@pytest.fixture(params=PATHS)
+def kernels(request: pytest.FixtureRequest, built: Built) -> NativeKernels:
+    chosen = by_name(choose_kernels, library=built.path)(request.param)
+    assert isinstance(chosen, NativeKernels)
+    return chosen
+
+
+def nearly_equal(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether bfloat16 values are the same but for a few that lie near to a half step."""
+    different = found != wanted
+    return bool(different.float().mean() < 1e-3) and torch.allclose(found.float(), wanted.float(), rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 40, 640])
+def test_rows_are_normalized_as_pytorch_does(kernels: NativeKernels, width: int) -> None:
+    norm = RMSNorm(width, eps=1e-6)
+    norm.weight.data.normal_()
+    plain = PackedNorm(norm)
+    x = torch.randn(2, 21, width).bfloat16() * 30
+    assert nearly_equal(PromptNorm(plain, kernels=kernels)(x), plain(x))
+    assert torch.equal(PromptNorm(plain, kernels=kernels)(x.float()), plain(x.float()))
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("images", [1, 2])
+def test_heads_are_placed_as_pytorch_does(kernels: NativeKernels, normalized: bool, images: int) -> None:
+    config = get_config("osler-mini").decoder
+    attention = Attention(config, index=0)
+    for norm in (attention.q_norm, attention.k_norm):
+        assert norm is not None
+        norm.weight.data.normal_()
+    if not normalized:
+        attention.q_norm = attention.k_norm = None
+
+    def join(_: str, parts: list[torch.nn.Linear]) -> PackedLinear:
+        return PackedLinear(torch.cat([part.weight.detach().bfloat16() for part in parts]), layout="plain")
+
+    plain = PackedAttention(attention, name="attention", join=join)
+    x = torch.randn(images, 19, config.width).bfloat16()
+    positions = torch.arange(19)[None] + torch.arange(images)[:, None] * 100
+    rotation = rotary_table(positions, head_dim=config.head_dim, theta=1e4, scale=1.0, dtype=torch.bfloat16)
+    found = PromptAttention(plain, kernels=kernels).project(x, rotation=rotation)
+    for part, wanted in zip(found, plain.project(x, rotation=rotation), strict=True):
+        assert part.shape == wanted.shape
+        assert nearly_equal(part, wanted)
+
+
+def test_a_decoder_is_fused_where_the_kernels_run(built: Built) -> None:
+    config = get_config("debug").decoder
+    decoder = Decoder(config).eval()
+    pack(decoder)
+    fuse_prompt(decoder, kernels=TorchKernels())
+    assert not any(isinstance(module, PromptNorm) for module in decoder.modules())
+    fuse_prompt(decoder, kernels=choose_kernels("portable", library=built.path).kernels)
+    norms = [module for module in decoder.modules() if isinstance(module, PackedNorm)]
+    assert all(isinstance(norm, PromptNorm) for norm in norms) == (config.head_dim % 16 == 0)
