@@ -77,7 +77,8 @@ def lattice_over(x0: float, y0: float, *, width: float, height: float, margin: f
 def _taps(at: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     first = np.floor(at).astype(np.intp)
     t = at - first
-    weights = ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)
+    t2, t3, g = t * t, t * t * t, 1 - t
+    weights = (g * g * g / 6, (3 * t3 - 6 * t2 + 4) / 6, (-3 * t3 + 3 * t2 + 3 * t + 1) / 6, t3 / 6)
     return first - 1, weights
 
 

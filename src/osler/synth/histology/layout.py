@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import exp
 from osler.synth.histology.fields import Lattice, nearest_cells, smooth_noise
 from osler.synth.histology.patterns import PATTERNS, SOLID_UM, Pattern
 from osler.synth.histology.spec import SlideSpec, pattern_of, tissue_depth, tumor_depth
@@ -103,7 +105,7 @@ def _own_tissue(spec: SlideSpec, *, x: np.ndarray, y: np.ndarray) -> tuple[tuple
 
 def _blotches(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
     """Smooth noise whose borders follow no axis: two layers, one turned by 36 degrees, with one layer's deviation."""
-    cosine, sine = np.cos(0.2 * np.pi), np.sin(0.2 * np.pi)
+    cosine, sine = math.cos(0.2 * np.pi), math.sin(0.2 * np.pi)
     straight = smooth_noise(key, stream, x=x, y=y, period=period)
     turned = smooth_noise(key, f"{stream}-turned", x=cosine * x + sine * y, y=cosine * y - sine * x, period=period)
     return (straight + turned) * np.sqrt(0.5)
@@ -150,7 +152,7 @@ def _fibers(key: int, *, depth: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.
     slow = smooth_noise(key, "fiber-slow", x=x, y=y, period=240.0) * 75
     wave = smooth_noise(key, "fiber-wave", x=x, y=y, period=52.0) * 13
     ripple = smooth_noise(key, "fiber-ripple", x=x, y=y, period=17.0) * 2.6
-    return 0.4 * x + 0.75 * y + slow + wave + ripple + 9.0 * np.exp(np.clip(depth, -60, 0) / 9)
+    return 0.4 * x + 0.75 * y + slow + wave + ripple + 9.0 * exp(np.clip(depth, -60, 0) / 9)
 
 
 def _fat(key: int, *, kind: np.ndarray, patterns: list[Pattern], x: np.ndarray, y: np.ndarray) -> np.ndarray:

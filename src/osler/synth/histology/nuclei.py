@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.extras import import_extra
+from osler.synth.elementary import angle as angle_of
+from osler.synth.elementary import exp
 from osler.synth.histology.fields import cell_bits, quarters, smooth_noise
 from osler.synth.histology.layout import Layout
 
@@ -154,7 +156,7 @@ def _epithelium(layout: Layout, *, key: int, window: Window) -> list[Nuclei]:
         move = np.where(wall < 100, np.clip(row * np.minimum(wall, 100) - depth, -14, 14), 0.0)
         x, y = x + move * nx, y + move * ny
         look = pattern.nucleus
-        radius = look.radius * np.exp(np.clip(look.spread * _bell(e, f), -0.5, 0.75))
+        radius = look.radius * exp(np.clip(look.spread * _bell(e, f), -0.5, 0.75))
         aspect = 1 + (look.aspect - 1) * (0.6 + 0.8 * g)
         is_tumor = layout.lattice.sample(layout.tumor, x=x, y=y) > 0
         share = pattern.mitoses * pattern.crowd**2 * 1e-6
@@ -164,7 +166,7 @@ def _epithelium(layout: Layout, *, key: int, window: Window) -> list[Nuclei]:
         stays = (layout.lattice.sample(layout.lumen, x=x, y=y) < 1.0) & ~dead
         section = layout.lattice.sample(layout.tissue, x=x, y=y)
         stays &= section > 4
-        angle = np.where(wall < 100, np.arctan2(ny, nx) + 0.5 * (d - 0.5), np.pi * d)
+        angle = np.where(wall < 100, angle_of(ny, nx) + 0.5 * (d - 0.5), np.pi * d)
         long, short = radius * np.sqrt(aspect), radius / np.sqrt(aspect)
         sets.append(
             Nuclei(
@@ -192,7 +194,7 @@ def _stroma(layout: Layout, *, key: int, window: Window) -> Nuclei:
     nx, ny = _slope(layout, layout.fiber, x=x, y=y)
     zero = np.zeros(len(x))
     return Nuclei(
-        x=x, y=y, long=4.2 + 4.0 * e, short=1.1 + 0.9 * f, angle=np.arctan2(nx, -ny) + 0.35 * (g - 0.5),
+        x=x, y=y, long=4.2 + 4.0 * e, short=1.1 + 0.9 * f, angle=angle_of(nx, -ny) + 0.35 * (g - 0.5),
         kind=np.full(len(x), STROMA), dark=0.6 + 0.3 * g, open_chromatin=0.2 + zero, nucleolus=zero, goblet=zero,
         halo=zero, chance=h, rank=0.5 * c,
     )  # fmt: skip
@@ -228,7 +230,7 @@ def _single_cells(layout: Layout, *, key: int, window: Window) -> Nuclei:
     looks = [pattern.nucleus for pattern in layout.patterns]
     mean = np.array([look.radius for look in looks])[number]
     spread = np.array([look.spread for look in looks])[number]
-    radius = mean * np.exp(np.clip(spread * _bell(e, f), -0.5, 0.7))
+    radius = mean * exp(np.clip(spread * _bell(e, f), -0.5, 0.7))
     return Nuclei(
         x=x, y=y, long=radius * 1.1, short=radius / 1.1, angle=np.pi * g, kind=np.full(len(x), TUMOR),
         dark=np.array([look.dark for look in looks])[number] * (0.85 + 0.3 * f),

@@ -10,6 +10,7 @@ import numpy as np
 from osler.errors import RequestError
 from osler.extras import import_extra
 from osler.study import Box2D
+from osler.synth.elementary import exp
 from osler.synth.histology.fields import lattice_over, look_up, texture
 from osler.synth.histology.layout import lay_out
 from osler.synth.histology.nuclei import KINDS, MARGIN_UM, Nuclei, dust, place_nuclei
@@ -102,7 +103,7 @@ def _scan(light: np.ndarray, *, spec: SlideSpec, grid: PixelGrid) -> np.ndarray:
 
     stain = spec.staining
     sigma = max(0.25, stain.blur_um / grid.pixel_um)
-    taps = np.exp(-0.5 * (np.arange(-3, 4) / sigma) ** 2)
+    taps = exp(-0.5 * (np.arange(-3, 4) / sigma) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
     blurred = correlate1d(correlate1d(light, taps, axis=0), taps, axis=1)
     grains = texture("camera", along=0.6, across=0.6)

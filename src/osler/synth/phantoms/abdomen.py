@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.state import Shown
@@ -104,7 +105,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
         * (1 - 0.07 * max(0, torso.age - 50) / 20)
         * (1 + 0.12 * state.grade("acute-pancreatitis"))
     )
-    gland.add(line, radius * (1 + 0.10 * np.sin(np.arange(len(line)) * 1.7)), squash=(1, 1, 0.9))
+    gland.add(line, radius * (1 + 0.10 * sine(np.arange(len(line)) * 1.7)), squash=(1, 1, 0.9))
     gland.paint(canvas, tissue="pancreas", organ="pancreas", over=("peritoneum", "stomach", "liver"))
     canvas.paint(
         lambda p: np.float32(0.7) - np.abs(p.wave(7, key="lobes")) * 6, tissue="fat", over=("pancreas",), strength=0.5

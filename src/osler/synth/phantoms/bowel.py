@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import Point, around, even_steps, polyline, smooth_least, tilted
+from osler.synth.phantoms.shapes import Point, around, even_steps, polyline, smooth_least, squared, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
@@ -19,7 +20,7 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints stomach, small bowel and colon with gas, fluid and stool."""
     w, d, t = torso.w, torso.d, torso.t
     center = torso.at(0.34, -0.16, -0.05)
-    axes = np.linalg.qr(np.array([[0.25, -0.45, -0.85], [0.95, 0.1, 0.2], [0.1, 0.9, -0.4]]).T)[0].T
+    axes = squared(np.array([[0.25, -0.45, -0.85], [0.95, 0.1, 0.2], [0.1, 0.9, -0.4]]))
     half = (0.10 * t, 0.20 * w, 0.30 * d)
     sac = tilted(center, axes, half, rough=3.0, mm=40)
 
@@ -64,7 +65,7 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         (0.0, 0.42, -0.69),
     ]
     line, s = even_steps(polyline([torso.at(*p) for p in points], count=300), step=3)
-    pouch = 1 + 0.13 * np.sin(np.arange(len(line)) * 3 / 4.6)
+    pouch = 1 + 0.13 * sine(np.arange(len(line)) * 3 / 4.6)
     radius = np.interp(s, [0, 0.1, 0.3, 0.55, 0.8, 0.88, 1], [25, 23, 19, 16, 12, 15, 18]) * pouch
     wall, lumen = tubes(canvas), tubes(canvas)
     wall.add(line, radius), lumen.add(line, radius - 2.2)

@@ -5,10 +5,12 @@ Positions are in units of the brain's half axes, as in the table of sites.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import cosine, exp, sine
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
 from osler.synth.phantoms.face import paint_face
@@ -40,7 +42,7 @@ class Head:
     def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
         """A point in units of the brain, in mm, with the midline pushed aside."""
         hx, hy, hz = self.half
-        push = self.shift * float(np.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2))
+        push = self.shift * math.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2)
         return x * hx + push, y * hy, z * hz
 
     def unit(self, p: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +50,8 @@ class Head:
         hx, hy, hz = (np.float32(h) for h in self.half)
         x, y, z = p.x / hx, p.y / hy, p.z / hz
         if self.shift:
-            x = x - np.float32(self.shift) / hx * np.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2)
+            push = exp(-((x / 0.55) ** 2)) * exp(-((y / 0.7) ** 2)) * exp(-(((z - 0.1) / 0.7) ** 2))
+            x = x - np.float32(self.shift) / hx * push
         return x, y, z
 
 
@@ -134,7 +137,7 @@ def pial(head: Head, p: Patch) -> np.ndarray:
     side = np.abs(x)
     crooked = np.abs(x + np.float32(0.022) * p.wave(22, key="fissure"))
     round_ = np.sqrt(x**2 + y**2 + z**2)
-    temporal = np.exp(-(((side - 0.58) / 0.42) ** 2) - ((y + 0.06) / 0.50) ** 4)
+    temporal = exp(-(((side - 0.58) / 0.42) ** 2)) * exp(-((((y + 0.06) / 0.50) ** 2) ** 2))
     base = -0.30 - 0.28 * temporal
     base = base + rise((y - 0.38) / np.float32(0.09)) * (tent(x, y) - np.float32(0.035) - base)
     floor = base_of_skull(x, y) + np.float32(0.045)
@@ -295,7 +298,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
     def folia(p):
         return np.minimum(
             np.minimum(lobe(p), 11 - lobe(p)),
-            0.38 - np.abs(np.sin(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5,
+            0.38 - np.abs(sine(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5,
         )
 
     canvas.paint(folia, tissue="csf", bounds=box, over=("cerebellum",), strength=0.55)
@@ -352,7 +355,7 @@ def _arteries(canvas: Canvas, head: Head) -> None:
         1.6,
     )
     angle = np.linspace(-0.25, np.pi + 0.1, 80)
-    arc = np.stack([0 * angle, -np.cos(angle) * head.half[1] * 1.0, np.sin(angle) * head.half[2] * 1.0], axis=1)
+    arc = np.stack([0 * angle, -cosine(angle) * head.half[1] * 1.0, sine(angle) * head.half[2] * 1.0], axis=1)
     sinus.add(arc[arc[:, 2] > -8], np.linspace(2.2, 4.2, int((arc[:, 2] > -8).sum())))
     tube.paint(canvas, tissue="blood", organ="arteries", over=("csf", "gray-matter", "white-matter"))
     sinus.paint(canvas, tissue="venous-blood", organ="veins", over=("csf", "gray-matter", "skull"))

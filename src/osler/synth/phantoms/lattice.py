@@ -1,5 +1,9 @@
 """A smooth random field: cubic B-splines on a lattice of random numbers that repeats.
 
+BLAS adds up a matrix product in an order that depends on the processor and on the shape. So that a voxel is the same
+everywhere, knots and weights are whole numbers of a small unit, and every sum of their products fits the 24 bits of a
+float32: nothing is rounded in a product, and its order does not matter.
+
 Dimensions: K knots along an axis; Z, Y, X of the grid.
 """
 
@@ -10,6 +14,8 @@ import numpy as np
 from osler.synth.draws import Draws
 
 _KNOTS = 24
+_UNIT = np.float32(2.0**-11)
+"""Of knots and of weights: their products are whole numbers of its square, below 4, which takes 24 bits."""
 MOST = 2.4
 """Greatest value of a field: the splines smooth, so knots of this size bring most of it to -1..1."""
 
@@ -27,7 +33,7 @@ class Lattice:
         used = np.flatnonzero(self._weights[0].any(axis=0))
         numbers = (used[:, None] * _KNOTS**2 + np.arange(_KNOTS**2)).reshape(-1)
         knots = Draws(seed=shape, patients=numbers).uniform(key).astype(np.float32) * 2 - 1
-        knots *= np.float32(MOST)
+        knots = _whole(knots * np.float32(MOST))
         self._knots = dict(zip(used.tolist(), knots.reshape(-1, _KNOTS, _KNOTS), strict=True))
         self._planes = np.empty((_KNOTS, len(y), len(x)), dtype=np.float32)
         self._made = np.zeros(_KNOTS, dtype=bool)
@@ -38,7 +44,7 @@ class Lattice:
         weights = weights[box[0]]
         used = np.flatnonzero(weights.any(axis=0))
         for knot in used[~self._made[used]].tolist():
-            np.matmul(wy, np.matmul(self._knots[knot], wx.T), out=self._planes[knot])
+            self._planes[knot] = _whole(wy @ _whole(self._knots[knot] @ wx.T))
             self._made[knot] = True
         whole = slice(used[0], used[-1] + 1)
         chosen = whole if len(used) == whole.stop - whole.start else used
@@ -47,13 +53,20 @@ class Lattice:
         return out.reshape(len(weights), *part.shape[1:])
 
 
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Values rounded to whole numbers of the unit."""
+    return np.rint(values / _UNIT) * _UNIT
+
+
 def _spline_weights(position: np.ndarray) -> np.ndarray:
-    """Cubic B-spline weights (N, K) on a lattice that repeats."""
+    """Cubic B-spline weights (N, K) on a lattice that repeats; those of a place add up to 1."""
     base = np.floor(position).astype(np.int64)
     f = (position - base).astype(np.float32)
-    parts = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
+    f2, g = f * f, 1 - f
+    first, second, last = g * g * g, 3 * f2 * f - 6 * f2 + 4, f2 * f
+    first, second, last = (_whole(part / np.float32(6)) for part in (first, second, last))
     weights = np.zeros((len(position), _KNOTS), dtype=np.float32)
     rows = np.arange(len(position))
-    for offset, part in enumerate(parts):
-        weights[rows, (base + offset - 1) % _KNOTS] = part / 6
+    for offset, part in enumerate((first, second, 1 - first - second - last, last)):
+        weights[rows, (base + offset - 1) % _KNOTS] = part
     return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +22,7 @@ def ellipsoid(center: Point, half: Point, *, rough: float = 0.0, mm: float = 30.
     """
     hx, hy, hz = (np.float32(1 / h) for h in half)
     scale = np.float32(min(half))
-    cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    cosine, sine = np.float32(math.cos(turn)), np.float32(math.sin(turn))
 
     def depth(p: Patch) -> np.ndarray:
         dx, dy = p.x - np.float32(center[0]), p.y - np.float32(center[1])
@@ -37,6 +38,21 @@ def ellipsoid(center: Point, half: Point, *, rough: float = 0.0, mm: float = 30.
         return out
 
     return depth
+
+
+def along_axes(steps: Point, axes: np.ndarray) -> np.ndarray:
+    """A way (mm) of some steps along the rows of ``axes``."""
+    return (np.array(steps)[:, None] * axes).sum(axis=0)
+
+
+def squared(axes: np.ndarray) -> np.ndarray:
+    """Rows made unit vectors at right angles to each other, the first keeping its direction (Gram and Schmidt)."""
+    out: list[np.ndarray] = []
+    for row in np.asarray(axes, dtype=np.float64):
+        for known in out:
+            row = row - (row * known).sum() * known
+        out.append(row / np.sqrt(np.square(row).sum()))
+    return np.stack(out)
 
 
 def smooth_least(first: np.ndarray, second: np.ndarray, *, mm: float) -> np.ndarray:
@@ -65,7 +81,7 @@ def tilted(center: Point, axes: np.ndarray, half: Point, *, rough: float = 0.0, 
     """An ellipsoid with half axes along the rows of ``axes``."""
     m = np.asarray(axes) / np.asarray(half)[:, None]
     # The squared distance in half axes is a polynomial of z: its terms need no row for each z.
-    (xx, xy, xz), (_, yy, yz), (_, _, zz) = (m.T @ m).astype(np.float32)
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = (m[:, :, None] * m[:, None]).sum(axis=0).astype(np.float32)
     scale = np.float32(min(half))
 
     def depth(p: Patch) -> np.ndarray:
@@ -106,7 +122,7 @@ def _places(points: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     t = np.linspace(0, points - 3 - 1e-9, count)
     i = t.astype(int)
     f = (t - i)[:, None]
-    return i, f, f**2, f**3
+    return i, f, f * f, f * f * f
 
 
 def even_steps(line: np.ndarray, *, step: float) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from osler.synth.elementary import cosine, exp, power, sine
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
 from osler.synth.phantoms.pose import CT_POSE, Pose
@@ -90,7 +91,7 @@ class Torso:
     def spine_x(self, z: np.ndarray) -> np.ndarray:
         """Distance (x, mm) of the vertebral bodies' centers from the midline at a height."""
         share = np.clip((z / self.t + 0.30) / 0.62, 0, 1)
-        return (self.bend_mm * np.sin(np.pi * share)).astype(np.float32)
+        return (self.bend_mm * sine(np.pi * share)).astype(np.float32)
 
     def spine_half(self, z: np.ndarray) -> np.ndarray:
         """Half width (mm) of the vertebral bodies."""
@@ -156,7 +157,7 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
     w, d, t = torso.w, torso.d, torso.t
 
     def outline(p: Patch) -> np.ndarray:
-        return (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
+        return power(power(np.abs(p.x / np.float32(w)), 2.4) + power(np.abs(p.y / np.float32(d)), 2.4), 1 / 2.4)
 
     def body(p: Patch) -> np.ndarray:
         z = p.z / np.float32(t)
@@ -167,7 +168,7 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
         ).astype(np.float32)
         out = (size - p.flat("outline", lambda: outline(p))) * np.float32(d)
         if torso.pose.arms != "forward" and canvas.axes.z[p.box[0]].max() > 0.17 * t:
-            wings = 1 - np.sqrt((p.x / np.float32(w + 46)) ** 4 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
+            wings = 1 - np.sqrt(((p.x / np.float32(w + 46)) ** 2) ** 2 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
             top = (0.325 * t - np.clip(np.abs(p.x) - 55, 0, None) * 0.30) - p.z
             arch = p.z - (0.175 * t + np.clip(w + 10 - np.abs(p.x), 0, 60) * 0.8)
             out = np.maximum(out, np.minimum(np.minimum(wings * 58, top), arch))
@@ -222,7 +223,9 @@ def _add_lifted_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
     if float(p.z.max()) < start[2] - _LIFTED_MM:
         return
     aside, back, up = np.abs(p.x) - np.float32(start[0]), p.y - np.float32(start[1]), p.z - np.float32(start[2])
-    share = np.clip((aside * way[0] + back * way[1] + up * way[2]) / np.float32(way @ way), 0, 1).astype(np.float32)
+    share = np.clip((aside * way[0] + back * way[1] + up * way[2]) / np.float32(np.square(way).sum()), 0, 1).astype(
+        np.float32
+    )
     away = (aside - share * way[0]) ** 2 + (back - share * way[1]) ** 2 + (up - share * way[2]) ** 2
     np.maximum(out, np.float32(_LIFTED_MM) - np.sqrt(away.astype(np.float32)), out=out)
 
@@ -271,8 +274,8 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
     def column(p: Patch) -> np.ndarray:
         z = p.z
         half = torso.spine_half(z)
-        waist = 1 - 0.09 * np.cos(2 * np.pi * _phase(z, between))[..., :] ** 2
-        lips = 1 + 0.06 * worn * np.exp(-((_gap(z, between) / 5) ** 2))
+        waist = 1 - 0.09 * cosine(2 * np.pi * _phase(z, between))[..., :] ** 2
+        lips = 1 + 0.06 * worn * exp(-((_gap(z, between) / 5) ** 2))
         a = (half * waist * lips).astype(np.float32)
         b = (0.78 * a).astype(np.float32)
         out = ((p.x - torso.spine_x(z)) / a) ** 2 + ((p.y - torso.spine_y(z)) / b) ** 2
