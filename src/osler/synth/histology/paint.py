@@ -57,7 +57,7 @@ def _ground(layout: Layout, *, grid: PixelGrid) -> tuple[np.ndarray, np.ndarray]
     columns = np.clip(np.rint(grid.x / 2).astype(np.intp) - layout.lattice.column, 0, layout.lattice.shape[1] - 1)
     rows = np.clip(np.rint(grid.y / 2).astype(np.intp) - layout.lattice.row, 0, layout.lattice.shape[0] - 1)
     kind = layout.kind[np.ix_(rows, columns)]
-    x, y = np.meshgrid(grid.x.astype(np.float32), grid.y.astype(np.float32))
+    x, y = grid.x.astype(np.float32)[None, :], grid.y.astype(np.float32)[:, None]
     of_kind = lambda levels: [np.array(level, np.float32).take(kind) for level in zip(*levels, strict=True)]  # noqa: E731
     grounds = of_kind([_GROUND[pattern.ground] for pattern in layout.patterns])
     walls = of_kind([pattern.cytoplasm for pattern in layout.patterns])
@@ -135,11 +135,17 @@ def _stamp(
         along = (dx * forward + dy * aside) / long[chosen].astype(np.float32)[:, None, None]
         across = (dy * forward - dx * aside) / short[chosen].astype(np.float32)[:, None, None]
         radius = along * along + across * across
-        seen = ((i >= 0) & (i < width))[:, None, :] & ((j >= 0) & (j < height))[:, :, None]
-        n, b, a = np.nonzero(seen & (radius < reach * reach))
-        parts.append((j[n, b] * width + i[n, a], chosen[n], along[n, b, a], across[n, b, a], np.sqrt(radius[n, b, a])))
+        held = radius < reach * reach
+        held &= ((i >= 0) & (i < width))[:, None, :]
+        held &= ((j >= 0) & (j < height))[:, :, None]
+        flat = np.flatnonzero(held)
+        n, place = np.divmod(flat, len(offsets) ** 2)
+        pixel = (row * width + column)[n] + (offsets[:, None] * width + offsets).reshape(-1)[place]
+        along, across, radius = (values.reshape(-1)[flat] for values in (along, across, radius))
+        parts.append((pixel, chosen[n], along, across, np.sqrt(radius)))
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    order = np.argsort(columns[1], kind="stable")
+    # Numbers of 16 bits are sorted without comparing them.
+    order = np.argsort(columns[1].astype(np.min_scalar_type(len(x))), kind="stable")
     pixel, owner, along, across, radius = (values[order] for values in columns)
     return _Stamps(pixel=pixel, owner=owner, along=along, across=across, radius=radius)
 

@@ -85,8 +85,10 @@ def render_tile(spec: SlideSpec, *, column: int, row: int, width: int = 256, hei
         paint_dust(hematoxylin, eosin, x=x, y=y, radius=radius, grid=grid)
     light = colors(hematoxylin, eosin, stain=spec.staining)
     inner = slice(_EDGE_PX, -_EDGE_PX)
-    mask = lattice.to_pixels(layout.tumor, x=grid.x[inner], y=grid.y[inner]) > 0
-    mask &= lattice.to_pixels(layout.tissue, x=grid.x[inner], y=grid.y[inner]) > 0
+    mask = np.ones((height, width), bool)
+    for depth in (layout.tumor, layout.tissue):
+        if mask.any() and depth.min() <= 0:  # what lies between depths above 0 is above 0, too
+            mask &= lattice.to_pixels(depth, x=grid.x[inner], y=grid.y[inner]) > 0
     return Tile(
         pixels=_scan(light, spec=spec, grid=grid)[inner, inner],
         origin_px=(column, row),
