@@ -40,13 +40,11 @@ def smooth_plane(plane: np.ndarray) -> None:
     plane *= np.float32(1 / 16)
 
 
-def ct_noise(
-    shape: tuple[int, int, int], *, acquisition: Acquisition, axes: Axes, key: int, reach: float
-) -> np.ndarray:
-    """Noise (HU) of a CT, correlated by the kernel, its size by dose, slice thickness and body size.
+def ct_noise(value: np.ndarray, *, acquisition: Acquisition, axes: Axes, key: int, reach: float) -> None:
+    """Adds the noise of a CT, correlated by the kernel, its size by dose, slice thickness and body size.
 
     Args:
-        shape: (Z, Y, X). acquisition: kVp, mAs, kernel. axes: Spacing.
+        value: (Z, Y, X) HU, changed in place. acquisition: kVp, mAs, kernel. axes: Spacing.
         key: Of the exam. reach: Mean half width of the body (mm).
     """
     sharp = _KERNELS.get(acquisition.kernel or "soft", 0.0)
@@ -57,13 +55,13 @@ def ct_noise(
     # The binomial filter leaves 0.375 of white noise.
     size = np.float32(level * 2.6 if sharp < 0.5 else level * (1.2 + sharp))
     rng = generator(key, stream="ct-noise")
-    noise = np.empty(shape, dtype=np.float32)
-    for plane in noise:  # a slice at a time stays in the cache
-        rng.standard_normal(out=plane, dtype=np.float32)
+    noise = np.empty(value.shape[1:], dtype=np.float32)
+    for plane in value:  # a slice at a time stays in the cache
+        rng.standard_normal(out=noise, dtype=np.float32)
         if sharp < 0.5:
-            smooth_plane(plane)
-        plane *= size
-    return noise
+            smooth_plane(noise)
+        noise *= size
+        plane += noise
 
 
 def metal_of(value: np.ndarray, *, devices: np.ndarray) -> np.ndarray:

@@ -136,10 +136,10 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
         points, radius, ages, _ = tree_points(torso, congested=congested, least_mm=max(wide, 0.25), generations=4)
     big = (ages < 4) & (ages > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
-    wall, lumen = tubes(canvas), tubes(canvas)
-    wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
-    wall.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7)
-    lumen.paint(canvas, tissue="gas", organ=None, over=LUNGS)
+    bronchi = tubes(canvas)
+    bronchi.add(points[big] + offset, radius[big] * 0.95)
+    bronchi.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7, shift=0.7)
+    bronchi.paint(canvas, tissue="gas", organ=None, over=LUNGS)
 
 
 def _twigs(canvas: Canvas, torso: Torso) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from osler.synth.elementary import cosine, exp, sine
 from osler.synth.facts import PatientFacts
-from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
+from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.face import paint_face
 from osler.synth.phantoms.hippocampus import paint_hippocampus
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, once, polyline, smooth_least
 from osler.synth.phantoms.skull_base import base_of_skull, rise, tent
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.tubes import tubes
@@ -96,6 +96,7 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
         nose = ellipsoid((0, -1.12 * hy, -0.85 * hz), (10, 14, 17))(p)
         return np.maximum(-smooth_least(-dome * np.float32(hx), -low, mm=16.0), nose)
 
+    skin = once(skin)
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.8), tissue="scalp", organ="scalp")
     low = ((-2 * hx, 2 * hx), (-2 * hy, 2 * hy), (-3 * hz, 0.1 * hz))
@@ -117,7 +118,7 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
     def thick(p: Patch) -> np.ndarray:
         return 7.0 + 1.2 * p.wave(60, key="skull") + np.clip(np.abs(p.y) / np.float32(hy) - 0.8, 0, 0.3) * 9
 
-    inside = _once(lambda p: vault(head, p))
+    inside = once(lambda p: vault(head, p))
     canvas.paint(lambda p: inside(p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
     canvas.paint(
         lambda p: np.minimum(inside(p) + thick(p) - 2.0, -2.0 - inside(p)),
@@ -163,7 +164,7 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     """Paints cerebrum, deep nuclei, ventricles, cerebellum, brainstem, falx and arteries."""
     hx, hy, hz = head.half
     box = ((-1.05 * hx, 1.05 * hx), (-1.05 * hy, 1.05 * hy), (-0.62 * hz, 1.05 * hz))
-    depth = _once(lambda p: pial(head, p))
+    depth = once(lambda p: pial(head, p))
     canvas.paint(lambda p: depth(p) - np.float32(0.6), tissue="gray", organ="gray-matter", bounds=box, over=("csf",))
     canvas.paint(
         lambda p: depth(p) - np.float32(3.7), tissue="white", organ="white-matter", bounds=box, over=("gray-matter",)
@@ -183,24 +184,6 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     for side, small in zip(PAIR, head.small, strict=True):
         paint_hippocampus(canvas, head.at, side=side, small=small)
     _arteries(canvas, head)
-
-
-def _once(depth: Depth) -> Depth:
-    """Keeps the values of patches: skull, cortex and cerebellum are painted in passes, the later inside the first."""
-    known: list[tuple[Box, np.ndarray]] = []
-
-    def cached(p: Patch) -> np.ndarray:
-        if p.parts != 1:  # voxels that are cut along rays stand at other places
-            return depth(p)
-        for box, values in known:
-            pairs = tuple(zip(box, p.box, strict=True))
-            if all(whole.start <= part.start and part.stop <= whole.stop for whole, part in pairs):
-                return values[tuple(slice(part.start - whole.start, part.stop - whole.start) for whole, part in pairs)]
-        values = np.broadcast_to(depth(p), p.shape)
-        known.append((p.box, values))
-        return values
-
-    return cached
 
 
 def _nuclei(canvas: Canvas, head: Head) -> None:
@@ -290,7 +273,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
         under = tent(p.x / np.float32(hx), p.y / np.float32(hy)) * np.float32(hz) - p.z - np.float32(1.5)
         return np.minimum(smooth_least(out, under, mm=6.0), vault(head, p) - 1.5)
 
-    lobe = _once(lobe)
+    lobe = once(lobe)
     box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))
     canvas.paint(lobe, tissue="cerebellar", organ="cerebellum", bounds=box, over=("csf", "gray-matter", "white-matter"))
 

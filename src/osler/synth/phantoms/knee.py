@@ -14,7 +14,7 @@ from osler.synth.facts import FindingFact, PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.findings import paint_lesions
 from osler.synth.phantoms.overlays import overlay
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, once, polyline, smooth_least
 from osler.synth.phantoms.state import GRADES, Shown
 from osler.synth.phantoms.tubes import tubes
 
@@ -59,6 +59,7 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
         gap = np.clip(np.float32(16) - np.abs(leg - cap), 0, None)
         return np.maximum(leg, cap) + gap * gap / 64 + 1.2 * p.wave(60)
 
+    skin = once(skin)
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.5), tissue="fat", organ="fat")
 
@@ -220,8 +221,7 @@ def paint_joint(canvas: Canvas, knee: Knee, *, state: Shown) -> None:
 def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> None:
     u, at = knee.unit, knee.at
     box = ((-0.6 * u, 0.6 * u), (-0.75 * u, 0.62 * u), (-3 * u, 3 * u))
-    upper, lower = femur(knee), tibia(knee)
-    cap = patella(knee)
+    upper, lower, cap = once(femur(knee)), once(tibia(knee)), once(patella(knee))
     joint = ((box[0]), box[1], (-0.15 * u, 0.62 * u))
     soft = ("joint-space", "fat", "fat-pad", "muscle")
     canvas.paint(

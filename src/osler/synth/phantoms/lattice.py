@@ -36,16 +36,20 @@ class Lattice:
         knots = _whole(knots * np.float32(MOST))
         self._knots = dict(zip(used.tolist(), knots.reshape(-1, _KNOTS, _KNOTS), strict=True))
         self._planes = np.empty((_KNOTS, len(y), len(x)), dtype=np.float32)
-        self._made = np.zeros(_KNOTS, dtype=bool)
+        self._made: dict[int, tuple[int, int, int, int]] = {}
 
     def part(self, box: tuple[slice, slice, slice]) -> np.ndarray:
         """The field, about -1 to 1, in a box (z, y, x)."""
         weights, wy, wx = self._weights
         weights = weights[box[0]]
         used = np.flatnonzero(weights.any(axis=0))
-        for knot in used[~self._made[used]].tolist():
-            self._planes[knot] = _whole(wy @ _whole(self._knots[knot] @ wx.T))
-            self._made[knot] = True
+        for knot in used.tolist():
+            top, bottom, left, right = self._made.get(knot, (len(wy), 0, len(wx), 0))
+            place = min(top, box[1].start), max(bottom, box[1].stop), min(left, box[2].start), max(right, box[2].stop)
+            if place != (top, bottom, left, right):
+                y, x = slice(*place[:2]), slice(*place[2:])
+                self._planes[knot, y, x] = _whole(wy[y] @ _whole(self._knots[knot] @ wx[x].T))
+                self._made[knot] = place
         whole = slice(used[0], used[-1] + 1)
         chosen = whole if len(used) == whole.stop - whole.start else used
         part = np.ascontiguousarray(self._planes[chosen, box[1], box[2]])

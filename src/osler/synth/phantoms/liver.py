@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
-from osler.synth.phantoms.shapes import around, even_steps, polyline, smooth_least, squared, tilted
+from osler.synth.phantoms.shapes import around, even_steps, once, polyline, smooth_least, squared, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
@@ -104,6 +104,7 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     half = (33.0, 15.5, 15.5)
     swollen = 1 + 0.10 * state.grade("acute-cholecystitis")
     sac = tilted(bag, squared(tilt), tuple(swollen * h for h in half), rough=1.0)
+    sac = once(sac)
     bounds = around(bag, (40, 40, 40))
     canvas.paint(
         lambda p: sac(p) + np.float32(2.0 + 1.5 * state.grade("acute-cholecystitis")),

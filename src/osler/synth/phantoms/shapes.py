@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -53,6 +54,38 @@ def squared(axes: np.ndarray) -> np.ndarray:
             row = row - (row * known).sum() * known
         out.append(row / np.sqrt(np.square(row).sum()))
     return np.stack(out)
+
+
+def once(depth: Depth) -> Depth:
+    """Keeps the values of a shape of one canvas that is painted in passes, so that each voxel is computed once.
+
+    What it returns is not to be changed. Voxels that are cut along rays stand at other places and are not kept.
+    """
+    values: np.ndarray | None = None
+    made: dict[int, tuple[slice, slice]] = {}
+
+    def cached(p: Patch) -> np.ndarray:
+        nonlocal values
+        if p.parts != 1:
+            return depth(p)
+        z, *plane = p.box
+        slices = range(z.start, z.stop)
+        if values is not None and all(k in made and _encloses(made[k], plane) for k in slices):
+            return values[p.box]
+        new = np.broadcast_to(depth(p), p.shape)
+        if values is None:
+            values = np.empty(p.canvas.axes.shape, new.dtype)
+        values[p.box] = new
+        for k in slices:
+            if k not in made or _encloses(plane, made[k]):
+                made[k] = plane[0], plane[1]
+        return new
+
+    return cached
+
+
+def _encloses(outer: Sequence[slice], inner: Sequence[slice]) -> bool:
+    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(outer, inner, strict=True))
 
 
 def smooth_least(first: np.ndarray, second: np.ndarray, *, mm: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from osler.synth.elementary import cosine, exp, power, sine
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
 from osler.synth.phantoms.pose import CT_POSE, Pose
-from osler.synth.phantoms.shapes import around, ellipsoid, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, once, polyline
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.thorax import Thorax, thorax_of
 from osler.synth.phantoms.tubes import tubes
@@ -241,7 +241,7 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
     for _, side in SIDES:
         center = (side * 0.46 * torso.w, -0.86 * torso.d, 0.055 * torso.t)
         half = (0.86 * size, 0.30 * torso.d + 8, size)
-        outer = ellipsoid(center, half)
+        outer = once(ellipsoid(center, half))
         bounds = around(center, half, margin=3)
         over = ("outside", "skin", "fat", "breast")
         canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds, over=over)
@@ -297,6 +297,7 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
             out = np.maximum(out, wedge(p) - above + np.float32(2))
         return out
 
+    column, disc = once(column), once(disc)
     canvas.paint(column, tissue="cortex", organ="spine", bounds=bounds, edge=2.0, strength=0.55)
     sponge = canvas.palette["marrow"] * bone
     canvas.paint(
