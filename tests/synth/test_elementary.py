@@ -68,7 +68,7 @@ def test_powers_and_angles_hold_at_their_ends(kind: type) -> None:
 def drawn(**forced: str) -> str:
     """The SHA-256 of small pictures of all kinds, drawn by a process of its own."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    ran = subprocess.run(  # noqa: S603
+    ran = subprocess.run(
         [sys.executable, "-c", DRAWING], env=os.environ | threads | forced, capture_output=True, text=True, check=True
     )
     return ran.stdout.strip()

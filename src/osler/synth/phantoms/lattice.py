@@ -9,6 +9,8 @@ Dimensions: K knots along an axis; Z, Y, X of the grid.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from osler.synth.draws import Draws
@@ -29,32 +31,42 @@ class Lattice:
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, mm: float, key: str, shape: int) -> None:
-        self._weights = tuple(_spline_weights(axis / mm) for axis in (z, y, x))
-        used = np.flatnonzero(self._weights[0].any(axis=0))
+        self._weights, self._rows, across = (_spline_weights(axis.tobytes(), mm=mm) for axis in (z, y, x))
+        used = np.flatnonzero(self._weights.any(axis=0))
         numbers = (used[:, None] * _KNOTS**2 + np.arange(_KNOTS**2)).reshape(-1)
         knots = Draws(seed=shape, patients=numbers).uniform(key).astype(np.float32) * 2 - 1
-        knots = _whole(knots * np.float32(MOST))
-        self._knots = dict(zip(used.tolist(), knots.reshape(-1, _KNOTS, _KNOTS), strict=True))
+        knots = _whole(knots * np.float32(MOST)).reshape(-1, _KNOTS)
+        self._across = np.empty((_KNOTS, _KNOTS, len(x)), dtype=np.float32)
+        self._across[used] = _whole(knots @ across.T).reshape(len(used), _KNOTS, len(x))
         self._planes = np.empty((_KNOTS, len(y), len(x)), dtype=np.float32)
-        self._made: dict[int, tuple[int, int, int, int]] = {}
+        self._made = {knot: (len(y), 0, len(x), 0) for knot in used.tolist()}
 
     def part(self, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """The field, about -1 to 1, in a box (z, y, x)."""
-        weights, wy, wx = self._weights
-        weights = weights[box[0]]
+        """The field, about -1 to 1, in a box (z, y, x): each voxel the same, whatever the box."""
+        weights = self._weights[box[0]]
         used = np.flatnonzero(weights.any(axis=0))
-        for knot in used.tolist():
-            top, bottom, left, right = self._made.get(knot, (len(wy), 0, len(wx), 0))
-            place = min(top, box[1].start), max(bottom, box[1].stop), min(left, box[2].start), max(right, box[2].stop)
-            if place != (top, bottom, left, right):
-                y, x = slice(*place[:2]), slice(*place[2:])
-                self._planes[knot, y, x] = _whole(wy[y] @ _whole(self._knots[knot] @ wx[x].T))
-                self._made[knot] = place
+        self._make(used.tolist(), y=box[1], x=box[2])
         whole = slice(used[0], used[-1] + 1)
         chosen = whole if len(used) == whole.stop - whole.start else used
         part = np.ascontiguousarray(self._planes[chosen, box[1], box[2]])
         out = np.ascontiguousarray(weights[:, used]) @ part.reshape(len(used), -1)
         return out.reshape(len(weights), *part.shape[1:])
+
+    def _make(self, knots: list[int], *, y: slice, x: slice) -> None:
+        """Makes the planes of knots along z in some rows and columns, where they are not made."""
+        missing, places = [], [(y.start, y.stop, x.start, x.stop)]
+        for knot in knots:
+            top, bottom, left, right = made = self._made[knot]
+            if top > y.start or bottom < y.stop or left > x.start or right < x.stop:
+                missing.append(knot)
+                places.append(made)
+        if not missing:
+            return
+        tops, bottoms, lefts, rights = zip(*places, strict=True)
+        place = min(tops), max(bottoms), min(lefts), max(rights)
+        rows, columns = slice(*place[:2]), slice(*place[2:])
+        self._planes[missing, rows, columns] = _whole(self._rows[rows] @ self._across[missing][:, :, columns])
+        self._made.update(dict.fromkeys(missing, place))
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
@@ -62,8 +74,10 @@ def _whole(values: np.ndarray) -> np.ndarray:
     return np.rint(values / _UNIT) * _UNIT
 
 
-def _spline_weights(position: np.ndarray) -> np.ndarray:
-    """Cubic B-spline weights (N, K) on a lattice that repeats; those of a place add up to 1."""
+@lru_cache(maxsize=256)
+def _spline_weights(axis: bytes, *, mm: float) -> np.ndarray:
+    """Cubic B-spline weights (N, K) of places (float32, mm) on a lattice that repeats; those of a place add up to 1."""
+    position = np.frombuffer(axis, np.float32) / mm
     base = np.floor(position).astype(np.int64)
     f = (position - base).astype(np.float32)
     f2, g = f * f, 1 - f

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from osler.synth.elementary import cosine, power, sine
@@ -11,6 +13,7 @@ Line = tuple[tuple[float, float, float], tuple[float, float, float], float]
 """Two ends and a radius."""
 
 
+@lru_cache(maxsize=64)
 def rib_line(thorax: Thorax, *, number: int, side: float) -> np.ndarray:
     """The course of a rib (1 to 12) from its vertebra to its front end, (N, 3) mm."""
     t, gap = thorax.trunk, thorax.rib_gap
