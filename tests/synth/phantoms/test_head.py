@@ -12,7 +12,7 @@ FINE = (30, 112, 112)
 
 
 # In patient 59 the second pass covers less than the first.
-@pytest.mark.parametrize(("number", "exam"), [(2, 0), (59, 1)])
+@pytest.mark.parametrize(("number", "exam"), [(2, 0), (59, 1), (5, 0), (17, 0)])
 def test_keeping_the_depth_changes_nothing(number: int, exam: int, monkeypatch: pytest.MonkeyPatch) -> None:
     patient = draw_patient(seed=3, number=number)
     kept = render_volume(patient, exam=exam, shape=FINE)

@@ -47,7 +47,11 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         over=("stomach",),
     )
     _small_bowel(canvas, torso, state=state)
-    # colon: cecum, ascending, transverse, descending, sigmoid, rectum
+    _colon(canvas, torso)
+
+
+def _colon(canvas: Canvas, torso: Torso) -> None:
+    """Cecum, ascending, transverse, descending and sigmoid colon, rectum: stool with gas in places."""
     points = [
         (-0.52, -0.10, -0.455),
         (-0.60, -0.02, -0.40),
@@ -74,8 +78,13 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     colon.paint(canvas, tissue="bowel-wall", organ="colon", over=("peritoneum", "small-bowel", "stomach"))
     colon.paint(canvas, tissue="feces", organ="colon", over=("colon",), shift=-2.2)
     index, alpha = colon.cover(shift=-4.5)
-    flat = canvas.wave(16, key="gas").reshape(-1)[index]
-    alpha = np.minimum(alpha, np.clip((flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1))
+    if not len(index):
+        return
+    places = np.unravel_index(index, canvas.axes.shape)
+    z, y, x = (slice(int(place.min()), int(place.max()) + 1) for place in places)
+    inner = tuple(place - part.start for place, part in zip(places, (z, y, x), strict=True))
+    field = canvas.wave(16, key="gas", box=(z, y, x))[inner]
+    alpha = np.minimum(alpha, np.clip((field * 12 - 3.0) / canvas.edge + 0.5, 0, 1))
     keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
     value = canvas.value.reshape(-1)
     value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)

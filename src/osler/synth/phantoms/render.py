@@ -214,7 +214,7 @@ def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:
     a = exam.acquisition
     if exam.modality == "MR":
         acquire.mr_ghosts(canvas.value, region=exam.region, axes=canvas.axes, key=key)
-        shading = canvas.wave(140, key="coil")
+        shading = canvas.wave(140, key="coil", box=tuple(slice(0, count) for count in canvas.axes.shape))
         acquire.mr_finish(canvas.value, acquisition=a, axes=canvas.axes, key=key, shading=shading)
         return
     acquire.ct_motion(canvas.value, region=exam.region, axes=canvas.axes, key=key)
