@@ -77,6 +77,13 @@ class Patch:
             known = self.canvas.flats[place] = make()
         return known
 
+    def upright(self, name: str, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Numbers that depend on z (Z, 1, 1) alone, (..., Z, 1, 1): made once for each name, for the whole canvas."""
+        known = self.canvas.uprights.get(name)
+        if known is None:
+            known = self.canvas.uprights[name] = make(self.canvas.axes.z[:, None, None])
+        return known[..., self.box[0], :, :]
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(Z, Y, X) of the patch, parts counted."""
@@ -139,7 +146,7 @@ class Canvas:
         edge: Width (mm) of a soft edge: a voxel; across the rays where there are some.
         ray_step: Length (mm) of a voxel along the rays.
         marks: Where each finding lies, in parts; findings may overlap.
-        flats: Fields of x and y alone that patches share.
+        flats: Fields of x and y alone that patches share. uprights: Of z alone.
     """
 
     axes: Axes
@@ -153,6 +160,7 @@ class Canvas:
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
     flats: dict[tuple[str, int, int, int, int, int], np.ndarray] = field(init=False, default_factory=dict, repr=False)
+    uprights: dict[str, np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _lattices: dict[tuple[str, float], Lattice] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -27,8 +27,9 @@ def lung_wall(torso: Torso, side: float) -> Depth:
     thorax = torso.thorax
 
     def depth(p: Patch) -> np.ndarray:
-        taper = thorax.taper(p.z).astype(np.float32)
-        middle = thorax.lung_middle(p.z).astype(np.float32)
+        taper, middle = p.upright(
+            "lung", lambda z: np.stack([thorax.taper(z), thorax.lung_middle(z)]).astype(np.float32)
+        )
         a, b = np.float32(thorax.lung_a) * taper, np.float32(thorax.lung_b) * taper
         out = ((np.float32(side) * p.x - middle) / a) ** 2 + ((p.y - np.float32(thorax.lung_y)) / b) ** 2
         np.sqrt(out, out=out)

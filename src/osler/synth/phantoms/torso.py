@@ -105,21 +105,24 @@ class Torso:
 
     def wall(self, p: Patch) -> np.ndarray:
         """Depth (mm) in the cavity of chest and belly, inside ribs and muscle."""
-        z = p.z / np.float32(self.t)
-        low = np.clip((-z - 0.02) / 0.16, 0, 1)
-        taper = self.thorax.taper(p.z)
-        a = (0.85 * self.w * taper) * (1 - low) + low * (self.w - 0.75 * self.fat - 14)
-        front = (0.76 * self.d * taper) * (1 - low) + low * (self.d - self.fat - 11)
-        back = 0.84 * self.d * taper * (1 - low) + low * 0.70 * self.d
-        pelvis = np.clip((-z - 0.40) / 0.2, 0, 1)
-        a, back = a * (1 - 0.42 * pelvis), back * (1 - 0.1 * pelvis)
-        middle, b = ((back - front) / 2).astype(np.float32), ((back + front) / 2).astype(np.float32)
-        a = a.astype(np.float32)
+        a, b, middle = p.upright("wall", self._wall_at)
         out = (p.x / a) ** 2 + ((p.y - middle) / b) ** 2
         np.sqrt(out, out=out)
         np.subtract(np.float32(1), out, out=out)
         out *= np.minimum(a, b)
         return out
+
+    def _wall_at(self, z: np.ndarray) -> np.ndarray:
+        """Half width and half depth (mm) of that cavity, and the place of its middle front to back, at some heights."""
+        taper = self.thorax.taper(z)
+        z = z / np.float32(self.t)
+        low = np.clip((-z - 0.02) / 0.16, 0, 1)
+        a = (0.85 * self.w * taper) * (1 - low) + low * (self.w - 0.75 * self.fat - 14)
+        front = (0.76 * self.d * taper) * (1 - low) + low * (self.d - self.fat - 11)
+        back = 0.84 * self.d * taper * (1 - low) + low * 0.70 * self.d
+        pelvis = np.clip((-z - 0.40) / 0.2, 0, 1)
+        a, back = a * (1 - 0.42 * pelvis), back * (1 - 0.1 * pelvis)
+        return np.stack([a, (back + front) / 2, (back - front) / 2]).astype(np.float32)
 
     def roof(self, p: Patch) -> np.ndarray:
         """Height (mm) of the diaphragm, (1, Y, X)."""
