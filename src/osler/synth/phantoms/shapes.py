@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 
-from osler.synth.phantoms.canvas import Bounds, Depth, Patch
+from osler.synth.phantoms.canvas import Bounds, Box, Depth, Patch
 
 Point = tuple[float, float, float]
 
@@ -61,31 +61,36 @@ def once(depth: Depth) -> Depth:
 
     What it returns is not to be changed. Voxels that are cut along rays stand at other places and are not kept.
     """
-    values: np.ndarray | None = None
-    made: dict[int, tuple[slice, slice]] = {}
+    known: list[tuple[Box, np.ndarray]] = []
 
     def cached(p: Patch) -> np.ndarray:
-        nonlocal values
         if p.parts != 1:
             return depth(p)
-        z, *plane = p.box
-        slices = range(z.start, z.stop)
-        if values is not None and all(k in made and _encloses(made[k], plane) for k in slices):
-            return values[p.box]
-        new = np.broadcast_to(depth(p), p.shape)
-        if values is None:
-            values = np.empty(p.canvas.axes.shape, new.dtype)
-        values[p.box] = new
-        for k in slices:
-            if k not in made or _encloses(plane, made[k]):
-                made[k] = plane[0], plane[1]
-        return new
+        found = list(_pieces(known, p.box))
+        if found and sum(map(len, found)) == p.shape[0]:
+            return found[0] if len(found) == 1 else np.concatenate(found)
+        values = np.broadcast_to(depth(p), p.shape)
+        known.append((p.box, values))
+        return values
 
     return cached
 
 
-def _encloses(outer: Sequence[slice], inner: Sequence[slice]) -> bool:
-    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(outer, inner, strict=True))
+def _pieces(known: list[tuple[Box, np.ndarray]], box: Box) -> Iterator[np.ndarray]:
+    """What is known of a box, slice after slice from its first on."""
+    first, last = box[0].start, box[0].stop
+    for (z, y, x), values in known:
+        if first < last and z.start <= first < z.stop and _encloses(y, box[1]) and _encloses(x, box[2]):
+            stop = min(z.stop, last)
+            inner = (slice(low - whole.start, high - whole.start) for whole, low, high in (
+                (z, first, stop), (y, box[1].start, box[1].stop), (x, box[2].start, box[2].stop)
+            ))  # fmt: skip
+            yield values[tuple(inner)]
+            first = stop
+
+
+def _encloses(outer: slice, inner: slice) -> bool:
+    return outer.start <= inner.start and inner.stop <= outer.stop
 
 
 def smooth_least(first: np.ndarray, second: np.ndarray, *, mm: float) -> np.ndarray:
