@@ -46,9 +46,8 @@ class Lattice:
         return (self.row + np.arange(self.shape[0])) * LATTICE_UM
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """x and y of every point, (rows, columns) each."""
-        x, y = np.meshgrid(self.x, self.y)
-        return x, y
+        """x (1, columns) and y (rows, 1) of the points; they broadcast."""
+        return self.x[None, :], self.y[:, None]
 
     def sample(self, field: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Bilinear values of a field at points (µm); outside, of the nearest point inside."""
@@ -59,10 +58,10 @@ class Lattice:
 
     def to_pixels(self, field: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Values of a field on a pixel grid with columns at x and rows at y (µm), float32, smoothed."""
-        rows, weights = _taps(y / LATTICE_UM - self.row)
-        down = sum(field[rows + k] * weights[k][:, None] for k in range(4))
-        columns, weights = _taps(x / LATTICE_UM - self.column)
-        return sum(down.take(columns + k, axis=1) * weights[k] for k in range(4)).astype(np.float32)
+        down = _between_rows(field, y / LATTICE_UM - self.row)
+        # Columns are blended as rows, which lie side by side in memory.
+        across = _between_rows(np.ascontiguousarray(down.T), x / LATTICE_UM - self.column)
+        return np.ascontiguousarray(across.T, dtype=np.float32)
 
 
 def lattice_over(x0: float, y0: float, *, width: float, height: float, margin: float) -> Lattice:
@@ -74,10 +73,23 @@ def lattice_over(x0: float, y0: float, *, width: float, height: float, margin: f
     return Lattice(column=column, row=row, shape=(down, across))
 
 
+def _between_rows(field: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """A field (rows, columns) at places (N,) between its rows, (N, columns)."""
+    first, weights = _taps(at)
+    out = field.take(first, axis=0)
+    out *= weights[0][:, None]
+    for k in (1, 2, 3):
+        part = field.take(first + k, axis=0)
+        part *= weights[k][:, None]
+        out += part
+    return out
+
+
 def _taps(at: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     first = np.floor(at).astype(np.intp)
     t = at - first
-    weights = ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)
+    t2, t3, g = t * t, t * t * t, 1 - t
+    weights = (g * g * g / 6, (3 * t3 - 6 * t2 + 4) / 6, (-3 * t3 + 3 * t2 + 3 * t + 1) / 6, t3 / 6)
     return first - 1, weights
 
 
@@ -95,7 +107,7 @@ def quarters(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 def smooth_noise(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
-    """Smooth noise in [-1, 1] with features of about ``period`` µm, at any points."""
+    """Smooth noise in [-1, 1] with features of about ``period`` µm, at any points; x and y are broadcast."""
     u, v = x / period, y / period
     i, j = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     i0, j0 = int(i.min()), int(j.min())
@@ -103,7 +115,17 @@ def smooth_noise(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period:
     table = quarters(cell_bits(key, stream, columns[None, :], rows[:, None]))[0] * 2 - 1
     s, t = u - i, v - j
     s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
-    return _bilinear(table, i - i0, j - j0, s=s, t=t)
+    i -= i0
+    j -= j0
+    if not x.ndim == y.ndim == 2 or x.shape[0] > 1 or y.shape[1] > 1:
+        return _bilinear(table, i, j, s=s, t=t)
+    # On a grid, all rows between two of the table share its blends across.
+    across = table.take(i[0], axis=1) * (1 - s) + table.take(i[0] + 1, axis=1) * s
+    top, low = across.take(j[:, 0], axis=0), across.take(j[:, 0] + 1, axis=0)
+    top *= 1 - t
+    low *= t
+    top += low
+    return top
 
 
 def _bilinear(table: np.ndarray, i: np.ndarray, j: np.ndarray, *, s: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -136,7 +158,7 @@ class Cells:
 
 
 def nearest_cells(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, spacing: float, jitter: float) -> Cells:
-    """Cellular noise (Worley 1996): distances to the nearest seed and to its cell's border."""
+    """Cellular noise (Worley 1996): distances to the nearest seed and to its cell's border; x and y are broadcast."""
     i, j = np.floor(x / spacing).astype(np.int64), np.floor(y / spacing).astype(np.int64)
     i0, j0 = int(i.min()) - 1, int(j.min()) - 1
     columns, rows = np.arange(i0, int(i.max()) + 2)[None, :], np.arange(j0, int(j.max()) + 2)[:, None]
@@ -144,24 +166,27 @@ def nearest_cells(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, spacin
     # Every second row is shifted by half a cell, which packs the seeds nearly like a honeycomb.
     seeds_x = (columns + 0.5 + 0.5 * (rows & 1) - 0.25 + jitter * (chances[0] - 0.5)) * spacing
     seeds_y = (rows + 0.5 + jitter * (chances[1] - 0.5)) * spacing
-    first = np.full(x.shape, np.inf)
-    second = np.full(x.shape, np.inf)
-    nearest, runner_up = (np.zeros(x.shape, np.intp) for _ in range(2))
     width = seeds_x.shape[1]
     here = (j - j0) * width + (i - i0)
+    first, second = np.full(here.shape, np.inf), np.full(here.shape, np.inf)
+    nearest, runner_up = np.zeros(here.shape, np.intp), np.zeros(here.shape, np.intp)
     flat_x, flat_y = seeds_x.ravel(), seeds_y.ravel()
     for dj in (-1, 0, 1):
         for di in (-1, 0, 1):
             seed = here + (dj * width + di)
-            squared = (flat_x.take(seed) - x) ** 2 + (flat_y.take(seed) - y) ** 2
+            squared, down = flat_x.take(seed), flat_y.take(seed)
+            squared -= x
+            squared *= squared
+            down -= y
+            down *= down
+            squared += down
             nearer = squared < first
-            next_one = ~nearer & (squared < second)
-            np.copyto(second, squared, where=next_one)
-            np.copyto(runner_up, seed, where=next_one)
-            np.copyto(second, first, where=nearer)
+            np.copyto(runner_up, seed, where=squared < second)
             np.copyto(runner_up, nearest, where=nearer)
-            np.copyto(first, squared, where=nearer)
             np.copyto(nearest, seed, where=nearer)
+            np.maximum(first, squared, out=down)
+            np.minimum(second, down, out=second)
+            np.minimum(first, squared, out=first)
     apart = np.hypot(flat_x.take(nearest) - flat_x.take(runner_up), flat_y.take(nearest) - flat_y.take(runner_up))
     edge = (second - first) / (2 * np.maximum(apart, 1e-6))
     return Cells(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import exp
 from osler.synth.histology.fields import Lattice, nearest_cells, smooth_noise
 from osler.synth.histology.patterns import PATTERNS, SOLID_UM, Pattern
 from osler.synth.histology.spec import SlideSpec, pattern_of, tissue_depth, tumor_depth
@@ -54,8 +56,8 @@ def lay_out(spec: SlideSpec, *, lattice: Lattice) -> Layout:
     own, zones = _own_tissue(spec, x=x, y=y)
     patterns = list(own)
     kind = zones
-    tumor = np.full(x.shape, -1e3)
-    dead = np.full(x.shape, -60.0)
+    tumor = np.full(lattice.shape, -1e3)
+    dead = np.full(lattice.shape, -60.0)
     for place in spec.tumors:
         into = tumor_depth(spec, place, x=x, y=y)
         if into.max() > 0:
@@ -64,7 +66,7 @@ def lay_out(spec: SlideSpec, *, lattice: Lattice) -> Layout:
             dead = np.where(into > 0, _necrosis(spec, share=place.necrosis, into=into, x=x, y=y), dead)
         tumor = np.maximum(tumor, into)
     maps = [_glands(spec.key, pattern, x=x, y=y) if np.any(kind == n) else None for n, pattern in enumerate(patterns)]
-    depth, lumen, wall = (np.zeros(x.shape) for _ in range(3))
+    depth, lumen, wall = (np.zeros(lattice.shape) for _ in range(3))
     for n, found in enumerate(maps):
         if found is not None:
             here = kind == n
@@ -88,7 +90,7 @@ def _own_tissue(spec: SlideSpec, *, x: np.ndarray, y: np.ndarray) -> tuple[tuple
     """The organ's tissues and which lies where."""
     own = PATTERNS[spec.tissue or spec.organ]
     if spec.organ != "breast":
-        return (own,), np.zeros(x.shape, np.intp)
+        return (own,), np.zeros(np.broadcast_shapes(x.shape, y.shape), np.intp)
     x, y = (
         x + 60 * smooth_noise(spec.key, "zone-x", x=x, y=y, period=150.0),
         y + 60 * smooth_noise(spec.key, "zone-y", x=x, y=y, period=150.0),
@@ -103,7 +105,7 @@ def _own_tissue(spec: SlideSpec, *, x: np.ndarray, y: np.ndarray) -> tuple[tuple
 
 def _blotches(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
     """Smooth noise whose borders follow no axis: two layers, one turned by 36 degrees, with one layer's deviation."""
-    cosine, sine = np.cos(0.2 * np.pi), np.sin(0.2 * np.pi)
+    cosine, sine = math.cos(0.2 * np.pi), math.sin(0.2 * np.pi)
     straight = smooth_noise(key, stream, x=x, y=y, period=period)
     turned = smooth_noise(key, f"{stream}-turned", x=cosine * x + sine * y, y=cosine * y - sine * x, period=period)
     return (straight + turned) * np.sqrt(0.5)
@@ -111,7 +113,7 @@ def _blotches(key: int, stream: str, *, x: np.ndarray, y: np.ndarray, period: fl
 
 def _necrosis(spec: SlideSpec, *, share: float, into: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if share <= 0:
-        return np.full(x.shape, -60.0)
+        return np.full(into.shape, -60.0)
     noise = smooth_noise(spec.key, "necrosis", x=x, y=y, period=260.0)
     noise += 0.3 * smooth_noise(spec.key, "necrosis-fine", x=x, y=y, period=45.0)
     # The quantile of the noise that leaves about this share above it; its deviation is near 0.45.
@@ -135,7 +137,7 @@ def _glands(key: int, pattern: Pattern, *, x: np.ndarray, y: np.ndarray) -> tupl
     depth = rim * (1 - h) + inside * h - blend * h * (1 - h)
     depth = np.where(cells.chance[3] < pattern.present, depth, -np.maximum(20.0, np.abs(depth)))
     fold = smooth_noise(key, "fold", x=x, y=y, period=26.0)
-    wall = pattern.wall * (1 + pattern.fold * fold) if pattern.wall < SOLID_UM else np.full(x.shape, SOLID_UM)
+    wall = pattern.wall * (1 + pattern.fold * fold) if pattern.wall < SOLID_UM else np.full(depth.shape, SOLID_UM)
     lumen = depth - wall
     if pattern.holes > 0:
         punched = nearest_cells(key, "holes", x=x, y=y, spacing=pattern.holes, jitter=0.8)
@@ -150,12 +152,12 @@ def _fibers(key: int, *, depth: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.
     slow = smooth_noise(key, "fiber-slow", x=x, y=y, period=240.0) * 75
     wave = smooth_noise(key, "fiber-wave", x=x, y=y, period=52.0) * 13
     ripple = smooth_noise(key, "fiber-ripple", x=x, y=y, period=17.0) * 2.6
-    return 0.4 * x + 0.75 * y + slow + wave + ripple + 9.0 * np.exp(np.clip(depth, -60, 0) / 9)
+    return 0.4 * x + 0.75 * y + slow + wave + ripple + 9.0 * exp(np.clip(depth, -60, 0) / 9)
 
 
 def _fat(key: int, *, kind: np.ndarray, patterns: list[Pattern], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     fatty = np.array([pattern.ground == "fat" for pattern in patterns])[kind]
     if not fatty.any():
-        return np.full(x.shape, -10.0)
+        return np.full(kind.shape, -10.0)
     cells = nearest_cells(key, "fat-cells", x=x, y=y, spacing=58.0, jitter=0.7)
     return np.where(fatty, np.minimum(cells.to_edge, 38 - cells.to_center) - _FAT_WALL_UM, -10.0)

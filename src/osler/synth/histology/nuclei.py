@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.extras import import_extra
+from osler.synth.elementary import angle as angle_of
+from osler.synth.elementary import exp
 from osler.synth.histology.fields import cell_bits, quarters, smooth_noise
 from osler.synth.histology.layout import Layout
 
@@ -92,7 +94,7 @@ def dust(layout: Layout, *, key: int, window: Window, amount: float) -> tuple[np
     x, y, bits, _ = _grid(key, "dust", window=window, spacing=3.0)
     _, _, c, d = quarters(bits)
     clumps = np.clip(2.5 * smooth_noise(key, "dust-clumps", x=x, y=y, period=45.0), 0, None) ** 2
-    held = (d < amount * 9e-6 * clumps) & _in_stroma(layout, x=x, y=y, room=0.5)
+    held = _held(d < amount * 9e-6 * clumps, layout, x=x, y=y, room=0.5)
     return x[held], y[held], 0.5 + 0.9 * c[held]
 
 
@@ -154,7 +156,7 @@ def _epithelium(layout: Layout, *, key: int, window: Window) -> list[Nuclei]:
         move = np.where(wall < 100, np.clip(row * np.minimum(wall, 100) - depth, -14, 14), 0.0)
         x, y = x + move * nx, y + move * ny
         look = pattern.nucleus
-        radius = look.radius * np.exp(np.clip(look.spread * _bell(e, f), -0.5, 0.75))
+        radius = look.radius * exp(np.clip(look.spread * _bell(e, f), -0.5, 0.75))
         aspect = 1 + (look.aspect - 1) * (0.6 + 0.8 * g)
         is_tumor = layout.lattice.sample(layout.tumor, x=x, y=y) > 0
         share = pattern.mitoses * pattern.crowd**2 * 1e-6
@@ -164,7 +166,7 @@ def _epithelium(layout: Layout, *, key: int, window: Window) -> list[Nuclei]:
         stays = (layout.lattice.sample(layout.lumen, x=x, y=y) < 1.0) & ~dead
         section = layout.lattice.sample(layout.tissue, x=x, y=y)
         stays &= section > 4
-        angle = np.where(wall < 100, np.arctan2(ny, nx) + 0.5 * (d - 0.5), np.pi * d)
+        angle = np.where(wall < 100, angle_of(ny, nx) + 0.5 * (d - 0.5), np.pi * d)
         long, short = radius * np.sqrt(aspect), radius / np.sqrt(aspect)
         sets.append(
             Nuclei(
@@ -187,12 +189,12 @@ def _stroma(layout: Layout, *, key: int, window: Window) -> Nuclei:
     _, _, c, d = quarters(bits)
     e, f, g, h = quarters(more)
     density = layout.table("fibroblasts")[_kinds_at(layout, x=x, y=y)] * 100e-6
-    held = (d < density) & _in_stroma(layout, x=x, y=y, room=2.2)
+    held = _held(d < density, layout, x=x, y=y, room=2.2)
     x, y, c, e, f, g, h = (values[held] for values in (x, y, c, e, f, g, h))
     nx, ny = _slope(layout, layout.fiber, x=x, y=y)
     zero = np.zeros(len(x))
     return Nuclei(
-        x=x, y=y, long=4.2 + 4.0 * e, short=1.1 + 0.9 * f, angle=np.arctan2(nx, -ny) + 0.35 * (g - 0.5),
+        x=x, y=y, long=4.2 + 4.0 * e, short=1.1 + 0.9 * f, angle=angle_of(nx, -ny) + 0.35 * (g - 0.5),
         kind=np.full(len(x), STROMA), dark=0.6 + 0.3 * g, open_chromatin=0.2 + zero, nucleolus=zero, goblet=zero,
         halo=zero, chance=h, rank=0.5 * c,
     )  # fmt: skip
@@ -204,7 +206,7 @@ def _lymphocytes(layout: Layout, *, key: int, window: Window, inflammation: floa
     e, f, g, h = quarters(more)
     clusters = np.clip(1 + 2.2 * smooth_noise(key, "clusters", x=x, y=y, period=130.0), 0.05, None) ** 2
     density = layout.table("lymphocytes")[_kinds_at(layout, x=x, y=y)] * 49e-6 * inflammation * clusters
-    held = (d < density) & _in_stroma(layout, x=x, y=y, room=3.0)
+    held = _held(d < density, layout, x=x, y=y, room=3.0)
     x, y, c, e, f, g, h = (values[held] for values in (x, y, c, e, f, g, h))
     zero = np.zeros(len(x))
     plasma = g < 0.3
@@ -223,12 +225,12 @@ def _single_cells(layout: Layout, *, key: int, window: Window) -> Nuclei:
     number = _kinds_at(layout, x=x, y=y)
     files = np.clip(1 + 1.6 * smooth_noise(key, "files", x=x, y=y, period=30.0), 0, None)
     density = layout.table("single_cells")[number] * 81e-6 * files
-    held = (d < density) & _in_stroma(layout, x=x, y=y, room=3.0)
+    held = _held(d < density, layout, x=x, y=y, room=3.0)
     x, y, c, e, f, g, h, number = (values[held] for values in (x, y, c, e, f, g, h, number))
     looks = [pattern.nucleus for pattern in layout.patterns]
     mean = np.array([look.radius for look in looks])[number]
     spread = np.array([look.spread for look in looks])[number]
-    radius = mean * np.exp(np.clip(spread * _bell(e, f), -0.5, 0.7))
+    radius = mean * exp(np.clip(spread * _bell(e, f), -0.5, 0.7))
     return Nuclei(
         x=x, y=y, long=radius * 1.1, short=radius / 1.1, angle=np.pi * g, kind=np.full(len(x), TUMOR),
         dark=np.array([look.dark for look in looks])[number] * (0.85 + 0.3 * f),
@@ -256,10 +258,16 @@ def _debris(layout: Layout, *, key: int, window: Window) -> Nuclei:
     )  # fmt: skip
 
 
-def _in_stroma(layout: Layout, *, x: np.ndarray, y: np.ndarray, room: float) -> np.ndarray:
-    sample = layout.lattice.sample
-    free = (sample(layout.depth, x=x, y=y) < -room) & (sample(layout.fat, x=x, y=y) < -0.3)
-    return free & (sample(layout.tissue, x=x, y=y) > 4) & (sample(layout.necrosis, x=x, y=y) <= 0)
+def _held(drawn: np.ndarray, layout: Layout, *, x: np.ndarray, y: np.ndarray, room: float) -> np.ndarray:
+    """Which of the drawn candidates (bool) lie in living stroma, with some room (µm) to the next gland: indices."""
+    held = np.flatnonzero(drawn)
+    rules = (
+        (layout.depth, lambda depth: depth < -room), (layout.fat, lambda depth: depth < -0.3),
+        (layout.tissue, lambda depth: depth > 4), (layout.necrosis, lambda depth: depth <= 0),
+    )  # fmt: skip
+    for field, free in rules:
+        held = held[free(layout.lattice.sample(field, x=x[held], y=y[held]))]
+    return held
 
 
 def _survivors(nuclei: Nuclei) -> np.ndarray:

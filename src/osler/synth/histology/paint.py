@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import cosine, sine
 from osler.synth.histology.fields import look_up, texture
 from osler.synth.histology.layout import Layout
 from osler.synth.histology.nuclei import DEBRIS, MITOSIS, Nuclei
@@ -56,7 +57,7 @@ def _ground(layout: Layout, *, grid: PixelGrid) -> tuple[np.ndarray, np.ndarray]
     columns = np.clip(np.rint(grid.x / 2).astype(np.intp) - layout.lattice.column, 0, layout.lattice.shape[1] - 1)
     rows = np.clip(np.rint(grid.y / 2).astype(np.intp) - layout.lattice.row, 0, layout.lattice.shape[0] - 1)
     kind = layout.kind[np.ix_(rows, columns)]
-    x, y = np.meshgrid(grid.x.astype(np.float32), grid.y.astype(np.float32))
+    x, y = grid.x.astype(np.float32)[None, :], grid.y.astype(np.float32)[:, None]
     of_kind = lambda levels: [np.array(level, np.float32).take(kind) for level in zip(*levels, strict=True)]  # noqa: E731
     grounds = of_kind([_GROUND[pattern.ground] for pattern in layout.patterns])
     walls = of_kind([pattern.cytoplasm for pattern in layout.patterns])
@@ -119,6 +120,7 @@ def _stamp(
     """All pixels within ``reach`` times the half axes of each ellipse, in the order of the ellipses."""
     width, height = len(grid.x), len(grid.y)
     size = np.maximum(long, short) * reach / grid.pixel_um
+    turns = cosine(angle).astype(np.float32), sine(angle).astype(np.float32)
     parts: list[tuple[np.ndarray, ...]] = []
     half = np.ceil(size).astype(np.intp) + 1
     for limit in np.unique(half):
@@ -129,16 +131,21 @@ def _stamp(
         i, j = column[:, None] + offsets, row[:, None] + offsets
         dx = (grid.x[0] + i * grid.pixel_um - x[chosen, None]).astype(np.float32)[:, None, :]
         dy = (grid.y[0] + j * grid.pixel_um - y[chosen, None]).astype(np.float32)[:, :, None]
-        cosine = np.cos(angle[chosen]).astype(np.float32)[:, None, None]
-        sine = np.sin(angle[chosen]).astype(np.float32)[:, None, None]
-        along = (dx * cosine + dy * sine) / long[chosen].astype(np.float32)[:, None, None]
-        across = (dy * cosine - dx * sine) / short[chosen].astype(np.float32)[:, None, None]
+        forward, aside = (turn[chosen, None, None] for turn in turns)
+        along = (dx * forward + dy * aside) / long[chosen].astype(np.float32)[:, None, None]
+        across = (dy * forward - dx * aside) / short[chosen].astype(np.float32)[:, None, None]
         radius = along * along + across * across
-        seen = ((i >= 0) & (i < width))[:, None, :] & ((j >= 0) & (j < height))[:, :, None]
-        n, b, a = np.nonzero(seen & (radius < reach * reach))
-        parts.append((j[n, b] * width + i[n, a], chosen[n], along[n, b, a], across[n, b, a], np.sqrt(radius[n, b, a])))
+        held = radius < reach * reach
+        held &= ((i >= 0) & (i < width))[:, None, :]
+        held &= ((j >= 0) & (j < height))[:, :, None]
+        flat = np.flatnonzero(held)
+        n, place = np.divmod(flat, len(offsets) ** 2)
+        pixel = (row * width + column)[n] + (offsets[:, None] * width + offsets).reshape(-1)[place]
+        along, across, radius = (values.reshape(-1)[flat] for values in (along, across, radius))
+        parts.append((pixel, chosen[n], along, across, np.sqrt(radius)))
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    order = np.argsort(columns[1], kind="stable")
+    # Numbers of 16 bits are sorted without comparing them.
+    order = np.argsort(columns[1].astype(np.min_scalar_type(len(x))), kind="stable")
     pixel, owner, along, across, radius = (values[order] for values in columns)
     return _Stamps(pixel=pixel, owner=owner, along=along, across=across, radius=radius)
 
@@ -146,7 +153,7 @@ def _stamp(
 def _paint_goblets(hematoxylin: np.ndarray, eosin: np.ndarray, *, goblets: Nuclei, grid: PixelGrid) -> None:
     """Mucin vacuoles on the lumen's side of their nuclei."""
     away = goblets.long + 6.5
-    x, y = goblets.x + np.cos(goblets.angle) * away, goblets.y + np.sin(goblets.angle) * away
+    x, y = goblets.x + cosine(goblets.angle) * away, goblets.y + sine(goblets.angle) * away
     size = 4.0 + 1.6 * goblets.chance
     stamps = _stamp(x, y, long=size * 1.25, short=size * 0.85, angle=goblets.angle, grid=grid, reach=1.15)
     cover = np.clip((1.12 - stamps.radius) * 4, 0, 1)
@@ -158,7 +165,7 @@ def _paint_goblets(hematoxylin: np.ndarray, eosin: np.ndarray, *, goblets: Nucle
 def _paint_cytoplasm(hematoxylin: np.ndarray, eosin: np.ndarray, *, cells: Nuclei, grid: PixelGrid) -> None:
     """The bodies of cells that lie alone: plasma cells, single tumor cells, dividing cells."""
     shift = np.where(cells.kind == MITOSIS, 0, 0.9)
-    x, y = cells.x + np.cos(7 * cells.angle) * shift, cells.y + np.sin(7 * cells.angle) * shift
+    x, y = cells.x + cosine(7 * cells.angle) * shift, cells.y + sine(7 * cells.angle) * shift
     stamps = _stamp(x, y, long=cells.halo * 1.1, short=cells.halo / 1.1, angle=cells.angle, grid=grid, reach=1.1)
     cover = np.clip((1.05 - stamps.radius) * 5, 0, 1)
     clear = (cells.kind == MITOSIS)[stamps.owner]

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import exp
+
 _RUIFROK = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 _MACENKO = np.array([[0.563, 0.720, 0.406], [0.216, 0.801, 0.558]])
+_LN10 = 2.302585092994046
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ def colors(hematoxylin: np.ndarray, eosin: np.ndarray, *, stain: Stain) -> np.nd
     vectors = stain.vectors
     red_green_blue = []
     for channel in range(3):
-        first = np.float32(vectors[0, channel] * stain.hematoxylin * -np.log(10))
-        second = np.float32(vectors[1, channel] * stain.eosin * -np.log(10))
-        red_green_blue.append(np.exp(hematoxylin * first + eosin * second) * np.float32(stain.white[channel]))
+        first = np.float32(vectors[0, channel] * stain.hematoxylin * -_LN10)
+        second = np.float32(vectors[1, channel] * stain.eosin * -_LN10)
+        red_green_blue.append(exp(hematoxylin * first + eosin * second) * np.float32(stain.white[channel]))
     return np.stack(red_green_blue, axis=-1)

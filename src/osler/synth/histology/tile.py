@@ -10,6 +10,7 @@ import numpy as np
 from osler.errors import RequestError
 from osler.extras import import_extra
 from osler.study import Box2D
+from osler.synth.elementary import exp
 from osler.synth.histology.fields import lattice_over, look_up, texture
 from osler.synth.histology.layout import lay_out
 from osler.synth.histology.nuclei import KINDS, MARGIN_UM, Nuclei, dust, place_nuclei
@@ -84,8 +85,10 @@ def render_tile(spec: SlideSpec, *, column: int, row: int, width: int = 256, hei
         paint_dust(hematoxylin, eosin, x=x, y=y, radius=radius, grid=grid)
     light = colors(hematoxylin, eosin, stain=spec.staining)
     inner = slice(_EDGE_PX, -_EDGE_PX)
-    mask = lattice.to_pixels(layout.tumor, x=grid.x[inner], y=grid.y[inner]) > 0
-    mask &= lattice.to_pixels(layout.tissue, x=grid.x[inner], y=grid.y[inner]) > 0
+    mask = np.ones((height, width), bool)
+    for depth in (layout.tumor, layout.tissue):
+        if mask.any() and depth.min() <= 0:  # what lies between depths above 0 is above 0, too
+            mask &= lattice.to_pixels(depth, x=grid.x[inner], y=grid.y[inner]) > 0
     return Tile(
         pixels=_scan(light, spec=spec, grid=grid)[inner, inner],
         origin_px=(column, row),
@@ -102,7 +105,7 @@ def _scan(light: np.ndarray, *, spec: SlideSpec, grid: PixelGrid) -> np.ndarray:
 
     stain = spec.staining
     sigma = max(0.25, stain.blur_um / grid.pixel_um)
-    taps = np.exp(-0.5 * (np.arange(-3, 4) / sigma) ** 2)
+    taps = exp(-0.5 * (np.arange(-3, 4) / sigma) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
     blurred = correlate1d(correlate1d(light, taps, axis=0), taps, axis=1)
     grains = texture("camera", along=0.6, across=0.6)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Canvas, Patch
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, once, polyline
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
 from osler.synth.phantoms.tubes import tubes
@@ -104,7 +105,7 @@ def paint_spleen_pancreas(canvas: Canvas, torso: Torso, *, state: Shown) -> None
         * (1 - 0.07 * max(0, torso.age - 50) / 20)
         * (1 + 0.12 * state.grade("acute-pancreatitis"))
     )
-    gland.add(line, radius * (1 + 0.10 * np.sin(np.arange(len(line)) * 1.7)), squash=(1, 1, 0.9))
+    gland.add(line, radius * (1 + 0.10 * sine(np.arange(len(line)) * 1.7)), squash=(1, 1, 0.9))
     gland.paint(canvas, tissue="pancreas", organ="pancreas", over=("peritoneum", "stomach", "liver"))
     canvas.paint(
         lambda p: np.float32(0.7) - np.abs(p.wave(7, key="lobes")) * 6, tissue="fat", over=("pancreas",), strength=0.5
@@ -149,7 +150,7 @@ def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         swollen = state.grade("hydronephrosis", side=name)
         bounds = around(center, half, margin=14)
         turn = side * 0.55
-        outer = ellipsoid(center, half, rough=1.6, mm=24, turn=turn)
+        outer = once(ellipsoid(center, half, rough=1.6, mm=24, turn=turn))
         hilum = (center[0] - side * 0.62 * half[0], center[1] - 0.62 * half[1] * 0.6, center[2])
         notch = ellipsoid(hilum, (0.55 * half[0], 0.40 * half[1], 0.34 * half[2]), turn=turn)
 
@@ -170,13 +171,9 @@ def paint_kidneys(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
             "adrenals",
         )
         canvas.paint(kidney, tissue="kidney-cortex", organ=organ, bounds=bounds, over=over)
-        sinus = ellipsoid(
-            (center[0] - side * 0.22 * half[0], center[1] - 0.1 * half[1], center[2]),
-            (0.42 * half[0], 0.34 * half[1], 0.55 * half[2]),
-            rough=2.0,
-            mm=12,
-            turn=turn,
-        )
+        middle = (center[0] - side * 0.22 * half[0], center[1] - 0.1 * half[1], center[2])
+        size = (0.42 * half[0], 0.34 * half[1], 0.55 * half[2])
+        sinus = once(ellipsoid(middle, size, rough=2.0, mm=12, turn=turn))
         canvas.paint(
             lambda p, f=outer: np.minimum(
                 np.minimum(f(p) - 7.5, np.float32(13)), (p.wave(14, key="pyramids") + np.float32(0.12)) * 9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from osler.synth.draws import Draws
@@ -38,13 +40,11 @@ def smooth_plane(plane: np.ndarray) -> None:
     plane *= np.float32(1 / 16)
 
 
-def ct_noise(
-    shape: tuple[int, int, int], *, acquisition: Acquisition, axes: Axes, key: int, reach: float
-) -> np.ndarray:
-    """Noise (HU) of a CT, correlated by the kernel, its size by dose, slice thickness and body size.
+def ct_noise(value: np.ndarray, *, acquisition: Acquisition, axes: Axes, key: int, reach: float) -> None:
+    """Adds the noise of a CT, correlated by the kernel, its size by dose, slice thickness and body size.
 
     Args:
-        shape: (Z, Y, X). acquisition: kVp, mAs, kernel. axes: Spacing.
+        value: (Z, Y, X) HU, changed in place. acquisition: kVp, mAs, kernel. axes: Spacing.
         key: Of the exam. reach: Mean half width of the body (mm).
     """
     sharp = _KERNELS.get(acquisition.kernel or "soft", 0.0)
@@ -55,13 +55,13 @@ def ct_noise(
     # The binomial filter leaves 0.375 of white noise.
     size = np.float32(level * 2.6 if sharp < 0.5 else level * (1.2 + sharp))
     rng = generator(key, stream="ct-noise")
-    noise = np.empty(shape, dtype=np.float32)
-    for plane in noise:  # a slice at a time stays in the cache
-        rng.standard_normal(out=plane, dtype=np.float32)
+    noise = np.empty(value.shape[1:], dtype=np.float32)
+    for plane in value:  # a slice at a time stays in the cache
+        rng.standard_normal(out=noise, dtype=np.float32)
         if sharp < 0.5:
-            smooth_plane(plane)
-        plane *= size
-    return noise
+            smooth_plane(noise)
+        noise *= size
+        plane += noise
 
 
 def metal_of(value: np.ndarray, *, devices: np.ndarray) -> np.ndarray:
@@ -89,19 +89,51 @@ def streaks(value: np.ndarray, *, devices: np.ndarray, axes: Axes, key: int) -> 
         rows, columns = np.nonzero(share)
         if not len(rows):
             continue
-        weight = share[rows, columns]
+        weight = share[rows, columns].astype(np.float64)
         y, x = axes.y[rows], axes.x[columns]
-        center_x, center_y = np.average(x, weights=weight), np.average(y, weights=weight)
-        spread = np.cov(np.stack([x, y]), aweights=weight, ddof=0) + np.eye(2) * 0.01
-        along = float(0.5 * np.arctan2(2 * spread[0, 1], spread[0, 0] - spread[1, 1]))
+        total = weight.sum()
+        center_x, center_y = (weight * x).sum() / total, (weight * y).sum() / total
+        aside, back = x - center_x, y - center_y
+        across = 2 * (weight * aside * back).sum()
+        twice_along = math.atan2(across, (weight * (aside * aside - back * back)).sum())
         dx, dy = axes.x[None] - np.float32(center_x), axes.y[:, None] - np.float32(center_y)
-        angle = np.arctan2(dy, dx)
-        fan = -0.7 * np.cos(2 * (angle - np.float32(along)))
-        for count, phase in zip((9, 17, 29), phases, strict=True):
-            fan += np.float32(0.5) * np.cos(np.float32(count) * angle + np.float32(phase + 0.3 * axes.z[z]))
-        size = np.float32(min(900.0, 40.0 * float(weight.sum() * area) ** 0.5))
-        fan *= size / (1 + np.hypot(dx, dy) / np.float32(4.0))
+        away = np.sqrt(dx * dx + dy * dy)
+        fan = _fan(dx, dy, away=away, twice_along=twice_along, phases=phases + 0.3 * float(axes.z[z]))
+        size = np.float32(min(900.0, 40.0 * float(total * area) ** 0.5))
+        fan *= size / (1 + away / np.float32(4.0))
         value[z] += np.where(value[z] > -930, fan, 0)
+
+
+def _fan(dx: np.ndarray, dy: np.ndarray, *, away: np.ndarray, twice_along: float, phases: np.ndarray) -> np.ndarray:
+    """Rays about a middle, (Y, X): dark along an axis, and 9, 17 and 29 that begin at some phases.
+
+    The cosine of a multiple of an angle is the real part of a power of its direction.
+    """
+    none = away == 0
+    away = away + none
+    once = (dx + none) / away, dy / away
+    twice = _turned(once, once)
+    fourth = _turned(twice, twice)
+    eighth = _turned(fourth, fourth)
+    seventeenth = _turned(_turned(eighth, eighth), once)
+    rays = _turned(eighth, once), seventeenth, _turned(_turned(seventeenth, eighth), fourth)
+    fan = _ray(twice, turn=-twice_along, size=-0.7)
+    for ray, phase in zip(rays, phases.tolist(), strict=True):
+        fan += _ray(ray, turn=phase, size=0.5)
+    return fan
+
+
+def _turned(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (cosine and sine) of the sum of two angles."""
+    (a, b), (c, d) = first, second
+    return a * c - b * d, a * d + b * c
+
+
+def _ray(way: tuple[np.ndarray, np.ndarray], *, turn: float, size: float) -> np.ndarray:
+    """Some size times the cosine of an angle and a turn."""
+    return np.float32(size * math.cos(turn)) * way[0] - np.float32(size * math.sin(turn)) * way[1]
 
 
 def drawn(key: int, *, stream: str, chance: float) -> np.random.Generator | None:
@@ -127,7 +159,7 @@ def ct_motion(value: np.ndarray, *, region: Region, axes: Axes, key: int) -> Non
     axis = 1 if region == "head" and rng.random() < 0.5 else 0
     pixels = size / axes.spacing[1 - axis]
     for z in np.flatnonzero(np.abs(axes.z - middle) < reach):
-        here = share * np.cos(np.pi / 2 * (axes.z[z] - middle) / reach)
+        here = share * math.cos(np.pi / 2 * float(axes.z[z] - middle) / reach)
         value[z] += np.float32(here) * (_shifted(value[z], pixels=pixels, axis=axis) - value[z])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import cosine, sine
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag, tag_tube, wall_chips
@@ -111,9 +112,9 @@ def _varices(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     wiggle = (
         np.stack(
             [
-                np.sin(np.arange(len(line)) * 0.9),
-                np.cos(np.arange(len(line)) * 1.1),
-                np.sin(np.arange(len(line)) * 0.7),
+                sine(np.arange(len(line)) * 0.9),
+                cosine(np.arange(len(line)) * 1.1),
+                sine(np.arange(len(line)) * 0.7),
             ],
             axis=1,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.organs import ORGAN_CODES
-from osler.synth.phantoms.shapes import Point, around, even_steps, polyline, smooth_least, tilted
+from osler.synth.phantoms.shapes import Point, around, even_steps, once, polyline, smooth_least, squared, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
@@ -19,7 +20,7 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     """Paints stomach, small bowel and colon with gas, fluid and stool."""
     w, d, t = torso.w, torso.d, torso.t
     center = torso.at(0.34, -0.16, -0.05)
-    axes = np.linalg.qr(np.array([[0.25, -0.45, -0.85], [0.95, 0.1, 0.2], [0.1, 0.9, -0.4]]).T)[0].T
+    axes = squared(np.array([[0.25, -0.45, -0.85], [0.95, 0.1, 0.2], [0.1, 0.9, -0.4]]))
     half = (0.10 * t, 0.20 * w, 0.30 * d)
     sac = tilted(center, axes, half, rough=3.0, mm=40)
 
@@ -27,11 +28,13 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         return smooth_least(sac(p), np.minimum(torso.wall(p) - 4, torso.roof(p) - 4 - p.z), mm=_ROUND_MM)
 
     bounds = around(center, (0.11 * t,) * 3, margin=4)
+    stomach = once(stomach)
     canvas.paint(stomach, tissue="bowel-wall", organ="stomach", bounds=bounds, over=("peritoneum", "muscle"))
 
     def inside(p):
         return stomach(p) - np.float32(4) + np.float32(1.5) * p.wave(9, key="rugae")
 
+    inside = once(inside)
     # Gas rises: to the dome of the stomach of one who stands, to the front of one who lies.
     upright = torso.pose.position == "upright"
     level = _gas_level(torso, at=center)
@@ -44,7 +47,11 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         over=("stomach",),
     )
     _small_bowel(canvas, torso, state=state)
-    # colon: cecum, ascending, transverse, descending, sigmoid, rectum
+    _colon(canvas, torso)
+
+
+def _colon(canvas: Canvas, torso: Torso) -> None:
+    """Cecum, ascending, transverse, descending and sigmoid colon, rectum: stool with gas in places."""
     points = [
         (-0.52, -0.10, -0.455),
         (-0.60, -0.02, -0.40),
@@ -64,18 +71,20 @@ def paint_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         (0.0, 0.42, -0.69),
     ]
     line, s = even_steps(polyline([torso.at(*p) for p in points], count=300), step=3)
-    pouch = 1 + 0.13 * np.sin(np.arange(len(line)) * 3 / 4.6)
+    pouch = 1 + 0.13 * sine(np.arange(len(line)) * 3 / 4.6)
     radius = np.interp(s, [0, 0.1, 0.3, 0.55, 0.8, 0.88, 1], [25, 23, 19, 16, 12, 15, 18]) * pouch
-    wall, lumen = tubes(canvas), tubes(canvas)
-    wall.add(line, radius), lumen.add(line, radius - 2.2)
-    over = ("peritoneum", "small-bowel", "stomach")
-    wall.paint(canvas, tissue="bowel-wall", organ="colon", over=over)
-    lumen.paint(canvas, tissue="feces", organ="colon", over=("colon",))
-    inner = tubes(canvas)
-    inner.add(line, np.maximum(radius - 4.5, 2))
-    index, alpha = inner.cover()
-    flat = canvas.wave(16, key="gas").reshape(-1)[index]
-    alpha = np.minimum(alpha, np.clip((flat * 12 - 3.0) / canvas.edge + 0.5, 0, 1))
+    colon = tubes(canvas)
+    colon.add(line, radius)
+    colon.paint(canvas, tissue="bowel-wall", organ="colon", over=("peritoneum", "small-bowel", "stomach"))
+    colon.paint(canvas, tissue="feces", organ="colon", over=("colon",), shift=-2.2)
+    index, alpha = colon.cover(shift=-4.5)
+    if not len(index):
+        return
+    places = np.unravel_index(index, canvas.axes.shape)
+    z, y, x = (slice(int(place.min()), int(place.max()) + 1) for place in places)
+    inner = tuple(place - part.start for place, part in zip(places, (z, y, x), strict=True))
+    field = canvas.wave(16, key="gas", box=(z, y, x))[inner]
+    alpha = np.minimum(alpha, np.clip((field * 12 - 3.0) / canvas.edge + 0.5, 0, 1))
     keep = canvas.label.reshape(-1)[index] == ORGAN_CODES["colon"]
     value = canvas.value.reshape(-1)
     value[index] += (np.float32(canvas.palette["gas"]) - value[index]) * (alpha * keep)
@@ -108,6 +117,7 @@ def _small_bowel(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         fold = np.abs(p.wave(mm, key="loops")) * np.float32(mm * 0.8)
         return np.minimum(region(p), fold - np.float32(1.2))
 
+    loops = once(loops)
     canvas.paint(loops, tissue="bowel-wall", organ="small-bowel", bounds=box, over=("peritoneum",))
     canvas.paint(
         lambda p: loops(p) - np.float32(2.1),

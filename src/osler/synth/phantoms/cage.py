@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.lines import rib_line
 from osler.synth.phantoms.shapes import Point, even_steps, polyline
@@ -126,7 +127,7 @@ def _blade(torso: Torso, *, side: float) -> list[Bone]:
     lower = np.array([side * 0.74 * w, 0.80 * d, 0.10 * t]) + 1.2 * out
     socket = np.array([side * 0.84 * w, 0.22 * d, 0.235 * t]) + 0.3 * out
     rows = [
-        np.array([upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * np.sin(np.pi * s), 0]])
+        np.array([upper + s * (lower - upper), socket + s * (lower - socket) + [0, 8 * sine(np.pi * s), 0]])
         for s in np.linspace(0, 0.97, 44)
     ]
     plate = np.concatenate([even_steps(row, step=2.6)[0] for row in rows])

@@ -22,8 +22,6 @@ _RAY_AXIS: dict[Rays, int] = {"none": -1, "y": 1, "x": 2}
 _FINER_BELOW_MM = 90.0
 _FINE_SLAB_MM = 2.0
 _PATCH_VOXELS = 200_000
-_KEPT_MM = 60.0
-"""Fields that vary more slowly serve whole bodies again and again and are kept; others are made where they are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,10 +65,7 @@ class Patch:
 
     def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
         """A smooth random field, about -1 to 1, that varies over ``mm``."""
-        if mm >= _KEPT_MM:
-            field_ = self.canvas.wave(mm, key=key)[self.box]
-        else:
-            field_ = self.canvas.wave_part(mm, key=key, box=self.box)
+        field_ = self.canvas.wave(mm, key=key, box=self.box)
         return field_ if self.parts == 1 else np.repeat(field_, self.parts, axis=_RAY_AXIS[self.canvas.rays])
 
     def flat(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -81,6 +76,13 @@ class Patch:
         if known is None:
             known = self.canvas.flats[place] = make()
         return known
+
+    def upright(self, name: str, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Numbers that depend on z (Z, 1, 1) alone, (..., Z, 1, 1): made once for each name, for the whole canvas."""
+        known = self.canvas.uprights.get(name)
+        if known is None:
+            known = self.canvas.uprights[name] = make(self.canvas.axes.z[:, None, None])
+        return known[..., self.box[0], :, :]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -144,7 +146,7 @@ class Canvas:
         edge: Width (mm) of a soft edge: a voxel; across the rays where there are some.
         ray_step: Length (mm) of a voxel along the rays.
         marks: Where each finding lies, in parts; findings may overlap.
-        flats: Fields of x and y alone that patches share.
+        flats: Fields of x and y alone that patches share. uprights: Of z alone.
     """
 
     axes: Axes
@@ -158,7 +160,7 @@ class Canvas:
     label: np.ndarray = field(init=False)
     lesion: np.ndarray = field(init=False)
     flats: dict[tuple[str, int, int, int, int, int], np.ndarray] = field(init=False, default_factory=dict, repr=False)
-    _waves: dict[tuple[str, float], np.ndarray] = field(init=False, default_factory=dict)
+    uprights: dict[str, np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _lattices: dict[tuple[str, float], Lattice] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -246,7 +248,7 @@ class Canvas:
             if strength != 1.0:
                 alpha *= np.float32(strength)
             target = self.value[box]
-            level = np.broadcast_to(value(patch), patch.shape)[inner] if callable(value) else np.float32(value)
+            level = value(self._patch(box)) if callable(value) else np.float32(value)
             change = level - target
             change *= alpha
             target += change
@@ -329,16 +331,8 @@ class Canvas:
         if cover.any():
             self.marks.setdefault(fact, []).append(Mark(box=box, cover=cover))
 
-    def wave(self, mm: float, *, key: str = "wave") -> np.ndarray:
-        """A smooth random field over the whole canvas, about -1 to 1: cubic B-splines on a lattice of ``mm``."""
-        known = self._waves.get((key, mm))
-        if known is None:
-            whole = tuple(slice(0, count) for count in self.axes.shape)
-            known = self._waves[(key, mm)] = self.wave_part(mm, key=key, box=whole)
-        return known
-
-    def wave_part(self, mm: float, *, key: str, box: Box) -> np.ndarray:
-        """The same field in a box (z, y, x) only."""
+    def wave(self, mm: float, *, key: str, box: Box) -> np.ndarray:
+        """A smooth random field in a box (z, y, x), about -1 to 1: cubic B-splines on a lattice of ``mm``."""
         known = self._lattices.get((key, mm))
         if known is None:
             axes = self.axes

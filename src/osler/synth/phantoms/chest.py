@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.draws import Draws
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Bounds, Canvas, Depth, Patch
 from osler.synth.phantoms.lines import airways, vessels
 from osler.synth.phantoms.lung_tree import vessel_tree
-from osler.synth.phantoms.shapes import around, box_about, ellipsoid, even_steps, polyline, tilted
+from osler.synth.phantoms.shapes import along_axes, around, box_about, ellipsoid, even_steps, polyline, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import SIDES, Torso
 from osler.synth.phantoms.tubes import tubes
@@ -26,8 +27,9 @@ def lung_wall(torso: Torso, side: float) -> Depth:
     thorax = torso.thorax
 
     def depth(p: Patch) -> np.ndarray:
-        taper = thorax.taper(p.z).astype(np.float32)
-        middle = thorax.lung_middle(p.z).astype(np.float32)
+        taper, middle = p.upright(
+            "lung", lambda z: np.stack([thorax.taper(z), thorax.lung_middle(z)]).astype(np.float32)
+        )
         a, b = np.float32(thorax.lung_a) * taper, np.float32(thorax.lung_b) * taper
         out = ((np.float32(side) * p.x - middle) / a) ** 2 + ((p.y - np.float32(thorax.lung_y)) / b) ** 2
         np.sqrt(out, out=out)
@@ -111,7 +113,7 @@ def tree_points(
     points = np.repeat(ends - starts, count, axis=0)
     points *= share[:, None]
     points += np.repeat(starts, count, axis=0)
-    points[:, 2] += 0.3 * np.sin(np.pi * share) * np.repeat(bend * mm, count)
+    points[:, 2] += 0.3 * sine(np.pi * share) * np.repeat(bend * mm, count)
     radius = np.repeat(1.15 * radii, count) * (1 - 0.12 * share) * (1 + 0.12 * congested)
     return points, radius, np.repeat(ages, count), np.repeat((ends - starts) / mm[:, None], count, axis=0)
 
@@ -135,10 +137,10 @@ def paint_trees(canvas: Canvas, torso: Torso, *, congested: float = 0.0) -> None
         points, radius, ages, _ = tree_points(torso, congested=congested, least_mm=max(wide, 0.25), generations=4)
     big = (ages < 4) & (ages > 0) & (radius > max(1.2, 0.6 * canvas.edge))
     offset = np.array([0.0, -1.0, 0.55]) * (radius[big] * 1.75)[:, None]
-    wall, lumen = tubes(canvas), tubes(canvas)
-    wall.add(points[big] + offset, radius[big] * 0.95 + 0.7), lumen.add(points[big] + offset, radius[big] * 0.95)
-    wall.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7)
-    lumen.paint(canvas, tissue="gas", organ=None, over=LUNGS)
+    bronchi = tubes(canvas)
+    bronchi.add(points[big] + offset, radius[big] * 0.95)
+    bronchi.paint(canvas, tissue="soft", organ=None, over=LUNGS, strength=0.7, shift=0.7)
+    bronchi.paint(canvas, tissue="gas", organ=None, over=LUNGS)
 
 
 def _twigs(canvas: Canvas, torso: Torso) -> None:
@@ -246,9 +248,9 @@ def heart_axes(torso: Torso, *, size: float) -> tuple[np.ndarray, np.ndarray]:
     """Center (mm) of the left ventricle, and the heart's axes as rows: long, across, up."""
     thorax = torso.thorax
     long = np.array([0.72, -0.55, -0.42])
-    long /= np.linalg.norm(long)
+    long /= np.sqrt(np.square(long).sum())
     across = np.cross([0.0, 0.0, 1.0], long)
-    across /= np.linalg.norm(across)
+    across /= np.sqrt(np.square(across).sum())
     return np.array([26 + thorax.heart_x + 8 * (size - 1), -0.24 * torso.d, 0.030 * torso.t]), np.stack(
         [long, across, np.cross(long, across)]
     )
@@ -265,7 +267,7 @@ def _heart(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         "lv": ((18, 5, -2), (52, 33, 33)), "rv": ((6, -30, 2), (46, 30 * (1 + strain), 36)),
         "ra": ((-31, -26, 4), (30, 27, 38)), "la": ((-46, 14, 22), (26, 34, 26)), "out": ((-22, -16, 34), (30, 28, 26)),
     }  # fmt: skip
-    centers = {key: tuple(middle + size * (np.array(offset) @ axes)) for key, (offset, _) in parts.items()}
+    centers = {key: tuple(middle + size * along_axes(offset, axes)) for key, (offset, _) in parts.items()}
     halves = {key: tuple(size * h for h in half) for key, (_, half) in parts.items()}
 
     def whole(extra: float) -> Depth:
@@ -342,7 +344,7 @@ def _coronary_grooves(canvas: Canvas, *, middle: np.ndarray, axes: np.ndarray, s
     for side in (-1.0, 1.0):
         line = polyline(
             [
-                middle + size * (np.array(q) @ axes)
+                middle + size * along_axes(q, axes)
                 for q in ((-34, side * 30 - 8, 30), (-6, side * 26 - 10, 34), (36, -22, 22), (58, -10, 0))
             ],
             count=60,

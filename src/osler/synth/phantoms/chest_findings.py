@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from osler.synth.elementary import exp
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.chest import heart_axes, lung_bounds, lung_depth, lung_wall
@@ -13,7 +14,7 @@ from osler.synth.phantoms.devices import DEVICES, FLAT_MM, device_pieces
 from osler.synth.phantoms.lines import vessels
 from osler.synth.phantoms.lung_tree import vessel_tree
 from osler.synth.phantoms.overlays import Draw, of_sides, overlay, tag_tube, wall_chips
-from osler.synth.phantoms.shapes import even_steps, polyline
+from osler.synth.phantoms.shapes import along_axes, even_steps, polyline
 from osler.synth.phantoms.state import GRADES
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
@@ -68,7 +69,7 @@ def _effusion(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
         filled = (0.07, 0.30, 0.60)[grade]
         base = thorax.dome[0 if side < 0 else 1] - thorax.sulcus
         level = base + 18 + filled * (thorax.apex - base) * 0.92
-        climb = 90 * (1 - filled) * np.exp(-np.maximum(lung_wall(torso, side)(p), 0) / 14)
+        climb = 90 * (1 - filled) * exp(-np.maximum(lung_wall(torso, side)(p), 0) / 14)
         return np.minimum((level + climb).astype(np.float32) - p.z, lung(p) + 3)
 
     depth = layered if torso.pose.position == "supine" else standing
@@ -233,7 +234,7 @@ def _aortic_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
 
 def _coronary_calcium(canvas: Canvas, torso: Torso, fact: FindingFact) -> None:
     middle, axes = heart_axes(torso, size=1.0)
-    line = polyline([middle + np.array(q) @ axes for q in ((-34, 22, 30), (-6, 16, 34), (36, -22, 22))], count=60)
+    line = polyline([middle + along_axes(q, axes) for q in ((-34, 22, 30), (-6, 16, 34), (36, -22, 22))], count=60)
     wall_chips(canvas, line, radius=1.0, fact=fact, key="coronary")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from osler.synth.elementary import cosine, sine
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.shapes import polyline
 from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
@@ -59,7 +62,7 @@ def _generator(thorax: Thorax, side: float, *, coil: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     case = np.array([side * 0.60 * w, -0.84 * d, 0.215 * t])
     angle = np.linspace(0, 2 * np.pi, 40)
-    rim = case + np.stack([17 * np.cos(angle), 0 * angle, 14 * np.sin(angle)], axis=1)
+    rim = case + np.stack([17 * cosine(angle), 0 * angle, 14 * sine(angle)], axis=1)
     filled = [case + np.array([[x, 0.0, z]]) for x in (-6, 0, 6) for z in (-4, 4)]
     vein = [(side * 0.55 * w, -0.8 * d, 0.25 * t), (side * 0.30 * w, -0.55 * d, 0.265 * t), (-18, -0.3 * d, 0.23 * t)]
     cava = [(-25, -0.14 * d, 0.19 * t), (-24, -0.16 * d, 0.13 * t)]
@@ -101,9 +104,9 @@ def _wires(thorax: Thorax, side: float) -> list[Piece]:
     pieces: list[Piece] = []
     angle = np.linspace(0, 2 * np.pi, 30)
     for number, height in enumerate((0.235, 0.20, 0.165, 0.13, 0.095, 0.06)):
-        turn = 0.3 * np.sin(number * 2.4)
-        ring = np.stack([9.5 * np.cos(angle), 0 * angle, 4.2 * np.sin(angle) + turn * 6 * np.cos(angle)], axis=1)
-        center = np.array([1.5 * np.sin(number * 1.7), -0.83 * d, height * t])
+        turn = 0.3 * math.sin(number * 2.4)
+        ring = np.stack([9.5 * cosine(angle), 0 * angle, 4.2 * sine(angle) + turn * 6 * cosine(angle)], axis=1)
+        center = np.array([1.5 * math.sin(number * 1.7), -0.83 * d, height * t])
         pieces.append((center + ring, 0.55, 0.9))
         twist = center + np.array([[0.0, 0.0, 1.0], [2.5, 0.0, 5.0], [-0.5, 0.0, 7.0]])
         pieces.append((twist, 0.7, 0.9))
@@ -114,7 +117,7 @@ def _port(thorax: Thorax, side: float) -> list[Piece]:
     w, d, t = thorax.width, thorax.depth, thorax.trunk
     chamber = np.array([side * 0.52 * w, -0.87 * d, 0.20 * t])
     angle = np.linspace(0, 2 * np.pi, 40)
-    ring = chamber + np.stack([10 * np.cos(angle), 0 * angle, 10 * np.sin(angle)], axis=1)
+    ring = chamber + np.stack([10 * cosine(angle), 0 * angle, 10 * sine(angle)], axis=1)
     line = polyline([
         tuple(chamber), (side * 0.42 * w, -0.85 * d, 0.27 * t), (side * 0.22 * w, -0.5 * d, 0.285 * t),
         (-22, -0.3 * d, 0.23 * t), (-24, -0.16 * d, 0.14 * t),

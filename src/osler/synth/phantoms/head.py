@@ -5,15 +5,17 @@ Positions are in units of the brain's half axes, as in the table of sites.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import cosine, exp, sine
 from osler.synth.facts import PatientFacts
-from osler.synth.phantoms.canvas import Box, Canvas, Depth, Patch
+from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.face import paint_face
 from osler.synth.phantoms.hippocampus import paint_hippocampus
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, once, polyline, smooth_least
 from osler.synth.phantoms.skull_base import base_of_skull, rise, tent
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.tubes import tubes
@@ -40,7 +42,7 @@ class Head:
     def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
         """A point in units of the brain, in mm, with the midline pushed aside."""
         hx, hy, hz = self.half
-        push = self.shift * float(np.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2))
+        push = self.shift * math.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2)
         return x * hx + push, y * hy, z * hz
 
     def unit(self, p: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +50,8 @@ class Head:
         hx, hy, hz = (np.float32(h) for h in self.half)
         x, y, z = p.x / hx, p.y / hy, p.z / hz
         if self.shift:
-            x = x - np.float32(self.shift) / hx * np.exp(-((x / 0.55) ** 2) - (y / 0.7) ** 2 - ((z - 0.1) / 0.7) ** 2)
+            push = exp(-((x / 0.55) ** 2)) * exp(-((y / 0.7) ** 2)) * exp(-(((z - 0.1) / 0.7) ** 2))
+            x = x - np.float32(self.shift) / hx * push
         return x, y, z
 
 
@@ -93,6 +96,7 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
         nose = ellipsoid((0, -1.12 * hy, -0.85 * hz), (10, 14, 17))(p)
         return np.maximum(-smooth_least(-dome * np.float32(hx), -low, mm=16.0), nose)
 
+    skin = once(skin)
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.8), tissue="scalp", organ="scalp")
     low = ((-2 * hx, 2 * hx), (-2 * hy, 2 * hy), (-3 * hz, 0.1 * hz))
@@ -114,7 +118,7 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
     def thick(p: Patch) -> np.ndarray:
         return 7.0 + 1.2 * p.wave(60, key="skull") + np.clip(np.abs(p.y) / np.float32(hy) - 0.8, 0, 0.3) * 9
 
-    inside = _once(lambda p: vault(head, p))
+    inside = once(lambda p: vault(head, p))
     canvas.paint(lambda p: inside(p) + thick(p), tissue="cortex", organ="skull", bounds=bone)
     canvas.paint(
         lambda p: np.minimum(inside(p) + thick(p) - 2.0, -2.0 - inside(p)),
@@ -134,7 +138,7 @@ def pial(head: Head, p: Patch) -> np.ndarray:
     side = np.abs(x)
     crooked = np.abs(x + np.float32(0.022) * p.wave(22, key="fissure"))
     round_ = np.sqrt(x**2 + y**2 + z**2)
-    temporal = np.exp(-(((side - 0.58) / 0.42) ** 2) - ((y + 0.06) / 0.50) ** 4)
+    temporal = exp(-(((side - 0.58) / 0.42) ** 2)) * exp(-((((y + 0.06) / 0.50) ** 2) ** 2))
     base = -0.30 - 0.28 * temporal
     base = base + rise((y - 0.38) / np.float32(0.09)) * (tent(x, y) - np.float32(0.035) - base)
     floor = base_of_skull(x, y) + np.float32(0.045)
@@ -160,7 +164,7 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     """Paints cerebrum, deep nuclei, ventricles, cerebellum, brainstem, falx and arteries."""
     hx, hy, hz = head.half
     box = ((-1.05 * hx, 1.05 * hx), (-1.05 * hy, 1.05 * hy), (-0.62 * hz, 1.05 * hz))
-    depth = _once(lambda p: pial(head, p))
+    depth = once(lambda p: pial(head, p))
     canvas.paint(lambda p: depth(p) - np.float32(0.6), tissue="gray", organ="gray-matter", bounds=box, over=("csf",))
     canvas.paint(
         lambda p: depth(p) - np.float32(3.7), tissue="white", organ="white-matter", bounds=box, over=("gray-matter",)
@@ -180,24 +184,6 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     for side, small in zip(PAIR, head.small, strict=True):
         paint_hippocampus(canvas, head.at, side=side, small=small)
     _arteries(canvas, head)
-
-
-def _once(depth: Depth) -> Depth:
-    """Keeps the values of patches: skull, cortex and cerebellum are painted in passes, the later inside the first."""
-    known: list[tuple[Box, np.ndarray]] = []
-
-    def cached(p: Patch) -> np.ndarray:
-        if p.parts != 1:  # voxels that are cut along rays stand at other places
-            return depth(p)
-        for box, values in known:
-            pairs = tuple(zip(box, p.box, strict=True))
-            if all(whole.start <= part.start and part.stop <= whole.stop for whole, part in pairs):
-                return values[tuple(slice(part.start - whole.start, part.stop - whole.start) for whole, part in pairs)]
-        values = np.broadcast_to(depth(p), p.shape)
-        known.append((p.box, values))
-        return values
-
-    return cached
 
 
 def _nuclei(canvas: Canvas, head: Head) -> None:
@@ -287,7 +273,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
         under = tent(p.x / np.float32(hx), p.y / np.float32(hy)) * np.float32(hz) - p.z - np.float32(1.5)
         return np.minimum(smooth_least(out, under, mm=6.0), vault(head, p) - 1.5)
 
-    lobe = _once(lobe)
+    lobe = once(lobe)
     box = ((-0.85 * hx, 0.85 * hx), (0.1 * hy, 1.0 * hy), (-1.0 * hz, -0.05 * hz))
     canvas.paint(lobe, tissue="cerebellar", organ="cerebellum", bounds=box, over=("csf", "gray-matter", "white-matter"))
 
@@ -295,7 +281,7 @@ def _hindbrain(canvas: Canvas, head: Head) -> None:
     def folia(p):
         return np.minimum(
             np.minimum(lobe(p), 11 - lobe(p)),
-            0.38 - np.abs(np.sin(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5,
+            0.38 - np.abs(sine(p.z * 0.95 + 2.2 * p.wave(14, key="folia") + 0.12 * p.y)) * 1.5,
         )
 
     canvas.paint(folia, tissue="csf", bounds=box, over=("cerebellum",), strength=0.55)
@@ -352,7 +338,7 @@ def _arteries(canvas: Canvas, head: Head) -> None:
         1.6,
     )
     angle = np.linspace(-0.25, np.pi + 0.1, 80)
-    arc = np.stack([0 * angle, -np.cos(angle) * head.half[1] * 1.0, np.sin(angle) * head.half[2] * 1.0], axis=1)
+    arc = np.stack([0 * angle, -cosine(angle) * head.half[1] * 1.0, sine(angle) * head.half[2] * 1.0], axis=1)
     sinus.add(arc[arc[:, 2] > -8], np.linspace(2.2, 4.2, int((arc[:, 2] > -8).sum())))
     tube.paint(canvas, tissue="blood", organ="arteries", over=("csf", "gray-matter", "white-matter"))
     sinus.paint(canvas, tissue="venous-blood", organ="veins", over=("csf", "gray-matter", "skull"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import exp
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Canvas, Patch
 from osler.synth.phantoms.findings import paint_lesions
@@ -45,9 +46,8 @@ def _white_matter(canvas: Canvas, head: Head, fact: FindingFact) -> None:
 
     def depth(p: Patch) -> np.ndarray:
         x, y, z = head.unit(p)
-        near = np.exp(-(((np.abs(x) - 0.17) / (0.10 + 0.04 * grade)) ** 2) - ((z - 0.22) / 0.16) ** 2) * np.clip(
-            1.4 - np.abs(y) * 1.4, 0, 1
-        )
+        beside = exp(-(((np.abs(x) - 0.17) / (0.10 + 0.04 * grade)) ** 2))
+        near = beside * (exp(-(((z - 0.22) / 0.16) ** 2)) * np.clip(1.4 - np.abs(y) * 1.4, 0, 1))
         return (np.maximum(near * 1.3 - 0.75, p.wave(9, key="wmh") - np.float32(1.35 - 0.27 * grade)) * 5).astype(
             np.float32
         )

@@ -7,11 +7,13 @@ tapers as it climbs behind the thalamus; fluid of the horn above and outside, th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from osler.synth.draws import Draws
+from osler.synth.elementary import sine
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.shapes import Point, around, ellipsoid, even_steps, polyline
 from osler.synth.phantoms.tubes import tubes
@@ -50,7 +52,7 @@ def paint_hippocampus(canvas: Canvas, at: Place, *, side: float, small: float) -
     points = [at(side * x, y + (0.03 * (curl - 0.5) if k < 3 else 0.0), z) for k, (x, y, z) in enumerate(_COURSE)]
     line, s = even_steps(polyline(points, count=80), step=1.0)
     whole = (0.93 + 0.14 * size) * np.interp(s, *_RADII)
-    folds = np.where(s < _HEAD_ENDS, 0.10 * np.sin(s * 75 + 6.3 * phase), 0.0)  # the digitations of the head
+    folds = np.where(s < _HEAD_ENDS, 0.10 * sine(s * 75 + 6.3 * phase), 0.0)  # the digitations of the head
     radius = small * whole * (1 + folds)
     _bed(canvas, at, line=line, s=s, side=side)
     _fluid(canvas, line=line, s=s, radius=whole, side=side)
@@ -107,7 +109,7 @@ def _layers(canvas: Canvas, *, line: np.ndarray, s: np.ndarray, radius: np.ndarr
     body = s > 0.16
     rolled = tubes(canvas)
     for angle in np.linspace(-2.6, 0.6, 9):
-        away = 0.50 * radius[body, None] * np.array((side * np.cos(angle) / _WIDE[0], 0, np.sin(angle) / _WIDE[2]))
+        away = 0.50 * radius[body, None] * np.array((side * math.cos(angle) / _WIDE[0], 0, math.sin(angle) / _WIDE[2]))
         rolled.add(line[body] + away, 0.7)
     value = 0.5 * (canvas.palette["hippocampus"] + canvas.palette["white"])
     rolled.paint(canvas, tissue=value, organ="hippocampus", over=("hippocampus",))

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osler.synth.elementary import cosine, exp, sine
 from osler.synth.facts import FindingFact, PatientFacts
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
 from osler.synth.phantoms.findings import paint_lesions
 from osler.synth.phantoms.overlays import overlay
-from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline, smooth_least
+from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, once, polyline, smooth_least
 from osler.synth.phantoms.state import GRADES, Shown
 from osler.synth.phantoms.tubes import tubes
 
@@ -58,6 +59,7 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
         gap = np.clip(np.float32(16) - np.abs(leg - cap), 0, None)
         return np.maximum(leg, cap) + gap * gap / 64 + 1.2 * p.wave(60)
 
+    skin = once(skin)
     canvas.paint(skin, tissue="skin", organ="skin")
     canvas.paint(lambda p: skin(p) - np.float32(1.5), tissue="fat", organ="fat")
 
@@ -91,7 +93,7 @@ def paint_leg(canvas: Canvas, knee: Knee) -> None:
         )
     # fat between the bundles of a muscle, in sheets that run along the leg
     canvas.paint(
-        lambda p: 0.5 - np.abs(np.sin(0.17 * p.x + 0.21 * p.y + 3 * p.wave(60, key="planes"))) * np.float32(3.7),
+        lambda p: 0.5 - np.abs(sine(0.17 * p.x + 0.21 * p.y + 3 * p.wave(60, key="planes"))) * np.float32(3.7),
         tissue="fat",
         over=("muscle",),
         strength=0.4,
@@ -126,10 +128,10 @@ def femur(knee: Knee) -> Depth:
         gap = np.clip(np.float32(8) - np.abs(out - shaft), 0, None)
         out = np.maximum(out, shaft) + gap * gap * np.float32(1 / 32)
         # the groove in which the patella glides
-        out = out - np.float32(0.020 * u) * np.exp(
-            -np.square(p.x / np.float32(0.12 * u))
-            - np.square((p.y / np.float32(u) + 0.42) / 0.16)
-            - np.square((z - 0.28) / 0.26)
+        out = out - np.float32(0.020 * u) * (
+            exp(-np.square(p.x / np.float32(0.12 * u)))
+            * exp(-np.square((p.y / np.float32(u) + 0.42) / 0.16))
+            * exp(-np.square((z - 0.28) / 0.26))
         )
         return smooth_least(out, -notch(p), mm=5.0)
 
@@ -146,12 +148,12 @@ def tibia(knee: Knee) -> Depth:
         a = np.interp(-z, _TIBIA_Z, [0.50, 0.502, 0.475, 0.405, 0.34, 0.275, 0.222, 0.19, 0.17]).astype(np.float32) * u
         b = np.interp(-z, _TIBIA_Z, [0.335, 0.342, 0.33, 0.31, 0.287, 0.26, 0.23, 0.205, 0.18]).astype(np.float32) * u
         y = (p.y - np.float32(0.05 * u) + np.clip(-z - 0.1, 0, 0.5) * np.float32(0.15 * u)) / b
-        wall = (1 - ((p.x / a) ** 4 + y**4) ** np.float32(0.25)) * b
+        wall = (1 - np.sqrt(np.sqrt(((p.x / a) ** 2) ** 2 + (y**2) ** 2))) * b
         x = p.x / np.float32(u)
         dish = (
             -0.058
-            - 0.012 * np.exp(-(((np.abs(x) - 0.27) / 0.14) ** 2))
-            + 0.05 * np.exp(-(((np.abs(x) - 0.05) / 0.045) ** 2) - (p.y / np.float32(0.16 * u)) ** 2)
+            - 0.012 * exp(-(((np.abs(x) - 0.27) / 0.14) ** 2))
+            + 0.05 * exp(-(((np.abs(x) - 0.05) / 0.045) ** 2)) * exp(-((p.y / np.float32(0.16 * u)) ** 2))
         )
         wall = -smooth_least(-wall, -tuberosity(p), mm=8.0)
         return smooth_least(wall, (dish - z) * np.float32(u), mm=7.0) + np.float32(0.5) * p.wave(22)
@@ -219,8 +221,7 @@ def paint_joint(canvas: Canvas, knee: Knee, *, state: Shown) -> None:
 def _bones(canvas: Canvas, knee: Knee, *, cartilage: float, spurs: float) -> None:
     u, at = knee.unit, knee.at
     box = ((-0.6 * u, 0.6 * u), (-0.75 * u, 0.62 * u), (-3 * u, 3 * u))
-    upper, lower = femur(knee), tibia(knee)
-    cap = patella(knee)
+    upper, lower, cap = once(femur(knee)), once(tibia(knee)), once(patella(knee))
     joint = ((box[0]), box[1], (-0.15 * u, 0.62 * u))
     soft = ("joint-space", "fat", "fat-pad", "muscle")
     canvas.paint(
@@ -288,12 +289,12 @@ def _menisci(canvas: Canvas, knee: Knee) -> None:
         angle = np.linspace(gap, 2 * np.pi - gap, 90)
         ring = (
             np.stack(
-                [side * (0.265 - 0.205 * np.cos(angle)), 0.055 + 0.255 * np.sin(angle), np.full_like(angle, -0.022)],
+                [side * (0.265 - 0.205 * cosine(angle)), 0.055 + 0.255 * sine(angle), np.full_like(angle, -0.022)],
                 axis=1,
             )
             * u
         )
-        tube.add(ring, (0.062 + 0.02 * (np.sin(angle) > 0.3)) * u, squash=(1, 1, 1.35))
+        tube.add(ring, (0.062 + 0.02 * (sine(angle) > 0.3)) * u, squash=(1, 1, 1.35))
     tube.paint(canvas, tissue="meniscus", organ="menisci", over=soft)
 
 

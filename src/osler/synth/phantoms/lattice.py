@@ -1,15 +1,23 @@
 """A smooth random field: cubic B-splines on a lattice of random numbers that repeats.
 
+BLAS adds up a matrix product in an order that depends on the processor and on the shape. So that a voxel is the same
+everywhere, knots and weights are whole numbers of a small unit, and every sum of their products fits the 24 bits of a
+float32: nothing is rounded in a product, and its order does not matter.
+
 Dimensions: K knots along an axis; Z, Y, X of the grid.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
 from osler.synth.draws import Draws
 
 _KNOTS = 24
+_UNIT = np.float32(2.0**-11)
+"""Of knots and of weights: their products are whole numbers of its square, below 4, which takes 24 bits."""
 MOST = 2.4
 """Greatest value of a field: the splines smooth, so knots of this size bring most of it to -1..1."""
 
@@ -23,37 +31,60 @@ class Lattice:
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, mm: float, key: str, shape: int) -> None:
-        self._weights = tuple(_spline_weights(axis / mm) for axis in (z, y, x))
-        used = np.flatnonzero(self._weights[0].any(axis=0))
+        self._weights, self._rows, across = (_spline_weights(axis.tobytes(), mm=mm) for axis in (z, y, x))
+        used = np.flatnonzero(self._weights.any(axis=0))
         numbers = (used[:, None] * _KNOTS**2 + np.arange(_KNOTS**2)).reshape(-1)
         knots = Draws(seed=shape, patients=numbers).uniform(key).astype(np.float32) * 2 - 1
-        knots *= np.float32(MOST)
-        self._knots = dict(zip(used.tolist(), knots.reshape(-1, _KNOTS, _KNOTS), strict=True))
+        knots = _whole(knots * np.float32(MOST)).reshape(-1, _KNOTS)
+        self._across = np.empty((_KNOTS, _KNOTS, len(x)), dtype=np.float32)
+        self._across[used] = _whole(knots @ across.T).reshape(len(used), _KNOTS, len(x))
         self._planes = np.empty((_KNOTS, len(y), len(x)), dtype=np.float32)
-        self._made = np.zeros(_KNOTS, dtype=bool)
+        self._made = {knot: (len(y), 0, len(x), 0) for knot in used.tolist()}
 
     def part(self, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """The field, about -1 to 1, in a box (z, y, x)."""
-        weights, wy, wx = self._weights
-        weights = weights[box[0]]
+        """The field, about -1 to 1, in a box (z, y, x): each voxel the same, whatever the box."""
+        weights = self._weights[box[0]]
         used = np.flatnonzero(weights.any(axis=0))
-        for knot in used[~self._made[used]].tolist():
-            np.matmul(wy, np.matmul(self._knots[knot], wx.T), out=self._planes[knot])
-            self._made[knot] = True
+        self._make(used.tolist(), y=box[1], x=box[2])
         whole = slice(used[0], used[-1] + 1)
         chosen = whole if len(used) == whole.stop - whole.start else used
         part = np.ascontiguousarray(self._planes[chosen, box[1], box[2]])
         out = np.ascontiguousarray(weights[:, used]) @ part.reshape(len(used), -1)
         return out.reshape(len(weights), *part.shape[1:])
 
+    def _make(self, knots: list[int], *, y: slice, x: slice) -> None:
+        """Makes the planes of knots along z in some rows and columns, where they are not made."""
+        missing, places = [], [(y.start, y.stop, x.start, x.stop)]
+        for knot in knots:
+            top, bottom, left, right = made = self._made[knot]
+            if top > y.start or bottom < y.stop or left > x.start or right < x.stop:
+                missing.append(knot)
+                places.append(made)
+        if not missing:
+            return
+        tops, bottoms, lefts, rights = zip(*places, strict=True)
+        place = min(tops), max(bottoms), min(lefts), max(rights)
+        rows, columns = slice(*place[:2]), slice(*place[2:])
+        self._planes[missing, rows, columns] = _whole(self._rows[rows] @ self._across[missing][:, :, columns])
+        self._made.update(dict.fromkeys(missing, place))
 
-def _spline_weights(position: np.ndarray) -> np.ndarray:
-    """Cubic B-spline weights (N, K) on a lattice that repeats."""
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Values rounded to whole numbers of the unit."""
+    return np.rint(values / _UNIT) * _UNIT
+
+
+@lru_cache(maxsize=256)
+def _spline_weights(axis: bytes, *, mm: float) -> np.ndarray:
+    """Cubic B-spline weights (N, K) of places (float32, mm) on a lattice that repeats; those of a place add up to 1."""
+    position = np.frombuffer(axis, np.float32) / mm
     base = np.floor(position).astype(np.int64)
     f = (position - base).astype(np.float32)
-    parts = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
+    f2, g = f * f, 1 - f
+    first, second, last = g * g * g, 3 * f2 * f - 6 * f2 + 4, f2 * f
+    first, second, last = (_whole(part / np.float32(6)) for part in (first, second, last))
     weights = np.zeros((len(position), _KNOTS), dtype=np.float32)
     rows = np.arange(len(position))
-    for offset, part in enumerate(parts):
-        weights[rows, (base + offset - 1) % _KNOTS] = part / 6
+    for offset, part in enumerate((first, second, 1 - first - second - last, last)):
+        weights[rows, (base + offset - 1) % _KNOTS] = part
     return weights

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
+from osler.synth.elementary import cosine, power, sine
 from osler.synth.phantoms.thorax import Thorax
 
 Line = tuple[tuple[float, float, float], tuple[float, float, float], float]
 """Two ends and a radius."""
 
 
+@lru_cache(maxsize=64)
 def rib_line(thorax: Thorax, *, number: int, side: float) -> np.ndarray:
     """The course of a rib (1 to 12) from its vertebra to its front end, (N, 3) mm."""
     t, gap = thorax.trunk, thorax.rib_gap
@@ -17,13 +21,14 @@ def rib_line(thorax: Thorax, *, number: int, side: float) -> np.ndarray:
     end_angle = np.interp(number, [1, 2, 7, 8, 10, 11, 12], [150, 146, 138, 132, 118, 82, 62])
     angle = np.radians(np.linspace(9, end_angle, 48))
     drop = (34 + 11.5 * min(number, 9)) * thorax.slope
-    fall = drop * (1 - np.cos(angle)) / 2 + 5 * np.sin(angle) * (number > 2)
+    forward, aside = cosine(angle), sine(angle)
+    fall = drop * (1 - forward) / 2 + 5 * aside * (number > 2)
     z = start + 3 - fall
     taper = np.maximum(thorax.taper(z), 0.30)
     across = np.maximum(thorax.lung_middle(z) + thorax.lung_a * taper + 5, 46)
     deep = thorax.lung_b * np.maximum(taper, 0.5) + 4
-    x = across * np.sin(angle) ** 0.86
-    y = thorax.lung_y + deep * np.cos(angle) * np.where(np.cos(angle) > 0, 0.92, 1.0)
+    x = across * power(aside, 0.86)
+    y = thorax.lung_y + deep * forward * np.where(forward > 0, 0.92, 1.0)
     return np.stack([side * np.maximum(x, 18), y, z], axis=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from osler.synth.phantoms.canvas import Canvas, Depth, Patch
-from osler.synth.phantoms.shapes import around, even_steps, polyline, smooth_least, tilted
+from osler.synth.phantoms.shapes import around, even_steps, once, polyline, smooth_least, squared, tilted
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.torso import Torso
 from osler.synth.phantoms.tubes import tubes
@@ -83,7 +83,8 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
         line, s = even_steps(polyline([hilum, hilum + 0.45 * (goal - hilum) + [0, -4, 5], goal], count=30), step=2.5)
         portal.add(line, 5.2 - 3.3 * s)
         for turn in (-0.5, 0.6):
-            way = (goal - hilum) / np.linalg.norm(goal - hilum)
+            way = goal - hilum
+            way /= np.sqrt(np.square(way).sum())
             tip = goal + 26 * (way + turn * np.array([-way[1], way[0], 0.6]))
             portal.add(even_steps(np.array([line[int(0.6 * len(line))], tip]), step=2)[0], 1.6)
     portal.add(
@@ -102,7 +103,8 @@ def paint_liver(canvas: Canvas, torso: Torso, *, state: Shown) -> None:
     tilt = np.array([[0.3, -0.55, -0.78], [0.95, 0.1, 0.3], [-0.1, -0.83, 0.55]])
     half = (33.0, 15.5, 15.5)
     swollen = 1 + 0.10 * state.grade("acute-cholecystitis")
-    sac = tilted(bag, np.linalg.qr(tilt.T)[0].T, tuple(swollen * h for h in half), rough=1.0)
+    sac = tilted(bag, squared(tilt), tuple(swollen * h for h in half), rough=1.0)
+    sac = once(sac)
     bounds = around(bag, (40, 40, 40))
     canvas.paint(
         lambda p: sac(p) + np.float32(2.0 + 1.5 * state.grade("acute-cholecystitis")),

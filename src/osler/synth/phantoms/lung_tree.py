@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from osler.synth.draws import Draws
+from osler.synth.elementary import cosine, power, sine
 from osler.synth.phantoms.thorax import LEFT, RIGHT, Thorax
 
 _GENERATIONS = 11
@@ -61,10 +62,10 @@ def _fork(
     first = np.cross(way, helper)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second = np.cross(way, first)
-    turn = np.cos(2 * np.pi * around)[:, None] * first + np.sin(2 * np.pi * around)[:, None] * second
+    turn = cosine(2 * np.pi * around)[:, None] * first + sine(2 * np.pi * around)[:, None] * second
     major, minor = 0.12 + 0.30 * wide, 0.5 + 0.6 * wide
     large = 0.82 + 0.12 * share
-    small = (1 - large**2.6) ** (1 / 2.6)
+    small = power(1 - power(large, 2.6), 1 / 2.6)
     ways = np.concatenate([way + major[:, None] * turn, way - minor[:, None] * turn])
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     radii = np.concatenate([radius * large, radius * np.clip(small, 0.35, 0.8)])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from osler.synth.elementary import cosine, sine
 from osler.synth.facts import FindingFact
 from osler.synth.phantoms.canvas import Bounds, Box, Canvas, Patch, tight_box
 from osler.synth.phantoms.organs import ORGAN_CODES
@@ -111,7 +112,7 @@ def wall_chips(canvas: Canvas, line: np.ndarray, *, radius: float, fact: Finding
     count = (6, 16, 36)[grade - 1]
     spots = line[rng.integers(0, len(line), count)]
     angle = rng.uniform(0, 2 * np.pi, count)
-    spots = spots + radius * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    spots = spots + radius * np.stack([cosine(angle), sine(angle), 0 * angle], axis=1)
     chips = tubes(canvas)
     chips.add(spots, rng.uniform(1.0, 1.8 + 0.4 * grade, count))
     chips.paint(canvas, tissue="calcium", organ=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import sine
 from osler.synth.phantoms.cage import paint_bone
 from osler.synth.phantoms.canvas import Canvas
 from osler.synth.phantoms.shapes import around, ellipsoid, even_steps, polyline
@@ -85,7 +86,7 @@ def paint_pelvis(canvas: Canvas, torso: Torso, *, broken: tuple[str, ...] = ()) 
             )[0]
             for x, y, z in zip(
                 np.linspace(0.30 * w, 10, 14),
-                d * (0.50 + 0.16 * np.sin(np.linspace(0, 2.6, 14))),
+                d * (0.50 + 0.16 * sine(np.linspace(0, 2.6, 14))),
                 np.linspace(-0.40 * t, -0.60 * t, 14),
                 strict=True,
             )

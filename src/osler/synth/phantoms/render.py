@@ -163,10 +163,12 @@ def render_grid(patient: PatientFacts, *, exam: Exam, grid: Grid, pose: Pose = C
     drawn = paint_region(canvas, patient, exam=exam, state=state, pose=pose)
     _acquire(canvas, patient, exam=exam)
     top = 3071 if exam.modality == "CT" else 4095
-    value = canvas.value
-    np.clip(value, -1024 if exam.modality == "CT" else 0, top, out=value)
-    np.rint(value, out=value)
-    voxels = grid.arrange(value.astype(np.int16), mirrored=mirrored)
+    whole = np.empty(canvas.value.shape, np.int16)
+    for plane, numbers in zip(canvas.value, whole, strict=True):  # a slice at a time stays in the cache
+        np.clip(plane, -1024 if exam.modality == "CT" else 0, top, out=plane)
+        np.rint(plane, out=plane)
+        numbers[:] = plane
+    voxels = grid.arrange(whole, mirrored=mirrored)
     lesions_map = grid.arrange(canvas.lesion, mirrored=mirrored)
     lesions = _lesions(canvas, drawn, grid=grid, mirrored=mirrored)
     known = {lesion.lesion for lesion in lesions}
@@ -212,7 +214,7 @@ def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:
     a = exam.acquisition
     if exam.modality == "MR":
         acquire.mr_ghosts(canvas.value, region=exam.region, axes=canvas.axes, key=key)
-        shading = canvas.wave(140, key="coil")
+        shading = canvas.wave(140, key="coil", box=tuple(slice(0, count) for count in canvas.axes.shape))
         acquire.mr_finish(canvas.value, acquisition=a, axes=canvas.axes, key=key, shading=shading)
         return
     acquire.ct_motion(canvas.value, region=exam.region, axes=canvas.axes, key=key)
@@ -222,4 +224,4 @@ def _acquire(canvas: Canvas, patient: PatientFacts, *, exam: Exam) -> None:
         devices = (canvas.label == ORGAN_CODES["devices"]) | (canvas.value > metal)
         acquire.streaks(canvas.value, devices=devices, axes=canvas.axes, key=key)
     reach = patient.anatomy.head_mm[0] * 1.7 if exam.region == "head" else patient.anatomy.half_width_mm
-    canvas.value += acquire.ct_noise(canvas.axes.shape, acquisition=a, axes=canvas.axes, key=key, reach=reach)
+    acquire.ct_noise(canvas.value, acquisition=a, axes=canvas.axes, key=key, reach=reach)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 
-from osler.synth.phantoms.canvas import Bounds, Depth, Patch
+from osler.synth.phantoms.canvas import Bounds, Box, Depth, Patch
 
 Point = tuple[float, float, float]
 
@@ -21,7 +23,7 @@ def ellipsoid(center: Point, half: Point, *, rough: float = 0.0, mm: float = 30.
     """
     hx, hy, hz = (np.float32(1 / h) for h in half)
     scale = np.float32(min(half))
-    cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    cosine, sine = np.float32(math.cos(turn)), np.float32(math.sin(turn))
 
     def depth(p: Patch) -> np.ndarray:
         dx, dy = p.x - np.float32(center[0]), p.y - np.float32(center[1])
@@ -37,6 +39,58 @@ def ellipsoid(center: Point, half: Point, *, rough: float = 0.0, mm: float = 30.
         return out
 
     return depth
+
+
+def along_axes(steps: Point, axes: np.ndarray) -> np.ndarray:
+    """A way (mm) of some steps along the rows of ``axes``."""
+    return (np.array(steps)[:, None] * axes).sum(axis=0)
+
+
+def squared(axes: np.ndarray) -> np.ndarray:
+    """Rows made unit vectors at right angles to each other, the first keeping its direction (Gram and Schmidt)."""
+    out: list[np.ndarray] = []
+    for row in np.asarray(axes, dtype=np.float64):
+        for known in out:
+            row = row - (row * known).sum() * known
+        out.append(row / np.sqrt(np.square(row).sum()))
+    return np.stack(out)
+
+
+def once(depth: Depth) -> Depth:
+    """Keeps the values of a shape of one canvas that is painted in passes, so that each voxel is computed once.
+
+    What it returns is not to be changed. Voxels that are cut along rays stand at other places and are not kept.
+    """
+    known: list[tuple[Box, np.ndarray]] = []
+
+    def cached(p: Patch) -> np.ndarray:
+        if p.parts != 1:
+            return depth(p)
+        found = list(_pieces(known, p.box))
+        if found and sum(map(len, found)) == p.shape[0]:
+            return found[0] if len(found) == 1 else np.concatenate(found)
+        values = np.broadcast_to(depth(p), p.shape)
+        known.append((p.box, values))
+        return values
+
+    return cached
+
+
+def _pieces(known: list[tuple[Box, np.ndarray]], box: Box) -> Iterator[np.ndarray]:
+    """What is known of a box, slice after slice from its first on."""
+    first, last = box[0].start, box[0].stop
+    for (z, y, x), values in known:
+        if first < last and z.start <= first < z.stop and _encloses(y, box[1]) and _encloses(x, box[2]):
+            stop = min(z.stop, last)
+            inner = (slice(low - whole.start, high - whole.start) for whole, low, high in (
+                (z, first, stop), (y, box[1].start, box[1].stop), (x, box[2].start, box[2].stop)
+            ))  # fmt: skip
+            yield values[tuple(inner)]
+            first = stop
+
+
+def _encloses(outer: slice, inner: slice) -> bool:
+    return outer.start <= inner.start and inner.stop <= outer.stop
 
 
 def smooth_least(first: np.ndarray, second: np.ndarray, *, mm: float) -> np.ndarray:
@@ -65,7 +119,7 @@ def tilted(center: Point, axes: np.ndarray, half: Point, *, rough: float = 0.0, 
     """An ellipsoid with half axes along the rows of ``axes``."""
     m = np.asarray(axes) / np.asarray(half)[:, None]
     # The squared distance in half axes is a polynomial of z: its terms need no row for each z.
-    (xx, xy, xz), (_, yy, yz), (_, _, zz) = (m.T @ m).astype(np.float32)
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = (m[:, :, None] * m[:, None]).sum(axis=0).astype(np.float32)
     scale = np.float32(min(half))
 
     def depth(p: Patch) -> np.ndarray:
@@ -106,7 +160,7 @@ def _places(points: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     t = np.linspace(0, points - 3 - 1e-9, count)
     i = t.astype(int)
     f = (t - i)[:, None]
-    return i, f, f**2, f**3
+    return i, f, f * f, f * f * f
 
 
 def even_steps(line: np.ndarray, *, step: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.elementary import exp
+
 
 def rise(t: np.ndarray) -> np.ndarray:
     """A smooth step from 0 (below -1) over a half (at 0) to 1."""
-    return (np.float32(0.5) * (np.float32(1) + np.tanh(np.asarray(t, dtype=np.float32)))).astype(np.float32)
+    return 1 / (1 + exp(np.float32(-2) * np.asarray(t, dtype=np.float32)))
 
 
 def base_of_skull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -48,4 +50,4 @@ def tent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _bump(t: np.ndarray) -> np.ndarray:
-    return np.exp(-np.square(t))
+    return exp(-np.square(t))

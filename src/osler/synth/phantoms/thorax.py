@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.synth.draws import Draws
+from osler.synth.elementary import power
 from osler.synth.facts import Anatomy, Sex
 
 RIGHT, LEFT = -1.0, 1.0
@@ -68,12 +69,12 @@ class Thorax:
         """Width of the lungs at a height, relative to the widest."""
         up = np.clip((z - self.middle) / (self.apex - self.middle), 0, 1)
         down = np.clip((self.middle - z) / (0.2 * self.trunk), 0, 1)
-        return np.sqrt(np.maximum(1 - up**3.1, 1e-4)) * (1 - 0.07 * down**2)
+        return np.sqrt(np.maximum(1 - power(up, 3.1), 1e-4)) * (1 - 0.07 * down**2)
 
     def lung_middle(self, z: np.ndarray) -> np.ndarray:
         """Distance of a lung's middle from the midline at a height."""
         up = np.clip((z - self.middle) / (self.apex - self.middle), 0, 1)
-        return self.lung_x - 0.17 * self.width * up**1.5
+        return self.lung_x - 0.17 * self.width * up * np.sqrt(up)
 
     def dome_height(self, x: np.ndarray, y: np.ndarray, *, side: float) -> np.ndarray:
         """Height of the diaphragm over a place, for the right (-1) or left (1) side."""
@@ -83,7 +84,7 @@ class Thorax:
         across = np.where(across < 0, 0.72 * across, across)
         along = (y + 0.12 * self.depth) / (0.92 * self.depth)
         away = across**2 + along**2
-        return top - self.sulcus * away**1.6
+        return top - self.sulcus * power(away, 1.6)
 
     def in_lung(self, points: np.ndarray, *, side: float) -> np.ndarray:
         """Signed depth (about, mm) of points (..., 3) in the lung of a side."""

@@ -10,10 +10,9 @@ inversion-recovery and spoiled gradient-echo equations (Bernstein, King and Zhou
 from __future__ import annotations
 
 import csv
+import math
 from functools import cache
 from importlib.resources import files
-
-import numpy as np
 
 from osler.synth.facts import Acquisition
 
@@ -124,15 +123,15 @@ def mr_signal(name: str, acquisition: Acquisition) -> float:
     if sequence in _FAT_LEFT or sequence.endswith("FS"):
         pd *= 1 - (1 - _FAT_LEFT.get(sequence, 0.08)) * float(row["fat"])
     if tr < 20:
-        flip = np.radians(acquisition.flip_deg or 10)
-        e1 = np.exp(-tr / t1)
-        return float(pd * np.sin(flip) * (1 - e1) / (1 - np.cos(flip) * e1) * np.exp(-te / t2) * 6)
+        flip = math.radians(acquisition.flip_deg or 10)
+        e1 = math.exp(-tr / t1)
+        return float(pd * math.sin(flip) * (1 - e1) / (1 - math.cos(flip) * e1) * math.exp(-te / t2) * 6)
     if ti is not None and sequence == "FLAIR":
-        longitudinal = 1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)
-        return float(pd * abs(longitudinal) * np.exp(-te / t2))
-    signal = pd * (1 - np.exp(-tr / t1)) * np.exp(-te / t2)
+        longitudinal = 1 - 2 * math.exp(-ti / t1) + math.exp(-tr / t1)
+        return float(pd * abs(longitudinal) * math.exp(-te / t2))
+    signal = pd * (1 - math.exp(-tr / t1)) * math.exp(-te / t2)
     if sequence == "DWI":
-        signal *= np.exp(-1000e-6 * float(row["adc"]))
+        signal *= math.exp(-1000e-6 * float(row["adc"]))
     return float(signal)
 
 

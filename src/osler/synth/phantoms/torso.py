@@ -10,10 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from osler.synth.elementary import cosine, exp, power, sine
 from osler.synth.facts import PatientFacts
 from osler.synth.phantoms.canvas import Bounds, Canvas, Patch
 from osler.synth.phantoms.pose import CT_POSE, Pose
-from osler.synth.phantoms.shapes import around, ellipsoid, polyline
+from osler.synth.phantoms.shapes import around, ellipsoid, once, polyline
 from osler.synth.phantoms.state import Shown
 from osler.synth.phantoms.thorax import Thorax, thorax_of
 from osler.synth.phantoms.tubes import tubes
@@ -90,7 +91,7 @@ class Torso:
     def spine_x(self, z: np.ndarray) -> np.ndarray:
         """Distance (x, mm) of the vertebral bodies' centers from the midline at a height."""
         share = np.clip((z / self.t + 0.30) / 0.62, 0, 1)
-        return (self.bend_mm * np.sin(np.pi * share)).astype(np.float32)
+        return (self.bend_mm * sine(np.pi * share)).astype(np.float32)
 
     def spine_half(self, z: np.ndarray) -> np.ndarray:
         """Half width (mm) of the vertebral bodies."""
@@ -104,21 +105,24 @@ class Torso:
 
     def wall(self, p: Patch) -> np.ndarray:
         """Depth (mm) in the cavity of chest and belly, inside ribs and muscle."""
-        z = p.z / np.float32(self.t)
-        low = np.clip((-z - 0.02) / 0.16, 0, 1)
-        taper = self.thorax.taper(p.z)
-        a = (0.85 * self.w * taper) * (1 - low) + low * (self.w - 0.75 * self.fat - 14)
-        front = (0.76 * self.d * taper) * (1 - low) + low * (self.d - self.fat - 11)
-        back = 0.84 * self.d * taper * (1 - low) + low * 0.70 * self.d
-        pelvis = np.clip((-z - 0.40) / 0.2, 0, 1)
-        a, back = a * (1 - 0.42 * pelvis), back * (1 - 0.1 * pelvis)
-        middle, b = ((back - front) / 2).astype(np.float32), ((back + front) / 2).astype(np.float32)
-        a = a.astype(np.float32)
+        a, b, middle = p.upright("wall", self._wall_at)
         out = (p.x / a) ** 2 + ((p.y - middle) / b) ** 2
         np.sqrt(out, out=out)
         np.subtract(np.float32(1), out, out=out)
         out *= np.minimum(a, b)
         return out
+
+    def _wall_at(self, z: np.ndarray) -> np.ndarray:
+        """Half width and half depth (mm) of that cavity, and the place of its middle front to back, at some heights."""
+        taper = self.thorax.taper(z)
+        z = z / np.float32(self.t)
+        low = np.clip((-z - 0.02) / 0.16, 0, 1)
+        a = (0.85 * self.w * taper) * (1 - low) + low * (self.w - 0.75 * self.fat - 14)
+        front = (0.76 * self.d * taper) * (1 - low) + low * (self.d - self.fat - 11)
+        back = 0.84 * self.d * taper * (1 - low) + low * 0.70 * self.d
+        pelvis = np.clip((-z - 0.40) / 0.2, 0, 1)
+        a, back = a * (1 - 0.42 * pelvis), back * (1 - 0.1 * pelvis)
+        return np.stack([a, (back + front) / 2, (back - front) / 2]).astype(np.float32)
 
     def roof(self, p: Patch) -> np.ndarray:
         """Height (mm) of the diaphragm, (1, Y, X)."""
@@ -156,7 +160,7 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
     w, d, t = torso.w, torso.d, torso.t
 
     def outline(p: Patch) -> np.ndarray:
-        return (np.abs(p.x / np.float32(w)) ** 2.4 + np.abs(p.y / np.float32(d)) ** 2.4) ** np.float32(1 / 2.4)
+        return power(power(np.abs(p.x / np.float32(w)), 2.4) + power(np.abs(p.y / np.float32(d)), 2.4), 1 / 2.4)
 
     def body(p: Patch) -> np.ndarray:
         z = p.z / np.float32(t)
@@ -167,7 +171,7 @@ def paint_wall(canvas: Canvas, torso: Torso) -> None:
         ).astype(np.float32)
         out = (size - p.flat("outline", lambda: outline(p))) * np.float32(d)
         if torso.pose.arms != "forward" and canvas.axes.z[p.box[0]].max() > 0.17 * t:
-            wings = 1 - np.sqrt((p.x / np.float32(w + 46)) ** 4 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
+            wings = 1 - np.sqrt(((p.x / np.float32(w + 46)) ** 2) ** 2 + ((p.y - 0.06 * d) / np.float32(0.60 * d)) ** 2)
             top = (0.325 * t - np.clip(np.abs(p.x) - 55, 0, None) * 0.30) - p.z
             arch = p.z - (0.175 * t + np.clip(w + 10 - np.abs(p.x), 0, 60) * 0.8)
             out = np.maximum(out, np.minimum(np.minimum(wings * 58, top), arch))
@@ -222,7 +226,9 @@ def _add_lifted_arms(out: np.ndarray, p: Patch, torso: Torso) -> None:
     if float(p.z.max()) < start[2] - _LIFTED_MM:
         return
     aside, back, up = np.abs(p.x) - np.float32(start[0]), p.y - np.float32(start[1]), p.z - np.float32(start[2])
-    share = np.clip((aside * way[0] + back * way[1] + up * way[2]) / np.float32(way @ way), 0, 1).astype(np.float32)
+    share = np.clip((aside * way[0] + back * way[1] + up * way[2]) / np.float32(np.square(way).sum()), 0, 1).astype(
+        np.float32
+    )
     away = (aside - share * way[0]) ** 2 + (back - share * way[1]) ** 2 + (up - share * way[2]) ** 2
     np.maximum(out, np.float32(_LIFTED_MM) - np.sqrt(away.astype(np.float32)), out=out)
 
@@ -238,7 +244,7 @@ def _breasts(canvas: Canvas, torso: Torso) -> None:
     for _, side in SIDES:
         center = (side * 0.46 * torso.w, -0.86 * torso.d, 0.055 * torso.t)
         half = (0.86 * size, 0.30 * torso.d + 8, size)
-        outer = ellipsoid(center, half)
+        outer = once(ellipsoid(center, half))
         bounds = around(center, half, margin=3)
         over = ("outside", "skin", "fat", "breast")
         canvas.paint(outer, tissue="skin", organ="breast", bounds=bounds, over=over)
@@ -271,8 +277,8 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
     def column(p: Patch) -> np.ndarray:
         z = p.z
         half = torso.spine_half(z)
-        waist = 1 - 0.09 * np.cos(2 * np.pi * _phase(z, between))[..., :] ** 2
-        lips = 1 + 0.06 * worn * np.exp(-((_gap(z, between) / 5) ** 2))
+        waist = 1 - 0.09 * cosine(2 * np.pi * _phase(z, between))[..., :] ** 2
+        lips = 1 + 0.06 * worn * exp(-((_gap(z, between) / 5) ** 2))
         a = (half * waist * lips).astype(np.float32)
         b = (0.78 * a).astype(np.float32)
         out = ((p.x - torso.spine_x(z)) / a) ** 2 + ((p.y - torso.spine_y(z)) / b) ** 2
@@ -294,6 +300,7 @@ def paint_spine(canvas: Canvas, torso: Torso, *, crushed: dict[str, float], worn
             out = np.maximum(out, wedge(p) - above + np.float32(2))
         return out
 
+    column, disc = once(column), once(disc)
     canvas.paint(column, tissue="cortex", organ="spine", bounds=bounds, edge=2.0, strength=0.55)
     sponge = canvas.palette["marrow"] * bone
     canvas.paint(

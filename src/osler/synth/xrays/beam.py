@@ -8,6 +8,7 @@ image shows the front at the image's left.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +56,7 @@ class Beam:
 
     def turned(self, points: np.ndarray) -> np.ndarray:
         """Body points (N, 3) in the frame of the room: turned by the yaw about z."""
-        cosine, sine = np.cos(self.yaw), np.sin(self.yaw)
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
         return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=-1)
 
@@ -93,7 +94,7 @@ class Beam:
         across = self.center_mm[0] + u * scale * self.pixel_mm
         along = np.full_like(across, depth)
         x, y = (along, across) if self.view == "lateral" else (across, along)
-        cosine, sine = np.cos(self.yaw), np.sin(self.yaw)
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
         body_x, body_y = cosine * x + sine * y, -sine * x + cosine * y
         z = self.center_mm[1] - v * scale * self.pixel_mm
         return (

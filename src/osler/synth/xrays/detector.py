@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.extras import import_extra
+from osler.synth.elementary import exp, log, sine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> 
     """
     gaussian_filter = import_extra("scipy.ndimage", extra="synth").gaussian_filter
 
-    primary = np.exp(-attenuation)
+    primary = exp(-attenuation)
     # What is scattered was taken from the beam: light that met nothing sends none beside (Ohnesorge et al., "Efficient
     # object scatter correction algorithm for third and fourth generation CT scanners", European Radiology 1999).
     source = primary[::4, ::4] * attenuation[::4, ::4]
@@ -53,9 +54,9 @@ def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> 
     noise = np.random.Generator(np.random.PCG64(exposure.seed)).standard_normal(light.shape, dtype=np.float32)
     noise = gaussian_filter(noise, 0.6)
     light = light * (1 + noise * 1.7 / np.sqrt(exposure.photons * light))
-    density = -np.log(np.maximum(light, 1e-4))
+    density = -log(np.maximum(light, 1e-4))
     if exposure.grid > 0:
-        density += exposure.grid * np.sin(np.arange(density.shape[1], dtype=np.float32) * 2.2)
+        density += exposure.grid * sine(np.arange(density.shape[1], dtype=np.float32) * 2.2)
     slow = _enlarge(gaussian_filter(density[::4, ::4], 30 / pixel_mm / 4, mode="nearest"), shape=density.shape)
     # Edges are raised a little, as every digital system does.
     fine = density - gaussian_filter(density, 1.6 / pixel_mm, truncate=2.5)
@@ -68,7 +69,7 @@ def _tone(density: np.ndarray, *, body: np.ndarray, exposure: Exposure) -> np.nd
     seen = density[::4, ::4][body[::4, ::4]]
     low, high = np.percentile(seen, [3, 97.5]) if seen.size > 50 else (0.5, 3.0)
     x = (density - np.float32(low)) / np.float32(max(high - low, 0.3))
-    return 1 / (1 + np.exp(-(2.85 * exposure.contrast) * (x - np.float32(0.41 - exposure.brightness))))
+    return 1 / (1 + exp(-(2.85 * exposure.contrast) * (x - np.float32(0.41 - exposure.brightness))))
 
 
 def _enlarge(small: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
