@@ -69,6 +69,7 @@ def test_tokens_together_are_those_of_single_steps(
 ) -> None:
     runner = Runner(_network(model, kernels=kernels, bits=bits))
     assert runner.repeats(memory=None)
+    assert isinstance(runner._single, NativeStep)
     tokens, prompt = torch.tensor(TOKENS * 5), torch.from_numpy(make_prompt(text=40).token_ids)[None]
 
     def read(count: int) -> tuple[torch.Tensor, KVCache]:

@@ -80,7 +80,8 @@ class LeanStep:
             and decoder.device.type == "cpu"
             and all(
                 type(layer) is DecoderLayer
-                and {name: type(child) for name, child in layer.named_children()} == _CHILDREN
+                and dict(layer.named_children()).keys() == _CHILDREN.keys()
+                and all(isinstance(child, _CHILDREN[name]) for name, child in layer.named_children())
                 for layer in decoder.layers
             )
         )
