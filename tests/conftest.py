@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -24,10 +26,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Tests must not read or fill the user's encoded studies; those of the cache name a folder of their own.
 os.environ["OSLER_STUDY_CACHE"] = "off"
 
+_MUCH = 2 << 30
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _memory_given_back() -> Iterator[None]:
-    """Gives back what a module's tests freed: glibc keeps hundreds of MB of each model, in pieces hard to use again."""
+    """Gives back what a module's tests left: models in cycles of references, and what glibc keeps of them."""
     yield
+    if psutil.Process().memory_info().rss > _MUCH:
+        gc.collect()  # by itself it comes late: a model is many bytes and few objects
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
