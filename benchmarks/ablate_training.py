@@ -26,8 +26,8 @@ import torch
 
 from benchmarks.held_out_figures import Figure
 from benchmarks.machine import commit, cpu_features
-from benchmarks.mini_heads import TASKS, Bench
-from osler.errors import OslerError, unknown_name
+from benchmarks.mini_heads import HELD_SEED, TASKS, Bench
+from osler.errors import OslerError, RequestError, unknown_name
 from osler.train.perception_stage import train_perception
 from osler.train.recipe import PerceptionRecipe, load_recipes
 
@@ -120,6 +120,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     try:
+        if not any(given.held_films.glob("*.npz")):
+            raise RequestError(
+                f"No films in {str(given.held_films)!r}.",
+                next_step=f"Render them first: `render_films` with the seed {HELD_SEED}.",
+            )
         (recipe,) = load_recipes(given.recipe)
         assert isinstance(recipe, PerceptionRecipe)
         torch.set_num_threads(1)
