@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.llama_peer import LlamaPeer
-from benchmarks.machine import measure
-from benchmarks.quant_kernels import CLOCK, CLOCKS, bytes_read, in_turns, limits
+from benchmarks.machine import CLOCK, CLOCKS, measure, median_turns
+from benchmarks.quant_kernels import bytes_read, limits
 from benchmarks.random_folder import write_random_folder
 from osler.engine.runner import Runner
 from osler.engine.sampling import greedy
 from osler.model.config import OslerConfig, get_config
-from osler.quant import load_quantized_folder
+from osler.quant import choose_kernels, load_quantized_folder
 from osler.quant.gguf_export import export_gguf
 
 LAYERS_FORMAT, PROMPT, ANSWER = "int4-g32", list(range(1000, 1032)), 12
@@ -50,7 +50,7 @@ def main() -> None:
     prepare(folder, gguf, config=config)
     if options.prepare:
         return
-    runner = Runner(load_quantized_folder(folder).model)
+    runner = Runner(load_quantized_folder(folder, dtype="bfloat16", kernels=choose_kernels()).model)
     lines = [measure(threads=(), peaks=()).markdown(), "", *_HEAD]
     with torch.inference_mode():
         for threads in options.threads:
@@ -93,7 +93,7 @@ def rows(runner: Runner, *, threads: int, turns: int, peer: LlamaPeer | None) ->
         peer.prefill()
         ways[f"llama.cpp, {threads}"] = peer.decode
     read = limits(threads)["read"]
-    seconds = in_turns(ways, turns=turns)
+    seconds = median_turns(ways, turns=turns)
     read = max(read, limits(threads)["read"])
     if peer is not None:
         peer.close()
