@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import torch
 from osler.errors import CheckpointError, RequestError, TrainingError
 from osler.train.checkpoints import load_state, save_tensors
 from osler.train.finetune_stage import train_finetune
+from osler.train.recall import RecallConfig
 from osler.train.recipe import FinetuneRecipe, load_recipes
 from osler.weights.checkpoint import load_checkpoint
 from osler.weights.safetensors_io import read_safetensors
@@ -115,6 +117,27 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         assert expected.keys() == found.keys()
         assert all(torch.equal(value, found[key]) for key, value in expected.items())
     assert _losses(tmp_path) == _losses(straight)
+
+
+def test_what_the_base_says_on_plain_text_is_held(tmp_path: Path, table: Path, small_base: Path) -> None:
+    drifts = {}
+    for weight in (0.001, 10.0):
+        folder = tmp_path / str(weight)
+        folder.mkdir()
+        recipe = _recipe(folder, table=table, base=small_base, steps=20)
+        optimizer = replace(recipe.optimizer, learning_rate=1e-3)
+        recall = RecallConfig(weight=weight, texts=4, length=24, rows=2, positions=8, at_once=4)
+        train_finetune(replace(recipe, recall=recall, optimizer=optimizer))
+        lines = (folder / "out" / "run" / "metrics.jsonl").read_text().splitlines()
+        drifts[weight] = [json.loads(line)["recall"] for line in lines]
+    assert drifts[0.001][0] < 1e-5  # an adapter starts as nothing
+    assert 0 < drifts[10.0][-1] < 0.5 * drifts[0.001][-1]
+
+
+def test_a_retention_term_needs_an_adapter(tmp_path: Path, table: Path, small_base: Path) -> None:
+    recipe = _recipe(tmp_path, table=table, base=small_base)
+    with pytest.raises(RequestError, match=r"recall\.weight"):
+        replace(recipe, method="full", recall=RecallConfig(weight=1.0))
 
 
 @contextmanager

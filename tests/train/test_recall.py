@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from osler.model.config import get_config
@@ -22,7 +23,7 @@ from osler.train.recall import (
     sample_side_by_side,
 )
 from osler.train.recipe import AnswersRecipe, OptimizerConfig
-from osler.weights.lora import LoraConfig, add_lora
+from osler.weights.lora import LoraConfig, add_lora, without_adapters
 
 RECIPE = AnswersRecipe(
     stage="answers",
@@ -82,6 +83,23 @@ def test_divergence_is_that_of_the_definition() -> None:
     known, adapted = (x.flatten(0, 1)[batch.places_P].double().log_softmax(-1) for x in both)
     expected = (known.exp() * (known - adapted)).sum(-1).mean()
     torch.testing.assert_close(recall_loss(model, batch, base=base).double(), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_without_its_adapters_a_model_is_its_own_base() -> None:
+    model, base, adapters = _pair(drift=0.2)
+    beside, alone = recall_loss(model, _batch(), base=base), recall_loss(model, _batch())
+    torch.testing.assert_close(alone, beside)
+    assert float(alone.detach()) > 1e-4
+    alone.backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in adapters)
+
+
+def test_adapters_are_back_after_an_error() -> None:
+    model, _, _ = _pair(drift=0.2)
+    before = recall_loss(model, _batch()).detach()
+    with pytest.raises(ZeroDivisionError), without_adapters(model):
+        raise ZeroDivisionError
+    torch.testing.assert_close(recall_loss(model, _batch()).detach(), before)
 
 
 def test_weight_changes_the_gradient() -> None:

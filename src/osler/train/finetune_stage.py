@@ -25,6 +25,7 @@ from osler.train.distributed import Place, joined, shard, whole
 from osler.train.film_lessons import film_lessons
 from osler.train.film_samples import FilmSamples
 from osler.train.finetune_model import FrozenEncoder, Learner, build_learner, image_encoder, ship_result, write_result
+from osler.train.finetune_recall import open_retention
 from osler.train.finetune_state import resume_run, run_tensors, save_run, start_moments
 from osler.train.finetune_update import Measured, measure, update
 from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
@@ -117,6 +118,7 @@ def _teach(
     start_moments(optimizer)
     tensors = run_tensors(trainable, optimizer=optimizer, mean=mean)
     before = _before(recipe, learner=learner, lessons=lessons, place=place)
+    retention = open_retention(recipe, learner=learner, folder=folder, place=place)
     first = resume_run(folder, tensors, place=place)
     if mean is not None:
         mean.steps = first
@@ -133,12 +135,16 @@ def _teach(
             optimizer=optimizer,
             step=step,
             place=place,
+            retention=retention,
         )
         if mean is not None:
             mean.update(learner.teacher)
         ledger.note(step=step, samples=done.names)
         if log is not None:
-            log.write(step=step, rate=rate, norm=done.norm, loss=done.loss, right=done.right, tokens=done.tokens)
+            drift = {} if done.drift is None else {"recall": done.drift}
+            log.write(
+                step=step, rate=rate, norm=done.norm, loss=done.loss, right=done.right, tokens=done.tokens, **drift
+            )
         if (step + 1) % recipe.save_every == 0 or step + 1 == steps:
             save_run(folder, tensors, step=step + 1, place=place)
     if mean is not None:

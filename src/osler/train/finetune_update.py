@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from osler.train.distributed import Place, whole
 from osler.train.finetune_model import Learner
+from osler.train.finetune_recall import Retention
 from osler.train.finite import not_a_number
 from osler.train.recipe import FinetuneRecipe
 from osler.train.taught import MicroBatch, Places, Source, micro_batch, numbers_of_update
@@ -22,13 +23,16 @@ from osler.train.taught import MicroBatch, Places, Source, micro_batch, numbers_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated:
-    """What an update did: mean loss in nats a token, share of right tokens, and the samples of this process."""
+    """What an update did: mean loss in nats a token, share of right tokens, the samples of this process, and how far
+    plain text is from the base (nats; ``None`` where it was not asked).
+    """
 
     loss: float
     right: float
     norm: float
     tokens: int
     names: list[str]
+    drift: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +54,9 @@ def update(
     optimizer: torch.optim.Optimizer,
     step: int,
     place: Place,
+    retention: Retention | None = None,
 ) -> Updated:
-    """Adds up the gradients of the micro-batches of all processes, and moves the weights.
+    """Adds up the gradients of the micro-batches of all processes and of what must stay, and moves the weights.
 
     Raises:
         TrainingError: If a loss or the gradient is not a number; the weights are not moved.
@@ -70,6 +75,7 @@ def update(
         bad += _not_numbers(micro, each_B)
         sums += torch.stack([loss.detach(), right]).double().cpu()
     _require_numbers(place.names(bad), step=step, what="loss")
+    drift = retention.gradients(step) if retention is not None else None
     norm_tensor = nn.utils.clip_grad_norm_(list(learner.trainable().values()), recipe.optimizer.clip)
     norm = float(whole(norm_tensor))
     names = [name for micro in micros for name in micro.names]
@@ -83,6 +89,7 @@ def update(
         norm=norm,
         tokens=int(tokens),
         names=names,
+        drift=drift,
     )
 
 

@@ -10,6 +10,7 @@ Dimensions: B batch, L tokens, D width, P positions, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,12 +27,13 @@ from osler.model.osler import Osler
 from osler.prepare.chat import Tokenizer
 from osler.train.cache_key import cache_key
 from osler.train.checkpoints import save_tensors
+from osler.weights.lora import without_adapters
 from osler.weights.safetensors_io import read_safetensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallConfig:
-    """The retention term of the answers stage, added to the loss of each update.
+    """The retention term of the answers and the finetune stage, added to the loss of each update.
 
     Args:
         weight: On the divergence, in nats a token; 0 leaves the term out.
@@ -131,6 +133,10 @@ class RecallBatch:
     token_ids_BL: Tensor
     places_P: Tensor
 
+    def to(self, device: torch.device) -> RecallBatch:
+        """The same on another device."""
+        return RecallBatch(token_ids_BL=self.token_ids_BL.to(device), places_P=self.places_P.to(device))
+
 
 def draw_recall(texts: Tensor, *, config: RecallConfig, pad: int, rng: np.random.Generator) -> RecallBatch:
     """Draws the texts of an update, and places among their tokens."""
@@ -144,20 +150,20 @@ def draw_recall(texts: Tensor, *, config: RecallConfig, pad: int, rng: np.random
     return RecallBatch(token_ids_BL=ids_BL, places_P=torch.from_numpy(places))
 
 
-def recall_loss(model: Osler, batch: RecallBatch, *, base: Osler) -> Tensor:
+def recall_loss(model: Osler, batch: RecallBatch, *, base: Osler | None = None) -> Tensor:
     """Mean divergence KL(base || adapted) of the next-token distributions, in nats.
 
     Args:
-        model: The adapted network. base: The frozen one.
+        model: The adapted network. base: The frozen one; ``None`` for the same without its adapters.
     """
-    with torch.no_grad():
-        known_PV = _log_probabilities(base, batch)
+    with torch.no_grad(), without_adapters(model) if base is None else nullcontext():
+        known_PV = _log_probabilities(model if base is None else base, batch)
     return F.kl_div(_log_probabilities(model, batch), known_PV, log_target=True, reduction="batchmean")
 
 
 def _log_probabilities(model: Osler, batch: RecallBatch) -> Tensor:
     ids_BL = batch.token_ids_BL
-    positions_BL = torch.arange(ids_BL.shape[1]).expand_as(ids_BL)
+    positions_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device).expand_as(ids_BL)
     # Padding stands on the right, where no text token sees it.
     hidden_BLD = model.decoder(model.embed(ids_BL), positions_BL=positions_BL)
     return model.logits(hidden_BLD.flatten(0, 1)[batch.places_P]).float().log_softmax(-1)

@@ -311,6 +311,7 @@ class FinetuneRecipe:
         keep_tokens: Tokens of a micro-batch above which activations are computed again in the backward pass.
         slices: Slices of a volume that a box is taught on.
         judged: Kept-out samples that are measured at most.
+        recall: What holds the decoder to what its base says on plain text; for one process and an adapter.
         ship: A copy of the base folder, whose adapter the new one is stacked onto at the end; empty for none.
         seed: Of the adapter and of the order of the samples.
         save_every: Updates between saved states.
@@ -347,6 +348,7 @@ class FinetuneRecipe:
     keep_tokens: int = 2048
     slices: int = 8
     judged: int = 200
+    recall: RecallConfig = field(default_factory=lambda: RecallConfig(weight=0.0))
     ship: str = ""
     seed: int = 1
     save_every: int = 50
@@ -379,6 +381,11 @@ class FinetuneRecipe:
         )
         if self.pictures and not self.films:
             raise RequestError("Pictures are shown between films only.", next_step="Name films, or leave them out.")
+        if self.recall.weight > 0 and self.method != "lora":
+            raise RequestError(
+                f"recall.weight is {self.recall.weight!r} under method = {self.method!r}.",
+                allowed='More than 0 with method = "lora" only: the base is the network without its adapter.',
+            )
         if not 0 < self.picture_share < 1:
             raise RequestError(f"picture_share is {self.picture_share!r}.", allowed="Between 0 and 1.")
         if not 0 <= self.kept_out < 1:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -136,6 +137,20 @@ def merge_lora(model: nn.Module) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLinear):
             _replace(model, name=name, module=module.merged())
+
+
+@contextmanager
+def without_adapters(model: nn.Module) -> Iterator[None]:
+    """Lets a model compute what its base does: within it, attached adapters add nothing."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
+    scales = [layer.scale for layer in layers]
+    try:
+        for layer in layers:
+            layer.scale = 0.0
+        yield
+    finally:
+        for layer, scale in zip(layers, scales, strict=True):
+            layer.scale = scale
 
 
 def save_adapter(model: Osler, folder: Path, *, config: LoraConfig, dtype: torch.dtype = torch.float32) -> None:
