@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +32,8 @@ class FindingReader:
         self._features = features
         self._places = query_places(heads)
         self._spoken = frozenset(heads.config.told)
+        levels = dict(zip(heads.config.told, heads.config.told_levels, strict=False))
+        self._levels = {name: levels[key] for name, key in self._keys() if key in levels}
 
     @property
     def findings(self) -> frozenset[str]:
@@ -77,12 +79,16 @@ class FindingReader:
         Returns:
             A line for the prompt; empty where nothing is to be told or there is no frontal X-ray.
         """
-        names = [name for name, place in self._places.items() if self._heads.config.findings[place] in self._spoken]
+        names = [name for name, key in self._keys() if key in self._spoken]
         logits_1F = self._logits(session, study) if names else None
         if logits_1F is None:
             return ""
         shares = logits_1F.sigmoid()[0].tolist()
-        return finding_words({name: shares[self._places[name]] for name in names})
+        return finding_words({name: shares[self._places[name]] for name in names}, levels=self._levels)
+
+    def _keys(self) -> Iterator[tuple[str, str]]:
+        """Each finding that people can ask for by its name, and its key."""
+        return ((name, self._heads.config.findings[place]) for name, place in self._places.items())
 
     def _logits(self, session: Session, study: Study) -> torch.Tensor | None:
         """Of the frontal X-rays of the last time point that has any, in the mean, (1, F)."""

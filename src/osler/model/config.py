@@ -98,6 +98,7 @@ class HeadsConfig:
         states: How states of findings are normalized: ``"layer"`` each by itself, ``"batch"`` by mean and variance
             over pictures, so that what differs between pictures is not drowned by what all share.
         told: Keys of the findings that the decoder is told of in words after the images, if it was trained so.
+        told_levels: For each of these the four probabilities between the five degrees of the words; empty: the usual.
 
     Raises:
         RequestError: If a field makes no sense.
@@ -114,10 +115,12 @@ class HeadsConfig:
     boxes_on: Literal["all", "xrays"] = "all"
     states: Literal["layer", "batch"] = "layer"
     told: tuple[str, ...] = ()
+    told_levels: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("findings", "labels", "unsure", "witness", "told"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "told_levels", tuple(tuple(levels) for levels in self.told_levels))
         for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):
             if getattr(self, name) < least:
                 raise RequestError(f"The heads' {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
@@ -127,9 +130,20 @@ class HeadsConfig:
             raise RequestError(f"States of findings by {self.states!r}.", allowed='"layer" or "batch".')
         if unknown := [key for key in self.told if key not in self.findings]:
             raise RequestError(f"The decoder is to be told of {unknown[0]!r}.", allowed=", ".join(self.findings))
+        self._check_levels()
         low, high = self.unsure
         if not 0 <= low <= high <= 1:
             raise RequestError(f"Unsure from {low!r} to {high!r}.", allowed="Two rising numbers from 0 to 1.")
+
+    def _check_levels(self) -> None:
+        if self.told_levels and len(self.told_levels) != len(self.told):
+            raise RequestError(
+                f"Levels for {len(self.told_levels)} of {len(self.told)} findings that the decoder is told of.",
+                allowed="Four numbers for each, or none.",
+            )
+        for key, levels in zip(self.told, self.told_levels, strict=False):
+            if len(levels) != 4 or list(levels) != sorted(levels) or not 0 <= levels[0] <= levels[-1] <= 1:
+                raise RequestError(f"The levels of {key!r} are {levels!r}.", allowed="Four rising numbers from 0 to 1.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

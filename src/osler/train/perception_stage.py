@@ -378,6 +378,7 @@ def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: Percept
         boxes_on=recipe.boxes_on,
         witness=recipe.witness,
         told=recipe.told,
+        told_levels=recipe.told_levels,
     )
     ship_parts(
         Path(recipe.ship),

@@ -242,6 +242,7 @@ class PerceptionRecipe:
         skills: That these weights are then listed for: those that were measured to be better than their baselines.
         pictures: Pictures of all kinds on which the box head learns at the end when lungs are not there; 0 for none.
         boxes_on: See `HeadsConfig`. witness: See there. told: See there; the decoder learns to read it afterwards.
+        told_levels: See there.
         labels: Names that the box head is then offered for; empty for all that it was trained on.
         workers: Processes that render.
         weights: Of the tasks.
@@ -270,6 +271,7 @@ class PerceptionRecipe:
     boxes_on: Literal["all", "xrays"] = "all"
     witness: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
+    told_levels: tuple[tuple[float, ...], ...] = ()
     seed: int = 5
     workers: int = 2
     save_every: int = 100
