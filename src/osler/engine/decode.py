@@ -172,7 +172,7 @@ def decode(
             if not writing.open_rows:
                 return
         elif ahead:
-            logits_BV = _go_on(runner, [int(token_ids_B[0]), *ahead], cache=cache, memory=memory)
+            logits_BV = runner.go_on(torch.tensor([int(token_ids_B[0]), *ahead]), cache=cache, memory=memory)
         else:
             logits_BV = runner.step(token_ids_B, cache=cache, memory=memory)
 
@@ -221,13 +221,6 @@ class _Checking:
     def _is_unsure(self, row_1V: torch.Tensor) -> bool:
         """Whether plain decoding might choose otherwise."""
         return not self.runner.repeats(memory=self.memory) and _is_close(row_1V)
-
-
-def _go_on(runner: Runner, token_ids: list[int], *, cache: KVCache, memory: AdapterMemory | None) -> torch.Tensor:
-    """Reads tokens that an answer has; returns the scores after the last one, (1, V)."""
-    if runner.backend == "torch":
-        return runner.steps(torch.tensor(token_ids), cache=cache, memory=memory)[-1:]
-    return runner.read(torch.tensor([token_ids]), features_NTD=None, cache=cache, memory=memory)
 
 
 def _is_close(row_1V: torch.Tensor) -> bool:

@@ -150,6 +150,10 @@ class Runner:
             return self.score(token_ids_L[None], cache=cache, memory=memory)
         return torch.cat([self._few(part, cache=cache) for part in token_ids_L.split(FEW_ROWS)])
 
+    def go_on(self, token_ids_L: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:
+        """Adds tokens that an answer has, as `steps`; returns the logits after the last one, (1, V)."""
+        return self.steps(token_ids_L, cache=cache, memory=memory)[-1:]
+
     def repeats(self, *, memory: AdapterMemory | None) -> bool:
         """Whether `steps` gives to the bit what `step` gives."""
         return self._single is not None and memory is None and self._single.repeats

@@ -291,6 +291,10 @@ class JaxRunner:
         cache.lengths = [length + 1 for length in cache.lengths]
         return to_torch(logits_BV)
 
+    def go_on(self, token_ids_L: torch.Tensor, *, cache: JaxCache, memory: AdapterMemory | None = None) -> torch.Tensor:
+        """Adds tokens that an answer has; returns the logits after the last one, (1, V)."""
+        return self.read(token_ids_L[None], features_NTD=None, cache=cache, memory=memory)
+
     def _part(self, token_ids_1L: torch.Tensor, *, cache: JaxCache) -> tuple[jax.Array, jax.Array]:
         """Pads the ids of a part to a bucket, and gives their positions, -1 for padding."""
         count = token_ids_1L.shape[1]
