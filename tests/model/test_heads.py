@@ -172,8 +172,15 @@ def test_no_box_token_gives_no_box(model: Osler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"slices": 0}, "slices is 0"), ({"unsure": (0.7, 0.2)}, r"Unsure from 0.7 to 0.2")]
+    ("change", "said"),
+    [
+        ({"slices": 0}, "slices is 0"),
+        ({"unsure": (0.7, 0.2)}, r"Unsure from 0.7 to 0.2"),
+        ({"findings": ("a", "b"), "told": ("a", "b"), "told_levels": [(0.1, 0.2, 0.3, 0.4)]}, "Levels for 1 of 2"),
+        ({"findings": ("a",), "told": ("a",), "told_levels": [(0.1, 0.3, 0.2, 0.4)]}, "levels of 'a'"),
+        ({"findings": ("a",), "told": ("a",), "told_levels": [(0.1, 0.2, 0.3)]}, "levels of 'a'"),
+    ],
 )
 def test_a_configuration_without_sense_is_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(RequestError, match=said):
-        HeadsConfig(findings=(), **change)  # type: ignore[arg-type]
+        HeadsConfig(**{"findings": (), **change})  # type: ignore[arg-type]

@@ -193,6 +193,12 @@ def test_a_sample_is_told_what_inference_tells(base: Path, films: Path, tmp_path
     again = samples()
     assert passes == []
     assert again[0].token_ids.tolist() == sample.token_ids.tolist()
+    heads = learner.checkpoint.model.heads
+    assert heads is not None
+    findings = content["heads"]["told"]
+    heads.config = dataclasses.replace(heads.config, told_levels=[(1.0,) * 4 for _ in findings])
+    other = Session(learner.checkpoint).heads["findings"].told(session, study)
+    assert other.count(": no") == len(findings) != line.count(": no")
 
 
 def test_weights_without_a_box_head_are_not_taught_box_tokens(small_base: Path, films: Path, tmp_path: Path) -> None:

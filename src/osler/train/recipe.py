@@ -313,7 +313,8 @@ class FinetuneRecipe:
         keep_tokens: Tokens of a micro-batch above which activations are computed again in the backward pass.
         slices: Slices of a volume that a box is taught on.
         judged: Kept-out samples that are measured at most.
-        recall: What holds the decoder to what its base says on plain text; for one process and an adapter.
+        recall: What holds the decoder to what its base says on plain text (`RecallConfig`, its weight 0 by default);
+            for one process and an adapter.
         ship: A copy of the base folder, whose adapter the new one is stacked onto at the end; empty for none.
         seed: Of the adapter and of the order of the samples.
         save_every: Updates between saved states.
