@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.engine.backend import check_backend
 from osler.engine.options import Decoding, Sampling, check_stop
-from osler.prepare import PreparedImages, VisualTokens
+from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
 from osler.prepare.record_text import record_text
 from osler.progress import Progress
@@ -20,16 +19,16 @@ from osler.readers.identity import Mixing
 from osler.study import Answer, Study
 from osler.tasks.disagreement import disagreements
 from osler.tasks.ehr import with_record
+from osler.tasks.model_choice import SightChoice
 from osler.tasks.opening import flat, merged, noticed
 from osler.tasks.record_question import answer_from_record
-from osler.weights.catalog import find_model
 
 if TYPE_CHECKING:
-    from osler.weights.parts import Part
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskRequest:
+class AskRequest(SightChoice):
     """What to ask, of what, and how.
 
     Args:
@@ -38,12 +37,6 @@ class AskRequest:
         priors: Earlier studies of the same patient.
         records: FHIR files and folders of the patient's record.
         mixing: ``"allow"`` takes files of different patients together.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
-        parts: See `osler.load`.
-        visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
         temperature: 0 takes the likeliest token each time.
         top_k: Sample among so many, ``None`` for all.
@@ -58,12 +51,6 @@ class AskRequest:
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
     mixing: Mixing = "refuse"
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
-    parts: tuple[Part, ...] | None = None
-    visual_tokens: VisualTokens = None
     max_tokens: int = 256
     temperature: float = 0.0
     top_k: int | None = None
@@ -107,8 +94,7 @@ def ask(
     """
     check_question(request.question)
     _check_options(request)
-    find_model(request.model)
-    check_backend(request.backend)
+    request.check()
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -124,11 +110,7 @@ def ask(
         return Asked(answer=dataclasses.replace(exact, timings=timings), study=study, prepared=None)
     record = record_text(study, question=request.question)
     report("load", 0, 0)
-    from osler.engine.load import load  # torch comes with it: a bad file is refused before
-
-    session = load(
-        request.model, device=request.device, bits=request.bits, backend=request.backend, parts=request.parts
-    ).seeing(request.visual_tokens)
+    session = request.load()
     loaded = time.perf_counter()
     said = flat(noticed(session, study, [request.question])) if any(study.series()) else ()
     for text in said if on_notice is not None else ():

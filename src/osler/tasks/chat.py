@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.engine.backend import check_backend
 from osler.errors import CapacityError, RequestError, unknown_name
-from osler.prepare import PreparedImages, VisualTokens
+from osler.prepare import PreparedImages
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, Study
 from osler.tasks.disagreement import disagreements
+from osler.tasks.model_choice import SightChoice
 from osler.tasks.opening import flat, merged, noticed, one_by_one, open_together
 from osler.tasks.record_question import answer_from_record
-from osler.weights.catalog import find_model
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
@@ -42,29 +41,19 @@ TRANSCRIPT_MARK = "Osler conversation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(SightChoice):
     """What to talk about, and with which weights.
 
     Args:
         paths: Scans of one patient, that of today first; may be empty.
         records: FHIR bundles, laboratory reports, letters of the same patient.
         mixing: ``"allow"`` takes files of different patients together.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
-        visual_tokens: See `Session.seeing`.
         max_tokens: Longest answer.
     """
 
     paths: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
     mixing: Mixing = "refuse"
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
-    visual_tokens: VisualTokens = None
     max_tokens: int = 256
 
 
@@ -260,8 +249,7 @@ def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> C
         ModelError: If the weights cannot be loaded.
     """
     report = on_progress or (lambda *stage: None)
-    find_model(request.model)
-    check_backend(request.backend)
+    request.check()
     report("read", 0, 0)
     study = None
     if request.paths:
@@ -271,12 +259,8 @@ def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> C
         first, *records = request.records
         study = open_together(first, priors=(), records=records, mixing=request.mixing)
     report("load", 0, 0)
-    from osler.engine.load import load
-
-    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
-    session = session.seeing(request.visual_tokens)
     return Chat(
-        session=session,
+        session=request.load(),
         paths=request.paths,
         records=request.records,
         mixing=request.mixing,

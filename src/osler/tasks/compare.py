@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.prepare import VisualTokens
 from osler.prepare.scope import region_is_open
 from osler.progress import Progress
 from osler.readers.identity import Mixing
@@ -26,18 +25,18 @@ from osler.tasks.compare_pairs import Pair, progression, statement
 from osler.tasks.evidence_links import event_evidence
 from osler.tasks.finding_names import named_findings
 from osler.tasks.measurements import read_drawn
+from osler.tasks.model_choice import SightChoice
 from osler.tasks.opening import Done, OnStudy, Opened, merged, open_and_load, seen_regions
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
-    from osler.weights.parts import Part
 
 LAB_DAYS = 3
 """A laboratory value counts for a study if it was taken within so many days of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompareRequest:
+class CompareRequest(SightChoice):
     """Which studies to compare, and what was measured in them.
 
     Args:
@@ -49,12 +48,6 @@ class CompareRequest:
         dates: Day of each study, the study of today first, where the files give none; empty without.
         findings: Names to follow by the model; empty for what is measured.
         mixing: ``"allow"`` takes files of different patients together.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
-        parts: See `osler.load`.
-        visual_tokens: See `Session.seeing`.
     """
 
     now: str | Path
@@ -64,12 +57,6 @@ class CompareRequest:
     dates: tuple[dt.date, ...] = ()
     findings: tuple[str, ...] = ()
     mixing: Mixing = "refuse"
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
-    parts: tuple[Part, ...] | None = None
-    visual_tokens: VisualTokens = None
 
 
 def run_compare(
@@ -91,12 +78,7 @@ def run_compare(
     events = _record(request.now, request.priors, records=request.records, mixing=request.mixing)
     first = open_and_load(
         request.now,
-        model=request.model,
-        device=request.device,
-        bits=request.bits,
-        backend=request.backend,
-        parts=request.parts,
-        visual_tokens=request.visual_tokens,
+        choice=request,
         mixing=request.mixing,
         on_progress=on_progress,
         on_study=on_study,

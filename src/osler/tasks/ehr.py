@@ -23,6 +23,7 @@ from osler.readers.identity import Mixing
 from osler.study import NO_MODEL, Answer, ClinicalEvent, LeftOut, Step, Study
 from osler.tasks.ehr_answer import NOT_SAID, answer_query
 from osler.tasks.ehr_question import plan_question
+from osler.tasks.model_choice import ModelChoice
 
 FROM_ENTRIES = (
     "Answered from the entries of the record alone; no model was used. An absent entry is no proof of absence."
@@ -31,17 +32,13 @@ _MOST_EVIDENCE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EhrRequest:
+class EhrRequest(ModelChoice):
     """What to ask of which record.
 
     Args:
         question: In words.
         records: FHIR files, folders, NDJSON; whatever else `open_study` reads of a record.
         mixing: ``"allow"`` takes records of different patients together.
-        model: For open questions: a known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
         max_tokens: Longest answer of the model.
         seed: Makes sampling repeatable.
     """
@@ -49,10 +46,6 @@ class EhrRequest:
     question: str
     records: tuple[str | Path, ...]
     mixing: Mixing = "refuse"
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
     max_tokens: int = 256
     seed: int | None = None
 
@@ -149,11 +142,9 @@ def _from_model(
     on_progress: Progress | None,
 ) -> Answer:
     record = record_text(study, question=request.question)
-    from osler.engine.load import load  # torch comes with it
-
     if on_progress is not None:
         on_progress("load", 0, 0)
-    session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
+    session = request.load()
     answer = session.ask(
         None,
         request.question,

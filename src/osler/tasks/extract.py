@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from osler.engine.backend import check_backend
 from osler.errors import CapacityError, DataError, FileFormatError, RequestError, UnsupportedError
 from osler.progress import Progress
 from osler.readers.blob import Blob, DiskBlob
@@ -19,7 +18,7 @@ from osler.readers.document_process import DocumentKind, DocumentProcess
 from osler.readers.folder import find_files
 from osler.readers.sniff import HEAD_BYTES, kind_of
 from osler.study import ANSWER_SCHEMA_VERSION, NO_MODEL, Answer, Evidence, LeftOut, ModelStamp
-from osler.weights.catalog import find_model
+from osler.tasks.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
@@ -28,7 +27,7 @@ Unread = Literal["model", "leave"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractRequest:
+class ExtractRequest(ModelChoice):
     """What to read, and how.
 
     Args:
@@ -36,9 +35,6 @@ class ExtractRequest:
         pictures: ``"judge"`` leaves out pictures that look like medical images; ``"document"`` reads all.
         unread: Lines that the rules cannot read go to the language model, or are left and listed.
         form: JSON Schema of a form that the model fills from the documents.
-        model: A known name, or a folder with a checkpoint. device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
         max_tokens: Longest filled form.
     """
 
@@ -46,10 +42,6 @@ class ExtractRequest:
     pictures: Pictures = "judge"
     unread: Unread = "model"
     form: Mapping[str, Any] | None = None
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
     max_tokens: int = 512
 
 
@@ -136,8 +128,7 @@ def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> 
     Raises:
         OslerError: If the files, the form or the model are at fault.
     """
-    find_model(request.model)
-    check_backend(request.backend)
+    request.check()
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -148,9 +139,7 @@ def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> 
     timings = {"read": read - started}
     if asked or request.form is not None:
         report("load", 0, 0)
-        from osler.engine.load import load  # torch comes with it: most documents do without
-
-        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
+        session = request.load()  # torch comes with it: most documents do without
         timings["load"] = time.perf_counter() - read
     extraction = _read_by_model(session, request, documents=documents, report=report)
     answer = replace(

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from osler.errors import unknown_name
-from osler.prepare import VisualTokens
 from osler.prepare.scope import shown_regions
 from osler.progress import Progress
 from osler.study import Answer, Finding, Study
 from osler.tasks.finding_names import FindingName, findings_for, named_findings
 from osler.tasks.heads import FindingsHead, head_for
+from osler.tasks.model_choice import SightChoice
 from osler.tasks.opening import Done, OnStudy, as_study, flat, merged, noticed, open_and_load, untrained
 
 if TYPE_CHECKING:
@@ -38,28 +38,18 @@ _UNCALIBRATED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FindingsRequest:
+class FindingsRequest(SightChoice):
     """Which findings of which scan, and from where the probabilities come.
 
     Args:
         path: The scan.
         findings: Names of `osler.tasks.finding_names`; empty for all that fit the modality and region.
         source: See `Source`.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
-        visual_tokens: See `Session.seeing`.
     """
 
     path: str | Path
     findings: tuple[str, ...] = ()
     source: Source = "head"
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
-    visual_tokens: VisualTokens = None
 
 
 def run_findings(
@@ -79,11 +69,7 @@ def run_findings(
     _check_source(request.source)
     opened = open_and_load(
         request.path,
-        model=request.model,
-        device=request.device,
-        bits=request.bits,
-        backend=request.backend,
-        visual_tokens=request.visual_tokens,
+        choice=request,
         on_progress=on_progress,
         on_study=on_study,
     )

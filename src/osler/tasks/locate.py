@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from osler.errors import CapacityError, RequestError
-from osler.prepare import PreparedImages, ShownImage, VisualTokens, prepare_images
+from osler.prepare import PreparedImages, ShownImage, prepare_images
 from osler.progress import Progress
 from osler.study import Answer, Box2D, Evidence, FoundBox, Study, Volume
 from osler.tasks.box_text import (
@@ -33,6 +33,7 @@ from osler.tasks.box_text import (
 from osler.tasks.box_tokens import written_boxes
 from osler.tasks.heads import BoxHead, HeadBox, head_for
 from osler.tasks.join_boxes import SliceBox, join_boxes
+from osler.tasks.model_choice import SightChoice
 from osler.tasks.opening import (
     Done,
     OnStudy,
@@ -56,27 +57,17 @@ Retry = Callable[["Session", Study, str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocateRequest:
+class LocateRequest(SightChoice):
     """What to locate, where, and with which weights.
 
     Args:
         path: The scan.
         labels: What to draw boxes around, such as ``"right lung"``.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
-        visual_tokens: See `Session.seeing`.
         slices: Slices of a volume that are asked about at most, evenly spread (box text only).
     """
 
     path: str | Path
     labels: tuple[str, ...]
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
-    visual_tokens: VisualTokens = None
     slices: int = DEFAULT_SLICES
 
 
@@ -95,11 +86,7 @@ def run_locate(request: LocateRequest, *, on_progress: Progress | None = None, o
     _check_slices(request.slices)
     opened = open_and_load(
         request.path,
-        model=request.model,
-        device=request.device,
-        bits=request.bits,
-        backend=request.backend,
-        visual_tokens=request.visual_tokens,
+        choice=request,
         on_progress=on_progress,
         on_study=on_study,
     )

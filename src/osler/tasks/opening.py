@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.engine.backend import check_backend
-from osler.prepare import PreparedImages, VisualTokens
+from osler.prepare import PreparedImages
 from osler.prepare.scope import named_parts, region_is_open, region_warning, regions_in, scope_warnings
 from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.identity import Mixing
 from osler.study import Answer, Study
-from osler.weights.catalog import find_model
+from osler.tasks.model_choice import SightChoice
 
 if TYPE_CHECKING:
     from osler.engine.session import Session
-    from osler.weights.parts import Part
 
 OnStudy = Callable[[Study], None]
 """Takes the study before the weights are loaded; may refuse it."""
@@ -59,27 +57,19 @@ class Opened:
 def open_and_load(
     path: str | Path,
     *,
-    model: str,
-    device: str,
-    bits: int | None = None,
-    backend: str = "torch",
-    parts: tuple[Part, ...] | None = None,
+    choice: SightChoice,
     priors: Sequence[str | Path] = (),
     records: Sequence[str | Path] = (),
-    visual_tokens: VisualTokens = None,
     mixing: Mixing = "refuse",
     on_progress: Progress | None = None,
     on_study: OnStudy | None = None,
 ) -> Opened:
     """Opens the files of one patient and loads the weights; cheap checks come first.
 
-    ``visual_tokens`` says how volumes are read, see `Session.seeing`; ``parts`` what runs, see `osler.load`.
-
     Raises:
         OslerError: If the files or the model are at fault.
     """
-    find_model(model)
-    check_backend(backend)
+    choice.check()
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -88,9 +78,7 @@ def open_and_load(
         on_study(study)
     opened = time.perf_counter()
     report("load", 0, 0)
-    from osler.engine.load import load  # torch comes with it: a bad file is refused before
-
-    session = load(model, device=device, bits=bits, backend=backend, parts=parts).seeing(visual_tokens)
+    session = choice.load()
     timings = {"read": opened - started, "load": time.perf_counter() - opened}
     return Opened(study=study, session=session, timings=timings)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osler.errors import RequestError
-from osler.prepare import VisualTokens
 from osler.progress import Progress
 from osler.readers.identity import Mixing
 from osler.study import Answer, Evidence, FoundBox, Series, Statement, Study, Volume
@@ -23,6 +22,7 @@ from osler.tasks.disagreement import disagreements
 from osler.tasks.evidence_links import link
 from osler.tasks.findings import findings
 from osler.tasks.heads import head_for
+from osler.tasks.model_choice import SightChoice
 from osler.tasks.opening import (
     REGION_QUESTION,
     Done,
@@ -55,17 +55,12 @@ _ORDER = ("indication", "technique", "comparison", "findings", "impression", "re
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportRequest:
+class ReportRequest(SightChoice):
     """What to report on, and with which weights.
 
     Args:
         path: The scan.
         indication: Why it was taken, in words; data, never an instruction.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
-        visual_tokens: See `Session.seeing`.
         max_tokens: Longest text.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
@@ -74,11 +69,6 @@ class ReportRequest:
 
     path: str | Path
     indication: str = ""
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
-    visual_tokens: VisualTokens = None
     max_tokens: int = 512
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
@@ -99,13 +89,9 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
     _check_indication(request.indication)
     opened = open_and_load(
         request.path,
-        model=request.model,
-        device=request.device,
-        bits=request.bits,
-        backend=request.backend,
+        choice=request,
         priors=request.priors,
         records=request.records,
-        visual_tokens=request.visual_tokens,
         mixing=request.mixing,
         on_progress=on_progress,
         on_study=on_study,

@@ -24,6 +24,7 @@ from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
 from osler.study import NO_MODEL, Answer, Match, Study
 from osler.tasks.heads import EmbeddingHead, head_for
+from osler.tasks.model_choice import ModelChoice
 from osler.tasks.search_index import IndexedPage, SearchIndex, StudyEntry
 from osler.tasks.search_words import best_passage, rank
 
@@ -43,7 +44,7 @@ _NO_TEXT_TO_IMAGE = "These weights cannot compare a text with an image: only rep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchRequest:
+class SearchRequest(ModelChoice):
     """What to look for, and where.
 
     Args:
@@ -51,20 +52,12 @@ class SearchRequest:
         query: A path to a study, or words.
         kind: ``"study"``, ``"text"``, or ``"auto"``: a study if such a path exists.
         top: Most matches.
-        model: Whose vectors the index holds; needed for a study only.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
     """
 
     index: str | Path
     query: str
     kind: Literal["auto", "study", "text"] = "auto"
     top: int = 10
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
 
     @property
     def by_study(self) -> bool:
@@ -201,9 +194,7 @@ def _by_study(
     study = open_study(request.query)
     if session is None:
         report("load", 0, 0)
-        from osler.engine.load import load
-
-        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
+        session = request.load()
     from osler.engine.embedding import image_vectors
 
     if index.weights != session.checkpoint.key:
@@ -322,9 +313,7 @@ def _able_to_compare(
             return None
         if on_progress is not None:
             on_progress("load", 0, 0)
-        from osler.engine.load import load
-
-        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
+        session = request.load()
     return session if head_for(session, "embeddings") is not None else None
 
 

@@ -16,15 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from osler.engine.backend import check_backend
 from osler.errors import OslerError, RequestError
 from osler.readers import open_study
 from osler.readers.inbox import InboxStudy, list_inbox
 from osler.study import NO_MODEL, Answer, Evidence, Finding, LeftOut, ModelStamp, Statement, Study
 from osler.tasks.heads import FindingsHead, head_for
+from osler.tasks.model_choice import ModelChoice
 from osler.tasks.triage_journal import TriagedStudy, TriageJournal
 from osler.tasks.urgency import Reason, level_of, reasons_of
-from osler.weights.catalog import find_model
 from osler.weights.skills import skills_of
 
 if TYPE_CHECKING:
@@ -44,24 +43,16 @@ OnStudy = Callable[[int, int, Sequence[TriagedStudy]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TriageRequest:
+class TriageRequest(ModelChoice):
     """Which studies to put into order.
 
     Args:
         inbox: A folder in which each file or folder is one study.
         journal: Where progress is kept, or ``None`` to keep none.
-        model: A known name, or a folder with a checkpoint.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-        bits: Of the weights; ``None``: as they are.
-        backend: ``"torch"`` or ``"jax"``.
     """
 
     inbox: str | Path
     journal: Path | None = None
-    model: str = "osler-mini"
-    device: str = "auto"
-    bits: int | None = None
-    backend: str = "torch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +118,11 @@ def triage(request: TriageRequest, *, session: Session | None = None, on_study: 
         OslerError: If the folder, the model or the journal cannot be used. A study that cannot be read
             is listed under ``failed`` and the others go on.
     """
-    find_model(request.model)
-    check_backend(request.backend)
+    request.check()
     inbox = list_inbox(request.inbox)
     skills = session.trained if session is not None else skills_of(request.model)
     if session is None and "findings" in skills:
-        from osler.engine.load import load
-
-        session = load(request.model, device=request.device, bits=request.bits, backend=request.backend)
+        session = request.load()
     finder = session if session is not None and "findings" in skills else None
     weights = finder.checkpoint.key if finder is not None else "none"
     journal = TriageJournal(request.journal, weights=weights) if request.journal is not None else None
