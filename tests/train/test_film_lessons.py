@@ -74,16 +74,16 @@ def test_answers_follow_the_facts(
 
 
 def test_neither_alone_answers_what_needs_both(record: tuple[FilmLesson, ...]) -> None:
-    """Of the answers with a finding that is seen, and of those with a high value, no more than two thirds are yes."""
+    """Of the answers with a finding that is seen, and of those with a high value, half are yes."""
     both = [lesson for lesson in record if lesson.needs == "both"]
     image = [lesson for lesson in record if lesson.needs == "image"]
     values = [lesson for lesson in record if lesson.needs == "record"]
     assert len(both) == len(image) == len(values)
     shares = Counter(lesson.answer for lesson in both)
-    assert shares["Yes"] < shares["No"] < 2 * shares["Yes"]
+    assert 2 * shares["Yes"] <= shares["No"] < 3 * shares["Yes"]
     for alone in (image, values):
         yes = [b.answer for a, b in zip(alone, both, strict=True) if a.answer == "Yes"]
-        assert Counter(yes)["Yes"] * 3 == len(yes) * 2
+        assert Counter(yes)["Yes"] * 2 == len(yes)
 
 
 def test_no_wording_is_that_of_the_evaluation(record: tuple[FilmLesson, ...]) -> None:

@@ -1,8 +1,8 @@
 """Questions about films of synthetic patients, answered from the facts that the films were rendered from.
 
 ``record``: whether the film shows a finding and the record holds a raised value, with questions on either alone
-beside them. Half of the answers that need both are yes; of the others one half lacks the finding and one half the
-value, so neither alone tells enough. ``report``: the report of the film. ``boxes``: where something is, as published
+beside them. Where the value is raised, half of the answers that need both are yes, and so they are where the finding
+is seen: neither alone tells anything, and a reader that always believes one of both is wrong as often as right. ``report``: the report of the film. ``boxes``: where something is, as published
 box text. ``box-tokens``: the same, as a box token whose state the box head reads. Wordings are others than those of
 `osler evaluate`.
 """
@@ -129,9 +129,9 @@ def _record_lessons(films: Sequence[Film], *, seed: int) -> Iterator[FilmLesson]
     for found in kinds.values():
         rng.shuffle(found)  # type: ignore[arg-type]
     both, seen, high = (kinds.get(kind, []) for kind in ((True, True), (True, False), (False, True)))
-    half = min(len(both) // 2, len(seen), len(high))
+    count = min(len(both), len(seen), len(high))
     names = {entry.key: entry.name for entry in finding_names()}
-    for one in (*both[: 2 * half], *seen[:half], *high[:half], *kinds.get((False, False), [])[:half]):
+    for one in (*both[:count], *seen[:count], *high[:count], *kinds.get((False, False), [])[: count // 2]):
         words = {"finding": names[one.finding], "lab": one.event.name}
         yield _asked(one, _BOTH, words, truth=one.seen and one.high, needs="both", rng=rng)
         yield _asked(one, _SEEN, words, truth=one.seen, needs="image", rng=rng)
