@@ -21,6 +21,8 @@ MEASURES = {
     "right": "answers right",
     "likeliest": "likeliest letter right",
     "generated": "written letter right",
+    "closed": "closed answers right",
+    "f1": "token F1",
     "iou": "mean IoU",
     "probability": "probability of a finding",
 }
