@@ -96,6 +96,7 @@ def test_what_was_never_trained_is_asked_only_when_wished_and_then_says_so(
     record = evaluate_sets(chosen_sets(("lung-boxes",)), setting)
     assert record["sets"][0]["state"] == "measured"
     assert "NOT TRAINED: debug was never trained for box_text or boxes" in evaluation_text(record)
+    assert record["trained"] == ["answers"]
     trained = OslerResponder(Scripted(checkpoint, trained={"boxes"}, heads={"boxes": Threshold()}), untrained="ask")
     told = evaluate_sets(chosen_sets(("lung-boxes",)), dataclasses.replace(setting, responder=trained))
     assert "NOT TRAINED" not in evaluation_text(told)

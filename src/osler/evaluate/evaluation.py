@@ -172,7 +172,7 @@ def _header(setting: Setting) -> dict[str, Any]:
         "osler": osler.__version__,
         "model": responder.name,
         "weights": responder.key,
-        "trained": sorted(responder.trained),
+        "trained": sorted(responder.trained - responder.asked_anyway),
         "prompts": responder.style.name,
         "note": responder.note,
         "split": setting.split,
