@@ -2,9 +2,9 @@
 
 ``record``: whether the film shows a finding and the record holds a raised value, with questions on either alone
 beside them. Where the value is raised, half of the answers that need both are yes, and so they are where the finding
-is seen: neither alone tells anything, and a reader that always believes one of both is wrong as often as right. ``report``: the report of the film. ``boxes``: where something is, as published
-box text. ``box-tokens``: the same, as a box token whose state the box head reads. Wordings are others than those of
-`osler evaluate`.
+is seen: neither alone tells anything, and a reader that always believes one of both is wrong as often as right.
+``report``: the report of the film. ``boxes``: where something is, as published box text. ``box-tokens``: the same, as
+a box token whose state the box head reads. Wordings are others than those of `osler evaluate`.
 """
 
 from __future__ import annotations
