@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from osler.synth.phantoms.blend import lay_voxels
 from osler.synth.phantoms.canvas import Axes, Canvas
 from osler.synth.phantoms.gather import Gather
-from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import Point
 
 _RADII = (1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 14.0, 22.0, 40.0, 80.0)
@@ -71,16 +71,12 @@ class Tubes:
             inside: What they were painted into, where they are the core of something; only a canvas with rays asks.
         """
         index, alpha = self.cover(shift=shift)
-        label, value = canvas.label.reshape(-1), canvas.value.reshape(-1)
-        if over:
-            allowed = np.zeros(256, dtype=bool)
-            allowed[[ORGAN_CODES[name] for name in over]] = True
-            alpha = alpha * allowed[label[index]]
-        if organ is not None:
-            label[index[alpha >= 0.5]] = ORGAN_CODES[organ]
         level, core = (np.float32(canvas.palette[t] if isinstance(t, str) else t or 0) for t in (tissue, inside))
-        under = value[index] if inside is None or canvas.rays == "none" else core
-        value[index] += (level - under) * alpha * np.float32(strength)
+        known = inside is not None and canvas.rays != "none"
+        lay_voxels(
+            canvas.value.reshape(-1), canvas.label.reshape(-1), index, alpha, level=level, organ=organ, over=over,
+            strength=strength, under=core if known else None,
+        )  # fmt: skip
 
 
 class RayTubes(Tubes):
