@@ -33,6 +33,14 @@ _FUNCTIONS: dict[str, tuple[type, ...]] = {
     "shell": (_P, _P, _N, _N, _P, _P, _P, _F, _F, _F, _I, _N, _N, _N),
     "spheres": (_P, _P, _P, _P, _P, _P, _P, _N, _F, _F, _P, _N),
     "take_depths": (_P, _P, _N, _F, _P),
+    "ray_voxels": (_P, _P, _P, _P, _D, _P, _P, _P, _P, _N, _P, _N, _P, _P),
+    "widths": (_P, _F, _P, _N, _N, _N),
+    "share_parts": (_P, _P, _P, _N, _N, _N, _N),
+    "slab_f32": (_P, _P, _N, _N, _N, _P, _P, _P, _P),
+    "slab_u8": (_P, _P, _N, _N, _N, _P, _P, _P, _P),
+    "seen": (_P, _N, _N, _P, _P, _P, _P, _F, _P, _P, _N, _N, _N, _I),
+    "cubic": (_P, _N, _N, _I, _P, _P, _N, _P),
+    "stamp": (_P, _N, _N, _P, _P, _P, _P, _P, _N, _N, _I),
     "blend_voxels": (_P, _P, _P, _P, _N, _P, _I, _F, _F, _F, _I),
 }
 

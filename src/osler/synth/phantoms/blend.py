@@ -6,6 +6,7 @@ same, to the bit.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -14,6 +15,8 @@ from osler.synth.painting.library import address, native
 from osler.synth.phantoms.organs import ORGAN_CODES
 
 Box = tuple[slice, slice, slice]
+_PAIRWISE = 8
+"""Numbers from which NumPy adds up in another order."""
 
 
 @cache
@@ -87,6 +90,10 @@ def _plain(array: np.ndarray) -> bool:
     return array.dtype == np.float32 and array.flags.c_contiguous and native() is not None
 
 
+def _filled(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(np.broadcast_to(array, shape))
+
+
 def shares(deep: np.ndarray, *, width: float) -> np.ndarray:
     """Share (0 to 1) of each voxel that a shape with an edge of some width (mm) fills, by its depth (mm)."""
     inverse = np.float32(1 / width)
@@ -97,6 +104,54 @@ def shares(deep: np.ndarray, *, width: float) -> np.ndarray:
     alpha = deep * inverse
     alpha += np.float32(0.5)
     return np.clip(alpha, 0, 1, out=alpha)
+
+
+def edge_widths(deep: np.ndarray, *, axis: int, least: float) -> np.ndarray:
+    """Width (mm) of an edge at each voxel: how much the depth changes from voxel to voxel along an axis, or ``least``.
+
+    Half of the way over two voxels, at the ends the way over one.
+    """
+    out = np.empty(deep.shape, np.float32)
+    if _plain(deep):
+        native().osler_widths(address(deep), least, address(out), *_about_axis(deep.shape, axis))
+        return out
+    along, into = np.moveaxis(deep, axis, 0), np.moveaxis(out, axis, 0)
+    np.subtract(along[2:], along[:-2], out=into[1:-1])
+    np.subtract(along[1], along[0], out=into[0])
+    np.subtract(along[-1], along[-2], out=into[-1])
+    into[1:-1] *= np.float32(0.5)
+    np.abs(out, out=out)
+    return np.maximum(out, np.float32(least), out=out)
+
+
+def mean_shares(deep: np.ndarray, wide: np.ndarray | np.float32, *, parts: int, axis: int) -> np.ndarray:
+    """Share (0 to 1) of each voxel that a shape fills: the mean over the parts that it is cut into along an axis.
+
+    Args:
+        deep: Depth (mm) of each part. wide: Width (mm) of the edge there.
+    """
+    if wide.ndim and _plain(deep) and parts < _PAIRWISE:
+        shape = list(deep.shape)
+        shape[axis] //= parts
+        alpha = np.empty(shape, np.float32)
+        about = _about_axis(deep.shape, axis)
+        native().osler_share_parts(address(deep), address(wide), address(alpha), *about, parts)
+        return alpha
+    alpha = deep / wide
+    alpha += np.float32(0.5)
+    np.clip(alpha, 0, 1, out=alpha)
+    return alpha if parts == 1 else grouped(alpha, parts=parts, axis=axis).mean(axis=axis + 1)
+
+
+def grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:
+    """An array whose axis is split into groups of some parts."""
+    shape = array.shape
+    return array.reshape(*shape[:axis], shape[axis] // parts, parts, *shape[axis + 1 :])
+
+
+def _about_axis(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """How many numbers lie before, along and after an axis."""
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 def lay(
@@ -120,7 +175,7 @@ def lay(
     """
     many = isinstance(level, np.ndarray) and level.ndim > 0
     if native() is not None and alpha.dtype == np.float32 and alpha.strides[2] == 4 and level.dtype == np.float32:
-        levels = np.ascontiguousarray(np.broadcast_to(level, value.shape)) if many else None
+        levels = _filled(level, value.shape) if many else None
         native().osler_blend(
             address(value), address(label), *label.strides[:2], address(alpha),
             alpha.strides[0] // 4, alpha.strides[1] // 4, None if levels is None else address(levels),

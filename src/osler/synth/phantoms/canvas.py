@@ -14,7 +14,19 @@ from typing import Literal
 import numpy as np
 
 from osler.synth.facts import FindingFact
-from osler.synth.phantoms.blend import Box, box_above, labeled, labeled_box, lay, lay_shell, shares, tight_box
+from osler.synth.phantoms.blend import (
+    Box,
+    box_above,
+    edge_widths,
+    grouped,
+    labeled,
+    labeled_box,
+    lay,
+    lay_shell,
+    mean_shares,
+    shares,
+    tight_box,
+)  # fmt: skip
 from osler.synth.phantoms.lattice import Lattice
 
 Rays = Literal["none", "y", "x"]
@@ -36,6 +48,12 @@ class Axes:
     y: np.ndarray
     z: np.ndarray
     scratch: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def room(self, name: str, count: int, dtype: type) -> np.ndarray:
+        """Memory that one kernel after another may fill; what lies there means nothing."""
+        if name not in self.scratch:
+            self.scratch[name] = np.empty(count, dtype=dtype)  # memory comes as it is written
+        return self.scratch[name]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -291,27 +309,22 @@ class Canvas:
             return alpha if alpha.shape == patch.shape else np.broadcast_to(alpha, patch.shape).copy()
         patch = patch.cut()
         deep, wide = self._deep(depth, patch, width=width)
-        alpha = np.divide(deep, wide, out=wide if wide.ndim else None)
-        alpha += np.float32(0.5)
-        np.clip(alpha, 0, 1, out=alpha)
-        axis = _RAY_AXIS[self.rays]
-        return alpha if patch.parts == 1 else _grouped(alpha, parts=patch.parts, axis=axis).mean(axis=axis + 1)
+        return mean_shares(deep, wide, parts=patch.parts, axis=_RAY_AXIS[self.rays])
 
     def _deep(self, depth: Depth, patch: Patch, *, width: float) -> tuple[np.ndarray, np.ndarray | np.float32]:
         """Depth in a patch, and the width of its edge: along rays, how much the depth changes in a voxel."""
-        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32, copy=False)
+        deep = np.ascontiguousarray(np.broadcast_to(depth(patch), patch.shape), dtype=np.float32)
         axis = _RAY_AXIS[self.rays]
         if self.rays == "none" or deep.shape[axis] < 2:
             return deep, np.float32(width)
-        slope = _slope(deep, axis=axis)
-        return deep, np.maximum(slope, np.float32(width), out=slope)
+        return deep, edge_widths(deep, axis=axis, least=width)
 
     def touched(self, depth: Depth, patch: Patch) -> np.ndarray:
         """How surely (0 to 1, a half at its outline) a shape touches each voxel of a canvas with rays."""
         axis = _RAY_AXIS[self.rays]
         patch = patch.cut()
         deep = np.clip(np.broadcast_to(depth(patch), patch.shape) * np.float32(1 / self.edge) + np.float32(0.5), 0, 1)
-        return deep if patch.parts == 1 else _grouped(deep, parts=patch.parts, axis=axis).max(axis=axis + 1)
+        return deep if patch.parts == 1 else grouped(deep, parts=patch.parts, axis=axis).max(axis=axis + 1)
 
     def mark(self, fact: FindingFact, cover: np.ndarray, *, box: Box) -> None:
         """Notes where a finding lies: a part of the canvas, and how much of each voxel there."""
@@ -343,19 +356,3 @@ def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
         part = whole[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mark.box, low, strict=True))]
         np.maximum(part, mark.cover, out=part)
     return whole, low
-
-
-def _slope(values: np.ndarray, *, axis: int) -> np.ndarray:
-    """How much values change from voxel to voxel along an axis: half of the way over two, at the ends over one."""
-    out = np.empty(values.shape, np.float32)
-    along, into = np.moveaxis(values, axis, 0), np.moveaxis(out, axis, 0)
-    np.subtract(along[2:], along[:-2], out=into[1:-1])
-    np.subtract(along[1], along[0], out=into[0])
-    np.subtract(along[-1], along[-2], out=into[-1])
-    into[1:-1] *= np.float32(0.5)
-    return np.abs(out, out=out)
-
-
-def _grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:
-    shape = array.shape
-    return array.reshape(*shape[:axis], shape[axis] // parts, parts, *shape[axis + 1 :])

@@ -35,9 +35,8 @@ class Gather:
         lines = (axes.x, axes.y, axes.z)
         self._steps = [np.float32(line[1] - line[0]) if len(line) > 1 else np.float32(1) for line in lines]
         self._starts = [line[0] for line in lines]
-        if native() is not None and axes.scratch.get("touched") is None:
-            axes.scratch["touched"] = np.empty(self._depths.size, dtype=np.int64)  # memory comes as it is written
-        self._touched, self._count = axes.scratch.get("touched"), 0
+        if native() is not None:
+            self._touched, self._count = axes.room("touched", self._depths.size, np.int64), 0
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._low, self._high = list(reversed(axes.shape)), [0, 0, 0]
 

@@ -13,6 +13,7 @@
 #define OSLER_CLONES
 #endif
 #define OSLER_EXPORT extern "C" OSLER_CLONES
+#define OSLER_PLAIN_EXPORT extern "C"
 #define OSLER_INLINE static inline __attribute__((always_inline))
 
 namespace osler {
