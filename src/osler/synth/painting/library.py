@@ -19,10 +19,13 @@ from osler.synth.painting.build import library_path
 
 VARIABLE = "OSLER_PAINTING"
 _WISHES = ("auto", "native", "numpy")
-_P, _N, _I, _F, _D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float, ctypes.c_double
+_P, _N, _U, _I = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_int32
+_F, _D = ctypes.c_float, ctypes.c_double
 _FUNCTIONS: dict[str, tuple[type, ...]] = {
     **{f"{name}_{kind}": (_P, _P, _N) for name in ("exp", "log", "sine", "cosine") for kind in ("f32", "f64")},
     **{f"power_{kind}": (_P, _P, _N, _D) for kind in ("f32", "f64")},
+    "lattice_knots": (_U, _U, _P, _P, _N, _F, _F),
+    "lattice_across": (_P, _N, _P, _P, _P, _N, _N, _F),
     "lattice_plane": (_P, _N, _P, _P, _P, _N, _N, _N, _F),
     "lattice_part": (_P, _N, _N, _P, _P, _P, _N, _N, _N),
     "share": (_P, _F, _P, _N),
@@ -69,6 +72,8 @@ def native() -> ctypes.CDLL | None:
 
 def address(array: np.ndarray) -> int:
     """Where an array's first element lies."""
+    if array.flags.carray and array.size:  # the quick way: NumPy's own table of an array takes longer to make
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
     return array.__array_interface__["data"][0]
 
 

@@ -6,6 +6,7 @@ same, to the bit.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from functools import cache
 
@@ -15,6 +16,7 @@ from osler.synth.painting.library import address, native
 from osler.synth.phantoms.organs import ORGAN_CODES
 
 Box = tuple[slice, slice, slice]
+_Ends = ctypes.c_int64 * 6
 _PAIRWISE = 8
 """Numbers from which NumPy adds up in another order."""
 
@@ -28,8 +30,8 @@ def organ_table(organs: tuple[str, ...]) -> np.ndarray:
 
 
 @cache
-def _codes(organs: tuple[str, ...]) -> np.ndarray:
-    return np.array([ORGAN_CODES[name] for name in organs], dtype=np.uint8)
+def _codes(organs: tuple[str, ...]) -> bytes:
+    return bytes(ORGAN_CODES[name] for name in organs)
 
 
 def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
@@ -45,10 +47,10 @@ def labeled_box(label: np.ndarray, *organs: str) -> Box | None:
     library = native()
     if library is None:
         return tight_box(labeled(label, *organs))
-    box, codes = np.empty(6, dtype=np.int64), _codes(organs)
+    box, codes = _Ends(), _codes(organs)
     plane, row, _ = label.strides
     found = library.osler_labels(
-        address(label), plane, row, address(codes), len(codes), *label.shape, address(box)
+        address(label), plane, row, codes, len(codes), *label.shape, box
     )  # fmt: skip
     return _slices(box) if found else None
 
@@ -58,9 +60,9 @@ def tight_box(where: np.ndarray) -> Box | None:
     if where.dtype != bool:
         where = where != 0
     if native() is not None and where.strides[2] == 1:
-        box = np.empty(6, dtype=np.int64)
+        box = _Ends()
         plane, row, _ = where.strides
-        found = native().osler_filled(address(where), plane, row, *where.shape, address(box))
+        found = native().osler_filled(address(where), plane, row, *where.shape, box)
         return _slices(box) if found else None
     slices = np.flatnonzero(where.any(axis=(1, 2)))
     if not len(slices):
@@ -75,13 +77,13 @@ def box_above(values: np.ndarray, threshold: float) -> Box | None:
     """Indices (z, y, x) about the values above a threshold; nothing if none is."""
     if not _plain(values):
         return tight_box(values > np.float32(threshold))
-    box = np.empty(6, dtype=np.int64)
-    found = native().osler_above(address(values), threshold, *values.shape, address(box))
+    box = _Ends()
+    found = native().osler_above(address(values), threshold, *values.shape, box)
     return _slices(box) if found else None
 
 
-def _slices(box: np.ndarray) -> Box:
-    z, z_stop, y, y_stop, x, x_stop = box.tolist()
+def _slices(box: ctypes.Array[ctypes.c_int64]) -> Box:
+    z, z_stop, y, y_stop, x, x_stop = box
     return slice(z, z_stop), slice(y, y_stop), slice(x, x_stop)
 
 
@@ -179,7 +181,7 @@ def lay(
         native().osler_blend(
             address(value), address(label), *label.strides[:2], address(alpha),
             alpha.strides[0] // 4, alpha.strides[1] // 4, None if levels is None else address(levels),
-            0 if many else level, address(_codes(over)), len(over),
+            0 if many else level, _codes(over), len(over),
             -1 if organ is None else ORGAN_CODES[organ], strength, *value.shape,
         )  # fmt: skip
         return

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from osler.synth.draws import Draws
+from osler.synth.draws import Draws, mix, stream_key
 from osler.synth.painting.library import address, native
 
 _KNOTS = 24
@@ -36,13 +36,11 @@ class Lattice:
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, mm: float, key: str, shape: int) -> None:
         self._lines = tuple(_spline_weights(axis.tobytes(), mm=mm) for axis in (z, y))
         self._weights, self._rows = (line.whole for line in self._lines)
-        across = _spline_weights(x.tobytes(), mm=mm).whole
         used = self._lines[0].used(slice(None))
         numbers = (used[:, None] * _KNOTS**2 + np.arange(_KNOTS**2)).reshape(-1)
-        knots = Draws(seed=shape, patients=numbers).uniform(key).astype(np.float32) * 2 - 1
-        knots = _whole(knots * np.float32(MOST)).reshape(-1, _KNOTS)
+        columns = _spline_weights(x.tobytes(), mm=mm)
         self._across = np.empty((_KNOTS, _KNOTS, len(x)), dtype=np.float32)
-        self._across[used] = _whole(knots @ across.T).reshape(len(used), _KNOTS, len(x))
+        self._across[used] = _across(_knots(numbers, key=key, shape=shape), columns).reshape(len(used), _KNOTS, len(x))
         self._planes = np.empty((_KNOTS, len(y), len(x)), dtype=np.float32)
         self._made = {knot: (len(y), 0, len(x), 0) for knot in used.tolist()}
 
@@ -95,6 +93,31 @@ class Lattice:
         else:
             self._planes[missing, rows, columns] = _whole(self._rows[rows] @ self._across[missing][:, :, columns])
         self._made.update(dict.fromkeys(missing, place))
+
+
+def _knots(numbers: np.ndarray, *, key: str, shape: int) -> np.ndarray:
+    """Random numbers of the knots with some numbers, rows of K."""
+    if (library := native()) is not None:
+        out = np.empty(len(numbers), dtype=np.float32)
+        seed = int(mix(np.array([shape], dtype=np.uint64))[0])
+        library.osler_lattice_knots(
+            seed, int(stream_key(key)), address(numbers), address(out), len(out), MOST, _UNIT
+        )  # fmt: skip
+    else:
+        out = Draws(seed=shape, patients=numbers).uniform(key).astype(np.float32) * 2 - 1
+        out = _whole(out * np.float32(MOST))
+    return out.reshape(-1, _KNOTS)
+
+
+def _across(knots: np.ndarray, columns: _Splines) -> np.ndarray:
+    """Rows of knots between the knots, (rows, X)."""
+    if (library := native()) is None:
+        return _whole(knots @ columns.whole.T)
+    out = np.empty((len(knots), len(columns.whole)), dtype=np.float32)
+    library.osler_lattice_across(
+        address(knots), _KNOTS, address(columns.knots), address(columns.four), address(out), *out.shape, _UNIT
+    )  # fmt: skip
+    return out
 
 
 def _whole(values: np.ndarray) -> np.ndarray:

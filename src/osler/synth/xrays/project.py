@@ -6,6 +6,7 @@ similar triangles; there the slab is interpolated, and the slabs' values add up.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from osler.synth.xrays.beam import Beam
 _GROUP_MM = 13.0
 """Slabs are added in groups this thick before they are interpolated: within one, shadows shift by under half a mm."""
 Sum = Literal["sum", "greatest"]
+_Three = ctypes.c_int64 * 3
 
 
 class Projector:
@@ -143,12 +145,11 @@ def _slab(voxels: np.ndarray, start: int, stop: int, *, axis: int) -> tuple[np.n
     """The sum (Z, across), float32, of some voxels along an axis, and the rows and columns that are not empty."""
     kind = {"float32": "f32", "bool": "u8", "uint8": "u8"}.get(voxels.dtype.name)
     if (library := native()) is not None and kind is not None:
-        dims, strides = np.array(voxels.shape), np.array(voxels.strides) // voxels.itemsize
+        dims, strides = _Three(*voxels.shape), _Three(*(step // voxels.itemsize for step in voxels.strides))
         slab = np.empty((voxels.shape[0], voxels.shape[3 - axis]), np.float32)
         rows, columns = (np.empty(count, bool) for count in slab.shape)
         call = library.osler_slab_f32 if kind == "f32" else library.osler_slab_u8
-        arrays = (strides, slab, rows, columns)
-        call(address(voxels), address(dims), axis, start, stop, *map(address, arrays))
+        call(address(voxels), dims, axis, start, stop, strides, *map(address, (slab, rows, columns)))
         return slab, (_span(rows), _span(columns))
     slab = np.take(voxels, start, axis=axis).astype(np.float32, copy=False)
     for further in range(start + 1, stop):

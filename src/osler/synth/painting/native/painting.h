@@ -7,7 +7,10 @@
 
 // One body for several instruction sets, chosen when the library is loaded; the results do not differ. The sanitizers
 // are not ready when that choice runs, and clang has no such functions for all systems.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+#define OSLER_NO_CLONES
+#endif
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(OSLER_NO_CLONES)
 #define OSLER_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define OSLER_CLONES
