@@ -18,6 +18,10 @@ int64_t osler_lattice_plane(const float*, int64_t, const int32_t*, const float*,
                             float);
 int64_t osler_lattice_part(const float*, int64_t, int64_t, const int32_t*, const float*, float*, int64_t, int64_t,
                            int64_t);
+int64_t osler_ellipsoid(const float*, const float*, float, float, const float*, float*, int64_t, int64_t);
+int64_t osler_tilted(const float*, const float*, const float*, const float*, float, float, const float*, float*,
+                     int64_t, int64_t);
+int64_t osler_smooth_least(const float*, const float*, float, float, float*, int64_t);
 int64_t osler_share(const float*, float, float*, int64_t);
 int64_t osler_above(const float*, float, int64_t, int64_t, int64_t, int64_t*);
 int64_t osler_labels(const uint8_t*, int64_t, int64_t, const uint8_t*, int64_t, int64_t, int64_t, int64_t, int64_t*);
@@ -96,6 +100,18 @@ int lattice() {
   int wrong = 0;
   for (float value : out) wrong += !(std::fabs(value) <= 2.4f);
   return check("lattice", !wrong);
+}
+
+int shapes() {
+  constexpr int64_t Z = 3, kPlane = 35;
+  const auto flat = random(kPlane, 0, 4), more = random(kPlane, 0, 4), up = random(Z, 0, 2), wave = random(Z * kPlane);
+  std::vector<float> first(Z * kPlane), second(Z * kPlane), least(Z * kPlane);
+  osler_ellipsoid(flat.data(), up.data(), 5.0f, 0.5f, wave.data(), first.data(), Z, kPlane);
+  osler_ellipsoid(flat.data(), up.data(), 5.0f, 0.0f, nullptr, first.data(), Z, kPlane);
+  osler_tilted(flat.data(), more.data(), up.data(), up.data(), 5.0f, 0.5f, wave.data(), second.data(), Z, kPlane);
+  osler_smooth_least(first.data(), second.data(), 0.1f, -2.5f, least.data(), Z * kPlane);
+  return check("ellipsoid", std::fabs(first[0] - 5 * (1 - std::sqrt(flat[0] + up[0]))) < 1e-5) +
+         check("least", least[9] <= first[9] && least[9] <= second[9]);
 }
 
 int canvas() {
@@ -199,7 +215,7 @@ int film() {
 }  // namespace
 
 int main() {
-  const int wrong = elementary() + lattice() + canvas() + spheres() + rays() + film();
+  const int wrong = elementary() + lattice() + shapes() + canvas() + spheres() + rays() + film();
   std::printf("%d wrong\n", wrong);
   return wrong != 0;
 }

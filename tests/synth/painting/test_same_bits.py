@@ -28,6 +28,7 @@ from osler.synth.phantoms.blend import (
 from osler.synth.phantoms.canvas import Axes, Canvas
 from osler.synth.phantoms.lattice import Lattice
 from osler.synth.phantoms.organs import ORGAN_CODES
+from osler.synth.phantoms.shapes import ellipsoid, smooth_least, squared, tilted
 from osler.synth.phantoms.tubes import tubes
 from osler.synth.xrays import render_xray
 from osler.synth.xrays.project import enlarged
@@ -72,6 +73,25 @@ def test_smooth_fields(both: Both, mm: float) -> None:
         field = Lattice(line[:90], line[:70], line, mm=mm, key="a", shape=2**61 + 5)
         boxes = ((slice(50, 51), slice(3, 9), slice(0, 90)), (slice(0, 120), slice(0, 70), slice(10, 77)))
         return [field.part(box) for box in boxes]
+
+    for native, numpy in zip(*both(painted), strict=True):
+        assert same(native, numpy)
+
+
+@pytest.mark.parametrize("rough", [0.0, 2.5])
+@pytest.mark.parametrize("rays", ["none", "y"])
+def test_shapes(both: Both, rays: str, rough: float) -> None:
+    axes = squared(np.random.default_rng(2).normal(0, 1, (3, 3)))
+    depths = (
+        ellipsoid((3.0, -4.0, 2.0), (20.0, 9.0, 14.0), rough=rough),
+        ellipsoid((3.0, -4.0, 2.0), (20.0, 9.0, 14.0), rough=rough, turn=0.4),
+        tilted((1.0, 2.0, -3.0), axes, (22.0, 12.0, 7.0), rough=rough),
+    )
+
+    def painted() -> list[np.ndarray]:
+        patches = [patch.cut() for patch in canvas(rays).patches(((-20, 15), (-15, 20), (-30, 30)))]
+        found = [depth(patch) for depth in depths for patch in patches]
+        return [*found, *(smooth_least(a, b, mm=5.0) for a, b in zip(found, reversed(found), strict=True))]
 
     for native, numpy in zip(*both(painted), strict=True):
         assert same(native, numpy)
