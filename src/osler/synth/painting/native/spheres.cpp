@@ -9,15 +9,16 @@
 OSLER_EXPORT int64_t osler_spheres(float* depths, const int64_t* dims, const float* start, const float* step,
                                    const float* squash, const float* points, const float* radius, int64_t spheres,
                                    float reach, float nothing, int64_t* touched, int64_t count) {
-  float depth[512];
+  constexpr int64_t kRun = 512;
+  float depth[kRun], across[kRun];
   for (int64_t n = 0; n < spheres; ++n) {
-    int64_t low[3], high[3];
+    int64_t middle[3], low[3], high[3];
     bool seen = true;
     for (int k = 0; k < 3; ++k) {
-      const int64_t middle = static_cast<int64_t>(std::rint((points[3 * n + k] - start[k]) / step[k]));
+      middle[k] = static_cast<int64_t>(std::rint((points[3 * n + k] - start[k]) / step[k]));
       const int64_t half = static_cast<int64_t>(std::floor((radius[n] + reach) / squash[k] / step[k] + 0.5f));
-      low[k] = middle - half < 0 ? 0 : middle - half;
-      high[k] = middle + half + 1 > dims[k] ? dims[k] : middle + half + 1;
+      low[k] = middle[k] - half < 0 ? 0 : middle[k] - half;
+      high[k] = middle[k] + half + 1 > dims[k] ? dims[k] : middle[k] + half + 1;
       seen = seen && half >= 0 && low[k] < high[k];
     }
     if (!seen) continue;
@@ -27,22 +28,30 @@ OSLER_EXPORT int64_t osler_spheres(float* depths, const int64_t* dims, const flo
       away *= squash[k];
       return away * away;
     };
-    for (int64_t z = low[2]; z < high[2]; ++z) {
-      const float far_z = gap(2, z);
-      for (int64_t y = low[1]; y < high[1]; ++y) {
-        const float far = far_z + gap(1, y);
-        const int64_t row = (z * dims[1] + y) * dims[0];
-        for (int64_t from = low[0]; from < high[0]; from += 512) {
-          const int64_t length = high[0] - from < 512 ? high[0] - from : 512;
-          float* at = depths + row + from;
+    // Beyond this a voxel is out of reach, whatever is rounded.
+    const float limit = (radius[n] + reach) * (radius[n] + reach) * 1.001f + 0.01f;
+    for (int64_t from = low[0]; from < high[0]; from += kRun) {
+      const int64_t length = high[0] - from < kRun ? high[0] - from : kRun;
+      for (int64_t x = 0; x < length; ++x) across[x] = gap(0, from + x);
+      for (int64_t z = low[2]; z < high[2]; ++z) {
+        const float far_z = gap(2, z);
+        for (int64_t y = low[1]; y < high[1]; ++y) {
+          const float far = far_z + gap(1, y);
+          if (far > limit) continue;
+          // A center lies at most half a voxel off its middle voxel.
+          const auto span = static_cast<int64_t>(std::sqrt(limit - far) / (squash[0] * step[0])) + 1;
+          const int64_t left = middle[0] - span > from ? middle[0] - span - from : 0;
+          const int64_t right = middle[0] + span + 1 - from < length ? middle[0] + span + 1 - from : length;
+          const int64_t row = (z * dims[1] + y) * dims[0] + from;
+          float* at = depths + row;
           int deeper = 0;
-          for (int64_t x = 0; x < length; ++x) {
-            depth[x] = radius[n] - std::sqrt(far + gap(0, from + x));
+          for (int64_t x = left; x < right; ++x) {
+            depth[x] = radius[n] - std::sqrt(far + across[x]);
             deeper |= (depth[x] > -reach) & (depth[x] > at[x]);
           }
-          for (int64_t x = 0; deeper && x < length; ++x) {
+          for (int64_t x = left; deeper && x < right; ++x) {
             if (!(depth[x] > -reach && depth[x] > at[x])) continue;
-            if (at[x] == nothing) touched[count++] = row + from + x;
+            if (at[x] == nothing) touched[count++] = row + x;
             at[x] = depth[x];
           }
         }
