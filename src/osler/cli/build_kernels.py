@@ -25,8 +25,8 @@ def build_kernels(
 ) -> None:
     """Compile the kernels for weights of 4 and 8 bits, once; needs a C++ compiler, and a few seconds.
 
-    Also those that paint synthetic volumes and X-rays and, where JAX is installed, those that it calls. Without them
-    PyTorch, NumPy or XLA computes, more slowly.
+    Also those that paint synthetic volumes and X-rays, and those that JAX calls where it is there.
+    Without them PyTorch, NumPy or XLA computes, more slowly.
     `osler doctor` shows which kernels are used, and why.
 
     Example: osler build-kernels --if-possible
