@@ -18,7 +18,7 @@ def test_a_right_installation_passes() -> None:
     assert result.exit_code == 0, result.output
     status = {check["name"]: check["status"] for check in json.loads(result.stdout)["checks"]}
     # What depends on the machine alone may be a note, never a failure.
-    noted = ("processor", "threads", "kernels", "jax", "jax kernels")
+    noted = ("processor", "threads", "kernels", "jax", "jax kernels", "painting")
     assert {status.pop(name) for name in noted} <= {"ok", "note"}
     assert status == {
         "python": "ok",

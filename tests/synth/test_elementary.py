@@ -75,6 +75,9 @@ def drawn(**forced: str) -> str:
 
 
 def test_another_processor_draws_the_same_pixels() -> None:
-    """NumPy without its code for newer processors, and BLAS with the kernels of an older one, stand for another."""
+    """NumPy without its code for newer processors, and BLAS with the kernels of an older one, stand for another.
+
+    It has no compiled kernels either; this one uses them if they are built.
+    """
     newer = " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
-    assert drawn() == drawn(NPY_DISABLE_CPU_FEATURES=newer, OPENBLAS_CORETYPE="Nehalem")
+    assert drawn() == drawn(NPY_DISABLE_CPU_FEATURES=newer, OPENBLAS_CORETYPE="Nehalem", OSLER_PAINTING="numpy")

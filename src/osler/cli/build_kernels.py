@@ -1,4 +1,4 @@
-"""``osler build-kernels``: compiles what makes weights of 4 and 8 bits fast."""
+"""``osler build-kernels``: compiles what makes weights of 4 and 8 bits, and the painting of bodies, fast."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def build_kernels(
 ) -> None:
     """Compile the kernels for weights of 4 and 8 bits, once; needs a C++ compiler, and a few seconds.
 
-    Where JAX is installed, also those that it calls. Without them PyTorch or XLA computes, more slowly.
+    Also those that paint synthetic volumes and X-rays, and those that JAX calls where it is there.
+    Without them PyTorch, NumPy or XLA computes, more slowly.
     `osler doctor` shows which kernels are used, and why.
 
     Example: osler build-kernels --if-possible
     """
     from osler.quant import build
+    from osler.synth.painting import build as painting_build
 
     _build(build.library_path(), build.build_kernels, what="Kernels", if_possible=if_possible)
+    painting = painting_build.library_path()
+    _build(painting, painting_build.build_kernels, what="Kernels for painting", if_possible=if_possible)
     if find_spec("jax") is not None:
         from osler.jax import build as jax_build
 

@@ -197,6 +197,18 @@ def _jax_kernels(name: str) -> Check:
     return Check(name=name, status="note", found=found, next_step=step)
 
 
+def _painting(name: str) -> Check:
+    from osler.quant.build import find_compiler
+    from osler.synth.painting.library import choose_painting
+
+    chosen = choose_painting()
+    found = f"synthetic bodies are painted by {chosen.name}: {chosen.reason}"
+    if chosen.library is not None or chosen.reason == "asked for":
+        return Check(name=name, status="ok", found=found)
+    step = "osler build-kernels" if find_compiler() else "Nothing to do: NumPy paints the same, more slowly."
+    return Check(name=name, status="note", found=found, next_step=step)
+
+
 def _memory(name: str) -> Check:
     from osler.readers.limits import available_memory
     from osler.weights.catalog import list_models
@@ -293,6 +305,7 @@ _CHECKS: dict[str, Callable[[str], Check]] = {
     "kernels": _kernels,
     "jax": _jax,
     "jax kernels": _jax_kernels,
+    "painting": _painting,
     "memory": _memory,
     "decoder cache": _decoder_cache,
     "shipped weights": _shipped_weights,

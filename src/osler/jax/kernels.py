@@ -24,7 +24,8 @@ from jax import Array
 
 from osler.errors import ModelError, RequestError, unknown_name
 from osler.jax.build import library_path
-from osler.quant.kernels import PATHS, VARIABLE, require_own_file
+from osler.quant.build import require_own_file
+from osler.quant.kernels import PATHS, VARIABLE
 
 if TYPE_CHECKING:
     from osler.jax.dense import DenseStack

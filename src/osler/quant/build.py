@@ -75,14 +75,15 @@ class Built:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """Sources that another caller than PyTorch adds to the kernels.
+    """Sources that another caller than PyTorch adds to the kernels, or a library without them.
 
     Args:
         name: Of the library. version: Of what it is built against.
         folder: Of the added sources. base: Those for every processor, with their flags.
         x86: Those for processors of that family. amx: Those for compilers that know AMX.
-        without: Sources that are left out.
+        without: Sources that are left out. alone: Leaves out all of the kernels here.
         include: Folders with headers.
+        otherwise: What is done without the library.
     """
 
     name: str
@@ -91,15 +92,18 @@ class Variant:
     base: Mapping[str, Sequence[str]]
     x86: Mapping[str, Sequence[str]] = field(default_factory=dict)
     amx: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    without: frozenset[str]
-    include: tuple[str, ...]
+    without: frozenset[str] = frozenset()
+    alone: bool = False
+    include: tuple[str, ...] = ()
+    otherwise: str = "PyTorch computes"
 
 
 def library_path(variant: Variant | None = None) -> Path:
     """Returns where the kernels of this version are, or would be."""
     version = "" if variant is None else f" {variant.name} {variant.version}"
     digest = sha256(f"{sys.platform} {platform.machine()}{version}\n".encode())
-    for folder in (SOURCES,) if variant is None else (SOURCES, variant.folder):
+    own = () if variant is None else (variant.folder,)
+    for folder in own if variant is not None and variant.alone else (SOURCES, *own):
         for source in sorted(folder.iterdir()):
             if source.suffix in (".cpp", ".h", ".inc"):
                 digest.update(source.name.encode() + b"\0" + source.read_bytes())
@@ -128,17 +132,17 @@ def build_kernels(
     Raises:
         ModelError: If there is no compiler, or it fails.
     """
-    compiler = find_compiler()
+    compiler, otherwise = find_compiler(), "PyTorch computes" if variant is None else variant.otherwise
     if compiler is None:
         raise ModelError(
             "There is no C++ compiler on this machine.",
             allowed="g++ 11 or clang++ 12, or newer; or $CXX.",
-            next_step="Nothing is lost but speed: PyTorch computes. On Debian and Ubuntu: apt install g++.",
+            next_step=f"Nothing is lost but speed: {otherwise}. On Debian and Ubuntu: apt install g++.",
         )
     if sys.platform == "win32":
         raise ModelError(
             "The kernels are not built on Windows.",
-            next_step="Without them PyTorch computes; nothing is lost but speed.",
+            next_step=f"Without them {otherwise}; nothing is lost but speed.",
         )
     target = target or library_path(variant)
     flags = (*_COMMON, *(_SANITIZE if checked == "sanitized" else ()))
@@ -146,7 +150,8 @@ def build_kernels(
     sets = [_BASE | _X86 | _AMX, _BASE | _X86, _BASE] if x86 else [_BASE]
     if variant is not None:
         flags = (*flags, f"-I{SOURCES}", *(f"-isystem{folder}" for folder in variant.include))
-        sets = [_varied(files, variant=variant) for files in sets]
+        # Where all sources are for every processor, there is nothing to leave out.
+        sets = [dict(_varied({}, variant=variant))] if variant.alone else [_varied(f, variant=variant) for f in sets]
     failures: list[str] = []
     for files in sets:
         failure = _compile(compiler, files, flags=flags, target=target, main=main)
@@ -157,8 +162,19 @@ def build_kernels(
     raise ModelError(
         f"{compiler} could not compile the kernels: {failures[-1]}",
         allowed="g++ 11 or clang++ 12, or newer.",
-        next_step="Name another compiler: CXX=clang++ osler build-kernels. Without kernels PyTorch computes.",
+        next_step=f"Name another compiler: CXX=clang++ osler build-kernels. Without kernels {otherwise}.",
     )
+
+
+def require_own_file(path: str) -> None:
+    """Refuses a library that someone else could have written.
+
+    Raises:
+        ModelError: If another user could change it.
+    """
+    status = Path(path).stat()
+    if hasattr(os, "getuid") and (status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022):
+        raise ModelError(f"the kernels at {path!r} could have been changed by another user")
 
 
 def _varied(files: dict[str, Sequence[str]], *, variant: Variant) -> dict[str, Sequence[str]]:

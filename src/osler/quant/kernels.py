@@ -29,7 +29,7 @@ from torch import Tensor
 from osler.errors import CapacityError, ModelError, RequestError, unknown_name
 from osler.model.pack import gate
 from osler.quant import packed
-from osler.quant.build import library_path
+from osler.quant.build import library_path, require_own_file
 from osler.quant.packed import PackedWeight
 
 VARIABLE = "OSLER_KERNELS"
@@ -251,17 +251,6 @@ def _without(wish: str, *, reason: str) -> KernelChoice:
             next_step="Run: osler build-kernels",
         )
     return KernelChoice(kernels=TorchKernels(), reason=reason)
-
-
-def require_own_file(path: str) -> None:
-    """Refuses a library that someone else could have written.
-
-    Raises:
-        ModelError: If another user could change it.
-    """
-    status = Path(path).stat()
-    if hasattr(os, "getuid") and (status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022):
-        raise ModelError(f"the kernels at {path!r} could have been changed by another user")
 
 
 @lru_cache(maxsize=4)

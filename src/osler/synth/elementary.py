@@ -10,9 +10,12 @@ last place in the ranges that images need: `exp` from -87 to 88, `sine` and `cos
 
 from __future__ import annotations
 
+import ctypes
 from math import factorial
 
 import numpy as np
+
+from osler.synth.painting.library import address, native
 
 _LN2 = 0.6931471805599453
 _LN2_PARTS = (0.693145751953125, 1.428606820309417e-06)
@@ -30,9 +33,20 @@ def _floating(x: np.ndarray | float) -> np.ndarray:
     return x if x.dtype in _EXP_TERMS else x.astype(np.float64)
 
 
+def _compiled(library: ctypes.CDLL, name: str, x: np.ndarray, *further: float) -> np.ndarray:
+    x = np.asarray(x, order="C")
+    out = np.empty_like(x)
+    call = getattr(library, f"osler_{name}_f{8 * x.itemsize}")
+    call(address(x), address(out), x.size, *further)
+    return out[()]
+
+
 def exp(x: np.ndarray | float) -> np.ndarray:
     """e to the power of x; beyond the range of float32 (below -87, above 88) its end."""
-    x = np.clip(_floating(x), -87, 88)
+    x = _floating(x)
+    if (library := native()) is not None:
+        return _compiled(library, "exp", x)
+    x = np.clip(x, -87, 88)
     kind = x.dtype.type
     count = np.rint(x * kind(1 / _LN2))
     for part in _LN2_PARTS:
@@ -48,6 +62,8 @@ def exp(x: np.ndarray | float) -> np.ndarray:
 def log(x: np.ndarray | float) -> np.ndarray:
     """The natural logarithm of x above 0."""
     x = _floating(x)
+    if (library := native()) is not None:
+        return _compiled(library, "log", x)
     kind = x.dtype.type
     share, power = np.frexp(x)
     small = share < kind(0.7071067811865476)
@@ -62,6 +78,8 @@ def log(x: np.ndarray | float) -> np.ndarray:
 def power(x: np.ndarray | float, exponent: float) -> np.ndarray:
     """x (0 or more) to a power above 0, computed in float64."""
     x = _floating(x)
+    if (library := native()) is not None:
+        return _compiled(library, "power", x, exponent)
     wide = np.maximum(x.astype(np.float64), 1e-300)
     with np.errstate(under="ignore"):
         return np.where(x > 0, exp(exponent * log(wide)), 0).astype(x.dtype)
@@ -70,12 +88,16 @@ def power(x: np.ndarray | float, exponent: float) -> np.ndarray:
 def sine(x: np.ndarray | float) -> np.ndarray:
     """The sine of radians."""
     x = _floating(x)
+    if (library := native()) is not None:
+        return _compiled(library, "sine", x)
     return _half_turns(x, np.rint(x * x.dtype.type(1 / np.pi)))
 
 
 def cosine(x: np.ndarray | float) -> np.ndarray:
     """The cosine of radians: the sine a quarter turn on."""
     x = _floating(x)
+    if (library := native()) is not None:
+        return _compiled(library, "cosine", x)
     half = x.dtype.type(0.5)
     return -_half_turns(x, np.rint(x * x.dtype.type(1 / np.pi) - half) + half, behind=half)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from osler.synth.draws import Draws
 from osler.synth.facts import Acquisition, Region
+from osler.synth.noise import fill_normal
 from osler.synth.phantoms.canvas import Axes
 
 _KERNELS = {"soft": 0.0, "brain": 0.0, "lung": 0.8, "bone": 1.0}
@@ -54,10 +55,10 @@ def ct_noise(value: np.ndarray, *, acquisition: Acquisition, axes: Axes, key: in
     level = 10.5 * (120 / dose) ** 0.5 * (2.5 / thick) ** 0.5 * (reach / 150) ** 1.3 * (0.75 / pixel) ** 0.35
     # The binomial filter leaves 0.375 of white noise.
     size = np.float32(level * 2.6 if sharp < 0.5 else level * (1.2 + sharp))
-    rng = generator(key, stream="ct-noise")
+    bits = generator(key, stream="ct-noise").bit_generator
     noise = np.empty(value.shape[1:], dtype=np.float32)
     for plane in value:  # a slice at a time stays in the cache
-        rng.standard_normal(out=noise, dtype=np.float32)
+        fill_normal(noise, bits=bits)
         if sharp < 0.5:
             smooth_plane(noise)
         noise *= size
@@ -199,15 +200,15 @@ def mr_finish(value: np.ndarray, *, acquisition: Acquisition, axes: Axes, key: i
     voxel = float(np.prod(axes.spacing))
     level = 10.0 * (1.5 / field_) * (4.0 / np.clip(voxel, 0.5, 20)) ** 0.35
     level = np.float32(level)
-    rng = generator(key, stream="mr-noise")
+    bits = generator(key, stream="mr-noise").bit_generator
     noise = np.empty(value.shape[1:], dtype=np.float32)
     for plane, shade in zip(value, shading, strict=True):  # a slice at a time stays in the cache
         plane *= 1 + np.float32(0.07 * field_ / 1.5) * shade
-        rng.standard_normal(out=noise, dtype=np.float32)
+        fill_normal(noise, bits=bits)
         noise *= level
         plane += noise
     for plane in value:
-        rng.standard_normal(out=noise, dtype=np.float32)
+        fill_normal(noise, bits=bits)
         noise *= level
         noise *= noise
         plane *= plane

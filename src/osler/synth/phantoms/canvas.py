@@ -14,8 +14,20 @@ from typing import Literal
 import numpy as np
 
 from osler.synth.facts import FindingFact
+from osler.synth.phantoms.blend import (
+    Box,
+    box_above,
+    edge_widths,
+    grouped,
+    labeled,
+    labeled_box,
+    lay,
+    lay_shell,
+    mean_shares,
+    shares,
+    tight_box,
+)  # fmt: skip
 from osler.synth.phantoms.lattice import Lattice
-from osler.synth.phantoms.organs import ORGAN_CODES
 
 Rays = Literal["none", "y", "x"]
 _RAY_AXIS: dict[Rays, int] = {"none": -1, "y": 1, "x": 2}
@@ -36,6 +48,12 @@ class Axes:
     y: np.ndarray
     z: np.ndarray
     scratch: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def room(self, name: str, count: int, dtype: type) -> np.ndarray:
+        """Memory that one kernel after another may fill; what lies there means nothing."""
+        if name not in self.scratch:
+            self.scratch[name] = np.empty(count, dtype=dtype)  # memory comes as it is written
+        return self.scratch[name]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -114,7 +132,6 @@ class Patch:
         return self.canvas.label[self.box]
 
 
-Box = tuple[slice, slice, slice]
 Depth = Callable[[Patch], np.ndarray]
 Shell = tuple[float | Depth, str, str]
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -231,40 +248,35 @@ class Canvas:
         value = self.palette[tissue] if isinstance(tissue, str) else tissue
         for patch in self.patches(bounds):
             if over:
-                found = self.about(patch, organs=over)
-                if found is None:
+                patch = self._part(patch, organs=over)
+                if patch is None:
                     continue
-                patch, allowed = found
             alpha = self.share(depth, patch, width=width)
-            inner = tight_box(alpha > 0)
+            inner = box_above(alpha, 0.0)
             if inner is None:
                 continue
             # All else is done where the shape is alone: most boxes are empty for the greater part.
-            alpha, box = alpha[inner], within(patch.box, inner)
-            if over:
-                alpha *= allowed[inner]
-            if organ is not None:
-                np.copyto(self.label[box], ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
-            if strength != 1.0:
-                alpha *= np.float32(strength)
-            target = self.value[box]
+            box = within(patch.box, inner)
             level = value(self._patch(box)) if callable(value) else np.float32(value)
-            change = level - target
-            change *= alpha
-            target += change
+            lay(
+                self.value[box], self.label[box], alpha[inner], level=level, organ=organ, over=over, strength=strength
+            )  # fmt: skip
 
     def about(self, patch: Patch, *, organs: tuple[str, ...]) -> tuple[Patch, np.ndarray] | None:
         """The part of a patch about some organs, and where they are (bool); nothing if they are not there.
 
         Along the rays a patch keeps its length, by which voxels are cut.
         """
-        where = labeled(patch.label, *organs)
-        inner = tight_box(where)
+        part = self._part(patch, organs=organs)
+        return None if part is None else (part, labeled(part.label, *organs))
+
+    def _part(self, patch: Patch, *, organs: tuple[str, ...]) -> Patch | None:
+        inner = labeled_box(patch.label, *organs)
         if inner is None:
             return None
         axis = _RAY_AXIS[self.rays]
-        inner = tuple(slice(0, where.shape[k]) if k == axis else part for k, part in enumerate(inner))
-        return self._patch(within(patch.box, inner)), where[inner]
+        inner = tuple(slice(0, patch.label.shape[k]) if k == axis else part for k, part in enumerate(inner))
+        return self._patch(within(patch.box, inner))
 
     def paint_shells(self, depth: Depth, *, shells: tuple[Shell, ...], bounds: Bounds = EVERYWHERE) -> None:
         """Paints the shells of one shape, the outermost first: its depth is found once.
@@ -275,22 +287,17 @@ class Canvas:
         """
         for patch in self.patches(bounds):
             deep, width = self._deep(depth, patch, width=self.edge)
-            inner = tight_box(deep > -width)
+            # Along rays each voxel has a width of its own.
+            inner = tight_box(deep > -width) if width.ndim else box_above(deep, -width)
             if inner is None:
                 continue
             deep, width = deep[inner], width[inner] if width.ndim else width
             patch = self._patch(within(patch.box, inner))
-            target, label = patch.value, patch.label
-            alpha, change = np.empty_like(target), np.empty_like(target)
             for begins, tissue, organ in shells:
-                np.subtract(deep, begins(patch) if callable(begins) else np.float32(begins), out=alpha)
-                alpha /= width
-                alpha += np.float32(0.5)
-                np.clip(alpha, 0, 1, out=alpha)
-                np.copyto(label, ORGAN_CODES[organ], where=alpha >= np.float32(0.5))
-                np.subtract(np.float32(self.palette[tissue]), target, out=change)
-                alpha *= change
-                target += alpha
+                lay_shell(
+                    patch.value, patch.label, deep, width=width, organ=organ, level=np.float32(self.palette[tissue]),
+                    begins=begins(patch) if callable(begins) else np.float32(begins),
+                )  # fmt: skip
 
     def share(self, depth: Depth, patch: Patch, *, width: float) -> np.ndarray:
         """Share of each voxel (0 to 1) that a shape with an edge of some width (mm) fills.
@@ -298,33 +305,26 @@ class Canvas:
         Along rays the share is the mean over the voxel's length: a surface across them fills it by degrees.
         """
         if self.rays == "none":
-            alpha = depth(patch) * np.float32(1 / width)
-            alpha += np.float32(0.5)
-            np.clip(alpha, 0, 1, out=alpha)
+            alpha = shares(depth(patch), width=width)
             return alpha if alpha.shape == patch.shape else np.broadcast_to(alpha, patch.shape).copy()
         patch = patch.cut()
         deep, wide = self._deep(depth, patch, width=width)
-        alpha = np.divide(deep, wide, out=wide if wide.ndim else None)
-        alpha += np.float32(0.5)
-        np.clip(alpha, 0, 1, out=alpha)
-        axis = _RAY_AXIS[self.rays]
-        return alpha if patch.parts == 1 else _grouped(alpha, parts=patch.parts, axis=axis).mean(axis=axis + 1)
+        return mean_shares(deep, wide, parts=patch.parts, axis=_RAY_AXIS[self.rays])
 
     def _deep(self, depth: Depth, patch: Patch, *, width: float) -> tuple[np.ndarray, np.ndarray | np.float32]:
         """Depth in a patch, and the width of its edge: along rays, how much the depth changes in a voxel."""
-        deep = np.broadcast_to(depth(patch), patch.shape).astype(np.float32, copy=False)
+        deep = np.ascontiguousarray(np.broadcast_to(depth(patch), patch.shape), dtype=np.float32)
         axis = _RAY_AXIS[self.rays]
         if self.rays == "none" or deep.shape[axis] < 2:
             return deep, np.float32(width)
-        slope = _slope(deep, axis=axis)
-        return deep, np.maximum(slope, np.float32(width), out=slope)
+        return deep, edge_widths(deep, axis=axis, least=width)
 
     def touched(self, depth: Depth, patch: Patch) -> np.ndarray:
         """How surely (0 to 1, a half at its outline) a shape touches each voxel of a canvas with rays."""
         axis = _RAY_AXIS[self.rays]
         patch = patch.cut()
         deep = np.clip(np.broadcast_to(depth(patch), patch.shape) * np.float32(1 / self.edge) + np.float32(0.5), 0, 1)
-        return deep if patch.parts == 1 else _grouped(deep, parts=patch.parts, axis=axis).max(axis=axis + 1)
+        return deep if patch.parts == 1 else grouped(deep, parts=patch.parts, axis=axis).max(axis=axis + 1)
 
     def mark(self, fact: FindingFact, cover: np.ndarray, *, box: Box) -> None:
         """Notes where a finding lies: a part of the canvas, and how much of each voxel there."""
@@ -339,27 +339,6 @@ class Canvas:
             known = Lattice(axes.x, axes.y, axes.z, mm=mm, key=f"{key}-{mm}", shape=self.shape)
             self._lattices[key, mm] = known
         return known.part(box)
-
-
-def labeled(label: np.ndarray, *organs: str) -> np.ndarray:
-    """Where a label map (Z, Y, X) shows some organs, bool."""
-    where = label == ORGAN_CODES[organs[0]]
-    for name in organs[1:]:
-        where |= label == ORGAN_CODES[name]
-    return where
-
-
-def tight_box(where: np.ndarray) -> Box | None:
-    """Indices (z, y, x) about what is not zero; nothing if all is."""
-    if where.dtype != bool:
-        where = where != 0
-    slices = np.flatnonzero(where.any(axis=(1, 2)))
-    if not len(slices):
-        return None
-    z = slice(int(slices[0]), int(slices[-1]) + 1)
-    plane = np.bitwise_or.reduce(where[z].view(np.uint8), axis=0)  # faster than any()
-    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
-    return z, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def within(box: Box, inner: Box) -> Box:
@@ -377,19 +356,3 @@ def union(marks: list[Mark]) -> tuple[np.ndarray, list[int]]:
         part = whole[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mark.box, low, strict=True))]
         np.maximum(part, mark.cover, out=part)
     return whole, low
-
-
-def _slope(values: np.ndarray, *, axis: int) -> np.ndarray:
-    """How much values change from voxel to voxel along an axis: half of the way over two, at the ends over one."""
-    out = np.empty(values.shape, np.float32)
-    along, into = np.moveaxis(values, axis, 0), np.moveaxis(out, axis, 0)
-    np.subtract(along[2:], along[:-2], out=into[1:-1])
-    np.subtract(along[1], along[0], out=into[0])
-    np.subtract(along[-1], along[-2], out=into[-1])
-    into[1:-1] *= np.float32(0.5)
-    return np.abs(out, out=out)
-
-
-def _grouped(array: np.ndarray, *, parts: int, axis: int) -> np.ndarray:
-    shape = array.shape
-    return array.reshape(*shape[:axis], shape[axis] // parts, parts, *shape[axis + 1 :])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osler.synth.painting.library import address, native
 from osler.synth.phantoms.canvas import Axes
 from osler.synth.phantoms.shapes import Point
 
@@ -34,11 +35,16 @@ class Gather:
         lines = (axes.x, axes.y, axes.z)
         self._steps = [np.float32(line[1] - line[0]) if len(line) > 1 else np.float32(1) for line in lines]
         self._starts = [line[0] for line in lines]
+        if native() is not None:
+            self._touched, self._count = axes.room("touched", self._depths.size, np.int64), 0
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._low, self._high = list(reversed(axes.shape)), [0, 0, 0]
 
     def add(self, points: np.ndarray, radius: np.ndarray, *, squash: Point) -> None:
         """Adds spheres: centers (N, 3) and radii (N), float32 mm; ``squash`` scales distances along x, y, z."""
+        if native() is not None:
+            self._count = self._spheres(points, radius, squash=squash)
+            return
         middle, half = [], []
         for k, (start, step) in enumerate(zip(self._starts, self._steps, strict=True)):
             middle.append(np.rint((points[:, k] - start) / step).astype(np.int64))
@@ -58,6 +64,17 @@ class Gather:
         for reached in np.unique(longest[small]):
             chosen = np.flatnonzero(small & (longest == reached))
             self._gather(points[chosen], radius[chosen], squash=squash, boxes=boxes[chosen])
+
+    def _spheres(self, points: np.ndarray, radius: np.ndarray, *, squash: Point) -> int:
+        """Writes spheres into the depths by the compiled kernel; returns how many voxels they touch by now."""
+        points, radius = np.ascontiguousarray(points), np.ascontiguousarray(radius)
+        numbers = (self._starts, self._steps, squash)
+        start, step, squashed = (np.array(three, dtype=np.float32) for three in numbers)
+        dims = np.array(self._shape[::-1], dtype=np.int64)
+        return native().osler_spheres(
+            address(self._depths), address(dims), address(start), address(step), address(squashed), address(points),
+            address(radius), len(points), self._reach, _NOTHING, address(self._touched), self._count,
+        )  # fmt: skip
 
     def _write(self, point: np.ndarray, radius: np.float32, *, squash: Point, box: list[int]) -> None:
         """Writes one sphere into the depths."""
@@ -104,8 +121,14 @@ class Gather:
     def deepest(self) -> tuple[np.ndarray, np.ndarray]:
         """Flat indices of the voxels that are reached, and the greatest depth (mm) at each.
 
-        A voxel that two spheres fill alike comes twice, with the same depth.
+        Their order means nothing; a voxel that two spheres fill alike may come twice, with the same depth.
         """
+        if native() is not None:
+            index = self._touched[: self._count].copy()
+            depth = np.empty(len(index), dtype=np.float32)
+            native().osler_take_depths(address(self._depths), address(index), len(index), _NOTHING, address(depth))
+            self._count = 0
+            return index, depth
         depths = self._depths.reshape(-1)
         found = [(np.zeros(0, np.int64), np.zeros(0, np.float32))]
         if self._parts:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from osler.synth.painting.library import address, native
 from osler.synth.phantoms.canvas import Bounds, Box, Depth, Patch
 
 Point = tuple[float, float, float]
@@ -30,7 +31,15 @@ def ellipsoid(center: Point, half: Point, *, rough: float = 0.0, mm: float = 30.
         if turn:
             dx, dy = cosine * dx + sine * dy, cosine * dy - sine * dx
         flat = (dx * hx) ** 2 + (dy * hy) ** 2
-        out = flat + ((p.z - np.float32(center[2])) * hz) ** 2
+        up = ((p.z - np.float32(center[2])) * hz) ** 2
+        if (library := native()) is not None:
+            wave, out = p.wave(mm) if rough else None, np.empty(p.shape, dtype=np.float32)
+            library.osler_ellipsoid(
+                address(flat), address(up), scale, rough, None if wave is None else address(wave), address(out),
+                len(out), flat.size,
+            )  # fmt: skip
+            return out
+        out = flat + up
         np.sqrt(out, out=out)
         np.subtract(np.float32(1), out, out=out)
         out *= scale
@@ -99,6 +108,12 @@ def smooth_least(first: np.ndarray, second: np.ndarray, *, mm: float) -> np.ndar
     The polynomial smooth minimum (Quilez, "Smooth minimum"): lower by a quarter of ``mm`` at most, where depths are
     equal, and not at all where they differ by ``mm``.
     """
+    library, kind = native(), np.float32
+    if library is not None and first.shape == second.shape and first.dtype == second.dtype == kind:
+        first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
+        out = np.empty_like(first)
+        library.osler_smooth_least(address(first), address(second), mm, -1 / (4 * mm), address(out), out.size)
+        return out
     gap = np.subtract(first, second, dtype=np.float32)
     np.abs(gap, out=gap)
     np.subtract(np.float32(mm), gap, out=gap)
@@ -124,9 +139,18 @@ def tilted(center: Point, axes: np.ndarray, half: Point, *, rough: float = 0.0, 
 
     def depth(p: Patch) -> np.ndarray:
         dx, dy, dz = (a - np.float32(c) for a, c in zip((p.x, p.y, p.z), center, strict=True))
-        total = zz * dz + np.float32(2) * (xz * dx + yz * dy)
+        square, linear = zz * dz, np.float32(2) * (xz * dx + yz * dy)
+        constant = xx * dx * dx + dy * (np.float32(2) * xy * dx + yy * dy)
+        if (library := native()) is not None:
+            wave, out = p.wave(mm) if rough else None, np.empty(p.shape, dtype=np.float32)
+            library.osler_tilted(
+                address(linear), address(constant), address(dz), address(square), scale, rough,
+                None if wave is None else address(wave), address(out), len(out), linear.size,
+            )  # fmt: skip
+            return out
+        total = square + linear
         total *= dz
-        total += xx * dx * dx + dy * (np.float32(2) * xy * dx + yy * dy)
+        total += constant
         np.maximum(total, 0, out=total)
         np.sqrt(total, out=total)
         np.subtract(np.float32(1), total, out=total)

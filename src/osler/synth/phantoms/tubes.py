@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 import numpy as np
 
+from osler.synth.painting.library import address, native
+from osler.synth.phantoms.blend import lay_voxels
 from osler.synth.phantoms.canvas import Axes, Canvas
 from osler.synth.phantoms.gather import Gather
-from osler.synth.phantoms.organs import ORGAN_CODES
 from osler.synth.phantoms.shapes import Point
 
 _RADII = (1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 14.0, 22.0, 40.0, 80.0)
+_LEAST_RADIUS = 0.2
 _APART = 1e5
 """More than any place (mm) along a ray: keeps the rays apart in a running maximum."""
 
@@ -71,16 +74,12 @@ class Tubes:
             inside: What they were painted into, where they are the core of something; only a canvas with rays asks.
         """
         index, alpha = self.cover(shift=shift)
-        label, value = canvas.label.reshape(-1), canvas.value.reshape(-1)
-        if over:
-            allowed = np.zeros(256, dtype=bool)
-            allowed[[ORGAN_CODES[name] for name in over]] = True
-            alpha = alpha * allowed[label[index]]
-        if organ is not None:
-            label[index[alpha >= 0.5]] = ORGAN_CODES[organ]
         level, core = (np.float32(canvas.palette[t] if isinstance(t, str) else t or 0) for t in (tissue, inside))
-        under = value[index] if inside is None or canvas.rays == "none" else core
-        value[index] += (level - under) * alpha * np.float32(strength)
+        known = inside is not None and canvas.rays != "none"
+        lay_voxels(
+            canvas.value.reshape(-1), canvas.label.reshape(-1), index, alpha, level=level, organ=organ, over=over,
+            strength=strength, under=core if known else None,
+        )  # fmt: skip
 
 
 class RayTubes(Tubes):
@@ -91,10 +90,12 @@ class RayTubes(Tubes):
         self._rays = canvas.rays
 
     def cover(self, *, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        if (library := native()) is not None and self._chains:
+            return self._compiled(library, shift=shift)
         parts = []
         for points, radius, squash in self._alike():
             wide = radius + np.float32(shift)
-            lower = 0.2
+            lower = _LEAST_RADIUS
             for upper in _RADII:
                 chosen = (wide > lower) & (wide <= upper)
                 lower = upper
@@ -103,6 +104,29 @@ class RayTubes(Tubes):
         if not parts:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         return self._voxels(*_united(*(np.concatenate(column) for column in zip(*parts, strict=True))))
+
+    def _compiled(self, library: ctypes.CDLL, *, shift: float) -> tuple[np.ndarray, np.ndarray]:
+        """The same by the compiled kernel."""
+        axes, (_, y, x) = self._axes, self._axes.shape
+        order, stride = ((2, 0, 1), (y * x, 1, x)) if self._rays == "y" else ((2, 1, 0), (y * x, x, 1))
+        alike = list(self._alike())
+        points = np.concatenate([points for points, _, _ in alike])[:, order]
+        radius = np.concatenate([radius + np.float32(shift) for _, radius, _ in alike])
+        lines = [(axes.x, axes.y, axes.z)[k] for k in order]
+        dims, strides = np.array([len(line) for line in lines]), np.array(stride)
+        start, step = np.array([line[0] for line in lines]), np.array([axes.spacing[k] for k in order])
+        squash = np.array([squash for _, _, squash in alike], dtype=np.float32)[:, order]
+        counts = np.array([len(points) for points, _, _ in alike])
+        radii = np.array([_LEAST_RADIUS, *_RADII], dtype=np.float32)
+        points, squash = np.ascontiguousarray(points), np.ascontiguousarray(squash)
+        size = int(np.prod(axes.shape))
+        index, share = axes.room("touched", size, np.int64), axes.room("shares", size, np.float32)
+        numbers = (dims, strides, start, step)
+        found = library.osler_ray_voxels(
+            *map(address, numbers), self._edge, address(points), address(radius), address(squash), address(counts),
+            len(counts), address(radii), len(radii), address(index), address(share),
+        )  # fmt: skip
+        return index[:found].copy(), share[:found].copy()
 
     def _ways(self, points: np.ndarray, radius: np.ndarray, *, squash: Point) -> tuple[np.ndarray, ...]:
         """Number of the ray, start and end (mm) along it, and share of the ray, of each sphere's pixels."""
@@ -163,7 +187,7 @@ def _united(
     if not len(ray):
         return ray, start, end, share
     apart = ray * _APART
-    order = np.argsort(apart + start)
+    order = np.argsort(apart + start, kind="stable")  # the same on every processor
     ray, start, end, share = ray[order], start[order].astype(np.float64), end[order].astype(np.float64), share[order]
     apart = apart[order]
     reached = np.maximum.accumulate(end + apart) - apart

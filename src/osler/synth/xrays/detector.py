@@ -8,6 +8,7 @@ import numpy as np
 
 from osler.extras import import_extra
 from osler.synth.elementary import exp, log, sine
+from osler.synth.noise import fill_normal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ def develop(attenuation: np.ndarray, *, exposure: Exposure, pixel_mm: float) -> 
     source = primary[::4, ::4] * attenuation[::4, ::4]
     spread = _enlarge(gaussian_filter(source, 26 / pixel_mm / 4, mode="nearest"), shape=primary.shape)
     light = primary + exposure.scatter * (0.75 * spread + 0.25 * np.float32(spread.mean()))
-    noise = np.random.Generator(np.random.PCG64(exposure.seed)).standard_normal(light.shape, dtype=np.float32)
+    noise = np.empty(light.shape, dtype=np.float32)
+    fill_normal(noise, bits=np.random.PCG64(exposure.seed))
     noise = gaussian_filter(noise, 0.6)
     light = light * (1 + noise * 1.7 / np.sqrt(exposure.photons * light))
     density = -log(np.maximum(light, 1e-4))

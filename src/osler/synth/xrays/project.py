@@ -6,16 +6,19 @@ similar triangles; there the slab is interpolated, and the slabs' values add up.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Literal
 
 import numpy as np
 
+from osler.synth.painting.library import address, native
 from osler.synth.phantoms.canvas import Axes, Box, Rays
 from osler.synth.xrays.beam import Beam
 
 _GROUP_MM = 13.0
 """Slabs are added in groups this thick before they are interpolated: within one, shadows shift by under half a mm."""
 Sum = Literal["sum", "greatest"]
+_Three = ctypes.c_int64 * 3
 
 
 class Projector:
@@ -61,23 +64,13 @@ class Projector:
         total = np.zeros(self._longer.shape, np.float32)
         for start in range(0, len(along) if total[rows, columns].size else 0, group):
             stop = min(start + group, len(along))
-            slab = np.take(voxels, start, axis=order).astype(np.float32, copy=False)
-            for further in range(start + 1, stop):
-                slab += np.take(voxels, further, axis=order)
-            used = slab != 0
-            held = _span(used.any(axis=1)), _span(used.any(axis=0))
+            slab, held = _slab(voxels, start, stop, axis=order)
             if held[0].stop == 0:
                 continue
             place = float(along[start:stop].mean())
             near = self._window((place,), (lines[0][held[0]], lines[1][held[1]]))
-            part = total[near]
-            if not part.size:
-                continue
-            seen = self._seen(slab, place, lines, rows=near[0], columns=near[1])
-            if mode == "sum":
-                part += seen
-            else:
-                np.maximum(part, seen, out=part)
+            if total[near].size:
+                self._add(total, slab, place, lines, near=near, mode=mode)
         if mode == "sum":
             part = total[rows, columns]
             part *= self._longer[rows, columns] * np.float32(thick)
@@ -94,17 +87,34 @@ class Projector:
                 rows |= _near(self._source_z + s * (self._far_z - self._source_z), lines[0])
         return _span(rows), _span(columns)
 
-    def _seen(
+    def _add(
         self,
+        total: np.ndarray,
         slab: np.ndarray,
         place: float,
         lines: tuple[np.ndarray, np.ndarray],
         *,
-        rows: slice,
-        columns: slice,
-    ) -> np.ndarray:
-        """A slab (Z, across) at a place along the rays as the rays meet it."""
-        (i, f), (flat, g) = self._met(place, lines, rows=rows, columns=columns)
+        near: tuple[slice, slice],
+        mode: Sum,
+    ) -> None:
+        """Adds a slab (Z, across) at a place along the rays, as the rays meet it, to some rays of the total."""
+        (i, f), (up, share, start) = self._met(place, lines, rows=near[0], columns=near[1])
+        part = total[near]
+        if (library := native()) is not None:
+            sides = np.empty((slab.shape[0] + 3, part.shape[1]), np.float32)
+            library.osler_seen(
+                address(slab), *slab.shape, address(i), address(f), address(up), address(share), start, address(sides),
+                address(part), total.shape[1], *part.shape, mode == "greatest",
+            )  # fmt: skip
+            return
+        at = up[:, None] * share
+        at += start
+        np.clip(at, 0, np.float32(len(lines[0]) + 1), out=at)
+        j = at.astype(np.int32)
+        at -= j
+        flat = j.astype(np.intp)
+        flat *= len(share)
+        flat += np.arange(len(share))
         padded = np.zeros((slab.shape[0] + 3, slab.shape[1] + 3), np.float32)
         padded[1:-2, 1:-2] = slab
         sides = padded.take(i, axis=1)
@@ -112,31 +122,40 @@ class Projector:
         after -= sides
         after *= f
         sides += after
-        low, high = sides.reshape(-1).take(flat), sides[1:].reshape(-1).take(flat)
-        high -= low
-        high *= g
-        low += high
-        return low
+        seen, high = sides.reshape(-1).take(flat), sides[1:].reshape(-1).take(flat)
+        high -= seen
+        high *= at
+        seen += high
+        (np.add if mode == "sum" else np.maximum)(part, seen, out=part)
 
     def _met(
         self, place: float, lines: tuple[np.ndarray, np.ndarray], *, rows: slice, columns: slice
-    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Where the rays meet a plane: first voxel across, and first in the flat (Z, rays across), with weights."""
+    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.float32]]:
+        """Where the rays meet a plane: first voxel across and the weight of the next; factors and start of the row."""
         far, far_across, far_z = self._far[0][columns], self._far[1][columns], self._far_z[rows]
         share = (place - self._source[0]) / (far - self._source[0])
         across = self._source[1] + share * (far_across - self._source[1])
-        i, f = _places(across, lines[1])
         step = float(lines[0][1] - lines[0][0]) if len(lines[0]) > 1 else 2.0
         start = np.float32((self._source_z - float(lines[0][0])) / step + 1)
-        at = ((far_z - self._source_z) / step).astype(np.float32)[:, None] * share.astype(np.float32)
-        at += start
-        np.clip(at, 0, np.float32(len(lines[0]) + 1), out=at)
-        j = at.astype(np.int32)
-        at -= j
-        j = j.astype(np.intp)
-        j *= len(share)
-        j += np.arange(len(share))
-        return (i, f), (j, at)
+        up = ((far_z - self._source_z) / step).astype(np.float32)
+        return _places(across, lines[1]), (up, share.astype(np.float32), start)
+
+
+def _slab(voxels: np.ndarray, start: int, stop: int, *, axis: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """The sum (Z, across), float32, of some voxels along an axis, and the rows and columns that are not empty."""
+    kind = {"float32": "f32", "bool": "u8", "uint8": "u8"}.get(voxels.dtype.name)
+    if (library := native()) is not None and kind is not None:
+        dims, strides = _Three(*voxels.shape), _Three(*(step // voxels.itemsize for step in voxels.strides))
+        slab = np.empty((voxels.shape[0], voxels.shape[3 - axis]), np.float32)
+        rows, columns = (np.empty(count, bool) for count in slab.shape)
+        call = library.osler_slab_f32 if kind == "f32" else library.osler_slab_u8
+        call(address(voxels), dims, axis, start, stop, strides, *map(address, (slab, rows, columns)))
+        return slab, (_span(rows), _span(columns))
+    slab = np.take(voxels, start, axis=axis).astype(np.float32, copy=False)
+    for further in range(start + 1, stop):
+        slab += np.take(voxels, further, axis=axis)
+    used = slab != 0
+    return slab, (_span(used.any(axis=1)), _span(used.any(axis=0)))
 
 
 def _near(values: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -168,10 +187,16 @@ def enlarged(small: np.ndarray, *, step: int, shape: tuple[int, int]) -> np.ndar
         weights = (
             ((2 - f) * f - 1) * f / 2, ((3 * f - 5) * f * f + 2) / 2, ((4 - 3 * f) * f + 1) * f / 2, (f - 1) * f * f / 2
         )  # fmt: skip
+        index = [np.clip(base + k - 1, 0, small.shape[axis] - 1) for k in range(4)]
+        if (library := native()) is not None:
+            small, about, four = np.ascontiguousarray(small), np.stack(index), np.stack(weights)
+            out = np.empty((length, small.shape[1]) if axis == 0 else (small.shape[0], length), np.float32)
+            library.osler_cubic(
+                address(small), *small.shape, axis, address(about), address(four), length, address(out)
+            )  # fmt: skip
+            small = out
+            continue
         column = [-1, 1] if axis == 0 else [1, -1]
-        parts = (
-            small.take(np.clip(base + k - 1, 0, small.shape[axis] - 1), axis=axis) * weight.reshape(column)
-            for k, weight in enumerate(weights)
-        )
+        parts = (small.take(i, axis=axis) * weight.reshape(column) for i, weight in zip(index, weights, strict=True))
         small = sum(parts)  # type: ignore[assignment]
     return small

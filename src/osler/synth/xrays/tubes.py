@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from osler.synth.painting.library import address, native
+
 Profile = Literal["solid", "flat"]
 _OUTSIDE = 1e12
 _GROUP_PX = (0.8, 1.6, 2.6, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 42.0)
@@ -81,6 +83,15 @@ def _stamp(
     seen = (column >= -reach) & (column < columns + reach) & (row >= -reach) & (row < rows + reach)
     chosen, column, row = chosen[seen], column[seen], row[seen]
     if not len(chosen):
+        return
+    if (library := native()) is not None:
+        places = (chain.column[chosen].astype(np.float64), chain.row[chosen].astype(np.float64))
+        thick, most = radius[chosen].astype(np.float32), amount[chosen].astype(np.float32)
+        layer = chain.layer[chosen].astype(np.int64)
+        library.osler_stamp(
+            address(canvas), rows, columns, *map(address, (*places, thick, most, layer)), len(chosen), reach,
+            profile == "flat",
+        )  # fmt: skip
         return
     # Pixels first, so that loops run along the disks, which are many.
     i, j = column + offsets, row + offsets
