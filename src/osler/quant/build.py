@@ -40,10 +40,8 @@ _VNNI = (*AVX512, "-mavx512vnni")
 _X86 = {
     "avx2.cpp": AVX2,
     "vnni.cpp": _VNNI,
-    "many_rows.cpp": _VNNI,
     "micro_vnni.cpp": _VNNI,
     "rows_int8.cpp": _VNNI,
-    "unpack.cpp": _VNNI,
     "token_avx2.cpp": (*FUSED, *AVX2),
     "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),
 }

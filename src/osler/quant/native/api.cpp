@@ -148,11 +148,11 @@ bool in_int8(int path, const OslerWeight& w, int64_t M) {
 }
 
 #ifdef OSLER_X86
-const Micro& micro_of(int path) {
+MultiplyRows multiply_of(int path) {
 #ifdef OSLER_AMX
-  if (path != kPathVnni) return kAmxMicro;
+  if (path != kPathVnni) return multiply_int8_amx;
 #endif
-  return kVnniMicro;
+  return multiply_int8_vnni;
 }
 #endif
 
@@ -174,7 +174,7 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if (M <= 0) return 0;
   threads = std::max(1, threads);
 #ifdef OSLER_X86
-  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, micro_of(path)) ? 0 : 2;
+  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, multiply_of(path)) ? 0 : 2;
 #endif
 #ifdef OSLER_AMX
   if (path >= kPathAmxBf16 && M >= kManyRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
@@ -204,7 +204,7 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
   threads = std::max(1, threads);
 #ifdef OSLER_X86
   if (in_int8(path, *w, M) && w->rows % (2 * kBlock) == 0)
-    return int8_linear(*w, x, dtype, M, true, out, threads, micro_of(path)) ? 0 : 2;
+    return int8_linear(*w, x, dtype, M, true, out, threads, multiply_of(path)) ? 0 : 2;
 #endif
   void* both = std::malloc(static_cast<size_t>(M) * w->rows * (dtype == kFloat32 ? 4 : 2));
   if (!both) return 2;

@@ -158,15 +158,15 @@ void pack_rows(void* data, int part, int parts) {
 }  // namespace
 
 bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
-                 const Micro& micro) {
+                 MultiplyRows multiply) {
   const int64_t K = w.columns, steps = (w.padded + kInputs - 1) / kInputs;
-  Rows rows = rows_of(M, steps);
+  Rows rows = rows_of(M, steps, kMostSteps, kInputs);
   // With few inputs, the spans are short enough.
   rows.large = K >= 4 * kLarge ? 1 : 0;
   const int64_t filled = rows.pairs * kSide, codes = filled * (steps + rows.large) * kInputs;
   const int64_t scales = filled * (rows.spans + rows.large);
   const int64_t bytes = codes + scales * 8 + (M + K + 16) * 4 + K * 4 + steps * 8;
-  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
   if (!memory) return false;
   auto* x_scale = reinterpret_cast<float*>(memory + codes);
   auto* x_sum = reinterpret_cast<int32_t*>(x_scale + scales);
@@ -185,7 +185,7 @@ bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool
     pick_large(sizes + M, K, steps, order, ordinary);
   }
   parallel(threads, pack_rows, &job);
-  const bool done = multiply_rows({w, rows, micro, M, dtype, gated, out}, threads);
+  const bool done = multiply({w, rows, M, dtype, gated, out}, threads);
   std::free(memory);
   return done;
 }
