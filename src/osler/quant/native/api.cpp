@@ -177,7 +177,7 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, multiply_of(path)) ? 0 : 2;
 #endif
 #ifdef OSLER_AMX
-  if (path >= kPathAmxBf16 && M >= kManyRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
+  if (path >= kPathAmxBf16 && M >= kManyRows) return bf16_linear(*w, x, dtype, M, false, out, threads) ? 0 : 2;
 #endif
   const int64_t padded = w->padded, groups = padded / kGroup;
   const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
@@ -205,6 +205,10 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
 #ifdef OSLER_X86
   if (in_int8(path, *w, M) && w->rows % (2 * kBlock) == 0)
     return int8_linear(*w, x, dtype, M, true, out, threads, multiply_of(path)) ? 0 : 2;
+#endif
+#ifdef OSLER_AMX
+  if (path >= kPathAmxBf16 && M >= kManyRows && w->rows % (2 * kBlock) == 0)
+    return bf16_linear(*w, x, dtype, M, true, out, threads) ? 0 : 2;
 #endif
   void* both = std::malloc(static_cast<size_t>(M) * w->rows * (dtype == kFloat32 ? 4 : 2));
   if (!both) return 2;

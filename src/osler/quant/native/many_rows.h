@@ -18,7 +18,7 @@ constexpr int64_t kInputs = 64;      // of a tile of int8
 constexpr int64_t kSide = 32;        // rows and outputs of a square
 constexpr int64_t kSquare = kSide * kSide;
 constexpr int64_t kLarge = 64;       // large inputs that have a scale of their own: a tile of int8
-constexpr int64_t kMostSteps = 40;   // tiles of a span of int8
+constexpr int64_t kMostInt8 = 40;    // tiles of a span of int8
 
 struct Square {
   const uint8_t* a;        // [2][steps of the row][16][64], the second tile `a_next` bytes further
@@ -81,6 +81,9 @@ using MultiplyRows = bool (*)(const ManyRows&, int threads);
 bool multiply_int8_vnni(const ManyRows&, int threads);
 #ifdef OSLER_AMX
 bool multiply_int8_amx(const ManyRows&, int threads);
+
+// As `int8_linear`, by tiles of bfloat16.
+bool bf16_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads);
 #endif
 
 // out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed; return false where memory ran out.

@@ -99,7 +99,7 @@ void quantize_values(const Job& job, const __m512* value, int64_t vectors, int64
 template <int kType>
 void quantize_row(const Job& job, int64_t m) {
   const int64_t K = m < job.M ? job.w.columns : 0;
-  __m512 value[kMostSteps * kInputs / 16];
+  __m512 value[kMostInt8 * kInputs / 16];
   for (int64_t span = 0; span < job.layout.spans; ++span) {
     const int64_t from = span * job.layout.depth * kInputs, vectors = job.layout.span_steps(span) * kInputs / 16;
     for (int64_t i = 0; i < vectors; ++i) {
@@ -160,7 +160,7 @@ void pack_rows(void* data, int part, int parts) {
 bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
                  MultiplyRows multiply) {
   const int64_t K = w.columns, steps = (w.padded + kInputs - 1) / kInputs;
-  Rows rows = rows_of(M, steps, kMostSteps, kInputs);
+  Rows rows = rows_of(M, steps, kMostInt8, kInputs);
   // With few inputs, the spans are short enough.
   rows.large = K >= 4 * kLarge ? 1 : 0;
   const int64_t filled = rows.pairs * kSide, codes = filled * (steps + rows.large) * kInputs;
