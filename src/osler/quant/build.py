@@ -50,7 +50,7 @@ _AMX = {
     "many_bf16.cpp": TILES,
     "many_int8.cpp": TILES,
     "peak.cpp": TILES,
-    "tower_attend.cpp": TILES,
+    "tile_attend.cpp": TILES,
     "tower_linear.cpp": TILES,
 }
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")

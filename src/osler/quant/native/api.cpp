@@ -12,6 +12,7 @@
 
 #include "many_rows.h"
 #endif
+#include "tile_attend.h"
 #include "tower.h"
 #if defined(OSLER_AMX) && defined(__linux__)
 #include <sys/syscall.h>
@@ -163,7 +164,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 5; }
+int osler_abi(void) { return 6; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
@@ -261,13 +262,16 @@ int osler_tower_linear(int path, const OslerTowerLinear* product, int threads) {
 #endif
 }
 
-// Attention of the image tower. Returns as `osler_tower_linear`.
-int osler_tower_attend(int path, const OslerTowerAttention* attention, int threads) {
+// Attention by tiles. Returns as `osler_tower_linear`.
+int osler_attend(int path, const OslerAttention* attention, int threads) {
 #ifdef OSLER_AMX
-  const OslerTowerAttention& a = *attention;
+  const OslerAttention& a = *attention;
   if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
-  if (a.B < 0 || a.P <= 0 || a.heads <= 0 || a.H <= 0 || a.H > kMostHead || a.H % 8 || a.scale <= 0) return 1;
-  return a.B == 0 || tower_attend(a, std::max(1, threads)) ? 0 : 2;
+  if (a.B < 0 || a.L < 0 || a.S <= 0 || a.key_heads <= 0 || a.heads <= 0 || a.heads % a.key_heads) return 1;
+  if (a.H <= 0 || a.H > kMostHead || a.H % 8 || a.scale <= 0 || !a.first != !a.last) return 1;
+  for (int64_t i = 0; a.first && i < a.B * a.L; ++i)
+    if (a.first[i] < 0 || a.last[i] > a.S) return 1;
+  return a.B == 0 || a.L == 0 || tile_attend(a, std::max(1, threads)) ? 0 : 2;
 #else
   return 1;
 #endif
