@@ -28,7 +28,8 @@ from benchmarks.volume_flops import tower_flops
 from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
 from osler.quant import choose_kernels
-from osler.quant.tower import TiledWeight, attend, fuse_tower, linear
+from osler.quant.attention import attend
+from osler.quant.tower import TiledWeight, fuse_tower, linear
 
 PEER, PLAIN, FUSED = "transformers", "Osler, PyTorch alone", "Osler, compiled kernels"
 COMPARED_LAYERS = 2
@@ -73,10 +74,11 @@ def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> di
     x_BPD = torch.randn(1, patches, config.width).bfloat16()
     q_BPNH = torch.randn(1, patches, heads, config.width // heads).bfloat16()
     turned = q_BPNH.transpose(1, 2)
+    scale = turned.shape[-1] ** -0.5
     layer, peer = fused.encoder.layers[0], plain.encoder.layers[0]
     return {
         "attention alone, PyTorch": lambda: torch.nn.functional.scaled_dot_product_attention(turned, turned, turned),
-        "attention alone, kernels": lambda: attend(kernels, q_BPNH, q_BPNH, q_BPNH),
+        "attention alone, kernels": lambda: attend(kernels, turned, k_BKSH=turned, v_BKSH=turned, scale=scale),
         "a product of the width, PyTorch": lambda: peer.self_attn.q_proj(x_BPD),
         "a product of the width, kernels": lambda: linear(
             kernels, x_BPD[0], weight=TiledWeight(layer.self_attn.q_proj, kernels=kernels)

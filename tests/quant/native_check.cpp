@@ -1,4 +1,5 @@
 // Runs every path on buffers of exactly the size they need, for the sanitizers, which tests/quant/test_build.py adds.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "tile_attend.h"
 #include "token.h"
 #include "tower.h"
 
@@ -18,7 +20,7 @@ int osler_norm(int, const OslerNorm*, int);
 int osler_rows(const OslerWeight*, const int64_t*, int64_t, void*, int);
 int osler_tower_turn(int, const uint16_t*, int64_t, int64_t, uint16_t*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
-int osler_tower_attend(int, const OslerTowerAttention*, int);
+int osler_attend(int, const OslerAttention*, int);
 }
 
 namespace {
@@ -148,28 +150,35 @@ int check_tower_linear(int path, int64_t M, int64_t N, int64_t K, int gelu) {
   return wrong + compare("product of the tower", out, wanted);
 }
 
-int check_tower_attention(int path, int64_t B, int64_t P, int64_t heads, int64_t H) {
-  const int64_t size = B * P * heads * H, stride = heads * H;
-  const auto q = random_bf16(size), k = random_bf16(size), v = random_bf16(size);
-  std::vector<uint16_t> out(size);
-  const OslerTowerAttention a = {q.data(), k.data(), v.data(), out.data(), B, P, heads, H, 0.2f};
-  int wrong = osler_tower_attend(path, &a, 1 + below(3));
-  std::vector<double> wanted(size);
-  for (int64_t head = 0; head < B * heads; ++head) {
-    const int64_t first = head / heads * P * stride + head % heads * H;
-    for (int64_t l = 0; l < P; ++l) {
-      std::vector<double> weights(P);
-      double total = 0;
-      for (int64_t s = 0; s < P; ++s) {
-        for (int64_t h = 0; h < H; ++h) weights[s] += value_at(q, first + l * stride + h) * value_at(k, first + s * stride + h);
-        total += weights[s] = std::exp(weights[s] * 0.2f);
-      }
-      for (int64_t h = 0; h < H; ++h)
-        for (int64_t s = 0; s < P; ++s)
-          wanted[first + l * stride + h] += weights[s] / total * value_at(v, first + s * stride + h);
-    }
+// Keys in a room of their own, of which a query sees some, none or all.
+int check_attention(int path, int64_t B, int64_t L, int64_t S, int64_t heads, int64_t groups, int64_t H, bool all) {
+  const int64_t key_heads = heads / groups;
+  const auto q = random_bf16(B * heads * L * H), k = random_bf16(B * key_heads * S * H), v = random_bf16(k.size());
+  std::vector<uint16_t> out(q.size());
+  std::vector<int32_t> first(B * L), last(B * L);
+  for (int64_t i = 0; i < B * L; ++i) {
+    first[i] = all ? 0 : below(static_cast<int>(S));
+    last[i] = all ? S : std::min<int32_t>(S, first[i] + below(70));
   }
-  return wrong + compare("attention of the tower", out, wanted);
+  const OslerAttention a = {q.data(), k.data(), v.data(), out.data(), all ? nullptr : first.data(),
+                            all ? nullptr : last.data(), B, L, S, heads, key_heads, H,
+                            {heads * L * H, L * H, H}, {key_heads * S * H, S * H, H}, {key_heads * S * H, S * H, H},
+                            {L * heads * H, H, heads * H}, 0.2f};
+  int wrong = osler_attend(path, &a, 1 + below(3));
+  std::vector<double> wanted(out.size());
+  for (int64_t i = 0; i < B * heads * L; ++i) {
+    const int64_t b = i / L / heads, head = i / L % heads, l = i % L, keys = (b * key_heads + head / groups) * S * H;
+    const int64_t from = first[b * L + l], count = last[b * L + l] - from, to = ((b * L + l) * heads + head) * H;
+    std::vector<double> weights(std::max<int64_t>(0, count));
+    double total = 0;
+    for (int64_t s = 0; s < count; ++s) {
+      for (int64_t h = 0; h < H; ++h) weights[s] += value_at(q, i * H + h) * value_at(k, keys + (from + s) * H + h);
+      total += weights[s] = std::exp(weights[s] * 0.2f);
+    }
+    for (int64_t h = 0; h < H; ++h)
+      for (int64_t s = 0; s < count; ++s) wanted[to + h] += weights[s] / total * value_at(v, keys + (from + s) * H + h);
+  }
+  return wrong + compare("attention", out, wanted);
 }
 
 // Where this processor has tiles: whole and odd sizes, more than is multiplied at a time.
@@ -182,8 +191,12 @@ int check_tower() {
     wrong += check_tower_linear(kTiles, 64, 32, 64, gelu) + check_tower_linear(kTiles, 530, 20, 33, gelu);
     wrong += check_tower_linear(kTiles, 32, 530, 32, gelu) + check_tower_linear(kTiles, 40, 48, 290, gelu);
   }
-  wrong += check_tower_attention(kTiles, 1, 1, 1, 8) + check_tower_attention(kTiles, 2, 50, 3, 24);
-  return wrong + check_tower_attention(kTiles, 1, 300, 2, 72) + check_tower_attention(kTiles, 1, 64, 1, 128);
+  for (const bool all : {true, false}) {
+    wrong += check_attention(kTiles, 1, 1, 1, 1, 1, 8, all) + check_attention(kTiles, 2, 50, 50, 3, 1, 24, all);
+    wrong += check_attention(kTiles, 1, 300, 300, 2, 1, 72, all) + check_attention(kTiles, 1, 64, 64, 1, 1, 128, all);
+    wrong += check_attention(kTiles, 2, 40, 333, 4, 2, 256, all) + check_attention(kTiles, 1, 530, 20, 2, 2, 40, all);
+  }
+  return wrong;
 }
 
 }  // namespace

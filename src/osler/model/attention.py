@@ -15,6 +15,7 @@ a head. Tiles have T queries and U keys.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -32,6 +33,18 @@ MASKED = -1e30
 
 FOLD = 16
 """Up to so many queries, those of a group of heads are taken as one longer run of queries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpans:
+    """Which keys each query sees, where they lie side by side: ``first`` to ``last - 1``.
+
+    Args:
+        first_BL: int32. last_BL: Alike.
+    """
+
+    first_BL: Tensor
+    last_BL: Tensor
 
 
 class KeyView:
@@ -63,6 +76,7 @@ class KeyView:
         self.window = window
         self.dtype = dtype
         self._masks: dict[tuple[int, int, int], Tensor] = {}
+        self._spans: KeySpans | None = None
 
     def tiles(self, *, size: int = TILE) -> Iterator[tuple[slice, slice]]:
         """Yields each tile's queries and the keys that any of them may see."""
@@ -72,6 +86,22 @@ class KeyView:
             # A single query gets its keys in any order, so that none can be told by its place.
             first = 0 if self.window is None or L == 1 else max(0, S - L + start - self.window + 1)
             yield slice(start, stop), slice(first, min(S, S - L + stop + self.reach))
+
+    def spans(self) -> KeySpans | None:
+        """Returns the keys that each query sees, ``None`` where they do not lie in order."""
+        if self._spans is None:
+            keys_BS = self.keys_BS.expand(len(self.positions_BL), -1).contiguous()
+            if bool((keys_BS[:, 1:] < keys_BS[:, :-1]).any()):
+                return None
+            before_BL = torch.full_like(self.positions_BL, -1)
+            if self.window is not None:
+                before_BL = (self.positions_BL - self.window).clamp(min=-1)
+            first_BL, last_BL = (
+                torch.searchsorted(keys_BS, end_BL.contiguous(), right=True).int().contiguous()
+                for end_BL in (before_BL, self.last_BL)
+            )
+            self._spans = KeySpans(first_BL=first_BL, last_BL=last_BL)
+        return self._spans
 
     def mask(self, queries: slice, keys: slice) -> Tensor:
         """Returns (B, 1, T, U): what to add to the scores of a tile.
@@ -90,6 +120,12 @@ class KeyView:
         if self.positions_BL.shape[1] <= TILE:
             self._masks[place] = mask_B1TU
         return mask_B1TU
+
+
+def causal_spans(batch: int, queries: int) -> KeySpans:
+    """Says that each query sees the keys up to its own, of as many as there are queries."""
+    last_BL = torch.arange(1, queries + 1, dtype=torch.int32).expand(batch, -1).contiguous()
+    return KeySpans(first_BL=torch.zeros_like(last_BL), last_BL=last_BL)
 
 
 def last_seen(positions_BL: Tensor, *, image_blocks_BL: Tensor | None) -> Tensor:

@@ -241,8 +241,12 @@ class Attention(nn.Module):
         if step.cache is not None:
             k_BKSH, v_BKSH, keys_BS = step.cache.update(self.index, k_BKSH, v_BKSH)
         view = step.view(self.kind, keys=k_BKSH.shape[2], keys_BS=keys_BS)
-        out_BNLH = attend(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view, scale=self.scale, softcap=self.softcap)
+        out_BNLH = self.gather(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view)
         return self.o_proj(out_BNLH.transpose(1, 2).flatten(2))
+
+    def gather(self, q_BNLH: Tensor, *, k_BKSH: Tensor, v_BKSH: Tensor, view: KeyView | None) -> Tensor:
+        """Computes attention, see `osler.model.attention.attend`."""
+        return attend(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view, scale=self.scale, softcap=self.softcap)
 
     def project(self, x_BLD: Tensor, *, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Computes queries (B, N, L, H), keys and values (B, K, L, H), normalized and rotated.

@@ -40,19 +40,17 @@ _VNNI = (*AVX512, "-mavx512vnni")
 _X86 = {
     "avx2.cpp": AVX2,
     "vnni.cpp": _VNNI,
-    "many_rows.cpp": _VNNI,
-    "micro_vnni.cpp": _VNNI,
+    "many_vnni.cpp": _VNNI,
     "rows_int8.cpp": _VNNI,
-    "unpack.cpp": _VNNI,
     "token_avx2.cpp": (*FUSED, *AVX2),
     "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),
 }
 TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
 _AMX = {
-    "amx.cpp": TILES,
-    "micro_amx.cpp": TILES,
+    "many_bf16.cpp": TILES,
+    "many_int8.cpp": TILES,
     "peak.cpp": TILES,
-    "tower_attend.cpp": TILES,
+    "tile_attend.cpp": TILES,
     "tower_linear.cpp": TILES,
 }
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
@@ -180,7 +178,7 @@ def require_own_file(path: str) -> None:
 def _varied(files: dict[str, Sequence[str]], *, variant: Variant) -> dict[str, Sequence[str]]:
     added = dict(variant.base)
     added |= variant.x86 if "avx2.cpp" in files else {}
-    added |= variant.amx if "amx.cpp" in files else {}
+    added |= variant.amx if "many_int8.cpp" in files else {}
     kept = {name: own for name, own in files.items() if name not in variant.without}
     return kept | {str(variant.folder / name): own for name, own in added.items()}
 
@@ -189,7 +187,7 @@ def _compile(
     compiler: str, files: dict[str, Sequence[str]], *, flags: Sequence[str], target: Path, main: Path | None
 ) -> str | None:
     """Compiles and links; returns the first line of the error, ``None`` where all went well."""
-    defines = [name for name, file in (("-DOSLER_X86", "avx2.cpp"), ("-DOSLER_AMX", "amx.cpp")) if file in files]
+    defines = [name for name, file in (("-DOSLER_X86", "avx2.cpp"), ("-DOSLER_AMX", "many_int8.cpp")) if file in files]
     try:
         with tempfile.TemporaryDirectory() as scratch, whole_path(target) as part:
             target.parent.chmod(0o700)

@@ -36,7 +36,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 5
+_ABI = 6
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -101,7 +101,7 @@ class NativeKernels:
         self._norm = library.osler_norm
         self._tower_turn = library.osler_tower_turn
         self._tower_linear = library.osler_tower_linear
-        self._tower_attend = library.osler_tower_attend
+        self._attend = library.osler_attend
         self._number = number
         self.name = PATHS[number]
 
@@ -158,7 +158,7 @@ class NativeKernels:
 
     @property
     def tiles(self) -> bool:
-        """Whether this path has tiles of bfloat16, which the image tower needs."""
+        """Whether this path has tiles of bfloat16, which attention and the image tower need."""
         return self.name.startswith("amx")
 
     def tower_tiles(self, weight_NK: Tensor) -> Tensor:
@@ -173,9 +173,9 @@ class NativeKernels:
         """Runs a product of the image tower, see `osler.quant.tower`."""
         _require_done(self._tower_linear(self._number, ctypes.byref(product), torch.get_num_threads()))
 
-    def tower_attend(self, attention: ctypes.Structure) -> None:
-        """Runs an attention of the image tower, see `osler.quant.tower`."""
-        _require_done(self._tower_attend(self._number, ctypes.byref(attention), torch.get_num_threads()))
+    def attend(self, attention: ctypes.Structure) -> None:
+        """Runs an attention by tiles, see `osler.quant.attention`."""
+        _require_done(self._attend(self._number, ctypes.byref(attention), torch.get_num_threads()))
 
     def take_rows(self, prepared: Prepared, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Returns rows of a weight, (M, K)."""
@@ -274,7 +274,7 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
             ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
         library.osler_tower_linear.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-        library.osler_tower_attend.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        library.osler_attend.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_paths.restype = ctypes.c_uint
         library.osler_use_openmp.argtypes = (ctypes.c_void_p,) * 3
         abi = library.osler_abi()

@@ -1,9 +1,11 @@
-"""What a prompt needs between its products, on the compiled kernels: norms, and heads normalized and rotated.
+"""What a prompt needs between its products, on the compiled kernels: norms, heads normalized and rotated, attention.
 
 PyTorch passes over the activations once for each operation, in float32; the
-kernels do so once, with the same roundings. Parameters keep their names.
+kernels do so once, with the same roundings. Attention is theirs where the
+processor has tiles (AMX), with scores that are not rounded. Parameters keep
+their names.
 
-Dimensions: B batch, L tokens, D width, N query heads, K key heads,
+Dimensions: B batch, L tokens, S keys, D width, N query heads, K key heads,
 J = N + 2 K heads of queries, keys and values, H width of a head.
 """
 
@@ -14,8 +16,10 @@ import ctypes
 import torch
 from torch import Tensor, nn
 
+from osler.model.attention import FOLD, KeyView, causal_spans
 from osler.model.decoder import Decoder
 from osler.model.pack import PackedAttention, PackedNorm
+from osler.quant.attention import attend, fits_head
 from osler.quant.kernels import Kernels, NativeKernels
 
 _MOST_HEAD, _HEAD_STEP, _MOST_WIDTH = 512, 16, 16384
@@ -122,6 +126,17 @@ class PromptAttention(PackedAttention):
         )
         q_BNLH, k_BKLH, v_BKLH = out_BJLH.split((queries, keys, values), dim=1)
         return q_BNLH, k_BKLH, v_BKLH
+
+    def gather(self, q_BNLH: Tensor, *, k_BKSH: Tensor, v_BKSH: Tensor, view: KeyView | None) -> Tensor:
+        """See `Attention.gather`."""
+        kernels, (batch, _, queries, width) = self._kernels, q_BNLH.shape
+        in_tiles = kernels.tiles and q_BNLH.dtype == k_BKSH.dtype == torch.bfloat16 and fits_head(width)
+        if not in_tiles or self.softcap is not None or queries <= FOLD or q_BNLH.device.type != "cpu":
+            return super().gather(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view)
+        spans = causal_spans(batch, queries) if view is None else view.spans()
+        if spans is None:
+            return super().gather(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view)
+        return attend(kernels, q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, scale=self.scale, spans=spans)
 
 
 def fuse_prompt(decoder: Decoder, *, kernels: Kernels) -> None:

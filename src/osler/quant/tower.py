@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from osler.model.osler import Osler
 from osler.model.vision import EncoderLayer, VisionAttention, VisionMLP
+from osler.quant.attention import attend, fits_head
 from osler.quant.kernels import Kernels, NativeKernels
 
 MLP_ROWS = 1024
 """Rows that pass through both layers of an MLP at a time, so that what lies between them is small."""
-_MOST_HEAD, _HEAD_STEP, _TILE = 128, 8, 32
+_TILE = 32
 
 
 class LinearStruct(ctypes.Structure):
@@ -40,22 +41,6 @@ class LinearStruct(ctypes.Structure):
         ("x_stride", ctypes.c_int64),
         ("out_stride", ctypes.c_int64),
         ("gelu", ctypes.c_int32),
-    )
-
-
-class AttentionStruct(ctypes.Structure):
-    """``OslerTowerAttention`` of ``native/tower.h``."""
-
-    _fields_ = (
-        ("q", ctypes.c_void_p),
-        ("k", ctypes.c_void_p),
-        ("v", ctypes.c_void_p),
-        ("out", ctypes.c_void_p),
-        ("B", ctypes.c_int64),
-        ("P", ctypes.c_int64),
-        ("heads", ctypes.c_int64),
-        ("H", ctypes.c_int64),
-        ("scale", ctypes.c_float),
     )
 
 
@@ -78,9 +63,11 @@ class FusedAttention(nn.Module):
             )
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        out_BPNH = attend(self._kernels, q_BPNH, k_BPNH, v_BPNH)
+        q_BNPH, k_BNPH, v_BNPH = (part.transpose(1, 2) for part in (q_BPNH, k_BPNH, v_BPNH))
+        scale = q_BPNH.shape[-1] ** -0.5
+        out_BNPH = attend(self._kernels, q_BNPH, k_BKSH=k_BNPH, v_BKSH=v_BNPH, scale=scale)
         weight = TiledWeight(self.out_proj, kernels=self._kernels)
-        return linear(self._kernels, out_BPNH.view_as(x_MD), weight=weight).view_as(x_BPD)
+        return linear(self._kernels, out_BNPH.transpose(1, 2).view_as(x_MD), weight=weight).view_as(x_BPD)
 
 
 class FusedMLP(nn.Module):
@@ -182,33 +169,12 @@ def linear(
     return out
 
 
-def attend(kernels: NativeKernels, q_BPNH: Tensor, k_BPNH: Tensor, v_BPNH: Tensor) -> Tensor:
-    """Attention of all patches over all patches of an image, (B, P, N, H), scaled by the root of H."""
-    out_BPNH = torch.empty_like(q_BPNH)
-    images, patches, heads, width = q_BPNH.shape
-    assert all(part.is_contiguous() and part.dtype == torch.bfloat16 for part in (q_BPNH, k_BPNH, v_BPNH))
-    attention = AttentionStruct(
-        q=q_BPNH.data_ptr(),
-        k=k_BPNH.data_ptr(),
-        v=v_BPNH.data_ptr(),
-        out=out_BPNH.data_ptr(),
-        B=images,
-        P=patches,
-        heads=heads,
-        H=width,
-        scale=width**-0.5,
-    )
-    kernels.tower_attend(attention)
-    return out_BPNH
-
-
 def _fits(layer: EncoderLayer) -> bool:
     weight, heads = layer.mlp.fc1.weight, layer.self_attn.heads
     head = weight.shape[1] // heads
     return (
         weight.dtype == torch.bfloat16
         and weight.device.type == "cpu"
-        and head <= _MOST_HEAD
-        and head % _HEAD_STEP == 0
+        and fits_head(head)
         and head * heads == weight.shape[1]
     )

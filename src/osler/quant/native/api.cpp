@@ -12,6 +12,7 @@
 
 #include "many_rows.h"
 #endif
+#include "tile_attend.h"
 #include "tower.h"
 #if defined(OSLER_AMX) && defined(__linux__)
 #include <sys/syscall.h>
@@ -148,11 +149,11 @@ bool in_int8(int path, const OslerWeight& w, int64_t M) {
 }
 
 #ifdef OSLER_X86
-const Micro& micro_of(int path) {
+MultiplyRows multiply_of(int path) {
 #ifdef OSLER_AMX
-  if (path != kPathVnni) return kAmxMicro;
+  if (path != kPathVnni) return multiply_int8_amx;
 #endif
-  return kVnniMicro;
+  return multiply_int8_vnni;
 }
 #endif
 
@@ -163,7 +164,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 5; }
+int osler_abi(void) { return 6; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
@@ -174,10 +175,10 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if (M <= 0) return 0;
   threads = std::max(1, threads);
 #ifdef OSLER_X86
-  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, micro_of(path)) ? 0 : 2;
+  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, multiply_of(path)) ? 0 : 2;
 #endif
 #ifdef OSLER_AMX
-  if (path >= kPathAmxBf16 && M >= kManyRows) return amx_linear(*w, x, dtype, M, out, threads) ? 0 : 2;
+  if (path >= kPathAmxBf16 && M >= kManyRows) return bf16_linear(*w, x, dtype, M, false, out, threads) ? 0 : 2;
 #endif
   const int64_t padded = w->padded, groups = padded / kGroup;
   const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
@@ -204,7 +205,11 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
   threads = std::max(1, threads);
 #ifdef OSLER_X86
   if (in_int8(path, *w, M) && w->rows % (2 * kBlock) == 0)
-    return int8_linear(*w, x, dtype, M, true, out, threads, micro_of(path)) ? 0 : 2;
+    return int8_linear(*w, x, dtype, M, true, out, threads, multiply_of(path)) ? 0 : 2;
+#endif
+#ifdef OSLER_AMX
+  if (path >= kPathAmxBf16 && M >= kManyRows && w->rows % (2 * kBlock) == 0)
+    return bf16_linear(*w, x, dtype, M, true, out, threads) ? 0 : 2;
 #endif
   void* both = std::malloc(static_cast<size_t>(M) * w->rows * (dtype == kFloat32 ? 4 : 2));
   if (!both) return 2;
@@ -257,13 +262,16 @@ int osler_tower_linear(int path, const OslerTowerLinear* product, int threads) {
 #endif
 }
 
-// Attention of the image tower. Returns as `osler_tower_linear`.
-int osler_tower_attend(int path, const OslerTowerAttention* attention, int threads) {
+// Attention by tiles. Returns as `osler_tower_linear`.
+int osler_attend(int path, const OslerAttention* attention, int threads) {
 #ifdef OSLER_AMX
-  const OslerTowerAttention& a = *attention;
+  const OslerAttention& a = *attention;
   if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
-  if (a.B < 0 || a.P <= 0 || a.heads <= 0 || a.H <= 0 || a.H > kMostHead || a.H % 8 || a.scale <= 0) return 1;
-  return a.B == 0 || tower_attend(a, std::max(1, threads)) ? 0 : 2;
+  if (a.B < 0 || a.L < 0 || a.S <= 0 || a.key_heads <= 0 || a.heads <= 0 || a.heads % a.key_heads) return 1;
+  if (a.H <= 0 || a.H > kMostHead || a.H % 8 || a.scale <= 0 || !a.first != !a.last) return 1;
+  for (int64_t i = 0; a.first && i < a.B * a.L; ++i)
+    if (a.first[i] < 0 || a.last[i] > a.S) return 1;
+  return a.B == 0 || a.L == 0 || tile_attend(a, std::max(1, threads)) ? 0 : 2;
 #else
   return 1;
 #endif

@@ -65,11 +65,6 @@ extern const Path kAvx2;
 extern const Path kVnni;
 #endif
 
-#ifdef OSLER_AMX
-// Multiplies by tiles of bfloat16; returns false where memory ran out.
-bool amx_linear(const OslerWeight&, const void* x, int dtype, int64_t M, void* out, int threads);
-#endif
-
 // The bytes of one block.
 inline int64_t block_bytes(const OslerWeight& w) { return w.padded * kBlock * w.bits / 8; }
 // The groups of scales of one block.

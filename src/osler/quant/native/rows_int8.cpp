@@ -84,10 +84,15 @@ void quantize_values(const Job& job, const __m512* value, int64_t vectors, int64
   const __m512 inverse = _mm512_set1_ps(finite && most > 1e-30f ? 127.0f / most : 0.0f);
   __m512i sum = _mm512_setzero_si512();
   int8_t* to = job.tiles + (m / 16 * (job.layout.steps + job.layout.large) + step) * kTile + m % 16 * 64;
-  for (int64_t i = 0; i < vectors; ++i) {
-    const __m512i code = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(value[i], inverse)) : _mm512_setzero_si512();
-    sum = _mm512_add_epi32(sum, code);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i / 4 * kTile + i % 4 * 16), _mm512_cvtepi32_epi8(code));
+  // Packing works in each quarter of a vector by itself.
+  const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+  for (int64_t i = 0; i < vectors; i += 4, to += kTile) {
+    __m512i code[4];
+    for (int64_t j = 0; j < 4; ++j)
+      code[j] = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(value[i + j], inverse)) : _mm512_setzero_si512();
+    sum = _mm512_add_epi32(sum, _mm512_add_epi32(_mm512_add_epi32(code[0], code[1]), _mm512_add_epi32(code[2], code[3])));
+    const __m512i low = _mm512_packs_epi32(code[0], code[1]), high = _mm512_packs_epi32(code[2], code[3]);
+    _mm512_store_si512(to, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high)));
   }
   // What depends on inputs that are not finite becomes NaN, as it would in floating point.
   const int64_t at = span * job.layout.pairs * 32 + m;
@@ -99,13 +104,15 @@ void quantize_values(const Job& job, const __m512* value, int64_t vectors, int64
 template <int kType>
 void quantize_row(const Job& job, int64_t m) {
   const int64_t K = m < job.M ? job.w.columns : 0;
-  __m512 value[kMostSteps * kInputs / 16];
+  __m512 value[kMostInt8 * kInputs / 16];
   for (int64_t span = 0; span < job.layout.spans; ++span) {
     const int64_t from = span * job.layout.depth * kInputs, vectors = job.layout.span_steps(span) * kInputs / 16;
-    for (int64_t i = 0; i < vectors; ++i) {
+    const uint16_t* ordinary = job.ordinary + from / 16;
+    const int64_t whole = std::max<int64_t>(0, std::min(vectors, (K - from) / 16));
+    for (int64_t i = 0; i < whole; ++i) value[i] = load_input<kType>(job.x, m * K + from + i * 16, ordinary[i]);
+    for (int64_t i = whole; i < vectors; ++i) {
       const int64_t k = from + i * 16;
-      const __mmask16 wanted = first_lanes(K - k) & (job.layout.large ? job.ordinary[k / 16] : 0xffff);
-      value[i] = load_input<kType>(job.x, m * K + k, wanted);
+      value[i] = load_input<kType>(job.x, m * K + k, first_lanes(K - k) & ordinary[i]);
     }
     quantize_values<kType>(job, value, vectors, from / kInputs, span, m);
   }
@@ -135,13 +142,12 @@ void measure_inputs_part(void* data, int part, int parts) {
   else measure_inputs<kBFloat16>(job, from, to);
 }
 
-// Puts the numbers of the kLarge largest inputs first, ascending, and marks all others.
-void pick_large(const float* sizes, int64_t K, int64_t steps, int32_t* order, uint16_t* ordinary) {
+// Puts the numbers of the kLarge largest inputs first, ascending, and takes them out of the ordinary ones.
+void pick_large(const float* sizes, int64_t K, int32_t* order, uint16_t* ordinary) {
   std::iota(order, order + K, 0);
   std::nth_element(order, order + kLarge, order + K,
                    [&](int32_t a, int32_t b) { return sizes[a] != sizes[b] ? sizes[a] > sizes[b] : a < b; });
   std::sort(order, order + kLarge);
-  std::memset(ordinary, 0xff, steps * 4 * sizeof(uint16_t));
   for (int64_t i = 0; i < kLarge; ++i)
     ordinary[order[i] / 16] = static_cast<uint16_t>(ordinary[order[i] / 16] & ~(1u << order[i] % 16));
 }
@@ -158,15 +164,15 @@ void pack_rows(void* data, int part, int parts) {
 }  // namespace
 
 bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
-                 const Micro& micro) {
+                 MultiplyRows multiply) {
   const int64_t K = w.columns, steps = (w.padded + kInputs - 1) / kInputs;
-  Rows rows = rows_of(M, steps);
+  Rows rows = rows_of(M, steps, kMostInt8, kInputs);
   // With few inputs, the spans are short enough.
   rows.large = K >= 4 * kLarge ? 1 : 0;
   const int64_t filled = rows.pairs * kSide, codes = filled * (steps + rows.large) * kInputs;
   const int64_t scales = filled * (rows.spans + rows.large);
   const int64_t bytes = codes + scales * 8 + (M + K + 16) * 4 + K * 4 + steps * 8;
-  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
   if (!memory) return false;
   auto* x_scale = reinterpret_cast<float*>(memory + codes);
   auto* x_sum = reinterpret_cast<int32_t*>(x_scale + scales);
@@ -179,13 +185,14 @@ bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool
   rows.picked = order;
   Job job = {w, x, dtype, M, rows, reinterpret_cast<int8_t*>(memory), x_scale, x_sum, sizes, order, ordinary,
              std::max<int64_t>(1, M / kLooked)};
+  std::memset(ordinary, 0xff, steps * 4 * sizeof(uint16_t));
   if (rows.large) {
     parallel(threads, measure_rows_part, &job);
     parallel(threads, measure_inputs_part, &job);
-    pick_large(sizes + M, K, steps, order, ordinary);
+    pick_large(sizes + M, K, order, ordinary);
   }
   parallel(threads, pack_rows, &job);
-  const bool done = multiply_rows({w, rows, micro, M, dtype, gated, out}, threads);
+  const bool done = multiply({w, rows, M, dtype, gated, out}, threads);
   std::free(memory);
   return done;
 }

@@ -1,4 +1,4 @@
-// The image tower in tiles of bfloat16: products with plain matrices, and attention of all patches over all patches.
+// The image tower in tiles of bfloat16: products with plain matrices.
 //
 // Weights lie row by row, as PyTorch and the mapped file have them. They are turned into tiles when a layer runs, which
 // takes a few percent of it, so that no copy of the tower is kept.
@@ -18,25 +18,14 @@ struct OslerTowerLinear {
   int64_t x_stride, out_stride;  // values from one row to the next
   int32_t gelu;                  // 1: act is GELU by its tanh approximation, 0: the identity
 };
-
-// out = softmax(q k^T * scale) v for each image and head; all bfloat16, laid out as (B, P, heads, H).
-struct OslerTowerAttention {
-  const uint16_t *q, *k, *v;
-  uint16_t* out;
-  int64_t B, P, heads, H;  // H at most 128, a multiple of 8
-  float scale;
-};
 }
 
 namespace osler {
 
-constexpr int64_t kMostHead = 128;
-
 // Writes W (N, K) as tiles[N/16, rounded up to pairs][K/32, rounded up][16 pairs of inputs][16 outputs][2].
 void tower_turn(const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int threads);
 
-// Return false where memory ran out.
+// Returns false where memory ran out.
 bool tower_linear(const OslerTowerLinear&, int threads);
-bool tower_attend(const OslerTowerAttention&, int threads);
 
 }  // namespace osler

@@ -20,14 +20,27 @@ static inline __m512 from_bf16(__m256i half) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-// To bfloat16, ties to even; a NaN stays one.
+// To bfloat16, ties to even; a NaN stays one. The instruction takes numbers below 2^-126 for zero.
 static inline __m256i to_bf16(__m512 value) {
+#ifdef __AVX512BF16__
+  return (__m256i)_mm512_cvtneps_pbh(value);
+#else
   const __m512i bits = _mm512_castps_si512(value);
   const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), even);
   const __mmask16 bad = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
   const __m512i kept = _mm512_mask_mov_epi32(rounded, bad, _mm512_set1_epi32(0x7fc00000));
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
+#endif
+}
+
+// The first half of the result is `low`.
+static inline __m512i to_bf16(__m512 low, __m512 high) {
+#ifdef __AVX512BF16__
+  return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+#else
+  return _mm512_inserti64x4(_mm512_castsi256_si512(to_bf16(low)), to_bf16(high), 1);
+#endif
 }
 
 // e to the power of x, where what is below 2^-126 may become that.

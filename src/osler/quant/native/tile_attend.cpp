@@ -1,4 +1,4 @@
-// Attention of the tower: some queries of a head pass over its keys a chunk at a time, and keep the greatest score and
+// Attention by tiles of bfloat16: some queries of a head pass over its keys a chunk at a time, and keep the greatest score and
 // the sum of their weights so far (Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135).
 //
 // Keys and values of a head are turned into tiles once. A chunk of them stays in the second-level cache while several
@@ -12,8 +12,8 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "tile_attend.h"
 #include "tiles.h"
-#include "tower.h"
 #include "turn.h"
 
 namespace osler {
@@ -23,42 +23,69 @@ constexpr int64_t kQueries = 32, kChunk = 256, kAtOnce = 256, kStep = 32;
 // Rows of scores and weights end 64 bytes further than they need to, so that they do not share places in the cache.
 constexpr int64_t kScores = kChunk + 16, kWeights = kChunk + 32;
 
+// The score of a key that a query does not see. What sees none of a chunk has this for its greatest, and no weights.
+constexpr float kHidden = -3e38f;
+
 // Of the least error of 2^r relative to itself, for r from -0.5 to 0.5.
 constexpr float kCubic[4] = {0.999928074f, 0.693260986f, 0.242611122f, 0.0551716672f};
 
 struct Room {
-  uint16_t *keys, *values;  // [P / 16][steps of H], [tiles of H][P / 32] tiles
+  uint16_t *keys, *values;  // [keys / 16][steps of H], [tiles of H][padded / 32] tiles
   uint16_t *q, *weights;    // (kAtOnce, kMostHead), (kQueries, kWeights)
   float *scores, *sums;     // (kQueries, kScores), [kAtOnce / 16][tiles of H][16][16]
   float* total;             // (kAtOnce, 16)
   float most[kAtOnce];
+  int64_t first[kAtOnce], last[kAtOnce];  // keys first..last-1 that a query sees
 };
 
 struct Job {
-  const OslerTowerAttention& a;
+  const OslerAttention& a;
   int64_t steps, tiles;   // of H: 32 values for scores, 16 for results; tiles even
-  int64_t padded, parts;  // P, filled up to a multiple of 32; parts of the queries of a head
+  int64_t padded, parts;  // S, filled up to a multiple of 32; parts of the queries of a head
   std::atomic<int64_t> next{0};  // item that nobody has taken: a thread that others hold up takes fewer
   std::atomic<bool> failed{false};
 };
 
-// The keys and values of one head.
-void turn_head(const Job& job, int64_t image, int64_t head, const Room& room) {
-  const OslerTowerAttention& a = job.a;
-  const int64_t stride = a.heads * a.H, first = image * a.P * stride + head * a.H;
-  for (int64_t s = 0; s < job.padded; s += 16)
+// Places of keys from..to-1, from a multiple of a chunk on.
+struct Keys {
+  int64_t from, to;
+};
+
+inline const uint16_t* row_of(const uint16_t* of, const int64_t (&stride)[3], int64_t b, int64_t head, int64_t row) {
+  return of + b * stride[0] + head * stride[1] + row * stride[2];
+}
+
+// The keys that any of the queries l0..l1-1 sees.
+Keys seen_by(const OslerAttention& a, int64_t b, int64_t l0, int64_t l1) {
+  if (!a.first) return {0, a.S};
+  Keys seen = {a.S, 0};
+  for (int64_t l = l0; l < l1; ++l) {
+    if (a.first[b * a.L + l] >= a.last[b * a.L + l]) continue;
+    seen.from = std::min<int64_t>(seen.from, a.first[b * a.L + l]);
+    seen.to = std::max<int64_t>(seen.to, a.last[b * a.L + l]);
+  }
+  return {seen.from / kChunk * kChunk, seen.to};
+}
+
+// Turns keys and values of one head into tiles. Those that no query sees are zeros.
+void turn_head(const Job& job, int64_t b, int64_t head, const Keys& wanted, const Room& room) {
+  const OslerAttention& a = job.a;
+  const int64_t count = wanted.to - wanted.from, k_stride = a.k_stride[2], v_stride = a.v_stride[2];
+  const uint16_t* keys = row_of(a.k, a.k_stride, b, head, wanted.from);
+  const uint16_t* values = row_of(a.v, a.v_stride, b, head, wanted.from);
+  for (int64_t s = 0; s < (count + 31) / 32 * 32; s += 16)
     for (int64_t step = 0; step < job.steps; ++step)
-      turn_tile(a.k + first + std::min(s, a.P - 1) * stride + step * kStep, stride, a.P - s, a.H - step * kStep,
+      turn_tile(keys + std::min(s, count - 1) * k_stride + step * kStep, k_stride, count - s, a.H - step * kStep,
                 room.keys + (s / 16 * job.steps + step) * kTileValues);
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
                                          21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   for (int64_t tile = 0; tile < job.tiles; ++tile) {
-    const int64_t count = std::max<int64_t>(0, std::min<int64_t>(16, a.H - tile * 16));
-    const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
-    for (int64_t s = 0; s < job.padded; s += 2) {
-      const uint16_t* row = a.v + first + s * stride + tile * 16;
-      const __m256i one = s < a.P ? _mm256_maskz_loadu_epi16(mask, row) : _mm256_setzero_si256();
-      const __m256i other = s + 1 < a.P ? _mm256_maskz_loadu_epi16(mask, row + stride) : _mm256_setzero_si256();
+    const int64_t wide = std::max<int64_t>(0, std::min<int64_t>(16, a.H - tile * 16));
+    const __mmask16 mask = static_cast<__mmask16>((1u << wide) - 1);
+    for (int64_t s = 0; s < (count + 31) / 32 * 32; s += 2) {
+      const uint16_t* row = values + s * v_stride + tile * 16;
+      const __m256i one = s < count ? _mm256_maskz_loadu_epi16(mask, row) : _mm256_setzero_si256();
+      const __m256i other = s + 1 < count ? _mm256_maskz_loadu_epi16(mask, row + v_stride) : _mm256_setzero_si256();
       const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1);
       _mm512_store_si512(room.values + (tile * job.padded / 32 + s / 32) * kTileValues + s % 32 / 2 * 32,
                          _mm512_permutexvar_epi16(order, both));
@@ -66,13 +93,24 @@ void turn_head(const Job& job, int64_t image, int64_t head, const Room& room) {
   }
 }
 
-// Scores of the queries l0..l0+31 and the keys s0..s0+count-1.
+// Scores of the queries l0..l0+31 and the keys s0..s0+count-1 of those that are turned.
 void score(const Job& job, const Room& room, int64_t l0, int64_t s0, int64_t count) {
   const uint16_t* q = room.q + l0 * kMostHead;
   for (int64_t s = 0; s < count; s += 32) {
     const uint16_t* keys = room.keys + (s0 + s) / 16 * job.steps * kTileValues;
     multiply_bf16({q, q + 16 * kMostHead, kStep, kMostHead}, keys, keys + job.steps * kTileValues, job.steps,
                   {room.scores + s, 16, 16 * kScores, kScores}, true);
+  }
+}
+
+// Takes keys that a query does not see out of a chunk of `count` scores, from key s0 on.
+void hide(Room& room, int64_t l0, int64_t s0, int64_t count) {
+  for (int64_t row = 0; row < kQueries; ++row) {
+    float* scores = room.scores + row * kScores;
+    const int64_t from = std::min(count, std::max<int64_t>(0, room.first[l0 + row] - s0));
+    const int64_t to = std::min(count, std::max(from, room.last[l0 + row] - s0));
+    std::fill(scores, scores + from, kHidden);
+    std::fill(scores + to, scores + count, kHidden);
   }
 }
 
@@ -98,14 +136,14 @@ void find_most(const Job& job, Room& room, int64_t l0, int64_t count, float fact
   for (int64_t row = 0; row < kQueries; ++row) {
     const float* scores = room.scores + row * kScores;
     __m512 most[4];
-    for (auto& part : most) part = _mm512_set1_ps(-3e38f);
+    for (auto& part : most) part = _mm512_set1_ps(kHidden);
     int64_t s = 0;
     for (; s + 64 <= whole; s += 64)
       for (int i = 0; i < 4; ++i) most[i] = _mm512_max_ps(_mm512_loadu_ps(scores + s + i * 16), most[i]);
     for (; s < whole; s += 16) most[0] = _mm512_max_ps(_mm512_loadu_ps(scores + s), most[0]);
     if (rest) most[0] = _mm512_mask_max_ps(most[0], rest, _mm512_loadu_ps(scores + whole), most[0]);
     const __m512 all = _mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3]));
-    const float before = room.most[l0 + row], now = _mm512_reduce_max_ps(all) * factor;
+    const float before = room.most[l0 + row], now = std::max(kHidden, _mm512_reduce_max_ps(all) * factor);
     if (!(now > before)) continue;
     room.most[l0 + row] = now;
     const __m512 keep = power_of_two(_mm512_set1_ps(before - now));
@@ -171,42 +209,66 @@ void gather(const Job& job, const Room& room, int64_t l0, int64_t s0, int64_t co
   }
 }
 
-void attend_queries(const Job& job, int64_t image, int64_t head, int64_t first, Room& room) {
-  const OslerTowerAttention& a = job.a;
-  const int64_t stride = a.heads * a.H, count = std::min(kAtOnce, a.P - first);
-  const int64_t at = (image * a.P + first) * stride + head * a.H;
-  for (int64_t row = 0; row < kAtOnce; ++row) {
+// Of queries first..first+count-1 of a head.
+void attend_queries(const Job& job, int64_t b, int64_t head, int64_t first, int64_t count, const Keys& turned, Room& room) {
+  const OslerAttention& a = job.a;
+  for (int64_t row = 0; row < (count + kQueries - 1) / kQueries * kQueries; ++row) {
     uint16_t* to = room.q + row * kMostHead;
-    if (row < count) std::memcpy(to, a.q + at + row * stride, a.H * 2);
+    const int64_t l = first + row, at = b * a.L + l;
+    if (row < count) std::memcpy(to, row_of(a.q, a.q_stride, b, head, l), a.H * 2);
     else std::memset(to, 0, a.H * 2);
+    room.first[row] = row < count && a.first ? a.first[at] : 0;
+    room.last[row] = row >= count ? 0 : a.first ? a.last[at] : a.S;
   }
   std::memset(room.sums, 0, kAtOnce / 16 * job.tiles * kTileC * 4);
-  std::fill(room.most, room.most + kAtOnce, -3e38f);
+  std::fill(room.most, room.most + kAtOnce, kHidden);
   std::memset(room.total, 0, kAtOnce * 16 * 4);
   const float factor = a.scale * 1.44269504f;
-  for (int64_t s0 = 0; s0 < a.P; s0 += kChunk) {
-    const int64_t here = std::min(kChunk, a.P - s0);
+  for (int64_t s0 = turned.from; s0 < turned.to; s0 += kChunk) {
     for (int64_t l0 = 0; l0 < count; l0 += kQueries) {
-      score(job, room, l0, s0, (here + 31) / 32 * 32);
+      const Keys seen = seen_by(a, b, first + l0, first + std::min(count, l0 + kQueries));
+      const int64_t here = std::min(kChunk, seen.to - s0);
+      if (here <= 0 || s0 < seen.from) continue;
+      score(job, room, l0, s0 - turned.from, (here + 31) / 32 * 32);
+      if (a.first) hide(room, l0, s0, here);
       find_most(job, room, l0, here, factor);
       weigh(room, l0, here, factor);
-      gather(job, room, l0, s0, here);
+      gather(job, room, l0, s0 - turned.from, here);
     }
   }
   for (int64_t row = 0; row < count; ++row) {
-    const __m512 by = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(_mm512_load_ps(room.total + row * 16)));
+    const float total = _mm512_reduce_add_ps(_mm512_load_ps(room.total + row * 16));
+    // What sees no key gets zeros.
+    const __m512 by = _mm512_set1_ps(room.first[row] < room.last[row] ? 1.0f / total : 0.0f);
+    auto* to = const_cast<uint16_t*>(row_of(a.out, a.out_stride, b, head, first + row));
     for (int64_t tile = 0; tile * 16 < a.H; ++tile) {
       const int64_t wide = std::min<int64_t>(16, a.H - tile * 16);
       const float* sums = room.sums + (row / 16 * job.tiles + tile) * kTileC + row % 16 * 16;
-      _mm256_mask_storeu_epi16(a.out + at + row * stride + tile * 16, static_cast<__mmask16>((1u << wide) - 1),
+      _mm256_mask_storeu_epi16(to + tile * 16, static_cast<__mmask16>((1u << wide) - 1),
                                (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_load_ps(sums), by)));
     }
   }
 }
 
+// All heads that share keys, for one part of the queries.
+void attend_item(const Job& job, int64_t item, Keys& turned, int64_t& turned_head, Room& room) {
+  const OslerAttention& a = job.a;
+  const int64_t head = item / job.parts, share = item % job.parts, b = head / a.key_heads, key = head % a.key_heads;
+  const int64_t blocks = (a.L + kAtOnce - 1) / kAtOnce, group = a.heads / a.key_heads;
+  const int64_t l0 = blocks * share / job.parts * kAtOnce, l1 = std::min(a.L, blocks * (share + 1) / job.parts * kAtOnce);
+  const Keys seen = seen_by(a, b, l0, l1);
+  if (seen.from < seen.to && (head != turned_head || seen.from != turned.from || seen.to != turned.to))
+    turn_head(job, b, key, seen, room);
+  turned = seen;
+  turned_head = head;
+  for (int64_t l = l0; l < l1; l += kAtOnce)
+    for (int64_t member = 0; member < group; ++member)
+      attend_queries(job, b, key * group + member, l, std::min(kAtOnce, l1 - l), seen, room);
+}
+
 void attend_items(void* data, int, int) {
   Job& job = *static_cast<Job*>(data);
-  const OslerTowerAttention& a = job.a;
+  const OslerAttention& a = job.a;
   const int64_t keys = job.padded * job.steps * kStep, values = job.padded * job.tiles * 16;
   const int64_t halves = keys + values + kAtOnce * kMostHead + kQueries * kWeights;
   const int64_t floats = kQueries * kScores + kAtOnce / 16 * job.tiles * kTileC + kAtOnce * 16;
@@ -224,25 +286,21 @@ void attend_items(void* data, int, int) {
   room.sums = room.scores + kQueries * kScores;
   room.total = room.sums + kAtOnce / 16 * job.tiles * kTileC;
   std::memset(room.q, 0, kAtOnce * kMostHead * 2);
-  const int64_t items = a.B * a.heads * job.parts, blocks = (a.P + kAtOnce - 1) / kAtOnce;
+  const int64_t items = a.B * a.key_heads * job.parts;
+  Keys turned = {};
+  int64_t turned_head = -1;
   configure_tiles();
-  for (int64_t item = job.next++, turned = -1; item < items; item = job.next++) {
-    const int64_t head = item / job.parts, share = item % job.parts;
-    if (head != turned) turn_head(job, head / a.heads, head % a.heads, room);
-    turned = head;
-    for (int64_t block = blocks * share / job.parts; block < blocks * (share + 1) / job.parts; ++block)
-      attend_queries(job, head / a.heads, head % a.heads, block * kAtOnce, room);
-  }
+  for (int64_t item = job.next++; item < items; item = job.next++) attend_item(job, item, turned, turned_head, room);
   _tile_release();
   std::free(all);
 }
 
 }  // namespace
 
-bool tower_attend(const OslerTowerAttention& a, int threads) {
-  Job job = {a, (a.H + 31) / 32, (a.H + 31) / 32 * 2, (a.P + 31) / 32 * 32, 1};
+bool tile_attend(const OslerAttention& a, int threads) {
+  Job job = {a, (a.H + 31) / 32, (a.H + 31) / 32 * 2, (a.S + 31) / 32 * 32, 1};
   // Small enough that nobody waits for long at the end; turning a head once more costs a few percent of a part.
-  while (threads > 1 && a.B * a.heads * job.parts < 16 * threads && job.parts * kAtOnce * 2 < a.P) ++job.parts;
+  while (threads > 1 && a.B * a.key_heads * job.parts < 16 * threads && job.parts * kAtOnce * 2 < a.L) ++job.parts;
   parallel(threads, attend_items, &job);
   return !job.failed;
 }

@@ -1,0 +1,94 @@
+// Products of many rows by tiles of bfloat16: activations keep their precision, sums are float32.
+//
+// Tiles are loaded as those of int8 are, see `many_int8.cpp`. Tiles: A 16 rows by 32 inputs, B 32 inputs by 16 outputs
+// (as [input pair][output][2]).
+#include <immintrin.h>
+
+#include "many_rows.inc"
+#include "tiles.h"
+#include "unpack_bf16.h"
+
+namespace osler {
+namespace {
+
+constexpr int64_t kStep = 32;        // inputs of a tile
+
+struct AmxBf16 {
+  using Unpacker = Bf16Unpacker;
+  static constexpr bool kScaled = false;
+  // Shorter spans leave more of a second-level cache free, which gains more than adding up their sums takes.
+  static constexpr int64_t kRowsAtOnce = 512, kMostSteps = 20;
+
+  static void begin() { configure_tiles(); }
+  static void end() { _tile_release(); }
+
+  __attribute__((always_inline)) static void step(const uint8_t* a, int64_t a_next, const uint8_t* b, int64_t b_next) {
+    _tile_stream_loadd(4, a, 64);
+    _tile_loadd(6, b, 64);
+    _tile_stream_loadd(7, b + b_next, 64);
+    _tile_stream_loadd(5, a + a_next, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+
+  template <class Meanwhile>
+  static void multiply(const Square& s, Meanwhile meanwhile) {
+    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    const uint8_t *a = s.a, *b = s.b;
+    for (int64_t i = 0; i < s.steps; ++i, a += kTile, b += kTile) {
+      step(a, s.a_next, b, s.b_next);
+      meanwhile();
+    }
+    auto* sums = static_cast<float*>(s.sums);
+    _tile_stored(0, sums, kSide * 4);
+    _tile_stored(1, sums + 16, kSide * 4);
+    _tile_stored(2, sums + 16 * kSide, kSide * 4);
+    _tile_stored(3, sums + 16 * kSide + 16, kSide * 4);
+  }
+};
+
+struct Packing {
+  const OslerWeight& w;
+  const void* x;
+  int dtype;
+  int64_t M, pairs;   // rows, and pairs of tiles of rows
+  uint16_t* a;        // [pairs * 2][padded / 32][16][32]
+};
+
+// Lays rows out as tiles of A, as bfloat16, filled up with zeros.
+void pack_rows(void* data, int part, int parts) {
+  const Packing& job = *static_cast<Packing*>(data);
+  const int64_t K = job.w.columns, steps = job.w.padded / kStep, rows = job.pairs * kSide;
+  for (int64_t m = rows * part / parts; m < rows * (part + 1) / parts; ++m) {
+    uint16_t* to = job.a + (m / 16 * steps) * kTileValues + m % 16 * kStep;
+    for (int64_t step = 0; step < steps; ++step, to += kTileValues) {
+      const int64_t from = step * kStep, at = m * K + from, count = m < job.M ? K - from : 0;
+      if (job.dtype == kBFloat16) {
+        const __mmask32 wanted = count >= kStep ? ~__mmask32{0} : (__mmask32{1} << std::max<int64_t>(0, count)) - 1;
+        _mm512_store_si512(to, _mm512_maskz_loadu_epi16(wanted, static_cast<const uint16_t*>(job.x) + at));
+      } else {
+        const float* x = static_cast<const float*>(job.x) + at;
+        _mm512_store_si512(to, to_bf16(_mm512_maskz_loadu_ps(first_lanes(count), x),
+                                       _mm512_maskz_loadu_ps(first_lanes(count - 16), x + 16)));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+bool bf16_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads) {
+  Rows rows = rows_of(M, w.padded / kStep, AmxBf16::kMostSteps, kStep);
+  auto* a = static_cast<uint16_t*>(std::aligned_alloc(4096, (rows.pairs * kSide * w.padded * 2 + 4095) / 4096 * 4096));
+  if (!a) return false;
+  Packing packing = {w, x, dtype, M, rows.pairs, a};
+  parallel(threads, pack_rows, &packing);
+  rows.tiles = reinterpret_cast<const uint8_t*>(a);
+  const bool done = lead_rows<AmxBf16>({w, rows, M, dtype, gated, out}, threads);
+  std::free(a);
+  return done;
+}
+
+}  // namespace osler

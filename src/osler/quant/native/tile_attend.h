@@ -1,0 +1,27 @@
+// Attention in one pass by tiles of bfloat16: of prompts, and of the image tower.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+// out = softmax(q k^T * scale) v for each of the batch and each head, over the keys that a query sees; all bfloat16. Heads
+// of queries share keys in groups. Strides are values from one of the batch, head and row to the next.
+struct OslerAttention {
+  const uint16_t *q, *k, *v;
+  uint16_t* out;
+  const int32_t *first, *last;          // (B, L): a query sees keys first..last-1, which lie in 0..S-1; null: all
+  int64_t B, L, S, heads, key_heads, H;  // H at most 256, a multiple of 8
+  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];
+  float scale;
+};
+}
+
+namespace osler {
+
+constexpr int64_t kMostHead = 256;
+
+// Returns false where memory ran out.
+bool tile_attend(const OslerAttention&, int threads);
+
+}  // namespace osler
