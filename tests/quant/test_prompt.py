@@ -26,7 +26,14 @@ def kernels(request: pytest.FixtureRequest, built: Built) -> NativeKernels:
 def nearly_equal(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     """Whether bfloat16 values are the same but for a few that lie near to a half step."""
     different = found != wanted
-    return bool(different.float().mean() < 1e-3) and torch.allclose(found.float(), wanted.float(), rtol=1e-2, atol=1e-6)
+    # Where a rotation cancels, a half step of what went in is more than one of what comes out.
+    step = 2**-8 * float(wanted.float().abs().max())
+    return bool(different.float().mean() < 1e-3) and torch.allclose(found.float(), wanted.float(), rtol=1e-2, atol=step)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("width", [1, 40, 640])
