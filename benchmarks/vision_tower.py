@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_turn_options(parser, turns=5)
     parser.add_argument("--layers", type=int, default=0, help="of the tower; 0: all")
-    parser.add_argument("--ways", nargs="*", default=[PEER, PLAIN, FUSED])
+    parser.add_argument("--ways", nargs="*", choices=(PEER, PLAIN, FUSED), default=[PEER, PLAIN, FUSED])
     parser.add_argument("--out", type=Path, required=True, help="write OUT-table.md and OUT.json")
     options = parser.parse_args()
     start_turns(parser, options=options)
