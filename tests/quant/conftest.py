@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from osler.model.osler import Osler
 from osler.quant.build import Built, build_kernels, find_compiler
@@ -29,3 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: Osler, tokenizer: Ge
     place = tmp_path_factory.mktemp("model") / "debug"
     save_huggingface(model, place, tokenizer=tokenizer)
     return place
+
+
+@pytest.fixture
+def without_gradients() -> Iterator[None]:
+    with torch.inference_mode():
+        yield

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,12 +19,6 @@ BF16 = 2.0**-8
 
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
-
-
-@pytest.fixture
-def without_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

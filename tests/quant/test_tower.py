@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 
 import pytest
@@ -22,12 +21,6 @@ BF16 = 2.0**-8
 
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
-
-
-@pytest.fixture
-def without_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")
