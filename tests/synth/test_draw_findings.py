@@ -42,6 +42,43 @@ def test_nothing_that_is_there_is_denied(patients):
         assert len(denied) == len(set(denied))
 
 
+@pytest.fixture(scope="module")
+def lung_biopsies():
+    """Patients with a lung tumor on a slide."""
+    table = draw_facts(seed=12, patients=np.arange(30_000))
+    tumors = [i for i, finding in enumerate(load_ontology().findings) if finding.excludes == "lung-tumor"]
+    f = table.findings
+    rows = np.isin(f.finding, tumors) & (f.certainty != 3)
+    return [table.patient(row) for row in np.unique(table.exams.patient[f.exam[rows]])]
+
+
+def test_a_sample_lies_on_the_side_of_what_it_was_taken_from(lung_biopsies):
+    origins = {finding.key: finding.taken_from for finding in load_ontology().findings}
+    compared = {"left": 0, "right": 0}
+    for patient in lung_biopsies:
+        stated = [finding for exam in patient.exams for finding in _stated(exam)]
+        masses = {finding.side for finding in stated if finding.key == "lung-mass"}
+        tumors = {finding.side for finding in stated if "lung-mass" in origins[finding.key]}
+        assert len(tumors) == 1
+        if masses:
+            assert tumors == masses
+            compared[tumors.pop()] += 1
+    assert min(compared.values()) > 30
+
+
+def test_no_scan_denies_the_mass_or_nodule_whose_sample_shows_a_tumor(lung_biopsies):
+    origins = {finding.key: set(finding.taken_from) for finding in load_ontology().findings}
+    scans = 0
+    for patient in lung_biopsies:
+        seen = [(exam.day, finding) for exam in patient.exams for finding in _stated(exam) if origins[finding.key]]
+        first = min(day for day, _ in seen)
+        for exam in (exam for exam in patient.exams if exam.day >= first):
+            denied = {finding.key for finding in exam.findings if finding.certainty == "absent"}
+            scans += bool(denied)
+            assert not denied & origins[seen[0][1].key]
+    assert scans > 100
+
+
 def test_change_agrees_with_the_exam_compared(patients):
     seen = set()
     for patient in patients:

@@ -189,10 +189,10 @@ def _changes(
 
 
 def _denied(exams: Exams, *, exam: np.ndarray, finding: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Exam and finding of the explicit negatives: never of what is there, nor of a broader word for it."""
+    """Exam and finding of the explicit negatives: never of what is there, a broader word for it, or its origin."""
     t = tables()
     taken = np.zeros((len(exams.day), t.allowed_sex.shape[1]), dtype=bool)
-    taken[exam[there][:, None], t.ancestors[finding[there]]] = True
+    taken[exam[there][:, None], t.undeniable[finding[there]]] = True
     codes = t.negative_finding[exams.group]
     each = np.arange(codes.shape[1], dtype=np.uint64)[None]
     index = exams.number.astype(np.uint64)[:, None] * np.uint64(64) + each

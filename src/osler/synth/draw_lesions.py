@@ -66,6 +66,7 @@ def draw_lesions(people: People, *, exams: Exams, bodies: dict[str, np.ndarray])
     certainty = np.where(sure < t.uncertain[finding] * 0.5, 2, np.where(sure < t.uncertain[finding], 1, 0))
     place = draws.bits("lesion-place", finding)
     site, side = _places(place, finding=finding, instance=instance, shown=_exam_sides(people)[patient])
+    site, side = _where_taken(site, side, patient=patient, finding=finding)
     size = draws.bits("lesion-size", index)
     millimeters, room = _sizes(size, finding=finding, site=site)
     turn_bits = uniform16(time, part=1)
@@ -181,6 +182,31 @@ def _places(
     of_exam = kind == LATERALITIES.index("exam")
     elsewhere = of_exam & np.isin(t.site_side[site], (LEFT, RIGHT)) & (t.site_side[site] != shown)
     return np.where(elsewhere, t.site_partner[site], site), np.where(of_exam, shown, side)
+
+
+def _where_taken(
+    site: np.ndarray, side: np.ndarray, *, patient: np.ndarray, finding: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves samples to the side of what they were taken from.
+
+    Args:
+        site, side, patient, finding: ``(M,)``, in order of patient, finding and lesion, so that the first
+            row of a patient and finding is its first lesion.
+    """
+    t = tables()
+    nothing = len(t.taken_from)
+    row = np.nonzero(t.taken_from[finding, 0] < nothing)[0]
+    key = patient * (nothing + 1) + finding
+    site, side = site.copy(), side.copy()
+    for choice in range(t.taken_from.shape[1]):
+        wanted = patient[row] * (nothing + 1) + t.taken_from[finding[row], choice]
+        at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        found = key[at] == wanted
+        moved, shown = row[found], side[at[found]]
+        site[moved] = np.where(side[moved] == shown, site[moved], t.site_partner[site[moved]])
+        side[moved] = shown
+        row = row[~found]
+    return site, side
 
 
 def _sizes(bits: np.ndarray, *, finding: np.ndarray, site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

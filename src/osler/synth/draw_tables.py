@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -112,8 +113,9 @@ class Tables:
     lesions: np.ndarray
     uncertain: np.ndarray
     excludes: np.ndarray  # (F,) 0: none
-    ancestors: np.ndarray  # (F, most) codes, F: none
+    undeniable: np.ndarray  # (F, most) codes, F: none: itself, broader findings, what it was taken from
     needs: np.ndarray  # (F, most) codes, F: none
+    taken_from: np.ndarray  # (F, most) codes, F: none
     negative_finding: np.ndarray  # (G, K) codes, F: none
     negative_chance: np.ndarray  # (G, K)
     allowed_sex: np.ndarray  # (2, F + 1) bool
@@ -151,10 +153,9 @@ def tables() -> Tables:
         factor_steps=steps,
         **_site_columns(ontology),
         **_finding_columns(ontology.findings),
-        ancestors=padded(
-            [[keys.index(name) for name in _above(f, ontology=ontology)] for f in ontology.findings], fill=len(keys)
-        ),
-        needs=padded([[keys.index(name) for name in f.needs] for f in ontology.findings], fill=len(keys)),
+        undeniable=_codes([[*_above(f, ontology=ontology), *f.taken_from] for f in ontology.findings], keys=keys),
+        needs=_codes([f.needs for f in ontology.findings], keys=keys),
+        taken_from=_codes([f.taken_from for f in ontology.findings], keys=keys),
         negative_finding=negatives[0],
         negative_chance=negatives[1],
         diagnosis=np.array([conditions.index(f.diagnosis) if f.diagnosis else -1 for f in ontology.findings]),
@@ -206,6 +207,11 @@ def _factor_steps(ontology: Ontology) -> np.ndarray:
         for condition, factor in finding.raised_by.items():
             steps[names.index(condition), f] = round(np.log2(factor) * FACTOR_STEPS)
     return steps
+
+
+def _codes(names: list[Sequence[str]], *, keys: list[str]) -> np.ndarray:
+    """Rows of codes, filled with the number of keys."""
+    return padded([[keys.index(name) for name in row] for row in names], fill=len(keys))
 
 
 def _above(finding: Finding, *, ontology: Ontology) -> list[str]:

@@ -25,7 +25,7 @@ from osler.synth.extra import import_pyarrow
 
 pa, pq = import_pyarrow()
 
-GENERATOR_VERSION = "3"
+GENERATOR_VERSION = "4"
 SCHEMA_VERSION = "1.0"
 BATCH_PATIENTS = 2_048
 _PLAN_PATIENTS = 1 << 19

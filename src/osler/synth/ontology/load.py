@@ -134,6 +134,7 @@ def _finding(key: str, row: dict[str, Any], *, every_site: tuple[Site, ...]) -> 
         activity=row.get("activity", {}),
         sexes=tuple(row.get("sexes", get_args(Sex))),
         needs=tuple(row.get("needs", [])),
+        taken_from=tuple(row.get("taken_from", [])),
     )
 
 
@@ -215,7 +216,7 @@ def problems(ontology: Ontology) -> list[str]:
         require(finding.prevalence, known=groups, where=finding.key)
         require(finding.negative, known=groups, where=f"{finding.key} (negative)")
         require(finding.raised_by, known=conditions, where=finding.key)
-        require([*finding.is_a, *finding.needs], known=findings, where=finding.key)
+        require([*finding.is_a, *finding.needs, *finding.taken_from], known=findings, where=finding.key)
         require([finding.diagnosis], known=conditions, where=finding.key)
         require(finding.activity, known=activities, where=finding.key)
         require(finding.courses, known=set(get_args(Course)), where=finding.key)

@@ -79,6 +79,8 @@ class Finding:
         activity: How it drives laboratory values at its typical extent.
         sexes: Who may have it.
         needs: Findings of which the exam must show one; the prevalence is then that among such exams.
+        taken_from: What it is a sample of, the likeliest first: it lies on the side of the first lesion of
+            the first of these that the patient has, and no exam denies these while it is there.
     """
 
     key: str
@@ -104,6 +106,7 @@ class Finding:
     activity: dict[Activity, float]
     sexes: tuple[Sex, ...]
     needs: tuple[str, ...]
+    taken_from: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
