@@ -6,8 +6,9 @@ Dimensions: K texts, C width of a text state, L tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 
@@ -128,6 +129,34 @@ def open_perception_data(
         lab_states=states_of(sorted(labs), checkpoint=checkpoint),
         report_states=_report_states(recipe, checkpoint=checkpoint, films=films, on_report=on_report),
         preprocess=checkpoint.preprocess,
+    )
+
+
+def share_of(data: PerceptionData, *, series: float, xrays: float) -> PerceptionData:
+    """Keeps the patients whose hash lies in a share, of the synthetic and of the real ones.
+
+    Raises:
+        RequestError: If no synthetic patient is left.
+    """
+
+    def kept(films: Sequence[LabeledXray], *, share: float) -> list[int]:
+        digests = (sha256(f"share:{film.source}:{film.patient}".encode()).digest() for film in films)
+        return [i for i, digest in enumerate(digests) if int.from_bytes(digest[:4], "big") < share * 2**32]
+
+    some = kept([item.films[0] for item in data.series], share=series)
+    real = kept(data.xrays, share=xrays)
+    if not some:
+        raise RequestError(
+            f"A share of {series} of {len(data.series)} synthetic patients is nobody.", next_step="Raise series_share."
+        )
+    views = tuple(data.xray_bank.views[i] for i in real)
+    return replace(
+        data,
+        series=tuple(data.series[i] for i in some),
+        first_film=tuple(data.first_film[i] for i in some),
+        report_states=data.report_states[some],
+        xrays=tuple(data.xrays[i] for i in real),
+        xray_bank=replace(data.xray_bank, views=views),
     )
 
 

@@ -48,7 +48,7 @@ from osler.train.perception_batch import (
     pick,
     volume_batch,
 )
-from osler.train.perception_data import PerceptionData, open_perception_data
+from osler.train.perception_data import PerceptionData, open_perception_data, share_of
 from osler.train.perception_parts import calibrate, settle_states, ship_parts
 from osler.train.picture_book import open_book
 from osler.train.presence import LUNGS, teach_absence
@@ -130,7 +130,8 @@ def train_perception(
         if listener is not None:
             listener({"reports": done, "reports in all": total})
 
-    data = open_perception_data(recipe, checkpoint=base, on_report=on_report)
+    everything = open_perception_data(recipe, checkpoint=base, on_report=on_report)
+    data = share_of(everything, series=recipe.series_share, xrays=recipe.xrays_share)
     torch.manual_seed(recipe.seed)
     trainee = PerceptionTrainee(
         base.model,

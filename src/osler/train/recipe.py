@@ -231,6 +231,8 @@ class PerceptionRecipe:
         base: Osler folder or name of the weights whose tower and decoder are read; they do not change.
         films: Folder for the rendered films of synthetic patients. banks: Folder for features of the frozen layers.
         film_patients: Patient numbers that are looked at for films. film_seed: Of the synthetic patients.
+        series_share: Share of the synthetic patients that is learned from. xrays_share: Of the real ones; less than 1
+            for a curve over the amount of data. A smaller share is a part of a larger one.
         phantoms: Phantoms with boxes of organs.
         slices: Slices of a volume.
         trunk: Last layers of the tower that the heads have for themselves.
@@ -257,6 +259,8 @@ class PerceptionRecipe:
     base: str = "osler-mini"
     film_patients: int = 9000
     film_seed: int = 11
+    series_share: float = 1.0
+    xrays_share: float = 1.0
     phantoms: int = 300
     slices: int = 12
     trunk: int = 2
@@ -279,6 +283,16 @@ class PerceptionRecipe:
     views: ViewCounts = field(default_factory=ViewCounts)
     shares: FilmShares = field(default_factory=FilmShares)
     weights: TaskWeights = field(default_factory=TaskWeights)
+
+    def __post_init__(self) -> None:
+        """Checks the shares.
+
+        Raises:
+            RequestError: If a share is not in (0, 1].
+        """
+        for name in ("series_share", "xrays_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise RequestError(f"{name} is {getattr(self, name)!r}.", allowed="More than 0, and 1 at most.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
