@@ -1,7 +1,8 @@
-"""Kernels that a test asks for by name."""
+"""Kernels that a test asks for by name, and what the sanitizers find in them."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from osler.errors import RequestError
+from osler.quant.build import find_compiler
 
 
 def by_name(choose_kernels: Callable[..., Any], *, library: Path) -> Callable[[str], Any]:
@@ -23,3 +25,18 @@ def by_name(choose_kernels: Callable[..., Any], *, library: Path) -> Callable[[s
             pytest.skip(str(error))
 
     return chosen
+
+
+def run_sanitized(build: Callable[..., Any], *, folder: Path) -> str:
+    """Builds a checking program with the sanitizers, runs it, and returns what it printed; skipped without a compiler.
+
+    Args:
+        build: Builds the program at ``target`` as ``checked`` says. folder: For the program.
+    """
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    program = folder / "check"
+    build(target=program, checked="sanitized")
+    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
