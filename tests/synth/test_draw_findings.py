@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osler.synth.draw import draw_facts
-from osler.synth.draw_findings import ALWAYS_MM, STABLE_MM, STABLE_PERCENT, _changes
+from osler.synth.draw_exams import draw_exams
+from osler.synth.draw_findings import ALWAYS_MM, STABLE_MM, STABLE_PERCENT, _changes, follow_lesions
+from osler.synth.draw_lesions import draw_lesions
+from osler.synth.draw_patients import draw_bodies, draw_people
+from osler.synth.draws import Draws
 from osler.synth.ontology import load_ontology
 
 
@@ -43,40 +47,68 @@ def test_nothing_that_is_there_is_denied(patients):
 
 
 @pytest.fixture(scope="module")
-def lung_biopsies():
-    """Patients with a lung tumor on a slide."""
+def samples():
+    """Patients with a tumor on a slide that a mass or nodule can be the origin of."""
     table = draw_facts(seed=12, patients=np.arange(30_000))
-    tumors = [i for i, finding in enumerate(load_ontology().findings) if finding.excludes == "lung-tumor"]
+    tumors = [i for i, finding in enumerate(load_ontology().findings) if finding.taken_from]
     f = table.findings
     rows = np.isin(f.finding, tumors) & (f.certainty != 3)
     return [table.patient(row) for row in np.unique(table.exams.patient[f.exam[rows]])]
 
 
-def test_a_sample_lies_on_the_side_of_what_it_was_taken_from(lung_biopsies):
-    origins = {finding.key: finding.taken_from for finding in load_ontology().findings}
+ORIGINS = {finding.key: finding.taken_from for finding in load_ontology().findings}
+
+
+def _tumors(patient, *, origin):
+    """Day and finding of what is on slides and may come from an origin, while it is there."""
+    stated = [(exam.day, finding) for exam in patient.exams for finding in _stated(exam)]
+    return [(day, f) for day, f in stated if origin in ORIGINS[f.key] and f.change != "resolved"]
+
+
+def test_a_sample_lies_on_the_side_of_what_it_was_taken_from(samples):
     compared = {"left": 0, "right": 0}
-    for patient in lung_biopsies:
-        stated = [finding for exam in patient.exams for finding in _stated(exam)]
-        masses = {finding.side for finding in stated if finding.key == "lung-mass"}
-        tumors = {finding.side for finding in stated if "lung-mass" in origins[finding.key]}
-        assert len(tumors) == 1
-        if masses:
+    for patient in samples:
+        masses = {f.side for exam in patient.exams for f in _stated(exam) if f.key == "lung-mass"}
+        tumors = {finding.side for _, finding in _tumors(patient, origin="lung-mass")}
+        assert len(tumors) <= 1
+        if masses and tumors:
             assert tumors == masses
             compared[tumors.pop()] += 1
     assert min(compared.values()) > 30
 
 
-def test_no_scan_denies_the_mass_or_nodule_whose_sample_shows_a_tumor(lung_biopsies):
-    origins = {finding.key: set(finding.taken_from) for finding in load_ontology().findings}
+@pytest.mark.parametrize("origin", ["lung-mass", "colonic-mass"])
+def test_no_scan_denies_the_origin_of_a_tumor_while_a_slide_shows_it(samples, origin):
     scans = 0
-    for patient in lung_biopsies:
-        seen = [(exam.day, finding) for exam in patient.exams for finding in _stated(exam) if origins[finding.key]]
-        first = min(day for day, _ in seen)
-        for exam in (exam for exam in patient.exams if exam.day >= first):
-            denied = {finding.key for finding in exam.findings if finding.certainty == "absent"}
-            scans += bool(denied)
-            assert not denied & origins[seen[0][1].key]
-    assert scans > 100
+    for patient in samples:
+        days = [day for day, _ in _tumors(patient, origin=origin)]
+        for exam in patient.exams:
+            if days and min(days) <= exam.day <= max(days):
+                denied = {finding.key for finding in exam.findings if finding.certainty == "absent"}
+                scans += bool(denied)
+                assert origin not in denied
+                assert origin != "lung-mass" or "pulmonary-nodule" not in denied
+    assert scans > 50
+
+
+def test_a_sample_is_there_only_while_its_origin_is_and_no_larger():
+    people = draw_people(Draws(seed=13, patients=np.arange(30_000)))
+    exams = draw_exams(people)
+    lesions = draw_lesions(people, exams=exams, bodies=draw_bodies(people))
+    sightings = follow_lesions(lesions, exams=exams)
+    keys = [finding.key for finding in load_ontology().findings]
+    lesion = sightings.lesion
+    place = {pair: row for row, pair in enumerate(zip(sightings.exam.tolist(), lesion.tolist(), strict=True))}
+    samples = np.nonzero(lesions.origin[lesion] >= 0)[0].tolist()
+    met = {"lung-mass": [0, 0], "pulmonary-nodule": [0, 0], "colonic-mass": [0, 0]}
+    for row in samples:
+        origin = int(lesions.origin[lesion[row]])
+        beside = place[int(sightings.exam[row]), origin]
+        assert lesions.patient[origin] == lesions.patient[lesion[row]]
+        assert sightings.there[row] <= sightings.there[beside]
+        assert sightings.size[row] <= sightings.size[beside]
+        met[keys[lesions.finding[origin]]][int(sightings.there[row])] += 1
+    assert all(gone > 2 and there > 10 for gone, there in met.values()), met
 
 
 def test_change_agrees_with_the_exam_compared(patients):

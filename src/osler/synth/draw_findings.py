@@ -55,7 +55,9 @@ def follow_lesions(lesions: Lesions, *, exams: Exams) -> Sightings:
     measured = t.measured[finding]
     size = np.minimum(np.rint(lesions.size[lesion] * extent * noise), lesions.room[lesion])
     there = (extent > 0) & ~(measured & (size < 0.6 * t.least[finding]))
-    size = np.where(there & measured, np.maximum(size, 1), 0).astype(np.int64)
+    origin = np.where(lesions.origin[lesion] < 0, row, row - lesion + lesions.origin[lesion])  # on the same exam
+    there &= there[origin]
+    size = np.where(there & measured, np.maximum(np.minimum(size, size[origin]), 1), 0).astype(np.int64)
     odds = t.odds[exams.group[exam], exams.band[exam], exams.sex[exam], finding] * lesions.factor[lesion]
     seen = there & (lesions.chance[lesion] * (1 + odds) < odds)
     compared = exams.compared[exam]

@@ -38,6 +38,7 @@ class Lesions:
     course: np.ndarray
     side: np.ndarray
     site: np.ndarray  # -1: none
+    origin: np.ndarray  # row of the lesion that it is a sample of, -1: none
     size: np.ndarray  # mm at onset (or day 0)
     room: np.ndarray  # greatest size
     shape: np.ndarray  # (M, 3) axes of size 1
@@ -66,7 +67,8 @@ def draw_lesions(people: People, *, exams: Exams, bodies: dict[str, np.ndarray])
     certainty = np.where(sure < t.uncertain[finding] * 0.5, 2, np.where(sure < t.uncertain[finding], 1, 0))
     place = draws.bits("lesion-place", finding)
     site, side = _places(place, finding=finding, instance=instance, shown=_exam_sides(people)[patient])
-    site, side = _where_taken(site, side, patient=patient, finding=finding)
+    origin = _origins(patient, finding=finding)
+    site, side = _beside(origin, site=site, side=side)
     size = draws.bits("lesion-size", index)
     millimeters, room = _sizes(size, finding=finding, site=site)
     turn_bits = uniform16(time, part=1)
@@ -81,6 +83,7 @@ def draw_lesions(people: People, *, exams: Exams, bodies: dict[str, np.ndarray])
         course=course,
         side=side,
         site=site,
+        origin=origin,
         size=millimeters,
         room=room,
         shape=_shapes(size),
@@ -184,29 +187,32 @@ def _places(
     return np.where(elsewhere, t.site_partner[site], site), np.where(of_exam, shown, side)
 
 
-def _where_taken(
-    site: np.ndarray, side: np.ndarray, *, patient: np.ndarray, finding: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Moves samples to the side of what they were taken from.
+def _origins(patient: np.ndarray, *, finding: np.ndarray) -> np.ndarray:
+    """Row of the lesion that each sample was taken from (M,), -1 for none and for what is no sample.
 
     Args:
-        site, side, patient, finding: ``(M,)``, in order of patient, finding and lesion, so that the first
-            row of a patient and finding is its first lesion.
+        patient, finding: ``(M,)``, in order of patient, finding and lesion, so that the first row of a
+            patient and finding is its first lesion.
     """
     t = tables()
     nothing = len(t.taken_from)
     row = np.nonzero(t.taken_from[finding, 0] < nothing)[0]
     key = patient * (nothing + 1) + finding
-    site, side = site.copy(), side.copy()
+    origin = np.full(len(finding), -1)
     for choice in range(t.taken_from.shape[1]):
         wanted = patient[row] * (nothing + 1) + t.taken_from[finding[row], choice]
         at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         found = key[at] == wanted
-        moved, shown = row[found], side[at[found]]
-        site[moved] = np.where(side[moved] == shown, site[moved], t.site_partner[site[moved]])
-        side[moved] = shown
+        origin[row[found]] = at[found]
         row = row[~found]
-    return site, side
+    return origin
+
+
+def _beside(origin: np.ndarray, *, site: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sites and sides, those of samples moved to the side of their origin, if it has one."""
+    of_origin = side[origin]
+    moved = (origin >= 0) & np.isin(of_origin, (LEFT, RIGHT)) & (side != of_origin)
+    return np.where(moved, tables().site_partner[site], site), np.where(moved, of_origin, side)
 
 
 def _sizes(bits: np.ndarray, *, finding: np.ndarray, site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

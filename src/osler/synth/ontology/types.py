@@ -79,8 +79,9 @@ class Finding:
         activity: How it drives laboratory values at its typical extent.
         sexes: Who may have it.
         needs: Findings of which the exam must show one; the prevalence is then that among such exams.
-        taken_from: What it is a sample of, the likeliest first: it lies on the side of the first lesion of
-            the first of these that the patient has, and no exam denies these while it is there.
+        taken_from: What it is a sample of, the likeliest first: the first lesion of the first of these that
+            the patient has. It is on the side of that lesion, no larger, and there while that one is; no exam
+            denies any of these while it is there.
     """
 
     key: str
