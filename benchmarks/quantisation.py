@@ -59,8 +59,8 @@ class Variant:
     method: Method = "none"
 
 
-def _formats(layers: str, embedding: str) -> MakePlan:
-    return lambda config: default_plan(config, bits=int(layers[3]), layers=layers, embedding=embedding)
+def _formats(layers: str, embedding: str, *, keep: Sequence[str] = ()) -> MakePlan:
+    return lambda config: default_plan(config, bits=int(layers[3]), layers=layers, embedding=embedding, keep=keep)
 
 
 def _with(form: str, *parts: str, layers: str = "int8-g32", embedding: str = "int8-g32") -> MakePlan:
@@ -87,9 +87,10 @@ VARIANTS: dict[str, Variant] = {
     "4 bits, symmetric, GPTQ": Variant(_formats("int4-g32", _EIGHT), "gptq"),
     "4 bits, groups of 64, GPTQ": Variant(_formats("int4-g64-asym", _EIGHT), "gptq"),
     "4 bits, GPTQ, head too": Variant(_formats(_FOUR, _FOUR), "gptq"),
-    "4 bits, GPTQ, down at 8": Variant(_with(_EIGHT, "down_proj", layers=_FOUR), "gptq"),
-    "4 bits, GPTQ, attention at 8": Variant(_with(_EIGHT, "self_attn", layers=_FOUR), "gptq"),
-    "4 bits, GPTQ, first and last layer at 8": Variant(_with(_EIGHT, "layers.0.", "layers.17.", layers=_FOUR), "gptq"),
+    "4 bits, GPTQ, down at 8": Variant(_formats(_FOUR, _EIGHT, keep=["down"]), "gptq"),
+    "4 bits, GPTQ, attention at 8": Variant(_formats(_FOUR, _EIGHT, keep=["attention"]), "gptq"),
+    "4 bits, GPTQ, attention and down at 8": Variant(_formats(_FOUR, _EIGHT, keep=["attention", "down"]), "gptq"),
+    "4 bits, GPTQ, first and last layer at 8": Variant(_formats(_FOUR, _EIGHT, keep=["ends"]), "gptq"),
     "only the head at 4": Variant(_with(_FOUR, EMBEDDING)),
     "only queries, keys, values at 4": Variant(_with(_FOUR, "qkv_proj")),
     "only attention out at 4": Variant(_with(_FOUR, "o_proj")),

@@ -30,6 +30,29 @@ def test_groups_that_do_not_fit_fall_back_unless_asked_for() -> None:
         default_plan(odd, bits=4, layers="int4-g64")
 
 
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        (["attention"], ["layers.3.self_attn.qkv_proj", "layers.17.self_attn.o_proj"]),
+        (["down"], ["layers.0.mlp.down_proj", "layers.17.mlp.down_proj"]),
+        (["ends"], ["layers.0.mlp.gate_up_proj", "layers.17.self_attn.qkv_proj"]),
+        (["down", "ends"], ["layers.9.mlp.down_proj", "layers.0.self_attn.o_proj"]),
+    ],
+)
+def test_parts_are_kept_at_eight_bits(keep: list[str], kept: list[str]) -> None:
+    usual, plan = default_plan(MINI, bits=4), default_plan(MINI, bits=4, keep=keep)
+    assert {plan.formats[f"language_model.{name}"] for name in kept} == {"int8-g32"}
+    changed = [name for name in plan.formats if plan.formats[name] != usual.formats[name]]
+    each = {"attention": 2 * 18, "down": 18, "ends": 2 * 4}
+    assert len(changed) == sum(each[part] for part in keep) - (2 if len(keep) == 2 else 0)
+    assert planned_bytes(MINI, plan=plan) > planned_bytes(MINI, plan=usual)
+
+
+def test_a_part_that_does_not_exist() -> None:
+    with pytest.raises(RequestError, match=r"atention.*attention"):
+        default_plan(MINI, bits=4, keep=["atention"])
+
+
 def test_bits_that_do_not_exist() -> None:
     with pytest.raises(RequestError, match=r"3 bits do not exist here.*4 or 8"):
         default_plan(MINI, bits=3)

@@ -38,6 +38,15 @@ def quantize(
         str | None,
         typer.Option("--embedding", help="Format of the embedding, which is the language head.", show_default=False),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            help="Parts of the layers that stay at 8 bits: attention, down (the MLP's second product), ends (the first "
+            "and last layer); with commas between.",
+            show_default=False,
+        ),
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +80,7 @@ def quantize(
                 bits=bits,
                 layers=layers,
                 embedding=embedding,
+                keep=[part.strip() for part in keep.split(",")] if keep else (),
                 calibrate=_calibrate(method, tokens=calibration_tokens, on_progress=progress.update),
                 check=check,
                 on_progress=progress.update,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,7 @@ def quantize_to_folder(
     bits: int,
     layers: str | None = None,
     embedding: str | None = None,
+    keep: Sequence[str] = (),
     plan: QuantPlan | None = None,
     calibrate: MakeCalibration | None = None,
     check: CheckPlan | None = None,
@@ -108,6 +109,7 @@ def quantize_to_folder(
         folder: New or empty.
         bits: 4 or 8.
         layers: Format of the decoder's layers. embedding: Of the embedding and head; ``None``: the usual ones.
+        keep: Parts of the layers that stay at 8 bits (see `default_plan`).
         plan: In place of formats: what to store in which.
         calibrate: Makes the samples for rounding with the inputs in view; to the nearest if not given.
         check: Refuses a plan before anything is read.
@@ -126,7 +128,7 @@ def quantize_to_folder(
             next_step="Name another one.",
         )
     opened = open_model(name)
-    plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding)
+    plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding, keep=keep)
     plan.require(opened.config, source=opened.name)
     if check is not None:
         check(opened.config, plan)

@@ -9,11 +9,11 @@ imported.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from osler.errors import CheckpointError, RequestError
+from osler.errors import CheckpointError, RequestError, unknown_name
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.quant.formats import WeightFormat, parse_format
 from osler.weights.config_json import config_to_dict
@@ -24,6 +24,12 @@ _VERSION = 1
 # Formats of the layers and of the embedding, which is the head. With an offset beside each scale, layers of 4 bits take
 # 3% more of the embedded model and lose a third less (benchmarks/quantisation.md). Its head was released at 8 bits.
 _DEFAULTS = {4: ("int4-g32-asym", "int8-g32"), 8: ("int8-g32", "int8-g32")}
+
+PARTS = ("attention", "down", "ends")
+"""Parts of the layers that can be kept: all products of the attention; the MLP's second product; the first and the last
+layer. What each costs and gives back: benchmarks/quantisation.md."""
+
+_KEPT = "int8-g32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,12 @@ def config_digest(config: OslerConfig) -> str:
 
 
 def default_plan(
-    config: OslerConfig, *, bits: int, layers: str | None = None, embedding: str | None = None
+    config: OslerConfig,
+    *,
+    bits: int,
+    layers: str | None = None,
+    embedding: str | None = None,
+    keep: Sequence[str] = (),
 ) -> QuantPlan:
     """Plans a network: the usual formats, or the ones that are named.
 
@@ -100,16 +111,22 @@ def default_plan(
         config: Of the network.
         bits: 4 or 8.
         layers: Format of the decoder's layers. embedding: Of the embedding and head.
+        keep: Of `PARTS`: those that are stored at 8 bits whatever the layers are.
 
     Raises:
-        RequestError: If bits or a format do not exist, or a group that was asked for does not divide a weight.
+        RequestError: If bits, a format or a part do not exist, or a group that was asked for does not divide a weight.
     """
     if bits not in _DEFAULTS:
         raise RequestError(f"Weights of {bits!r} bits do not exist here.", allowed="Quantized: 4 or 8 bits.")
     usual_layers, usual_embedding = _DEFAULTS[bits]
+    for part in keep:
+        if part not in PARTS:
+            raise unknown_name("part to keep at 8 bits", name=part, known=PARTS)
     formats = {}
     for name, _, columns in products(config.decoder):
         asked, usual = (embedding, usual_embedding) if name == EMBEDDING else (layers, usual_layers)
+        if any(_belongs(name, part=part, layers=config.decoder.layers) for part in keep):
+            asked, usual = None, _KEPT
         chosen = parse_format(asked or usual)
         if asked is not None:
             chosen.require_fit(columns, name=name)
@@ -117,6 +134,12 @@ def default_plan(
             chosen = WeightFormat(bits=chosen.bits, group=None, zero=chosen.zero)
         formats[name] = chosen.name
     return QuantPlan(bits=bits, model=config_digest(config), formats=formats)
+
+
+def _belongs(name: str, *, part: str, layers: int) -> bool:
+    if part == "ends":
+        return any(name.startswith(f"language_model.layers.{number}.") for number in (0, layers - 1))
+    return {"attention": ".self_attn.", "down": ".down_proj"}[part] in name
 
 
 def products(config: DecoderConfig) -> Iterator[tuple[str, int, int]]:
