@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from osler.evaluate import report_identity
 from osler.evaluate.report_identity import KINDS, IdentityScan, count_kinds
 from osler.evaluate.report_identity_controls import check_controls, make_controls
 
@@ -36,6 +39,32 @@ def scan(text: str) -> list[tuple[str, str]]:
     found.add([CLEAN.lower()] * 3)
     found.add([text])
     return [(hit.kind, hit.text) for hit in found.finish()]
+
+
+@pytest.mark.parametrize(
+    "neighbors", [("", ""), ("x ", " x"), ("é", "ß"), ("\u00a0", "\u0661"), ("1", "."), ("(", ")")]
+)
+def test_the_sieve_keeps_all_that_the_patterns_find(neighbors: tuple[str, str]) -> None:
+    before, after = neighbors
+    samples = [control.text for control in make_controls(1200, seed=2)]
+    samples += [
+        "Dr Ünal",
+        "patient name: Ölmez",
+        "p\u00a0o box 7",
+        "Äckerweg 4",
+        "\u0662\u0663/04/2019",
+        "WWW.x",
+        "www.\u00e9.fr",
+    ]
+    texts = [f"{before}{text}{after}" for text in samples]
+    column, found = pa.array(texts), 0
+    for (kind, pattern), weaker in zip(report_identity._COMPILED, report_identity.weaker_patterns(), strict=True):
+        kept = pc.match_substring_regex(column, weaker).to_pylist()
+        for text, keep in zip(texts, kept, strict=True):
+            hit = pattern.search(text)
+            found += hit is not None
+            assert keep or hit is None, (kind, pattern.pattern, text)
+    assert found > 300
 
 
 def test_a_clean_record_is_clean() -> None:

@@ -10,13 +10,11 @@ scan must find; a scan is reported together with its controls.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from itertools import accumulate
 
 from pydicom.datadict import keyword_dict
 
@@ -48,7 +46,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("address", rf"\b\d{{1,5}}[a-zA-Z]? (?:[\w'’.-]+ ){{1,3}}?(?i:{_STREETS})\b"),
     ("address", rf"\b\d{{1,5}}[a-zA-Z]? (?:[A-Z][\w'’.-]+ ){{1,3}}?(?:{_STREETS_CAPITAL})\b"),
     ("address", r"\b[A-ZÄÖÜ][\wäöüß-]+(?:straße|strasse|gasse|platz|allee|weg) \d{1,4}"),
-    ("address", r"(?i:\bp\.?\s?o\.? box \d+)"),
+    ("address", r"(?i:\bp\.?[\s]?o\.? box \d+)"),
     ("address", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}\b"),
     ("address", r"\b[A-Z][a-z]+,? [A-Z]{2} \d{5}(?:-\d{4})?\b"),
     ("address", r"\b[A-Z][\w'’]+ (?:[A-Z][a-z]+ ){0,2}(?:Hospital|Clinic|Infirmary)\b"),
@@ -77,8 +75,10 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("identifier", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"),
 )  # fmt: skip
 _COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)
+_AROUND = re.compile(r"\(\?<?!(?:[^()\[\]\\]|\\.|\[(?:[^\]\\]|\\.)*\]|\((?:[^()\\]|\\.)*\))*\)")
+# What Python's classes hold, as RE2 writes it between brackets.
+_UNICODE = {r"\w": r"\pL\pM\pN_", r"\d": r"\p{Nd}", r"\s": r"\pZ\x09-\x0d\x1c-\x1f\x{85}"}
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
-_BETWEEN = "\n\x1e\n"
 _STANDARD_ROOT = "1.2.840.10008."
 """DICOM's own UIDs: names of formats, never of a patient."""
 _SEEN_OFTEN = 3
@@ -120,13 +120,15 @@ class IdentityScan:
         Args:
             texts: All text of each record: the report, its facts and its header, joined by line breaks.
         """
-        starts = list(accumulate((len(text) + len(_BETWEEN) for text in texts), initial=0))
-        blob = _BETWEEN.join(texts)
-        for kind, pattern in _COMPILED:
-            for match in pattern.finditer(blob):
-                if kind != "uid" or _is_foreign(match[0]):
-                    place = bisect_right(starts, match.start()) - 1
-                    self.hits.append(Hit(kind=kind, record=self.records + place, text=match[0]))
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = pa.array(texts, type=pa.large_string())
+        for (kind, pattern), weaker in zip(_COMPILED, weaker_patterns(), strict=True):
+            for row in pc.indices_nonzero(pc.match_substring_regex(column, weaker)).to_pylist():
+                for match in pattern.finditer(texts[row]):
+                    if kind != "uid" or _is_foreign(match[0]):
+                        self.hits.append(Hit(kind=kind, record=self.records + row, text=match[0]))
         self._collect_words(texts)
         self.records += len(texts)
 
@@ -162,6 +164,18 @@ class IdentityScan:
                     self._lower[word] += 1
                 elif len(word) > 2 and word not in self._capitalized:
                     self._capitalized[word] = number
+
+
+@cache
+def weaker_patterns() -> tuple[str, ...]:
+    """The patterns for RE2, which is 10 times as fast, each finding all that its own finds, and more.
+
+    RE2 does not look around and knows no references, and its words and their ends are of ASCII.
+    """
+    plain = [_AROUND.sub("", pattern).replace(r"\1", "[-/.]").replace(r"\b", "") for _, pattern in _PATTERNS]
+    for short, long in _UNICODE.items():
+        plain = [pattern.replace(short, long) for pattern in plain]
+    return tuple(plain)
 
 
 def count_kinds(hits: Iterable[Hit]) -> dict[str, int]:
