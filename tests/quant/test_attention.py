@@ -97,7 +97,8 @@ def test_what_queries_of_a_prompt_see(
         got = attend(kernels, q, k_BKSH=k, v_BKSH=v, scale=width**-0.5, spans=view.spans())
     finally:
         torch.set_num_threads(before)
-    assert distance(got, exact(q, k, v, seen_BLS=seen)) < BF16
+    # Half a step for the result, and what the rounded weights of a few hundred keys add up to.
+    assert distance(got, exact(q, k, v, seen_BLS=seen)) < 1.5 * BF16
 
 
 def test_a_prompt_without_a_view_is_causal(kernels: NativeKernels) -> None:
@@ -133,7 +134,7 @@ def test_with_and_without_a_running_maximum(kernels: NativeKernels) -> None:
     everything = KeySpans(first_BL=torch.zeros(1, 150).int(), last_BL=torch.full((1, 150), 150).int())
     without, running = (attend(kernels, q, k_BKSH=k, v_BKSH=v, scale=0.1, spans=each) for each in (None, everything))
     assert not torch.equal(without, running)  # else both went one way
-    assert distance(without, running.float()) < BF16
+    assert distance(without, running.float()) < 2 * BF16  # a step of both roundings
     # One query whose scores leave the range of weights: it and the 63 beside it go the other way, all others as ever.
     for far in (300.0, -300.0):
         q[:, :, 5] = far

@@ -91,8 +91,8 @@ class FusedLayer(nn.Module):
 
     def __init__(self, plain: EncoderLayer, *, kernels: NativeKernels) -> None:
         super().__init__()
-        self.layer_norm1, self.layer_norm2 = plain.layer_norm1, plain.layer_norm2
-        self.self_attn, self.mlp = plain.self_attn, plain.mlp
+        self.layer_norm1, self.self_attn = plain.layer_norm1, plain.self_attn
+        self.layer_norm2, self.mlp = plain.layer_norm2, plain.mlp
         self._kernels = kernels
 
     def forward(self, x_BPD: Tensor) -> Tensor:
