@@ -29,7 +29,7 @@ from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
 from osler.quant import choose_kernels
 from osler.quant.attention import attend
-from osler.quant.tower import TiledWeight, fuse_tower, linear
+from osler.quant.tower import TiledWeight, fuse_tower, lay_rows, linear, transformed
 
 PEER, PLAIN, FUSED = "transformers", "Osler, PyTorch alone", "Osler, compiled kernels"
 COMPARED_LAYERS = 2
@@ -76,16 +76,20 @@ def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> di
     turned = q_BPNH.transpose(1, 2)
     scale = turned.shape[-1] ** -0.5
     layer, peer = fused.encoder.layers[0], plain.encoder.layers[0]
+    laid = lay_rows(kernels, x_BPD[0])
     return {
         "attention alone, PyTorch": lambda: torch.nn.functional.scaled_dot_product_attention(turned, turned, turned),
         "attention alone, kernels": lambda: attend(kernels, turned, k_BKSH=turned, v_BKSH=turned, scale=scale),
         "a product of the width, PyTorch": lambda: peer.self_attn.q_proj(x_BPD),
         "a product of the width, kernels": lambda: linear(
-            kernels, x_BPD[0], weight=TiledWeight(layer.self_attn.q_proj, kernels=kernels)
+            kernels, laid, weight=TiledWeight(layer.self_attn.q_proj, kernels=kernels)
         ),
         "MLP, PyTorch": lambda: peer.mlp(x_BPD),
-        "MLP, kernels": lambda: layer.mlp(x_BPD),
-        "norm": lambda: layer.layer_norm1(x_BPD),
+        "MLP, kernels": lambda: transformed(kernels, laid, weights=layer.mlp, residual_MD=x_BPD[0]),
+        "norm, PyTorch": lambda: peer.layer_norm1(x_BPD),
+        "norm, kernels": lambda: lay_rows(kernels, x_BPD[0], norm=layer.layer_norm1),
+        "whole layer, PyTorch": lambda: peer(x_BPD),
+        "whole layer, kernels": lambda: layer(x_BPD),
     }
 
 

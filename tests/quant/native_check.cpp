@@ -19,6 +19,7 @@ int osler_heads(int, const OslerHeads*, int);
 int osler_norm(int, const OslerNorm*, int);
 int osler_rows(const OslerWeight*, const int64_t*, int64_t, void*, int);
 int osler_tower_turn(int, const uint16_t*, int64_t, int64_t, uint16_t*, int);
+int osler_tower_rows(int, const OslerTowerRows*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
 int osler_attend(int, const OslerAttention*, int);
 }
@@ -129,15 +130,34 @@ int compare(const char* name, const std::vector<uint16_t>& found, const std::vec
   return 1;
 }
 
+// Tiles of exactly the size of rows and columns.
+struct Tiles {
+  const int64_t steps;
+  uint16_t* const data;
+  Tiles(int64_t rows, int64_t columns)
+      : steps((columns + 31) / 32),
+        data(static_cast<uint16_t*>(std::aligned_alloc(64, (rows + 31) / 32 * 32 * steps * 64))) {}
+  ~Tiles() { std::free(data); }
+  uint16_t at(int64_t row, int64_t column) const {
+    return data[(row / 16 * steps + column / 32) * 512 + row % 16 * 32 + column % 32];
+  }
+};
+
+// Results as rows, with what is added to them, and laid out.
 int check_tower_linear(int path, int64_t M, int64_t N, int64_t K, int gelu) {
-  const auto w = random_bf16(N * K), x = random_bf16(M * K), bias = random_bf16(N);
-  std::vector<uint16_t> out(M * N);
-  const int64_t size = (N + 31) / 32 * 32 * ((K + 31) / 32 * 32);
-  auto* tiles = static_cast<uint16_t*>(std::aligned_alloc(64, size * 2));
-  int wrong = osler_tower_turn(path, w.data(), N, K, tiles, 1 + below(3));
-  const OslerTowerLinear product = {tiles, bias.data(), x.data(), out.data(), M, N, K, K, N, gelu};
+  const auto w = random_bf16(N * K), x = random_bf16(M * K), bias = random_bf16(N), residual = random_bf16(M * N);
+  std::vector<uint16_t> out(M * N), out_laid(M * N);
+  const Tiles tiles(N, K), x_laid(M, K), laid(M, N);
+  int wrong = osler_tower_turn(path, w.data(), N, K, tiles.data, 1 + below(3));
+  const OslerTowerRows rows = {x.data(), nullptr, nullptr, x_laid.data, M, K, 0};
+  wrong += osler_tower_rows(path, &rows, 1 + below(3));
+  const OslerTowerLinear product = {tiles.data, bias.data(), x_laid.data, residual.data(), out.data(), M, N, K, N, gelu};
   wrong += osler_tower_linear(path, &product, 1 + below(3));
-  std::free(tiles);
+  const OslerTowerLinear other = {tiles.data, bias.data(), x_laid.data, nullptr, laid.data, M, N, K, 0, gelu};
+  wrong += osler_tower_linear(path, &other, 1 + below(3));
+  const std::vector<uint16_t> ones(K, 0x3f80);
+  const OslerTowerRows normed = {x.data(), ones.data(), ones.data(), x_laid.data, M, K, 1e-6f};
+  wrong += osler_tower_rows(path, &normed, 1 + below(3));
   std::vector<double> wanted(M * N);
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {
@@ -145,8 +165,11 @@ int check_tower_linear(int path, int64_t M, int64_t N, int64_t K, int gelu) {
       for (int64_t k = 0; k < K; ++k) sum += value_at(x, m * K + k) * value_at(w, n * K + k);
       if (gelu) sum *= 0.5 * (1 + std::tanh(0.7978845608 * (sum + 0.044715 * sum * sum * sum)));
       wanted[m * N + n] = sum;
+      out_laid[m * N + n] = laid.at(m, n);
     }
   }
+  wrong += compare("product of the tower, laid out", out_laid, wanted);
+  for (int64_t i = 0; i < M * N; ++i) wanted[i] += value_at(residual, i);
   return wrong + compare("product of the tower", out, wanted);
 }
 

@@ -14,7 +14,7 @@ from osler.model.osler import Osler
 from osler.model.vision import VisionTower
 from osler.quant.build import library_path
 from osler.quant.kernels import NativeKernels, TorchKernels, choose_kernels
-from osler.quant.tower import FusedAttention, TiledWeight, fuse_eyes, fuse_tower, linear
+from osler.quant.tower import FusedLayer, TiledRows, TiledWeight, fuse_eyes, fuse_tower, lay_rows, linear, linear_rows
 
 BF16 = 2.0**-8
 """The step of bfloat16: a result is half of it away from what was meant, or less."""
@@ -35,6 +35,27 @@ def distance(got: Tensor, wanted: Tensor) -> float:
     return float((got.float() - wanted).abs().max() / wanted.abs().max())
 
 
+def plain_rows(laid: TiledRows) -> Tensor:
+    """Rows one after the other, with what fills up their columns."""
+    return laid.data_RCrc.transpose(1, 2).flatten(2).flatten(0, 1)[: laid.rows]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (17, 33), (64, 72), (100, 1152)])
+def test_rows_are_laid_out_as_they_are_and_normalized(kernels: NativeKernels, rows: int, columns: int) -> None:
+    torch.manual_seed(rows)
+    x_MD = (torch.randn(rows, columns) * 3 + 1).bfloat16()
+    laid_MW = plain_rows(lay_rows(kernels, x_MD))
+    assert torch.equal(laid_MW[:, :columns], x_MD)
+    assert (laid_MW[:, columns:] == 0).all()
+    norm = nn.LayerNorm(columns, eps=1e-6).bfloat16()
+    norm.weight.normal_()
+    norm.bias.normal_()
+    wanted = F.layer_norm(x_MD.float(), (columns,), norm.weight.float(), norm.bias.float(), norm.eps)
+    laid_MW = plain_rows(lay_rows(kernels, x_MD, norm=norm))
+    assert distance(laid_MW[:, :columns], wanted) < BF16
+    assert (laid_MW[:, columns:] == 0).all()
+
+
 @pytest.mark.parametrize("activation", ["none", "gelu"])
 @pytest.mark.parametrize(
     ("rows", "outputs", "inputs"), [(1, 1, 1), (4, 5, 7), (64, 32, 32), (100, 48, 40), (513, 530, 300), (600, 96, 1152)]
@@ -47,18 +68,23 @@ def test_product_is_that_of_float32(
     wanted = F.linear(x_MK.float(), layer.weight.float(), layer.bias.float())
     if activation == "gelu":
         wanted = F.gelu(wanted, approximate="tanh")
-    got = linear(kernels, x_MK, weight=TiledWeight(layer, kernels=kernels), activation=activation)
-    assert distance(got, wanted) < BF16
+    x, weight = lay_rows(kernels, x_MK), TiledWeight(layer, kernels=kernels)
+    assert distance(linear(kernels, x, weight=weight, activation=activation), wanted) < BF16
+    laid = linear_rows(kernels, x, weight=weight, out=TiledRows.empty(rows, outputs), activation=activation)
+    assert distance(plain_rows(laid)[:, :outputs], wanted) < BF16
+    assert (plain_rows(laid)[:, outputs:] == 0).all()
+    residual_MN = torch.randn(rows, outputs).bfloat16()
+    got = linear(kernels, x, weight=weight, activation=activation, residual_MN=residual_MN)
+    assert distance(got, wanted + residual_MN.float()) < BF16
 
 
 def test_product_without_bias_between_rows_that_lie_apart(kernels: NativeKernels) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(40, 33, bias=False).bfloat16()
-    room_MW = torch.zeros(64, 64, dtype=torch.bfloat16)
-    room_MW[:, :40] = torch.randn(64, 40)
+    x_MK = torch.randn(64, 40).bfloat16()
     out_MW = torch.full((64, 50), 7.0, dtype=torch.bfloat16)
-    linear(kernels, room_MW[:, :40], weight=TiledWeight(layer, kernels=kernels), out=out_MW[:, :33])
-    assert distance(out_MW[:, :33], F.linear(room_MW[:, :40].float(), layer.weight.float())) < BF16
+    linear(kernels, lay_rows(kernels, x_MK), weight=TiledWeight(layer, kernels=kernels), out=out_MW[:, :33])
+    assert distance(out_MW[:, :33], F.linear(x_MK.float(), layer.weight.float())) < BF16
     assert (out_MW[:, 33:] == 7).all()
 
 
@@ -67,7 +93,7 @@ def test_what_is_not_finite_stays_visible(kernels: NativeKernels) -> None:
     x_MK[3, 5] = float("nan")
     weight = TiledWeight(layer, kernels=kernels)
     for activation in ("none", "gelu"):
-        got = linear(kernels, x_MK, weight=weight, activation=activation)
+        got = linear(kernels, lay_rows(kernels, x_MK), weight=weight, activation=activation)
         assert got[3].isnan().all()
         assert got[:3].isfinite().all()
 
@@ -81,7 +107,7 @@ def test_threads_change_nothing(kernels: NativeKernels) -> None:
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(linear(kernels, x_MK, weight=weight))
+            found.append(linear(kernels, lay_rows(kernels, x_MK), weight=weight))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(product, found[0]) for product in found[1:])
@@ -119,4 +145,4 @@ def test_only_what_fits_is_fused(kernels: NativeKernels) -> None:
     assert model.vision is not None
     assert model.heads is not None
     layers = [*model.vision.encoder.layers, *model.heads.trunk.layers]
-    assert all(isinstance(layer.self_attn, FusedAttention) for layer in layers)
+    assert all(isinstance(layer, FusedLayer) for layer in layers)

@@ -46,12 +46,16 @@ _X86 = {
     "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),
 }
 TILES = (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
+# Every processor with tiles has these too.
+_BYTES = (*TILES, "-mavx512vbmi")
 _AMX = {
+    "attend_whole.cpp": _BYTES,
     "many_bf16.cpp": TILES,
     "many_int8.cpp": TILES,
     "peak.cpp": TILES,
     "tile_attend.cpp": TILES,
     "tower_linear.cpp": TILES,
+    "tower_rows.cpp": TILES,
 }
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _SECONDS = 300

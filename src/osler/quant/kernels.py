@@ -36,7 +36,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 6
+_ABI = 7
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -100,6 +100,7 @@ class NativeKernels:
         self._heads = library.osler_heads
         self._norm = library.osler_norm
         self._tower_turn = library.osler_tower_turn
+        self._tower_rows = library.osler_tower_rows
         self._tower_linear = library.osler_tower_linear
         self._attend = library.osler_attend
         self._number = number
@@ -168,6 +169,10 @@ class NativeKernels:
         place = weight_NK.contiguous().data_ptr()
         _require_done(self._tower_turn(self._number, place, rows, columns, tiles.data_ptr(), torch.get_num_threads()))
         return tiles
+
+    def tower_rows(self, rows: ctypes.Structure) -> None:
+        """Lays rows of the image tower out in tiles, see `osler.quant.tower`."""
+        _require_done(self._tower_rows(self._number, ctypes.byref(rows), torch.get_num_threads()))
 
     def tower_linear(self, product: ctypes.Structure) -> None:
         """Runs a product of the image tower, see `osler.quant.tower`."""
@@ -273,6 +278,7 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
         library.osler_tower_turn.argtypes = (
             ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
+        library.osler_tower_rows.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_tower_linear.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_attend.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_paths.restype = ctypes.c_uint

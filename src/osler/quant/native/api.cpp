@@ -60,8 +60,8 @@ unsigned find_paths() {
   found |= 1u << kPathVnni;
 #ifdef OSLER_AMX
   const bool bf16 = __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && (a71 & (1u << 5));
-  const bool tiles = (d7 & (1u << 24)) && (d7 & (1u << 22)) && has_state(0x60000);
-  if (bf16 && tiles && request_tiles()) found |= 1u << kPathAmx | 1u << kPathAmxInt8 | 1u << kPathAmxBf16;
+  const bool tiles = (d7 & (1u << 24)) && (d7 & (1u << 22)) && has_state(0x60000), vbmi = c7 & (1u << 1);
+  if (bf16 && tiles && vbmi && request_tiles()) found |= 1u << kPathAmx | 1u << kPathAmxInt8 | 1u << kPathAmxBf16;
 #endif
 #endif
   return found;
@@ -164,7 +164,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 6; }
+int osler_abi(void) { return 7; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
@@ -250,12 +250,24 @@ int osler_tower_turn(int path, const uint16_t* w, int64_t N, int64_t K, uint16_t
 #endif
 }
 
+// Lays rows of the image tower out in tiles. Returns as `osler_tower_linear`.
+int osler_tower_rows(int path, const OslerTowerRows* rows, int threads) {
+#ifdef OSLER_AMX
+  if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  if (rows->M < 0 || rows->D <= 0 || !rows->scale != !rows->bias) return 1;
+  tower_rows(*rows, std::max(1, threads));
+  return 0;
+#else
+  return 1;
+#endif
+}
+
 // A product of the image tower. Returns 0, 1 for a path without tiles or a shape that does not fit, 2 as `osler_linear`.
 int osler_tower_linear(int path, const OslerTowerLinear* product, int threads) {
 #ifdef OSLER_AMX
   const OslerTowerLinear& p = *product;
   if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
-  if (p.M < 0 || p.N <= 0 || p.K <= 0 || p.x_stride < p.K || p.out_stride < p.N) return 1;
+  if (p.M < 0 || p.N <= 0 || p.K <= 0 || (p.out_stride ? p.out_stride < p.N : p.residual != nullptr)) return 1;
   return p.M == 0 || tower_linear(p, std::max(1, threads)) ? 0 : 2;
 #else
   return 1;

@@ -33,13 +33,11 @@ struct TileSums {
   int64_t right, below, stride;
 };
 
-// C (32 rows by 32 outputs) += A times B (two columns of tiles) over `steps` steps, from the last one to the first if
-// `back`. After every fourth step `meanwhile` gets the number of those done: vectors compute beside tiles.
+// C (32 rows by 32 outputs) += A times B (two columns of tiles) over `steps` steps.
 //
 // All tiles of a step are loaded before they are multiplied: so loads run beside the products of the step before.
-template <class Meanwhile>
 static inline void multiply_bf16(const TileRows& a, const uint16_t* b0, const uint16_t* b1, int64_t steps,
-                                 const TileSums& c, bool first, bool back, Meanwhile meanwhile) {
+                                 const TileSums& c, bool first) {
   const int64_t rows = a.stride * 2, bytes = c.stride * 4;
   float *c1 = c.at + c.right, *c2 = c.at + c.below, *c3 = c2 + c.right;
   if (first) {
@@ -47,8 +45,7 @@ static inline void multiply_bf16(const TileRows& a, const uint16_t* b0, const ui
   } else {
     _tile_loadd(0, c.at, bytes); _tile_loadd(1, c1, bytes); _tile_loadd(2, c2, bytes); _tile_loadd(3, c3, bytes);
   }
-  const int64_t by = back ? -1 : 1;
-  for (int64_t done = 0, step = back ? steps - 1 : 0; done < steps; step += by) {
+  for (int64_t step = 0; step < steps; ++step) {
     _tile_loadd(4, a.first + step * a.step, rows);
     _tile_loadd(6, b0 + step * kTileValues, 64);
     _tile_loadd(7, b1 + step * kTileValues, 64);
@@ -57,14 +54,8 @@ static inline void multiply_bf16(const TileRows& a, const uint16_t* b0, const ui
     _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
-    if (++done % 4 == 0) meanwhile(done);
   }
   _tile_stored(0, c.at, bytes); _tile_stored(1, c1, bytes); _tile_stored(2, c2, bytes); _tile_stored(3, c3, bytes);
-}
-
-static inline void multiply_bf16(const TileRows& a, const uint16_t* b0, const uint16_t* b1, int64_t steps,
-                                 const TileSums& c, bool first) {
-  multiply_bf16(a, b0, b1, steps, c, first, false, [](int64_t) {});
 }
 
 }  // namespace osler

@@ -1,6 +1,6 @@
-// Products of the tower. A span of 512 rows stays in the second-level cache while outputs pass over it, 32 at a time;
-// sums leave the tiles once for a span. Rows are loaded where they lie. Vectors finish a square while tiles multiply the
-// next one.
+// Products of the tower. A span of some rows stays in the second-level cache while outputs pass over it, 32 at a time;
+// sums leave the tiles once for a span. Vectors finish a square while tiles multiply the next one, a row after each step;
+// tiles are loaded with hints, and whole lines are written past the cache, as `many_rows.h` and `many_int8.cpp` say.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -17,16 +17,15 @@
 namespace osler {
 namespace {
 
-// Of 2 MB of cache: rows 1.3 MB, weights 0.2 MB, sums 0.5 MB where inputs have several spans.
+// Of 2 MB of cache: rows 1.3 MB, weights 0.2 MB; where inputs have several spans, rows 0.6 MB, sums 0.6 MB.
 constexpr int64_t kPanel = 288, kMostSteps = 40, kRowsAtOnce = 512, kStep = 32;
 constexpr int64_t kSquare = 4 * kTileC;
 
 struct Job {
   const OslerTowerLinear& w;
-  const uint16_t* x;   // rows filled up to 32 and inputs to a multiple of 32, or those that were given
-  int64_t stride;      // of x
   int64_t rows, steps; // filled up: a multiple of 32, and K / 32
   int64_t depth;       // steps of a span
+  int64_t at_once;     // rows that are multiplied at a time
   int64_t panel;       // outputs of a panel, a multiple of 32
   std::atomic<int64_t> next{0};  // item that nobody has taken: a thread that others hold up takes fewer
   std::atomic<bool> failed{false};
@@ -37,38 +36,109 @@ inline void fetch(const uint16_t* from, int64_t values) {
   for (int64_t at = 0; at < values; at += 32) _mm_prefetch(reinterpret_cast<const char*>(from + at), _MM_HINT_T1);
 }
 
+// C (four tiles) += A times B, both with a second row of tiles so many values further. After every step `meanwhile` is
+// called.
+template <class Meanwhile>
+__attribute__((always_inline)) inline void multiply(const uint16_t* a, int64_t a_next, const uint16_t* b, int64_t b_next,
+                                                    int64_t steps, float* c, bool first, Meanwhile meanwhile) {
+  if (first) {
+    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+  } else {
+    _tile_loadd(0, c, 64); _tile_loadd(1, c + kTileC, 64);
+    _tile_loadd(2, c + 2 * kTileC, 64); _tile_loadd(3, c + 3 * kTileC, 64);
+  }
+  for (int64_t step = 0; step < steps; ++step, a += kTileValues, b += kTileValues) {
+    _tile_stream_loadd(4, a, 64);
+    _tile_loadd(6, b, 64);
+    _tile_stream_loadd(7, b + b_next, 64);
+    _tile_stream_loadd(5, a + a_next, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    meanwhile();
+  }
+  _tile_stored(0, c, 64); _tile_stored(1, c + kTileC, 64);
+  _tile_stored(2, c + 2 * kTileC, 64); _tile_stored(3, c + 3 * kTileC, 64);
+}
+
 // A square whose sums wait to be written.
 struct Waiting {
   const float* c;
-  int64_t m0, n0;
+  uint16_t* out;             // of its first row
+  const uint16_t* residual;
+  int64_t stride, residual_stride, below;  // from a row to the next; to the second 16 rows
+  int64_t rows;
+  __mmask32 mask;            // of its outputs
+  bool line;                 // whether rows are whole lines
+  __m512 bias[2];
 };
 
-// Writes rows from..to-1 (of 32) of a square to the result.
+// Writes squares row by row.
 template <bool kGelu>
-void write_rows(const OslerTowerLinear& w, const Waiting& s, int64_t from, int64_t to) {
-  for (int64_t n = s.n0; n < std::min(s.n0 + 32, w.N); n += 16) {
-    const __mmask16 mask = first_lanes(w.N - n);
-    const __m512 bias = w.bias ? from_bf16(_mm256_maskz_loadu_epi16(mask, w.bias + n)) : _mm512_setzero_ps();
-    const float* c = s.c + (n > s.n0 ? kTileC : 0);
-    for (int64_t row = from; row < std::min(to, w.M - s.m0); ++row) {
-      const __m512 sum = _mm512_add_ps(_mm512_load_ps(c + row / 16 * 2 * kTileC + row % 16 * 16), bias);
-      _mm256_mask_storeu_epi16(w.out + (s.m0 + row) * w.out_stride + n, mask,
-                               (__m256i)_mm512_cvtneps_pbh(kGelu ? gelu(sum) : sum));
-    }
-  }
-}
+class Writer {
+ public:
+  explicit Writer(const OslerTowerLinear& w) : w_(w) {}
 
-void write_rows(const OslerTowerLinear& w, const Waiting& s, int64_t from, int64_t to) {
-  if (!s.c) return;
-  if (w.gelu) write_rows<true>(w, s, from, to);
-  else write_rows<false>(w, s, from, to);
-}
+  void start(const float* c, int64_t m0, int64_t n0) {
+    const int64_t count = std::min<int64_t>(32, w_.N - n0);
+    s_.c = c;
+    s_.mask = count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1;
+    if (w_.out_stride) {
+      s_.out = w_.out + m0 * w_.out_stride + n0;
+      s_.stride = w_.out_stride;
+      s_.below = 16 * s_.stride;
+      s_.rows = std::min<int64_t>(32, w_.M - m0);
+      s_.line = count >= 32 && (reinterpret_cast<int64_t>(s_.out) | s_.stride * 2) % 64 == 0;
+    } else {
+      const int64_t steps = (w_.N + 31) / 32;
+      s_.out = w_.out + (m0 / 16 * steps + n0 / 32) * kTileValues;
+      s_.stride = 32;
+      s_.below = steps * kTileValues;
+      s_.rows = 32;
+      s_.line = true;
+    }
+    s_.residual = w_.residual ? w_.residual + m0 * w_.N + n0 : nullptr;
+    for (int half = 0; half < 2; ++half) {
+      const __mmask16 mask = static_cast<__mmask16>(s_.mask >> half * 16);
+      s_.bias[half] = w_.bias ? from_bf16(_mm256_maskz_loadu_epi16(mask, w_.bias + n0 + half * 16)) : _mm512_setzero_ps();
+    }
+    row_ = 0;
+  }
+
+  int64_t left() const { return s_.rows - row_; }
+
+  __attribute__((always_inline)) void row() {
+    const float* c = s_.c + row_ / 16 * 2 * kTileC + row_ % 16 * 16;
+    __m512 one = _mm512_add_ps(_mm512_load_ps(c), s_.bias[0]);
+    __m512 other = _mm512_add_ps(_mm512_load_ps(c + kTileC), s_.bias[1]);
+    if constexpr (kGelu) {
+      one = gelu(one);
+      other = gelu(other);
+    }
+    if (s_.residual) {
+      const __m512i added = _mm512_maskz_loadu_epi16(s_.mask, s_.residual + row_ * w_.N);
+      one = _mm512_add_ps(one, from_bf16(_mm512_castsi512_si256(added)));
+      other = _mm512_add_ps(other, from_bf16(_mm512_extracti64x4_epi64(added, 1)));
+    }
+    uint16_t* to = s_.out + row_ / 16 * s_.below + row_ % 16 * s_.stride;
+    if (s_.line) _mm512_stream_si512(reinterpret_cast<__m512i*>(to), to_bf16(one, other));
+    else _mm512_mask_storeu_epi16(to, s_.mask, to_bf16(one, other));
+    ++row_;
+  }
+
+ private:
+  const OslerTowerLinear& w_;
+  Waiting s_ = {};
+  int64_t row_ = 0;
+};
 
 // Multiplies one part. `c`: a square for each, or two in turns where inputs have one span. What waits to be written
 // stays so at the end.
-void run_item(const Job& job, int64_t m0, int64_t n0, float* c, Waiting& waiting) {
+template <bool kGelu>
+void run_item(const Job& job, int64_t m0, int64_t n0, float* c, Writer<kGelu>& writer) {
   const OslerTowerLinear& w = job.w;
-  const int64_t pairs = std::min(kRowsAtOnce, job.rows - m0) / 32;
+  const int64_t pairs = std::min(job.at_once, job.rows - m0) / 32;
   const int64_t columns = std::min(job.panel, (w.N + 31) / 32 * 32 - n0) / 32, column = job.steps * kTileValues;
   int64_t number = 0;
   for (int64_t step = 0; step < job.steps; step += job.depth) {
@@ -77,44 +147,45 @@ void run_item(const Job& job, int64_t m0, int64_t n0, float* c, Waiting& waiting
       const uint16_t* b = w.tiles + (n0 / 16 + pair_n * 2) * column + step * kTileValues;
       for (int64_t pair = 0; pair < pairs; ++pair, ++number) {
         const int64_t m = m0 + pair * 32;
-        const uint16_t* x = job.x + m * job.stride + step * kStep;
+        const uint16_t* a = w.x + m / 16 * column + step * kTileValues;
         float* to = c + (job.depth < job.steps ? pair_n * pairs + pair : number % 2) * kSquare;
         // A share of the next weights is fetched with every row.
-        const bool more = pair_n + 1 < columns;
-        const int64_t fetched = deep * pair / pairs, fetching = more ? deep * (pair + 1) / pairs : fetched;
-        for (const uint16_t* next : {b + 2 * column, b + 3 * column})
-          fetch(next + fetched * kTileValues, (fetching - fetched) * kTileValues);
-        int64_t written = 0;
-        const auto write = [&](int64_t done) {
-          const int64_t rows = 32 * done / deep;
-          write_rows(w, waiting, written, rows);
-          written = rows;
-        };
-        multiply_bf16({x, x + 16 * job.stride, kStep, job.stride}, b, b + column, deep,
-                      {to, kTileC, 2 * kTileC, 16}, step == 0, number % 2, write);
-        write(deep);
-        waiting = {step + deep == job.steps ? to : nullptr, m, n0 + pair_n * 32};
+        const int64_t fetched = deep * pair / pairs, fetching = pair_n + 1 < columns ? deep * (pair + 1) / pairs : fetched;
+        const uint16_t* next = b + 2 * column + fetched * kTileValues;
+        int64_t lines = (fetching - fetched) * 16, each = (lines + deep - 1) / deep;
+        const int64_t rows = (writer.left() + deep - 1) / deep;
+        multiply(a, column, b, column, deep, to, step == 0,
+                      [&] {
+                        for (int64_t i = rows; i > 0 && writer.left() > 0; --i) writer.row();
+                        for (int64_t i = each; i > 0 && lines > 0; --i, --lines, next += 32) {
+                          _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+                          _mm_prefetch(reinterpret_cast<const char*>(next + column), _MM_HINT_T1);
+                        }
+                      });
+        if (step + deep == job.steps) writer.start(to, m, n0 + pair_n * 32);
       }
     }
   }
 }
 
+template <bool kGelu>
 void run_items(void* data, int, int) {
   Job& job = *static_cast<Job*>(data);
-  const int64_t panels = (job.w.N + job.panel - 1) / job.panel, items = (job.rows + kRowsAtOnce - 1) / kRowsAtOnce * panels;
-  const int64_t squares = job.depth < job.steps ? std::min(kRowsAtOnce, job.rows) / 32 * (job.panel / 32) : 2;
+  const int64_t panels = (job.w.N + job.panel - 1) / job.panel, items = (job.rows + job.at_once - 1) / job.at_once * panels;
+  const int64_t squares = job.depth < job.steps ? std::min(job.at_once, job.rows) / 32 * (job.panel / 32) : 2;
   auto* c = static_cast<float*>(std::aligned_alloc(64, squares * kSquare * 4));
-  if (c) {
-    configure_tiles();
-    for (int64_t item = job.next++; item < items; item = job.next++) {
-      Waiting waiting = {};
-      run_item(job, item / panels * kRowsAtOnce, item % panels * job.panel, c, waiting);
-      write_rows(job.w, waiting, 0, 32);
-    }
-    _tile_release();
-  } else {
+  if (!c) {
     job.failed = true;
+    return;
   }
+  configure_tiles();
+  for (int64_t item = job.next++; item < items; item = job.next++) {
+    Writer<kGelu> writer(job.w);
+    run_item(job, item / panels * job.at_once, item % panels * job.panel, c, writer);
+    while (writer.left() > 0) writer.row();
+  }
+  _tile_release();
+  _mm_sfence();  // what went past the cache must be seen by other threads
   std::free(c);
 }
 
@@ -148,25 +219,13 @@ void tower_turn(const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int th
 bool tower_linear(const OslerTowerLinear& w, int threads) {
   const int64_t rows = (w.M + 31) / 32 * 32, steps = (w.K + kStep - 1) / kStep;
   const int64_t spans = (steps + kMostSteps - 1) / kMostSteps;
-  Job job = {w, w.x, w.x_stride, rows, steps, (steps + spans - 1) / spans, 0};
-  // Whole tiles are loaded: what ends elsewhere is copied and filled up with zeros.
-  uint16_t* filled = nullptr;
-  if (rows != w.M || steps * kStep > w.x_stride) {
-    const int64_t wide = steps * kStep;
-    filled = static_cast<uint16_t*>(std::aligned_alloc(64, rows * wide * 2));
-    if (!filled) return false;
-    std::memset(filled, 0, rows * wide * 2);
-    for (int64_t m = 0; m < w.M; ++m) std::memcpy(filled + m * wide, w.x + m * w.x_stride, w.K * 2);
-    job.x = filled;
-    job.stride = wide;
-  }
+  Job job = {w, rows, steps, (steps + spans - 1) / spans, spans > 1 ? kRowsAtOnce / 2 : kRowsAtOnce, 0};
   // Panels of even width, and as many parts as there are threads at least.
-  const int64_t blocks = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
-  int64_t panels = (w.N + kPanel - 1) / kPanel;
+  const int64_t widest = spans > 1 ? 2 * kPanel : kPanel, blocks = (rows + job.at_once - 1) / job.at_once;
+  int64_t panels = (w.N + widest - 1) / widest;
   while (panels * blocks % threads && panels * blocks < 4 * threads && panels * 32 < w.N) ++panels;
   job.panel = ((w.N + panels - 1) / panels + 31) / 32 * 32;
-  parallel(threads, run_items, &job);
-  std::free(filled);
+  parallel(threads, w.gelu ? run_items<true> : run_items<false>, &job);
   return !job.failed;
 }
 
