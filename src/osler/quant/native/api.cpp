@@ -164,7 +164,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 6; }
+int osler_abi(void) { return 7; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
