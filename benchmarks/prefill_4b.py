@@ -4,7 +4,8 @@
 
 Some layers of the decoder of the 4B network with random weights (which changes no speed), at 4 and 8 bits by the usual
 plan, and the same layers of `transformers` in bfloat16. Embedding and language head are left out on both sides. A whole
-network takes as much longer as it has more layers.
+network takes as much longer as it has more layers. A second table says which part of a layer takes how long, in the
+same turns.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
-from benchmarks.machine import add_turn_options, in_turns, measure, page_head, start_turns
+from benchmarks.machine import CLOCK, Seconds, add_turn_options, in_turns, measure, page_head, start_turns, timed
 from benchmarks.quant_kernels import PROMPT, limits
 from benchmarks.random_folder import write_random_folder
-from osler.model.config import OslerConfig, get_config
+from osler.model.config import DecoderConfig, OslerConfig, get_config
 from osler.model.osler import Osler
 from osler.quant import choose_kernels, load_quantized_folder
+from osler.quant.kernels import NativeKernels
 
 PEER = "transformers, bfloat16"
 
@@ -46,11 +51,72 @@ def peer_of(config: OslerConfig) -> Gemma3TextModel:
     return Gemma3TextModel(made).eval().to(torch.bfloat16)
 
 
-def quantized(config: OslerConfig, *, bits: int, work: Path) -> Osler:
-    """The layers at 4 or 8 bits."""
+class PartClock:
+    """Adds up what the calls of kernels take, by the part of a layer that they compute.
+
+    Args:
+        kernels: Watched from now on, in place. config: Of the decoder that they compute.
+    """
+
+    def __init__(self, kernels: NativeKernels, *, config: DecoderConfig) -> None:
+        heads, keys, width = config.heads, config.kv_heads, config.head_dim
+        self._products = {
+            ((heads + 2 * keys) * width, config.width): "queries, keys and values: product",
+            (config.width, heads * width): "output: product",
+            (2 * config.mlp_width, config.width): "gate and up: product with gate",
+            (config.width, config.mlp_width): "down: product",
+        }
+        self.runs: list[dict[str, float]] = []
+        for method, part in (
+            ("linear", None),
+            ("gated", None),
+            ("heads", "heads normalized, rotated and placed"),
+            ("norm", "norms, and sums of the stream"),
+            ("attend", "attention"),
+        ):
+            setattr(kernels, method, partial(self._watch, getattr(kernels, method), part))
+
+    def run(self, way: Callable[[], object]) -> Seconds:
+        """Times a way, and its parts in seconds."""
+        self._now: Counter[str] = Counter()
+        seconds = Seconds(timed(way))
+        self.runs.append(dict(self._now) | {"between the calls": seconds - self._now.total()})
+        return seconds
+
+    def medians(self, *, turns: int) -> dict[str, float]:
+        """The medians of the last turns."""
+        runs = self.runs[-turns:]
+        return {part: statistics.median(run[part] for run in runs) for part in runs[0]}
+
+    def _watch(self, call: Callable[..., object], part: str | None, *args: object, **named: object) -> object:
+        clock = CLOCK.get()
+        started = clock()
+        result = call(*args, **named)
+        if part is None:
+            weight = args[1].weight
+            part = self._products[weight.rows, weight.columns]
+        self._now[part] += clock() - started
+        return result
+
+
+def quantized(config: OslerConfig, *, bits: int, work: Path) -> tuple[Osler, PartClock]:
+    """The layers at 4 or 8 bits, and what their parts take."""
     folder = work / f"{config.decoder.layers}-layers-{bits}"
     write_random_folder(folder, config=config, bits=bits)
-    return load_quantized_folder(folder, dtype="bfloat16", kernels=choose_kernels()).model
+    choice = choose_kernels()
+    assert isinstance(choice.kernels, NativeKernels)
+    model = load_quantized_folder(folder, dtype="bfloat16", kernels=choice).model
+    return model, PartClock(choice.kernels, config=config.decoder)
+
+
+def parts_table(clocks: Mapping[str, PartClock], *, layers: int, turns: int) -> list[str]:
+    """Milliseconds of each part of one layer."""
+    medians = {name: clock.medians(turns=turns) for name, clock in clocks.items()}
+    lines = ["", f"| a layer, ms, median | {' | '.join(medians)} |", f"|---|{'---|' * len(medians)}"]
+    for part in next(iter(medians.values())):
+        figures = (f"{values[part] * 1e3 / layers:.2f}" for values in medians.values())
+        lines.append(f"| {part} | {' | '.join(figures)} |")
+    return lines
 
 
 def main() -> None:
@@ -69,8 +135,9 @@ def main() -> None:
         x_1LD = torch.randn(1, PROMPT, config.decoder.width).bfloat16()
         positions_1L = torch.arange(PROMPT)[None]
         ways = {PEER: lambda: peer(inputs_embeds=x_1LD, use_cache=False)}
-        for name, model in ours.items():
-            ways[name] = lambda model=model: model.decoder(x_1LD, positions_BL=positions_1L)
+        for name, (model, clock) in ours.items():
+            run = partial(model.decoder, x_1LD, positions_BL=positions_1L)
+            ways[name] = partial(clock.run, run)
         machine = measure(threads=(options.threads,), peaks=())
         before = limits(options.threads)
         seconds = in_turns(ways, turns=options.turns)
@@ -99,9 +166,13 @@ def main() -> None:
             f"| {rate / 1e12:.2f} | {rate / peak['int8']:.0%} | {rate / peak['bf16']:.0%} "
             f"| {medians[PEER] / medians[name]:.2f} | {PROMPT / whole_time:.0f} |"
         )
+    clocks = {name: clock for name, (_, clock) in ours.items()}
+    lines += parts_table(clocks, layers=options.layers, turns=options.turns)
     text = "\n".join(lines) + "\n"
     print(text)
-    options.out.with_suffix(".json").write_text(json.dumps({"peak": peak, "seconds": seconds}, indent=2) + "\n")
+    parts = {name: clock.runs for name, clock in clocks.items()}
+    found = {"peak": peak, "seconds": seconds, "parts": parts}
+    options.out.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     options.out.with_name(f"{options.out.name}-table.md").write_text(text, encoding="utf-8")
 
 

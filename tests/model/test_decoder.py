@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from osler.engine.kv_cache import KVCache
 from osler.model.config import get_config
 from osler.model.decoder import Decoder
 
@@ -43,6 +44,24 @@ def test_tokens_of_an_image_see_each_other() -> None:
     one, two = (decoder(y, positions_BL=_positions(y), image_blocks_BL=blocks) for y in (x, changed))
     torch.testing.assert_close(one[:, :5], two[:, :5])
     assert not torch.allclose(one[:, 5], two[:, 5])
+
+
+@torch.inference_mode()
+def test_the_last_token_alone_leaves_the_last_layer() -> None:
+    decoder = _decoder()
+    x, tokens = torch.randn(2, 12, CONFIG.width), []
+    caches = [KVCache(CONFIG, planned=16) for _ in range(2)]
+    decoder.layers[-1].mlp.register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0].shape[1]))
+    whole, last = (
+        decoder(x, positions_BL=_positions(x), cache=cache, last_only=only)
+        for cache, only in zip(caches, (False, True), strict=True)
+    )
+    torch.testing.assert_close(last, whole[:, -1:])
+    assert tokens == [12, 1]
+    for one, two in zip(caches[0].layers, caches[1].layers, strict=True):
+        assert one.keys_BKSH is not None
+        assert two.keys_BKSH is not None
+        torch.testing.assert_close(one.keys_BKSH[:, :, :12], two.keys_BKSH[:, :, :12])
 
 
 @torch.inference_mode()

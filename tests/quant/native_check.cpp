@@ -99,14 +99,16 @@ int check_prompt() {
   constexpr int64_t B = 2, L = 5, N = 3, K = 1, H = 48;
   int wrong = 0;
   const std::vector<float> scale((N + K) * H, 1.0f);
-  const std::vector<uint16_t> qkv(B * L * (N + 2 * K) * H, 0x3f80), angles(B * L * H, 0x3f00);
+  const std::vector<uint16_t> qkv(B * L * (N + 2 * K) * H, 0x3f80), angles(B * L * H, 0x3f00), added(B * L * 33, 0x3f80);
   for (int path = 0; path < 6; ++path) {
     if (!(osler_paths() >> path & 1)) continue;
     std::vector<uint16_t> out(qkv.size());
     const OslerHeads heads = {qkv.data(), scale.data(), angles.data(), angles.data(), out.data(), B, L, N + K, K, H, 1e-6f};
     wrong += osler_heads(path, &heads, 1 + path % 3) != 0;
-    const OslerNorm norm = {qkv.data(), scale.data(), out.data(), B * L, 33, 1e-6f};
-    wrong += osler_norm(path, &norm, 1 + path % 3) != 0;
+    for (const uint16_t* stream : {static_cast<const uint16_t*>(nullptr), added.data()}) {
+      const OslerNorm norm = {added.data(), stream, scale.data(), out.data(), B * L, 33, 1e-6f};
+      wrong += osler_norm(path, &norm, 1 + path % 3) != 0;
+    }
   }
   return wrong;
 }

@@ -37,6 +37,21 @@ def seeded() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 40, 640])
+@pytest.mark.parametrize("rows", [1, 6])
+def test_a_normalized_update_is_added_as_pytorch_does(kernels: NativeKernels, width: int, rows: int) -> None:
+    norm = RMSNorm(width, eps=1e-6)
+    norm.weight.data.normal_()
+    plain, fused = PackedNorm(norm), PromptNorm(PackedNorm(norm), kernels=kernels)
+    stream, update = torch.randn(1, rows, width).bfloat16() * 9, torch.randn(1, rows, width).bfloat16() * 30
+    before = stream.clone()
+    assert nearly_equal(fused.onto(stream, update_D=update), plain.onto(stream, update_D=update))
+    assert torch.equal(stream, before)
+    assert torch.equal(
+        fused.onto(stream.float(), update_D=update.float()), plain.onto(stream.float(), update_D=update.float())
+    )
+
+
+@pytest.mark.parametrize("width", [1, 40, 640])
 def test_rows_are_normalized_as_pytorch_does(kernels: NativeKernels, width: int) -> None:
     norm = RMSNorm(width, eps=1e-6)
     norm.weight.data.normal_()

@@ -115,14 +115,15 @@ class Runner:
         blocks = None
         if features_NTD is not None:
             blocks = image_blocks(token_ids_1L, image_token=self.model.config.tokens.image)
-        hidden_1LD = self.model.decoder(
+        hidden_11D = self.model.decoder(
             self.model.embed(token_ids_1L, features_NTD),
             positions_BL=positions_1L,
             cache=cache,
             image_blocks_BL=blocks,
             memory=memory,
+            last_only=True,
         )
-        return self.model.logits(hidden_1LD[:, -1:])[:, 0]
+        return self.model.logits(hidden_11D)[:, 0]
 
     @torch.inference_mode()
     def step(self, token_ids_B: torch.Tensor, *, cache: KVCache, memory: AdapterMemory | None = None) -> torch.Tensor:

@@ -69,6 +69,7 @@ class Decoder(nn.Module):
         image_blocks_BL: Tensor | None = None,
         padding_BL: Tensor | None = None,
         memory: AdapterMemory | None = None,
+        last_only: bool = False,
     ) -> Tensor:
         """Runs all layers.
 
@@ -83,9 +84,11 @@ class Decoder(nn.Module):
             padding_BL: True where a token is padding, which no token sees and
                 whose own result is without meaning. ``None`` where there is none.
             memory: Features of images that the layers read through the adapter.
+            last_only: Only the last token's hidden state is wanted: the others leave the last layer once their keys
+                and values are stored.
 
         Returns:
-            Hidden states after the last norm, (B, L, D).
+            Hidden states after the last norm, (B, L, D), or (B, 1, D).
         """
         step = ForwardStep(
             config=self.config,
@@ -96,8 +99,8 @@ class Decoder(nn.Module):
             dtype=x_BLD.dtype,
             memory=memory,
         )
-        for layer in self.layers:
-            x_BLD = layer(x_BLD, step=step)
+        for number, layer in enumerate(self.layers, start=1):
+            x_BLD = layer(x_BLD, step=step, last_only=last_only and number == len(self.layers))
         return self.norm(x_BLD)
 
     def logits(self, hidden_BLD: Tensor) -> Tensor:
@@ -204,14 +207,16 @@ class DecoderLayer(nn.Module):
         self.mlp = MLP(config)
         self.post_feedforward_layernorm = RMSNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, x_BLD: Tensor, *, step: ForwardStep) -> Tensor:
-        """Returns the stream after this layer, (B, L, D)."""
+    def forward(self, x_BLD: Tensor, *, step: ForwardStep, last_only: bool = False) -> Tensor:
+        """Returns the stream after this layer, (B, L, D), or only that of the last token, (B, 1, D)."""
         if step.memory is not None:
             x_BLD = step.memory.read(x_BLD, layer=self.self_attn.index)
         update_BLD = self.self_attn(self.input_layernorm(x_BLD), step=step)
-        x_BLD = x_BLD + self.post_attention_layernorm(update_BLD)
+        if last_only:
+            x_BLD, update_BLD = x_BLD[:, -1:], update_BLD[:, -1:]
+        x_BLD = self.post_attention_layernorm.onto(x_BLD, update_D=update_BLD)
         update_BLD = self.mlp(self.pre_feedforward_layernorm(x_BLD))
-        return x_BLD + self.post_feedforward_layernorm(update_BLD)
+        return self.post_feedforward_layernorm.onto(x_BLD, update_D=update_BLD)
 
 
 class Attention(nn.Module):

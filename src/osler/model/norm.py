@@ -30,6 +30,10 @@ class RMSNorm(nn.Module):
         """Returns ``x`` normalized along its last axis, same shape and dtype."""
         return normalize(x_D, scale_D=1.0 + self.weight.float(), eps=self.eps)
 
+    def onto(self, stream_D: Tensor, *, update_D: Tensor) -> Tensor:
+        """Returns the stream after an update, which is normalized, was added."""
+        return stream_D + self(update_D)
+
 
 def normalize(x_D: Tensor, *, scale_D: Tensor, eps: float) -> Tensor:
     """Divides by the root mean square of the last axis and scales, in float32.

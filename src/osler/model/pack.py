@@ -131,6 +131,10 @@ class PackedNorm(nn.Module):
         """Returns ``x`` normalized, see `RMSNorm`."""
         return normalize(x_D, scale_D=self.scale_D, eps=self.eps)
 
+    def onto(self, stream_D: Tensor, *, update_D: Tensor) -> Tensor:
+        """See `RMSNorm.onto`."""
+        return stream_D + self(update_D)
+
 
 class PackedAttention(Attention):
     """Attention with one product for queries, keys and values."""

@@ -30,8 +30,8 @@ def rotary_table(
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_BL.device) / head_dim
     frequencies = 1.0 / (theta**exponents) / scale
     angles = positions_BL[:, None, :, None].float() * frequencies
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x_BNLH: Tensor, *, rotation: tuple[Tensor, Tensor]) -> Tensor:

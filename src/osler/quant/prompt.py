@@ -22,7 +22,7 @@ from osler.model.pack import PackedAttention, PackedNorm
 from osler.quant.attention import attend, fits_head
 from osler.quant.kernels import Kernels, NativeKernels
 
-_MOST_HEAD, _HEAD_STEP, _MOST_WIDTH = 512, 16, 16384
+_MOST_HEAD, _HEAD_STEP = 512, 16
 
 
 class HeadsStruct(ctypes.Structure):
@@ -48,6 +48,7 @@ class NormStruct(ctypes.Structure):
 
     _fields_ = (
         ("x", ctypes.c_void_p),
+        ("stream", ctypes.c_void_p),
         ("scale", ctypes.c_void_p),
         ("out", ctypes.c_void_p),
         ("M", ctypes.c_int64),
@@ -67,22 +68,30 @@ class PromptNorm(PackedNorm):
 
     def forward(self, x_D: Tensor) -> Tensor:
         """See `PackedNorm`."""
-        if x_D.dtype != torch.bfloat16 or x_D.device.type != "cpu":
-            return super().forward(x_D)
-        x_MD = x_D.reshape(-1, x_D.shape[-1]).contiguous()
-        out_MD = torch.empty_like(x_MD)
-        rows, width = x_MD.shape
+        return self._run(x_D, stream_D=None) if _on_kernels(x_D) else super().forward(x_D)
+
+    def onto(self, stream_D: Tensor, *, update_D: Tensor) -> Tensor:
+        """See `RMSNorm.onto`."""
+        if not _on_kernels(stream_D) or not _on_kernels(update_D) or stream_D.shape != update_D.shape:
+            return super().onto(stream_D, update_D=update_D)
+        return self._run(update_D, stream_D=stream_D.contiguous())
+
+    def _run(self, x_D: Tensor, *, stream_D: Tensor | None) -> Tensor:
+        x_D = x_D.contiguous()
+        out_D = torch.empty_like(x_D)
+        width = x_D.shape[-1]
         self._kernels.norm(
             NormStruct(
-                x=x_MD.data_ptr(),
+                x=x_D.data_ptr(),
+                stream=None if stream_D is None else stream_D.data_ptr(),
                 scale=self.scale_D.data_ptr(),
-                out=out_MD.data_ptr(),
-                M=rows,
+                out=out_D.data_ptr(),
+                M=x_D.numel() // width,
                 D=width,
                 eps=self.eps,
             )
         )
-        return out_MD.view(x_D.shape)
+        return out_D
 
 
 class PromptAttention(PackedAttention):
@@ -102,7 +111,7 @@ class PromptAttention(PackedAttention):
 
     def project(self, x_BLD: Tensor, *, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """See `Attention.project`."""
-        if x_BLD.dtype != torch.bfloat16 or x_BLD.device.type != "cpu":
+        if not _on_kernels(x_BLD):
             return super().project(x_BLD, rotation=rotation)
         queries, keys, values = self.heads
         images, tokens = x_BLD.shape[:2]
@@ -139,12 +148,14 @@ class PromptAttention(PackedAttention):
         return attend(kernels, q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, scale=self.scale, spans=spans)
 
 
+def _on_kernels(x: Tensor) -> bool:
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu"
+
+
 def fuse_prompt(decoder: Decoder, *, kernels: Kernels) -> None:
     """Puts the kernels into what stands between the products of a packed decoder, in place, where they run."""
     config = decoder.config
-    if not isinstance(kernels, NativeKernels) or config.width > _MOST_WIDTH:
-        return
-    if config.head_dim > _MOST_HEAD or config.head_dim % _HEAD_STEP:
+    if not isinstance(kernels, NativeKernels) or config.head_dim > _MOST_HEAD or config.head_dim % _HEAD_STEP:
         return
     for module in tuple(decoder.modules()):
         for name, child in tuple(module.named_children()):

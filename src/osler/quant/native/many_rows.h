@@ -39,6 +39,7 @@ struct Span {
   const int32_t* picked;   // (kLarge) large inputs, whose tile follows the others; null for none
   uint8_t* to;
   float* scales;           // (16), and `kSide` further those of the large inputs
+  int64_t next;            // the block whose same inputs are unpacked after it
 };
 
 // Rows laid out in tiles.

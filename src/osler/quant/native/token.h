@@ -48,9 +48,9 @@ struct OslerHeads {
   float eps;
 };
 
-// out (M, D) = x (M, D) / root mean square * scale (D).
+// out (M, D) = x (M, D) / root mean square * scale (D), to which `stream` (M, D) is added after rounding if not null.
 struct OslerNorm {
-  const uint16_t* x;
+  const uint16_t *x, *stream;
   const float* scale;
   uint16_t* out;
   int64_t M, D;

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "many_rows.h"
+#include "ahead.h"
 #include "vectors.h"
 
 namespace osler {
@@ -28,6 +28,7 @@ class Bf16Unpacker {
       const int64_t at = (span.block * scale_groups(w_) + k_ / w_.group) * kBlock;
       scale_at_ = w_.scale + at;
       offset_at_ = w_.offset ? w_.offset + at : nullptr;
+      ahead_.start(w_, span, kAhead);
     }
     return (span.k1 - span.k0) / (wide_ ? 4 : 8);
   }
@@ -36,7 +37,7 @@ class Bf16Unpacker {
   __attribute__((always_inline)) void next() {
     if (past_) return;
     if (k_ == scaled_) scale_group();
-    _mm_prefetch(reinterpret_cast<const char*>(codes_) + kAhead, _MM_HINT_T1);
+    ahead_.codes();
     const __m512i codes = _mm512_loadu_si512(codes_);
     codes_ += 64;
     if (wide_) {
@@ -55,6 +56,8 @@ class Bf16Unpacker {
 
   // The scales of the inputs up to the next group.
   void scale_group() {
+    ahead_.scales(scale_at_);
+    ahead_.scales(offset_at_);
     scale_ = load_half(scale_at_);
     const __m512 zero = _mm512_set1_ps(-static_cast<float>(zero_point(w_)));
     offset_ = offset_at_ ? load_half(offset_at_) : _mm512_mul_ps(scale_, zero);
@@ -89,6 +92,7 @@ class Bf16Unpacker {
   const uint8_t* codes_ = nullptr;
   const uint16_t *scale_at_ = nullptr, *offset_at_ = nullptr;
   uint16_t* to_ = nullptr;
+  Ahead ahead_;
   __m512 scale_, offset_;
 };
 

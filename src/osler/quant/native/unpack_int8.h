@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "many_rows.h"
+#include "ahead.h"
 #include "vectors.h"
 
 namespace osler {
@@ -86,10 +86,10 @@ class Int8Unpacker {
   __attribute__((always_inline)) void next() {
     if (k_ == stop_) return past_ ? fill() : k_ == span_.k1 ? unpack_large() : find_scale();
     if (k_ == scaled_) scale_group();
+    ahead_.codes();
     const __m512i v = _mm512_loadu_si512(codes_);
     const __m512i sign = _mm512_set1_epi16(static_cast<short>(0x8000));
     if (wide_) {
-      _mm_prefetch(reinterpret_cast<const char*>(codes_) + kAhead * 2, _MM_HINT_T1);
       // (v & mask) ^ sign
       const __m512i even = _mm512_xor_si512(_mm512_slli_epi16(v, 8), sign);
       const __m512i odd = _mm512_ternarylogic_epi32(v, _mm512_set1_epi16(static_cast<short>(0xff00)), sign, 0x6a);
@@ -97,7 +97,6 @@ class Int8Unpacker {
       k_ += 4;
       to_ += 64;
     } else {
-      _mm_prefetch(reinterpret_cast<const char*>(codes_) + kAhead, _MM_HINT_T1);
       const __m512i top = _mm512_set1_epi16(static_cast<short>(0xf000));
       const __m512i even0 = _mm512_xor_si512(_mm512_slli_epi16(v, 12), sign);
       const __m512i odd0 = _mm512_ternarylogic_epi32(_mm512_slli_epi16(v, 4), top, sign, 0x6a);
@@ -150,6 +149,7 @@ class Int8Unpacker {
     scaled_ = span_.k0;
     to_ = span_.to;
     codes_ = w_.codes + span_.block * block_bytes(w_) + span_.k0 * kBlock * w_.bits / 8;
+    ahead_.start(w_, span_, wide_ ? 2 * kAhead : kAhead);
     scale_ = w_.scale + (first + first_) * kBlock;
     offset_ = w_.offset ? w_.offset + (first + first_) * kBlock : nullptr;
   }
@@ -157,6 +157,8 @@ class Int8Unpacker {
   // The steps of the inputs up to the next group.
   void scale_group() {
     steps_ = steps_of(scale_, offset_, zero_, inverse_);
+    ahead_.scales(scale_);
+    ahead_.scales(offset_);
     scaled_ += w_.group - scaled_ % w_.group;
     scale_ += kBlock;
     if (offset_) offset_ += kBlock;
@@ -211,6 +213,7 @@ class Int8Unpacker {
   uint8_t* to_ = nullptr;
   const uint8_t* codes_ = nullptr;
   const uint16_t *scale_ = nullptr, *offset_ = nullptr;
+  Ahead ahead_;
   __m512 most_, inverse_;
   Steps steps_;
   __m512 value_[kLarge];
