@@ -11,7 +11,8 @@ from osler.engine.lean_step import LeanStep
 from osler.errors import CheckpointError
 from osler.model.osler import Osler
 from osler.quant.kernels import TorchKernels
-from osler.quant.network import pack_product, part_names, planned_parts, quantized_network
+from osler.quant.linear import QuantEmbedding, QuantLinear
+from osler.quant.network import move_network, pack_product, part_names, planned_parts, quantized_network
 from osler.quant.packed import dequantize
 from osler.quant.plan import EMBEDDING, default_plan, products
 from osler.quant.source import WeightSource
@@ -100,3 +101,39 @@ def test_parts_of_different_formats_stay_apart(model: Osler) -> None:
     assert [part.format.name for part in packed] == ["int8-g64", "int8-g64", "int8-g32"]
     wanted = source.tensor(part_names(QKV)[2], dtype=torch.float32)
     assert torch.equal(dequantize(packed[2]), wanted)
+
+
+def _small(model: Osler, *, bits: int) -> Osler:
+    return quantized_network(
+        WeightSource(stored=model.state_dict()), config=model.config, plan=default_plan(model.config, bits=bits),
+        dtype=torch.float32, kernels=TorchKernels(), name="small",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_network_moves_whole_and_computes_where_it_is(model: Osler, bits: int) -> None:
+    # On the device without storage an operation that meets a tensor of another device fails, as on a GPU.
+    device = torch.device("meta")
+    moved = move_network(_small(model, bits=bits), device=device)
+    packed = [module for module in moved.modules() if isinstance(module, QuantLinear | QuantEmbedding)]
+    assert {module.weight.codes.device for module in packed} == {device}
+    assert {tensor.device for tensor in (*moved.parameters(), *moved.buffers())} == {device}
+    assert moved.decoder.head.weight is moved.decoder.embed_tokens.weight
+    hidden_BLD = torch.zeros(2, 20, model.config.decoder.width, device=device)
+    positions_BL = torch.arange(20, device=device).expand(2, -1)
+    scores_BLV = moved.logits(moved.decoder(hidden_BLD, positions_BL=positions_BL))
+    assert scores_BLV.shape == (2, 20, model.config.decoder.vocab)
+    assert scores_BLV.device == device
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_gpu_gives_the_scores_of_the_cpu(model: Osler, bits: int) -> None:
+    ids_BL = torch.randint(4, model.config.decoder.vocab, (2, 20))
+    scores = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        network = move_network(_small(model, bits=bits), device=device)
+        positions_BL = torch.arange(20, device=device).expand(2, -1)
+        hidden_BLD = network.decoder(network.embed(ids_BL.to(device)), positions_BL=positions_BL)
+        scores.append(network.logits(hidden_BLD).cpu())
+    torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)

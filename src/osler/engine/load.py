@@ -21,7 +21,8 @@ from osler.engine.memory_plan import plan_weights
 from osler.engine.session import Session
 from osler.errors import RequestError
 from osler.quant.folder import folder_plan, is_quantized, load_quantized_folder
-from osler.quant.kernels import choose_kernels
+from osler.quant.kernels import KernelChoice, TorchKernels, choose_kernels
+from osler.quant.network import move_network
 from osler.quant.open import load_and_quantize
 from osler.quant.tower import fuse_eyes
 from osler.readers.limits import available_memory
@@ -99,15 +100,8 @@ def _load_quantized(
     studies: Literal["disk", "memory"],
     parts: tuple[Part, ...] | None,
 ) -> Session:
-    if device.value.type != "cpu":
-        if device.reason == "asked for":
-            raise RequestError(
-                f"Weights of {bits} bits run on the CPU only in this version.",
-                allowed="On a GPU: 16 or 32 bits.",
-                next_step="Use --device cpu, or leave --bits out.",
-            )
-        device = Choice(torch.device("cpu"), f"weights of {bits} bits run on the CPU only")
-    kernels = choose_kernels()
+    on_cpu = device.value.type == "cpu"
+    kernels = choose_kernels() if on_cpu else KernelChoice(TorchKernels(), f"PyTorch computes on {device.value.type}")
     width = str(dtype.value).removeprefix("torch.")
     path = find_model(name)
     if is_quantized(path):
@@ -116,7 +110,10 @@ def _load_quantized(
         plan_weights(name, itemsize=dtype.value.itemsize, bits=bits).require(available_memory())
         checkpoint = load_and_quantize(name, bits=bits, dtype=width, kernels=kernels)
     checkpoint = keep_parts(checkpoint, parts)
-    fuse_eyes(checkpoint.model, kernels=kernels.kernels)
+    if on_cpu:
+        fuse_eyes(checkpoint.model, kernels=kernels.kernels)
+    else:
+        move_network(checkpoint.model, device=device.value)
     packing = Choice(f"int{bits} {kernels.kernels.name}", kernels.reason)
     return Session(checkpoint, packing=packing, device=device.reason, dtype=dtype.reason, studies=studies)
 

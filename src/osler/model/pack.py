@@ -147,7 +147,8 @@ class PackedAttention(Attention):
         self.heads = [projection.out_features // self.head_dim for projection in projections]
         self.qkv_proj = join(f"{name}.qkv_proj", projections)
         self.o_proj = join(f"{name}.o_proj", (plain.o_proj,))
-        self.norm_scale: Tensor | None = None
+        self.norm_scale: Tensor | None
+        self.register_buffer("norm_scale", None, persistent=False)
         if plain.q_norm is not None and plain.k_norm is not None:
             self.eps = plain.q_norm.eps
             scales = (

@@ -32,6 +32,10 @@ class QuantLinear(nn.Module):
         self.kernels = kernels
         self.prepared = kernels.prepare(weight)
 
+    def place(self, weight: PackedWeight) -> None:
+        """Puts the same weight, on another device, in the place of its own."""
+        self.weight, self.prepared = weight, self.kernels.prepare(weight)
+
     def forward(self, x: Tensor) -> Tensor:
         """Returns (..., N)."""
         out = self.kernels.linear(x.reshape(-1, self.in_features), self.prepared)
@@ -78,6 +82,10 @@ class QuantEmbedding(nn.Module):
         self.dtype = dtype
         self._kernels = kernels
         self._prepared = kernels.prepare(weight)
+
+    def place(self, weight: PackedWeight) -> None:
+        """See `QuantLinear.place`."""
+        self.weight, self._prepared = weight, self._kernels.prepare(weight)
 
     @property
     def device(self) -> torch.device:

@@ -125,6 +125,23 @@ def packed_network(content: NetworkContent) -> Osler:
     return model.requires_grad_(False).eval()
 
 
+def move_network(model: Osler, *, device: torch.device) -> Osler:
+    """Moves a network with packed weights to a device, in place; what two layers share stays shared.
+
+    Args:
+        model: Whose products are PyTorch's (`TorchKernels`): compiled ones run on the CPU only.
+        device: Where to.
+    """
+    moved: dict[int, PackedWeight] = {}
+    for module in model.modules():
+        if isinstance(module, QuantLinear | QuantEmbedding):
+            number = id(module.weight)
+            if number not in moved:
+                moved[number] = module.weight.to(device)
+            module.place(moved[number])
+    return model.to(device)
+
+
 def pack_product(source: WeightSource, product: str, *, plan: QuantPlan) -> list[PackedWeight]:
     """Quantizes the tensors of one product: as one weight, or apart where their formats differ."""
     wanted = plan.format(product)

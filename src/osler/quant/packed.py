@@ -21,7 +21,7 @@ outputs, G groups of inputs, W inputs of a group, R rows, M rows of activations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,9 @@ from osler.quant.rounding import Nearest, Ranges, Rounding
 
 FEW_ROWS = 16
 """Rows up to which the product of a row does not depend on the others, by the kernels and by `matmul`."""
-_CHUNK_WEIGHTS = 1 << 21
+_CHUNK_WEIGHTS = {"cpu": 1 << 21}
+_CHUNK_ELSEWHERE = 1 << 26
+"""Weights that are numbers at a time: few stay in a processor's cache, many keep a GPU busy."""
 
 _NEAREST = Nearest()
 
@@ -57,6 +59,11 @@ class PackedWeight(PackedLayout):
     codes: Tensor
     scale: Tensor
     offset: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> PackedWeight:
+        """Returns the weight on a device."""
+        offset = None if self.offset is None else self.offset.to(device)
+        return replace(self, codes=self.codes.to(device), scale=self.scale.to(device), offset=offset)
 
     def check(self, name: str) -> PackedWeight:
         """Refuses tensors of the wrong type or shape, which a kernel would read past the end of.
@@ -221,7 +228,8 @@ def matmul(x_MK: Tensor, weight: PackedWeight) -> Tensor:
     """
     out_MN = x_MK.new_empty(x_MK.shape[0], weight.rows)
     x_wide = x_MK.float()
-    step = max(1, _CHUNK_WEIGHTS // (LANES * weight.padded)) * LANES
+    at_once = _CHUNK_WEIGHTS.get(x_MK.device.type, _CHUNK_ELSEWHERE)
+    step = max(1, at_once // (LANES * weight.padded)) * LANES
     for start in range(0, weight.rows, step):
         stop = min(weight.rows, start + step)
         part_NK = dequantize(weight, start=start, stop=stop)
