@@ -81,6 +81,32 @@ def run_variant(recipe: PerceptionRecipe, *, held_films: Path, banks: Path, task
     }
 
 
+def open_recipe(path: str, *, held_films: Path) -> PerceptionRecipe:
+    """Reads the recipe, once the films of held-out patients are there: before anything is trained.
+
+    Raises:
+        RequestError: If there are no films, or it is another kind of recipe.
+    """
+    if not any(held_films.glob("*.npz")):
+        raise RequestError(
+            f"No films in {str(held_films)!r}.",
+            next_step=f"Render them first: `render_films` with the seed {HELD_SEED}.",
+        )
+    (recipe,) = load_recipes(path)
+    if not isinstance(recipe, PerceptionRecipe):
+        raise RequestError(f"{path} is a recipe of {recipe.stage!r}.", allowed="A perception recipe.")
+    return recipe
+
+
+def kept_record(recipe: PerceptionRecipe, *, held_films: Path, runs: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """The record of a variant, trained and measured unless its figures lie in its folder."""
+    kept = Path(recipe.out) / f"figures-{recipe.optimizer.steps}.json"
+    if not kept.is_file():
+        record = run_variant(recipe, held_films=held_films, banks=runs / "held", tasks=tasks)
+        kept.write_text(json.dumps(record), encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
 def markdown(records: Mapping[str, Mapping[str, Any]]) -> str:
     """One table of costs, one of figures: a row a figure, a column a variant."""
     names = list(records)
@@ -120,24 +146,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     try:
-        if not any(given.held_films.glob("*.npz")):
-            raise RequestError(
-                f"No films in {str(given.held_films)!r}.",
-                next_step=f"Render them first: `render_films` with the seed {HELD_SEED}.",
-            )
-        (recipe,) = load_recipes(given.recipe)
-        assert isinstance(recipe, PerceptionRecipe)
+        recipe = open_recipe(given.recipe, held_films=given.held_films)
         torch.set_num_threads(1)
         records = {}
         for name in given.variants.split(","):
             mine = variant_recipe(recipe, name=name, runs=given.runs, steps=given.steps)
-            kept = Path(mine.out) / f"figures-{mine.optimizer.steps}.json"
-            if not kept.is_file():
-                record = run_variant(
-                    mine, held_films=given.held_films, banks=given.runs / "held", tasks=given.tasks.split(",")
-                )
-                kept.write_text(json.dumps(record), encoding="utf-8")
-            records[name] = json.loads(kept.read_text(encoding="utf-8"))
+            tasks = given.tasks.split(",")
+            records[name] = kept_record(mine, held_films=given.held_films, runs=given.runs, tasks=tasks)
             given.out.with_suffix(".md").write_text(markdown(records), encoding="utf-8")
     except OslerError as error:
         raise SystemExit(f"ablate_training: {error}") from error

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.ablate_training import run_variant, variant_recipe
+from benchmarks.ablate_training import kept_record, open_recipe, variant_recipe
 from benchmarks.held_out_figures import Figure
 from benchmarks.machine import commit, cpu_features
-from osler.errors import OslerError, RequestError, unknown_name
-from osler.train.recipe import PerceptionRecipe, load_recipes
+from osler.errors import OslerError, unknown_name
+from osler.train.recipe import PerceptionRecipe
 
 SHOWN = {
     "findings, macro AUROC [NIH]": "findings, NIH: macro AUROC",
@@ -112,19 +112,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="write OUT.json, OUT-tables.md and OUT.svg")
     given = parser.parse_args()
     try:
-        (recipe,) = load_recipes(given.recipe)
-        if not isinstance(recipe, PerceptionRecipe):
-            raise RequestError(f"{given.recipe} is a recipe of {recipe.stage!r}.", allowed="A perception recipe.")
+        recipe = open_recipe(given.recipe, held_films=given.held_films)
         torch.set_num_threads(1)
         records = {}
         for point in given.points.split(","):
             mine = point_recipe(recipe, point=point, runs=given.runs, steps=given.steps)
-            kept = Path(mine.out) / f"figures-{mine.optimizer.steps}.json"
-            if not kept.is_file():
-                tasks = given.tasks.split(",")
-                record = run_variant(mine, held_films=given.held_films, banks=given.runs / "held", tasks=tasks)
-                kept.write_text(json.dumps(record), encoding="utf-8")
-            records[point] = json.loads(kept.read_text(encoding="utf-8"))
+            tasks = given.tasks.split(",")
+            records[point] = kept_record(mine, held_films=given.held_films, runs=given.runs, tasks=tasks)
             given.out.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
             picture = given.out.with_suffix(".svg")
             draw(records, path=picture)

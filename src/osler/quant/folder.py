@@ -121,12 +121,7 @@ def quantize_to_folder(
         CheckpointError: If the model cannot be read or the folder not written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(
-            f"{str(folder)!r} exists and is not an empty folder.",
-            allowed="Quantized weights go into a new folder.",
-            next_step="Name another one.",
-        )
+    _require_new(folder)
     opened = open_model(name)
     plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding, keep=keep)
     plan.require(opened.config, source=opened.name)
@@ -219,6 +214,15 @@ def load_quantized_folder(
         bits=opened.plan.bits,
         trained=read_skills(content.get("trained", []), source=str(folder / "config.json")),  # type: ignore[arg-type]
     )
+
+
+def _require_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(
+            f"{str(folder)!r} exists and is not an empty folder.",
+            allowed="Quantized weights go into a new folder.",
+            next_step="Name another one.",
+        )
 
 
 def _write_text(path: Path, text: str) -> None:
