@@ -16,6 +16,7 @@ from torch import Tensor
 from osler.model.config import OslerConfig
 from osler.prepare import preprocess_for
 from osler.quant.formats import parse_format
+from osler.quant.matrices import matrices
 from osler.quant.network import product_tensors
 from osler.quant.packed import layout_shapes
 from osler.quant.plan import QuantPlan, default_plan, products
@@ -60,13 +61,14 @@ def write_random_folder(folder: Path, *, config: OslerConfig, bits: int, layers:
 
 def _places(config: OslerConfig, *, plan: QuantPlan) -> dict[str, Place]:
     places: dict[str, Place] = {}
-    for name, rows, columns in products(config.decoder):
+    sizes = {name: (rows, columns) for name, rows, columns in products(config.decoder)} | matrices(config)
+    for name, (rows, columns) in sizes.items():
         form = parse_format(plan.formats[name])
         codes, scale = layout_shapes(form, rows=rows, columns=columns)
         places |= {f"{name}.codes": (torch.uint8, codes), f"{name}.scale": (torch.float16, scale)}
         if form.zero == "asymmetric":
             places[f"{name}.offset"] = (torch.float16, scale)
-    taken = product_tensors(config)
+    taken = product_tensors(config) | {f"{name}.weight" for name in matrices(config)}
     state = empty_network(config).state_dict()
     return places | {name: (torch.bfloat16, tuple(value.shape)) for name, value in state.items() if name not in taken}
 

@@ -124,8 +124,8 @@ def test_quantized_weights_lose_the_same_parts(folder: Path, bits: int) -> None:
 @pytest.mark.parametrize("bits", [32, 8])
 def test_the_twin_on_jax_loses_the_same_parts(folder: Path, bits: int) -> None:
     pytest.importorskip("jax")
-    session = load(str(folder), bits=bits, studies="memory", backend="jax", parts=("heads",))
+    session = load(str(folder), bits=bits, dtype="float32", studies="memory", backend="jax", parts=("heads",))
     assert session.network.temporal is None
-    plain = load(str(folder), bits=32, studies="memory", parts=("heads",))
+    plain = load(str(folder), bits=bits, dtype="float32", studies="memory", parts=("heads",))
     study = film_study(*DAYS)
     torch.testing.assert_close(soft_tokens(session, study), soft_tokens(plain, study), atol=1e-4, rtol=1e-4)

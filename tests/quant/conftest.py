@@ -12,9 +12,9 @@ from osler.model.osler import Osler
 from osler.quant.build import Built, build_kernels, find_compiler
 from osler.weights import save_huggingface
 from osler.weights.tokenizer import GemmaTokenizer
-from tests.engine.conftest import config, model, tokenizer
+from tests.engine.conftest import config, model, parts_checkpoint, parts_model, tokenizer
 
-__all__ = ["config", "model", "tokenizer"]
+__all__ = ["config", "model", "parts_checkpoint", "parts_model", "tokenizer"]
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,14 @@ from osler.model.pack import PackedAttention
 from osler.quant.build import Built
 from osler.quant.folder import WEIGHTS_FILE, load_quantized_folder, quantize_to_folder
 from osler.quant.kernels import choose_kernels
-from osler.quant.linear import QuantLinear
+from osler.quant.linear import QuantLinear, WidenedLinear
 from osler.quant.open import load_and_quantize
 from osler.quant.packed import dequantize
-from osler.quant.plan import default_plan
-from osler.weights import load_checkpoint, load_huggingface
+from osler.quant.plan import FLOAT, default_plan
+from osler.weights import Checkpoint, load_checkpoint, load_huggingface
 from osler.weights.contract import contract_of
+from osler.weights.osler_folder import save_osler_folder
+from osler.weights.safetensors_io import read_safetensors
 from osler.weights.skills import skills_of
 
 
@@ -100,19 +102,48 @@ def test_a_session_says_its_bits(quantized: Path, monkeypatch: pytest.MonkeyPatc
         osler.load(str(quantized), bits=4)
 
 
-def test_the_image_tower_is_kept(folder: Path, quantized: Path) -> None:
+def test_the_image_tower_is_stored_at_eight_bits(folder: Path, quantized: Path) -> None:
     pixels = torch.rand(1, 3, 32, 32) * 2 - 1
     wanted = load_huggingface(folder, dtype="float32").model.encode_images(pixels)
-    found = load_quantized_folder(quantized, dtype="float32").model.encode_images(pixels)
-    # Stored in bfloat16.
-    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05)
+    model = load_quantized_folder(quantized, dtype="float32").model
+    assert model.vision is not None
+    layer = model.vision.encoder.layers[0].mlp.fc2
+    assert isinstance(layer, WidenedLinear)
+    assert layer.weight.format.bits == 8
+    assert "vision_tower.encoder.layers.0.mlp.fc2.weight" not in read_safetensors(quantized / WEIGHTS_FILE).tensors
+    found = model.encode_images(pixels)
+    assert 0 < float((found - wanted).norm() / wanted.norm()) < 0.02
+
+
+def test_the_image_tower_is_kept_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    quantize_to_folder(str(folder), tmp_path / "new", bits=4, tower=FLOAT)
+    pixels = torch.rand(1, 3, 32, 32) * 2 - 1
+    wanted = load_huggingface(folder, dtype="bfloat16").model.encode_images(pixels)
+    assert torch.equal(load_quantized_folder(tmp_path / "new").model.encode_images(pixels), wanted)
+
+
+def test_every_part_is_stored_and_reads_as_in_floating_point(parts_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Heads, adapter, attention over time and volumes: what the folder gives is near what the float network gives."""
+    model = parts_checkpoint.model
+    save_osler_folder(
+        model, tmp_path / "parts", preprocess=parts_checkpoint.preprocess, tokenizer=parts_checkpoint.tokenizer
+    )
+    quantize_to_folder(str(tmp_path / "parts"), tmp_path / "new", bits=8)
+    opened = load_quantized_folder(tmp_path / "new", dtype="float32").model
+    stored = {name: layer for name, layer in opened.named_modules() if isinstance(layer, WidenedLinear)}
+    assert {name.partition(".")[0] for name in stored} >= {"heads", "adapter", "temporal", "volume_projection"}
+    for name, layer in stored.items():
+        plain = model.get_submodule(name)
+        x = torch.randn(3, layer.in_features)
+        wanted = plain.float()(x)
+        assert float((layer(x) - wanted).norm() / wanted.norm()) < 0.02, name
 
 
 def test_progress_counts_products(folder: Path, tmp_path: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     quantize_to_folder(str(folder), tmp_path / "new", bits=4, on_progress=lambda *call: calls.append(call))
-    assert calls[0] == ("quantize", 1, 29)
-    assert calls[-1] == ("quantize", 29, 29)
+    assert calls[0] == ("quantize", 1, 31)
+    assert calls[-1] == ("quantize", 31, 31)
 
 
 def test_a_folder_that_is_not_empty_stays(folder: Path, tmp_path: Path) -> None:

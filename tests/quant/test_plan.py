@@ -6,7 +6,8 @@ import pytest
 
 from osler.errors import CheckpointError, RequestError
 from osler.model.config import get_config
-from osler.quant.plan import EMBEDDING, QuantPlan, config_digest, default_plan, planned_bytes, products
+from osler.quant.matrices import matrices
+from osler.quant.plan import EMBEDDING, FLOAT, QuantPlan, config_digest, default_plan, planned_bytes, products
 
 MINI, LARGE = get_config("osler-mini"), get_config("medgemma-1.5-4b")
 
@@ -18,9 +19,22 @@ def test_a_plan_is_read_back() -> None:
 
 def test_every_product_has_a_format_and_the_head_keeps_eight_bits() -> None:
     plan = default_plan(MINI, bits=4)
-    assert set(plan.formats) == {name for name, _, _ in products(MINI.decoder)}
+    decoder = {name for name, _, _ in products(MINI.decoder)}
+    assert set(plan.formats) == decoder | set(matrices(MINI))
     assert plan.formats[EMBEDDING] == "int8-g32"
     assert set(plan.formats.values()) == {"int4-g32-asym", "int8-g32"}
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_image_tower_is_stored_at_eight_bits_or_as_it_is_told(bits: int) -> None:
+    name, other = "vision_tower.encoder.layers.0.mlp.fc2", "vision_tower.encoder.layers.9.self_attn.q_proj"
+    plan = default_plan(LARGE, bits=bits)
+    assert plan.formats[name] == "int8-channel"  # 4,304 inputs are no whole groups
+    assert plan.formats[other] == "int8-g32"
+    assert default_plan(LARGE, bits=bits, tower="int4-g64-asym").formats[other] == "int4-g64-asym"
+    assert not set(matrices(LARGE)) & set(default_plan(LARGE, bits=bits, tower=FLOAT).formats)
+    with pytest.raises(RequestError, match=r"no weight format 'int7'"):
+        default_plan(LARGE, bits=bits, tower="int7")
 
 
 def test_groups_that_do_not_fit_fall_back_unless_asked_for() -> None:

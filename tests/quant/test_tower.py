@@ -13,7 +13,10 @@ from osler.model.config import get_config
 from osler.model.osler import Osler
 from osler.model.vision import VisionTower
 from osler.quant.build import library_path
+from osler.quant.formats import parse_format
 from osler.quant.kernels import NativeKernels, TorchKernels, choose_kernels
+from osler.quant.linear import WidenedLinear
+from osler.quant.packed import dequantize, quantize
 from osler.quant.tower import FusedLayer, TiledRows, TiledWeight, fuse_eyes, fuse_tower, lay_rows, linear, linear_rows
 
 BF16 = 2.0**-8
@@ -86,6 +89,26 @@ def test_product_without_bias_between_rows_that_lie_apart(kernels: NativeKernels
     linear(kernels, lay_rows(kernels, x_MK), weight=TiledWeight(layer, kernels=kernels), out=out_MW[:, :33])
     assert distance(out_MW[:, :33], F.linear(x_MK.float(), layer.weight.float())) < BF16
     assert (out_MW[:, 33:] == 7).all()
+
+
+@pytest.mark.parametrize("form", ["int8-g32", "int8-channel", "int8-g64-asym", "int4-g32", "int4-channel-asym"])
+@pytest.mark.parametrize(("outputs", "inputs"), [(1, 64), (16, 64), (40, 128), (530, 192), (96, 4352)])
+def test_a_stored_weight_has_the_tiles_of_what_it_stands_for(
+    kernels: NativeKernels, outputs: int, inputs: int, form: str
+) -> None:
+    torch.manual_seed(outputs)
+    weight = quantize(torch.randn(outputs, inputs), form=parse_format(form))
+    plain = kernels.tower_tiles(dequantize(weight).bfloat16())
+    assert torch.equal(kernels.stored_tiles(kernels.prepare(weight)), plain)
+
+
+def test_columns_that_fill_a_stored_weight_up_do_not_count(kernels: NativeKernels) -> None:
+    torch.manual_seed(0)
+    weight, x_MK = quantize(torch.randn(48, 40), form=parse_format("int8-channel")), torch.randn(33, 40).bfloat16()
+    layer = WidenedLinear(weight, kernels=kernels, bias=torch.randn(48).bfloat16())
+    got = linear(kernels, lay_rows(kernels, x_MK), weight=TiledWeight(layer, kernels=kernels))
+    wanted = F.linear(x_MK.float(), dequantize(weight), layer.bias.float())
+    assert distance(got, wanted) < 2 * BF16
 
 
 def test_what_is_not_finite_stays_visible(kernels: NativeKernels) -> None:

@@ -38,6 +38,14 @@ def quantize(
         str | None,
         typer.Option("--embedding", help="Format of the embedding, which is the language head.", show_default=False),
     ] = None,
+    tower: Annotated[
+        str | None,
+        typer.Option(
+            "--tower",
+            help="Format of the image tower and the heads, such as int8-channel; or bfloat16. Usually int8-g32.",
+            show_default=False,
+        ),
+    ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +88,7 @@ def quantize(
                 bits=bits,
                 layers=layers,
                 embedding=embedding,
+                tower=tower,
                 keep=[part.strip() for part in keep.split(",")] if keep else (),
                 calibrate=_calibrate(method, tokens=calibration_tokens, on_progress=progress.update),
                 check=check,

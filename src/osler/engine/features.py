@@ -17,6 +17,7 @@ from osler.engine.study_cache import StudyCache
 from osler.model.config import OslerConfig
 from osler.model.osler import Osler
 from osler.prepare import PixelBatches
+from osler.quant.linear import QuantLinear
 from osler.weights.mapped import release_mapped
 
 _BATCH_BYTES = 512 << 20
@@ -59,7 +60,9 @@ def release_tower(model: ImageEncoder) -> None:
     The decoder, which comes next, has it instead; the next images find the tower in the system's cache.
     """
     if isinstance(model, Osler) and model.vision_tower is not None:
-        weights = list(model.vision_tower.parameters())
+        tower = model.vision_tower
+        stored = [layer.weight.codes for layer in tower.modules() if isinstance(layer, QuantLinear)]
+        weights = [*tower.parameters(), *stored]
         if sum(weight.nbytes for weight in weights) >= _LARGE_BYTES:
             release_mapped(weights)
 

@@ -50,7 +50,7 @@ class PackedTensors:
         config = content.config
         model = empty_network(config)
         taken = product_tensors(config)
-        self.tensors = {name: content.tensor(name) for name in model.state_dict() if name not in taken}
+        self.tensors = {name: content.widened(name) for name in model.state_dict() if name not in taken}
         self.products = packed_products(config, parts=content.parts, kernels=self.kernels)
         return model
 

@@ -29,7 +29,7 @@ from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import Assemble, NetworkContent, check_source, packed_network
+from osler.quant.network import Assemble, NetworkContent, check_source, packed_network, planned_matrices
 from osler.quant.open import OpenedModel, open_model
 from osler.quant.plan import QuantPlan, default_plan
 from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE, Verify, open_folder
@@ -95,6 +95,7 @@ def quantize_to_folder(
     bits: int,
     layers: str | None = None,
     embedding: str | None = None,
+    tower: str | None = None,
     keep: Sequence[str] = (),
     plan: QuantPlan | None = None,
     calibrate: MakeCalibration | None = None,
@@ -108,7 +109,8 @@ def quantize_to_folder(
         name: A name from `osler models`, a folder or a GGUF file.
         folder: New or empty.
         bits: 4 or 8.
-        layers: Format of the decoder's layers. embedding: Of the embedding and head; ``None``: the usual ones.
+        layers: Format of the decoder's layers. embedding: Of the embedding and head. tower: Of the image tower and
+            the heads. ``None``: the usual ones.
         keep: Parts of the layers that stay at 8 bits (see `default_plan`).
         plan: In place of formats: what to store in which.
         calibrate: Makes the samples for rounding with the inputs in view; to the nearest if not given.
@@ -123,7 +125,7 @@ def quantize_to_folder(
     folder = Path(folder)
     _require_new(folder)
     opened = open_model(name)
-    plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding, keep=keep)
+    plan = plan or default_plan(opened.config, bits=bits, layers=layers, embedding=embedding, tower=tower, keep=keep)
     plan.require(opened.config, source=opened.name)
     if check is not None:
         check(opened.config, plan)
@@ -195,6 +197,7 @@ def load_quantized_folder(
             config=opened.config,
             parts=opened.stored.parts,
             tensor=lambda name: opened.stored.plain(name).to(precision),
+            matrices=planned_matrices(opened.config, plan=opened.plan),
             dtype=precision,
             kernels=chosen,
         )

@@ -36,7 +36,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 7
+_ABI = 8
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -76,6 +76,10 @@ class TorchKernels:
         """Returns rows of a weight, (M, K)."""
         return packed.take_rows(weight, ids).to(dtype)
 
+    def widen(self, weight: PackedWeight, *, dtype: torch.dtype) -> Tensor:
+        """Returns the whole weight, (N, K)."""
+        return packed.dequantize(weight).to(dtype)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
@@ -100,6 +104,7 @@ class NativeKernels:
         self._heads = library.osler_heads
         self._norm = library.osler_norm
         self._tower_turn = library.osler_tower_turn
+        self._tower_unpack = library.osler_tower_unpack
         self._tower_rows = library.osler_tower_rows
         self._tower_linear = library.osler_tower_linear
         self._attend = library.osler_attend
@@ -170,6 +175,14 @@ class NativeKernels:
         _require_done(self._tower_turn(self._number, place, rows, columns, tiles.data_ptr(), torch.get_num_threads()))
         return tiles
 
+    def stored_tiles(self, prepared: Prepared) -> Tensor:
+        """Lays a stored matrix of the image tower into tiles of bfloat16, as `tower_tiles` does."""
+        weight = prepared.weight
+        tiles = torch.empty(-(-weight.rows // 32) * 32 * weight.padded, dtype=torch.bfloat16)
+        struct = ctypes.byref(prepared.struct)
+        _require_done(self._tower_unpack(self._number, struct, tiles.data_ptr(), torch.get_num_threads()))
+        return tiles
+
     def tower_rows(self, rows: ctypes.Structure) -> None:
         """Lays rows of the image tower out in tiles, see `osler.quant.tower`."""
         _require_done(self._tower_rows(self._number, ctypes.byref(rows), torch.get_num_threads()))
@@ -191,6 +204,10 @@ class NativeKernels:
             raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, and there are {prepared.weight.rows}")
         assert status == 0, f"the kernels refused a call: {status}"
         return out_MK
+
+    def widen(self, prepared: Prepared, *, dtype: torch.dtype) -> Tensor:
+        """Returns the whole weight, (N, K)."""
+        return self.take_rows(prepared, torch.arange(prepared.weight.rows), dtype=dtype)
 
 
 Kernels = NativeKernels | TorchKernels
@@ -278,6 +295,7 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
         library.osler_tower_turn.argtypes = (
             ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
+        library.osler_tower_unpack.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
         library.osler_tower_rows.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_tower_linear.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_attend.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from osler.model.pack import gate
@@ -49,6 +50,17 @@ class QuantLinear(nn.Module):
             return gate(self(x))
         out = self.kernels.gated(x.reshape(-1, self.in_features), self.prepared)
         return out.view(*x.shape[:-1], self.out_features // 2)
+
+
+class WidenedLinear(QuantLinear):
+    """A product whose weight becomes floating point for as long as it runs: activations keep their precision.
+
+    For the many rows that the image tower and the heads have, which do not wait for the weight.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (..., N)."""
+        return F.linear(x, self.kernels.widen(self.prepared, dtype=x.dtype), self.bias)
 
 
 class JoinedLinear(nn.Module):

@@ -1,4 +1,4 @@
-"""Networks whose decoder has packed weights: quantized from a source, or opened from stored ones.
+"""Networks with packed weights: quantized from a source, or opened from stored ones.
 
 Layer after layer is quantized and put into a network that has no storage of
 its own, so the most memory is that of the packed weights and a few rows.
@@ -19,8 +19,9 @@ from osler.model.pack import fuse
 from osler.progress import Progress
 from osler.quant.formats import LANES, WeightFormat, parse_format
 from osler.quant.kernels import Kernels
-from osler.quant.linear import JoinedLinear, QuantEmbedding, QuantLinear
-from osler.quant.packed import PackedWeight, quantize_rows
+from osler.quant.linear import JoinedLinear, QuantEmbedding, QuantLinear, WidenedLinear
+from osler.quant.matrices import matrices
+from osler.quant.packed import PackedWeight, dequantize, quantize_rows
 from osler.quant.plan import EMBEDDING, QuantPlan, products
 from osler.quant.prompt import fuse_prompt
 from osler.quant.repack import repack, repacked_format
@@ -28,8 +29,8 @@ from osler.quant.source import WeightSource
 from osler.weights.assemble import check_tensors, empty_network
 
 _PARTS = {
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
+    "self_attn.qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "mlp.gate_up_proj": ("gate_proj", "up_proj"),
 }
 
 
@@ -47,16 +48,26 @@ class NetworkContent:
 
     Args:
         config: Of the network.
-        parts: Gives the packed weights of each product.
+        parts: Gives the packed weights of each product and matrix of the plan.
         tensor: Gives every other tensor, by its name.
+        matrices: Beside the decoder, that are packed.
         dtype: Of the activations. kernels: What computes.
     """
 
     config: OslerConfig
     parts: PackedParts
     tensor: Callable[[str], Tensor]
+    matrices: frozenset[str]
     dtype: torch.dtype
     kernels: Kernels
+
+    def widened(self, name: str) -> Tensor:
+        """Returns a tensor that belongs to no product of the decoder, in floating point however it is stored."""
+        layer = name.removesuffix(".weight")
+        if layer not in self.matrices or layer == name:
+            return self.tensor(name)
+        (weight,) = self.parts(layer)
+        return dequantize(weight).to(self.dtype)
 
 
 Assemble = Callable[[NetworkContent], Osler]
@@ -82,7 +93,6 @@ def quantized_network(
         CheckpointError: If tensors are missing, extra or misshapen, or cannot be quantized.
     """
     check_source(source, config=config, name=name)
-    names = [entry for entry, _, _ in products(config.decoder)]
     done = 0
 
     def parts(product: str) -> Sequence[PackedWeight]:
@@ -90,7 +100,7 @@ def quantized_network(
         packed = pack_product(source, product, plan=plan)
         done += 1
         if on_progress is not None:
-            on_progress("quantize", done, len(names))
+            on_progress("quantize", done, len(plan.formats))
         return packed
 
     build = assemble or packed_network
@@ -99,6 +109,7 @@ def quantized_network(
             config=config,
             parts=parts,
             tensor=lambda entry: source.tensor(entry, dtype=dtype),
+            matrices=planned_matrices(config, plan=plan),
             dtype=dtype,
             kernels=kernels,
         )
@@ -109,6 +120,10 @@ def packed_network(content: NetworkContent) -> Osler:
     """Builds a network around packed products."""
     config, kernels = content.config, content.kernels
     model = empty_network(config)
+    for name in content.matrices:
+        plain, (weight,) = model.get_submodule(name), content.parts(name)
+        bias = None if plain.bias is None else content.tensor(f"{name}.bias")
+        model.set_submodule(name, WidenedLinear(weight, kernels=kernels, bias=bias))
     taken = product_tensors(config)
     state = {name: content.tensor(name) for name in model.state_dict() if name not in taken}
     model.load_state_dict(state, strict=False, assign=True)
@@ -179,10 +194,16 @@ def keeps_blocks(source: WeightSource, product: str, *, plan: QuantPlan) -> bool
     return any(_kept_format(source, tensor, wanted=wanted) for tensor in part_names(product))
 
 
+def planned_matrices(config: OslerConfig, *, plan: QuantPlan) -> frozenset[str]:
+    """The matrices beside the decoder that a plan packs."""
+    return frozenset(name for name in matrices(config) if name in plan.formats)
+
+
 def part_names(product: str) -> list[str]:
     """Returns the names of the tensors that a product joins."""
     stem, _, last = product.rpartition(".")
-    return [f"{stem}.{part}.weight" for part in _PARTS.get(last, (last,))]
+    joined = _PARTS.get(".".join(product.split(".")[-2:]), (last,))
+    return [f"{stem}.{part}.weight" for part in joined]
 
 
 def product_tensors(config: OslerConfig) -> frozenset[str]:

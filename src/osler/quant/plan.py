@@ -1,9 +1,9 @@
 """Which product of a network is stored in which form.
 
-A plan names the products of the decoder as `osler.model.pack` joins them, and
-the embedding, which is the language head too. What it does not name stays in
-floating point: norms, and the image tower with its projector. torch is not
-imported.
+A plan names the products of the decoder as `osler.model.pack` joins them, the
+embedding, which is the language head too, and the matrices of the image tower
+and of what else reads images (`osler.quant.matrices`). What it does not name
+stays in floating point: norms, biases, the projector, small matrices.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hashlib import sha256
 from osler.errors import CheckpointError, RequestError, unknown_name
 from osler.model.config import DecoderConfig, OslerConfig
 from osler.quant.formats import WeightFormat, parse_format
+from osler.quant.matrices import matrices
 from osler.weights.config_json import config_to_dict
 
 EMBEDDING = "language_model.embed_tokens"
@@ -30,6 +31,13 @@ PARTS = ("attention", "down", "ends")
 layer. What each costs and gives back: benchmarks/quantisation.md."""
 
 _KEPT = "int8-g32"
+
+FLOAT = "bfloat16"
+"""In place of a format: not quantized."""
+
+_TOWER = "int8-g32"
+# Whatever the bits: at 8 the image tower and the heads lose nothing, at 4 findings lose 0.8 points
+# (benchmarks/quantisation.md).
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +111,7 @@ def default_plan(
     bits: int,
     layers: str | None = None,
     embedding: str | None = None,
+    tower: str | None = None,
     keep: Sequence[str] = (),
 ) -> QuantPlan:
     """Plans a network: the usual formats, or the ones that are named.
@@ -111,6 +120,7 @@ def default_plan(
         config: Of the network.
         bits: 4 or 8.
         layers: Format of the decoder's layers. embedding: Of the embedding and head.
+        tower: Of the image tower, the heads and the adapter, or `FLOAT`.
         keep: Of `PARTS`: those that are stored at 8 bits whatever the layers are.
 
     Raises:
@@ -127,13 +137,21 @@ def default_plan(
         asked, usual = (embedding, usual_embedding) if name == EMBEDDING else (layers, usual_layers)
         if any(_belongs(name, part=part, layers=config.decoder.layers) for part in keep):
             asked, usual = None, _KEPT
-        chosen = parse_format(asked or usual)
         if asked is not None:
-            chosen.require_fit(columns, name=name)
-        elif chosen.group is not None and columns % chosen.group:
-            chosen = WeightFormat(bits=chosen.bits, group=None, zero=chosen.zero)
-        formats[name] = chosen.name
+            parse_format(asked).require_fit(columns, name=name)
+        formats[name] = _fitting(asked or usual, columns=columns)
+    if tower != FLOAT:
+        for name, (_, columns) in matrices(config).items():
+            formats[name] = _fitting(tower or _TOWER, columns=columns)
     return QuantPlan(bits=bits, model=config_digest(config), formats=formats)
+
+
+def _fitting(name: str, *, columns: int) -> str:
+    """A format, with one scale for each output where its groups do not divide the inputs."""
+    form = parse_format(name)
+    if form.group is not None and columns % form.group:
+        form = WeightFormat(bits=form.bits, group=None, zero=form.zero)
+    return form.name
 
 
 def _belongs(name: str, *, part: str, layers: int) -> bool:

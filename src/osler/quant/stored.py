@@ -12,6 +12,7 @@ from torch import Tensor
 from osler.errors import CheckpointError
 from osler.model.config import OslerConfig
 from osler.prepare import Preprocess, require_same
+from osler.quant.matrices import matrices
 from osler.quant.network import part_names
 from osler.quant.packed import PackedWeight
 from osler.quant.plan import QuantPlan, products
@@ -89,11 +90,12 @@ class StoredWeights:
 
     def __init__(self, tensors: Mapping[str, Tensor], *, plan: QuantPlan, config: OslerConfig, source: str) -> None:
         self._tensors, self._plan, self._source = tensors, plan, source
-        self._sizes = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
+        decoder = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
+        self._sizes = decoder | matrices(config)
         self.shapes = {name: tuple(value.shape) for name, value in empty_network(config).state_dict().items()}
 
     def parts(self, name: str) -> list[PackedWeight]:
-        """Returns the packed parts of a product."""
+        """Returns the packed parts of a product, or the matrix of that name."""
         if name in self._plan.formats:
             return [self._weight(name, *self._sizes[name])]
         weights = []

@@ -12,7 +12,8 @@ from osler.progress import Progress
 from osler.quant.calibrate import CalibratedProducts
 from osler.quant.calibration import Calibration, folds_factors
 from osler.quant.formats import parse_format
-from osler.quant.network import pack_product, part_names, planned_parts, product_tensors
+from osler.quant.matrices import matrices
+from osler.quant.network import pack_product, part_names, planned_matrices, planned_parts, product_tensors
 from osler.quant.open import OpenedModel
 from osler.quant.packed import PackedWeight, layout_shapes
 from osler.quant.plan import EMBEDDING, QuantPlan, products
@@ -42,11 +43,12 @@ class StreamTensors:
     ) -> None:
         self._opened, self._dtype, self._on_progress = opened, dtype, on_progress
         self._asked, self._calibration = plan, calibration
-        taken = product_tensors(opened.config)
+        self._matrices = sorted(planned_matrices(opened.config, plan=plan))
+        taken = product_tensors(opened.config) | {f"{name}.weight" for name in self._matrices}
         self._plain = [name for name in empty_network(opened.config).state_dict() if name not in taken]
         # The embedding is the head too, whose inputs are known when all layers are done.
         layers = [name for name, _, _ in products(opened.config.decoder) if name != EMBEDDING]
-        self._products = [*layers, EMBEDDING]
+        self._products = [*layers, EMBEDDING, *self._matrices]
         # A first pass over the formats, without reading weights, fixes what is stored.
         self.plan = replace(plan, formats=self._stored_formats())
 
@@ -92,7 +94,7 @@ class StreamTensors:
         )
 
     def _pack(self, name: str, *, calibrated: CalibratedProducts | None) -> Sequence[PackedWeight]:
-        if calibrated is not None:
+        if calibrated is not None and name not in self._matrices:
             return calibrated.pack(name)
         return pack_product(self._opened.source, name, plan=self._asked)
 
@@ -100,7 +102,7 @@ class StreamTensors:
         formats: dict[str, str] = {}
         folds = self._calibration is not None and folds_factors(self._calibration.method)
         for name in self._products:
-            if folds and name != EMBEDDING:
+            if folds and name != EMBEDDING and name not in self._matrices:
                 formats[name] = self._asked.formats[name]
                 continue
             parts = planned_parts(self._opened.source, name, plan=self._asked)
@@ -111,7 +113,8 @@ class StreamTensors:
         return formats
 
     def _shape(self, name: str) -> tuple[int, int]:
-        sizes = {product: (rows, columns) for product, rows, columns in products(self._opened.config.decoder)}
+        config = self._opened.config
+        sizes = {product: (rows, columns) for product, rows, columns in products(config.decoder)} | matrices(config)
         if name in sizes:
             return sizes[name]
         product, _, number = name.rpartition(".")

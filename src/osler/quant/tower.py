@@ -2,7 +2,7 @@
 
 `fuse_tower` puts them in the place of PyTorch's layers where the processor has
 tiles (AMX); elsewhere the tower stays as it is. Parameters keep their names and
-their memory: a mapped file stays mapped.
+their memory, in floating point or stored in 8 bits: a mapped file stays mapped.
 
 Between the parts of a layer activations lie in tiles, as the products load
 them: norms, attention and the first layer of an MLP leave them so. What is
@@ -25,6 +25,7 @@ from osler.model.osler import Osler
 from osler.model.vision import EncoderLayer, VisionAttention, VisionMLP
 from osler.quant.attention import attend, fits_head
 from osler.quant.kernels import Kernels, NativeKernels
+from osler.quant.linear import QuantLinear
 
 MLP_ROWS = 1024
 """Rows that pass through both layers of an MLP at a time, so that what lies between them is small."""
@@ -168,9 +169,10 @@ def fuse_eyes(model: Osler, *, kernels: Kernels) -> None:
 class TiledWeight:
     """A linear layer's weight in tiles, for as long as the layer runs: a copy of the tower is not kept."""
 
-    def __init__(self, layer: nn.Linear, *, kernels: NativeKernels) -> None:
+    def __init__(self, layer: nn.Linear | QuantLinear, *, kernels: NativeKernels) -> None:
         self.outputs, self.inputs = layer.out_features, layer.in_features
-        self.tiles = kernels.tower_tiles(layer.weight)
+        stored = isinstance(layer, QuantLinear)
+        self.tiles = kernels.stored_tiles(layer.prepared) if stored else kernels.tower_tiles(layer.weight)
         self.bias_N = layer.bias
 
 
@@ -256,11 +258,11 @@ def _multiply(
 
 
 def _fits(layer: EncoderLayer) -> bool:
-    weight, heads = layer.mlp.fc1.weight, layer.self_attn.heads
-    head = weight.shape[1] // heads
+    scale_D, heads = layer.layer_norm1.weight, layer.self_attn.heads
+    head = len(scale_D) // heads
     return (
-        weight.dtype == torch.bfloat16
-        and weight.device.type == "cpu"
+        scale_D.dtype == torch.bfloat16
+        and scale_D.device.type == "cpu"
         and fits_head(head)
-        and head * heads == weight.shape[1]
+        and head * heads == len(scale_D)
     )

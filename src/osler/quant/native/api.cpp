@@ -164,7 +164,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 7; }
+int osler_abi(void) { return 8; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
@@ -244,6 +244,17 @@ int osler_tower_turn(int path, const uint16_t* w, int64_t N, int64_t K, uint16_t
 #ifdef OSLER_AMX
   if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path)) || N <= 0 || K <= 0) return 1;
   tower_turn(w, N, K, tiles, std::max(1, threads));
+  return 0;
+#else
+  return 1;
+#endif
+}
+
+// Lays a stored matrix of the image tower into tiles. Returns as `osler_tower_linear`.
+int osler_tower_unpack(int path, const OslerWeight* w, uint16_t* tiles, int threads) {
+#ifdef OSLER_AMX
+  if (path < kPathAmxBf16 || !can_multiply(path, *w, kBFloat16) || w->rows <= 0 || w->columns <= 0) return 1;
+  tower_unpack(*w, tiles, std::max(1, threads));
   return 0;
 #else
   return 1;

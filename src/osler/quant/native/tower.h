@@ -1,12 +1,14 @@
-// The image tower in tiles of bfloat16: norms, and products with plain matrices.
+// The image tower in tiles of bfloat16: norms and products.
 //
-// Weights lie row by row, as PyTorch and the mapped file have them. They are turned into tiles when a layer runs, which
-// takes a few percent of it, so that no copy of the tower is kept. Rows of activations lie one after the other, or laid
+// Weights lie row by row, as PyTorch and the mapped file have them, or are stored in 4 or 8 bits. They are turned into
+// tiles when a layer runs, which takes a few percent of it, so that no copy of the tower is kept. Rows of activations lie one after the other, or laid
 // out: as [rows / 16, rounded up to pairs][columns / 32, rounded up] tiles of [16 rows][32 columns], filled up with
 // zeros in columns and with anything in rows.
 #pragma once
 
 #include <cstdint>
+
+#include "kernels.h"
 
 extern "C" {
 
@@ -36,6 +38,9 @@ namespace osler {
 
 // Writes W (N, K) as tiles[N/16, rounded up to pairs][K/32, rounded up][16 pairs of inputs][16 outputs][2].
 void tower_turn(const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int threads);
+
+// The same of a matrix stored in 4 or 8 bits, rounded to bfloat16.
+void tower_unpack(const OslerWeight& w, uint16_t* tiles, int threads);
 
 void tower_rows(const OslerTowerRows&, int threads);
 

@@ -12,6 +12,7 @@
 #include "tiles.h"
 #include "tower.h"
 #include "turn.h"
+#include "unpack_bf16.h"
 #include "vectors.h"
 
 namespace osler {
@@ -209,11 +210,36 @@ void turn_blocks(void* data, int part, int parts) {
   }
 }
 
+struct Unpack {
+  const OslerWeight& w;
+  uint16_t* tiles;
+};
+
+void unpack_blocks(void* data, int part, int parts) {
+  const Unpack& job = *static_cast<Unpack*>(data);
+  const int64_t blocks = (job.w.rows + 31) / 32 * 2, last = (job.w.rows + 15) / 16 - 1, steps = job.w.padded / kStep;
+  Bf16Unpacker unpacker(job.w, nullptr);
+  for (int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) {
+    Span span = {};
+    span.block = block;
+    span.k1 = job.w.padded;
+    span.steps = steps;
+    span.to = reinterpret_cast<uint8_t*>(job.tiles + block * steps * kTileValues);
+    span.next = std::min(block + 1, last);
+    for (int64_t pieces = unpacker.start(span); pieces > 0; --pieces) unpacker.next();
+  }
+}
+
 }  // namespace
 
 void tower_turn(const uint16_t* w, int64_t N, int64_t K, uint16_t* tiles, int threads) {
   Turn job = {w, N, K, tiles};
   parallel(threads, turn_blocks, &job);
+}
+
+void tower_unpack(const OslerWeight& w, uint16_t* tiles, int threads) {
+  Unpack job = {w, tiles};
+  parallel(threads, unpack_blocks, &job);
 }
 
 bool tower_linear(const OslerTowerLinear& w, int threads) {
