@@ -3,9 +3,9 @@
     python -m benchmarks.vision_tower --out benchmarks/vision_tower
 
 All ways run in turns; a figure is the median of the turns. Ways: `SiglipVisionModel` of `transformers` with its fused
-attention, Osler's tower in PyTorch as it runs without the compiled kernels, and with them. The peak is that of tiles of
-bfloat16 that stay in registers, measured in the same run with the same threads. The results of both are compared with
-the first layers in float32.
+attention, Osler's tower in PyTorch as it runs without the compiled kernels, with them, and with them on weights that
+are stored in 8 bits, as `osler quantize` leaves them. The peak is that of tiles of bfloat16 that stay in registers,
+measured in the same run with the same threads. The results are compared with the first layers in float32.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
 from osler.quant import choose_kernels
 from osler.quant.attention import attend
+from osler.quant.formats import parse_format
+from osler.quant.linear import WidenedLinear
+from osler.quant.packed import quantize
 from osler.quant.tower import TiledWeight, fuse_tower, lay_rows, linear, transformed
 
 PEER, PLAIN, FUSED = "transformers", "Osler, PyTorch alone", "Osler, compiled kernels"
+STORED = "Osler, compiled kernels, 8 bits"
+WAYS = (PEER, PLAIN, FUSED, STORED)
 COMPARED_LAYERS = 2
 
 
@@ -65,6 +70,18 @@ def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower]:
     if not fuse_tower(fused.encoder.layers, kernels=choose_kernels().kernels):
         raise SystemExit("This processor has no tiles: the compiled kernels do not run the tower here.")
     return peer, plain, fused
+
+
+def stored_tower(plain: VisionTower) -> VisionTower:
+    """The tower with its matrices at 8 bits, fused."""
+    tower, kernels = deepcopy(plain), choose_kernels().kernels
+    for name, layer in list(tower.encoder.named_modules()):
+        if isinstance(layer, nn.Linear):
+            form = parse_format("int8-channel" if layer.in_features % 32 else "int8-g32")
+            weight = quantize(layer.weight, form=form)
+            tower.encoder.set_submodule(name, WidenedLinear(weight, kernels=kernels, bias=layer.bias))
+    fuse_tower(tower.encoder.layers, kernels=kernels)
+    return tower
 
 
 def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> dict[str, Callable[[], object]]:
@@ -113,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_turn_options(parser, turns=5)
     parser.add_argument("--layers", type=int, default=0, help="of the tower; 0: all")
-    parser.add_argument("--ways", nargs="*", choices=(PEER, PLAIN, FUSED), default=[PEER, PLAIN, FUSED])
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--out", type=Path, required=True, help="write OUT-table.md and OUT.json")
     options = parser.parse_args()
     start_turns(parser, options=options)
@@ -129,6 +146,9 @@ def main() -> None:
             PLAIN: lambda: plain(pixels_1CSS),
             FUSED: lambda: fused(pixels_1CSS),
         }
+        if STORED in options.ways:
+            stored = stored_tower(plain)
+            ways[STORED] = lambda: stored(pixels_1CSS)
         machine = measure(threads=(options.threads,), peaks=())
         peak = limits(options.threads)["bf16"]
         seconds = in_turns({name: ways[name] for name in options.ways}, turns=options.turns)
