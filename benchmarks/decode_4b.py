@@ -1,4 +1,4 @@
-"""One token of the 4B shape at 4 bits beside llama.cpp's Q4_0, in turns, on the same codes.
+"""Tokens and prompts of the 4B shape at 4 bits beside llama.cpp's Q4_0, in turns, on the same codes.
 
     python -m benchmarks.decode_4b --work FOLDER --llama PYTHON --threads 1 2 --turns 5
 
@@ -7,12 +7,14 @@ FOLDER gets a quantized folder of random weights, symmetric 4 bits in groups of
 read the same codes. A short prompt is read before, so that attention is a small
 part of a token. The floor is the bytes of a token over the reading of memory
 that the same threads reach in the same run, measured before and after.
-``--prepare`` writes the files and ends: the figures want a quiet machine.
+``--prompt 512`` times prompts of 512 tokens in place of tokens. ``--prepare``
+writes the files and ends: the figures want a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="fewer than all, where memory is short")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--prompt", type=int, help="time prompts of so many tokens, and no decoding")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others compute, with one thread")
     parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
@@ -55,12 +58,16 @@ def main() -> None:
     with torch.inference_mode():
         for threads in options.threads:
             torch.set_num_threads(threads)
+            prompt = PROMPT if options.prompt is None else list(range(1000, 1000 + options.prompt))
             peer = None
             if options.llama is not None:
                 peer = LlamaPeer(
-                    options.llama, model=gguf, prompt=PROMPT, count=ANSWER, threads=threads, clock=options.clock
+                    options.llama, model=gguf, prompt=prompt, count=ANSWER, threads=threads, clock=options.clock
                 )
-            lines += rows(runner, threads=threads, turns=options.turns, peer=peer)
+            if options.prompt is not None:
+                lines += prompt_rows(runner, prompt, threads=threads, turns=options.turns, peer=peer)
+            else:
+                lines += rows(runner, threads=threads, turns=options.turns, peer=peer)
             print("\n".join(lines[-2:]), flush=True)
     print("\n".join(lines))
 
@@ -104,6 +111,25 @@ def rows(runner: Runner, *, threads: int, turns: int, peer: LlamaPeer | None) ->
     return [
         f"| {name} | {ms:.0f} | {1e3 / ms:.2f} | {size / 1e6:.0f} | {limit} | {floor / ms:.0%} |"
         for name, ms in found.items()
+    ]
+
+
+def prompt_rows(
+    runner: Runner, prompt: Sequence[int], *, threads: int, turns: int, peer: LlamaPeer | None
+) -> list[str]:
+    """Times a prompt through all layers, the language head for its last token; returns rows of a table."""
+    ids = torch.tensor([list(prompt)])
+
+    def read() -> None:
+        runner.read(ids, features_NTD=None, cache=runner.new_cache(planned=2 * len(prompt)))
+
+    ways = {f"Osler, {threads}": read} | ({} if peer is None else {f"llama.cpp, {threads}": peer.prefill})
+    seconds = median_turns(ways, turns=turns)
+    if peer is not None:
+        peer.close()
+    return [
+        f"| {name} | {len(prompt)} tokens | {value:.2f} s | {len(prompt) / value:.0f} tokens a second |"
+        for name, value in seconds.items()
     ]
 
 

@@ -1,6 +1,6 @@
 // Products of many rows by tiles of bfloat16: activations keep their precision, sums are float32.
 //
-// Tiles are loaded as those of int8 are, see `many_int8.cpp`. Tiles: A 16 rows by 32 inputs, B 32 inputs by 16 outputs
+// Tiles: A 16 rows by 32 inputs, B 32 inputs by 16 outputs
 // (as [input pair][output][2]).
 #include <immintrin.h>
 
@@ -22,30 +22,15 @@ struct AmxBf16 {
   static void begin() { configure_tiles(); }
   static void end() { _tile_release(); }
 
-  __attribute__((always_inline)) static void step(const uint8_t* a, int64_t a_next, const uint8_t* b, int64_t b_next) {
-    _tile_stream_loadd(4, a, 64);
-    _tile_loadd(6, b, 64);
-    _tile_stream_loadd(7, b + b_next, 64);
-    _tile_stream_loadd(5, a + a_next, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-
   template <class Meanwhile>
   static void multiply(const Square& s, Meanwhile meanwhile) {
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    clear_sums();
     const uint8_t *a = s.a, *b = s.b;
     for (int64_t i = 0; i < s.steps; ++i, a += kTile, b += kTile) {
-      step(a, s.a_next, b, s.b_next);
+      tile_step<Bf16Tiles>(a, s.a_next, b, s.b_next);
       meanwhile();
     }
-    auto* sums = static_cast<float*>(s.sums);
-    _tile_stored(0, sums, kSide * 4);
-    _tile_stored(1, sums + 16, kSide * 4);
-    _tile_stored(2, sums + 16 * kSide, kSide * 4);
-    _tile_stored(3, sums + 16 * kSide + 16, kSide * 4);
+    store_sums(s.sums, 16, 16 * kSide, kSide);
   }
 };
 

@@ -42,25 +42,13 @@ inline void fetch(const uint16_t* from, int64_t values) {
 template <class Meanwhile>
 __attribute__((always_inline)) inline void multiply(const uint16_t* a, int64_t a_next, const uint16_t* b, int64_t b_next,
                                                     int64_t steps, float* c, bool first, Meanwhile meanwhile) {
-  if (first) {
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-  } else {
-    _tile_loadd(0, c, 64); _tile_loadd(1, c + kTileC, 64);
-    _tile_loadd(2, c + 2 * kTileC, 64); _tile_loadd(3, c + 3 * kTileC, 64);
-  }
+  if (first) clear_sums();
+  else load_sums(c, kTileC, 2 * kTileC, 16);
   for (int64_t step = 0; step < steps; ++step, a += kTileValues, b += kTileValues) {
-    _tile_stream_loadd(4, a, 64);
-    _tile_loadd(6, b, 64);
-    _tile_stream_loadd(7, b + b_next, 64);
-    _tile_stream_loadd(5, a + a_next, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    tile_step<Bf16Tiles>(reinterpret_cast<const uint8_t*>(a), a_next * 2, reinterpret_cast<const uint8_t*>(b), b_next * 2);
     meanwhile();
   }
-  _tile_stored(0, c, 64); _tile_stored(1, c + kTileC, 64);
-  _tile_stored(2, c + 2 * kTileC, 64); _tile_stored(3, c + 3 * kTileC, 64);
+  store_sums(c, kTileC, 2 * kTileC, 16);
 }
 
 // A square whose sums wait to be written.
