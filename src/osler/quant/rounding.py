@@ -13,8 +13,14 @@ from torch import Tensor
 
 from osler.quant.formats import WeightFormat
 
-# Shrunken ranges that are tried for each group: a clipped extreme can cost less than coarser steps for all.
-_SHRINK = {4: (1.0, 0.95, 0.9, 0.84), 8: (1.0,)}
+# Shrunken ranges that are tried for each group: a clipped extreme can cost less than coarser steps for all. Symmetric
+# codes of 4 bits end at -8 and 7: where both extremes are alike, the range that covers the one at 7 costs less.
+_SHRINK = {
+    (4, "symmetric"): (1.0, 8 / 7, 0.95, 0.9, 0.84),
+    (4, "asymmetric"): (1.0, 0.95, 0.9, 0.84),
+    (8, "symmetric"): (1.0,),
+    (8, "asymmetric"): (1.0,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +87,7 @@ def search_ranges(x_RGW: Tensor, *, form: WeightFormat, counted_GW: Tensor | Non
         counted_GW: What an error at each input counts; all alike if not given.
     """
     best: tuple[Tensor, Tensor, Tensor] | None = None
-    for shrink in _SHRINK[form.bits]:
+    for shrink in _SHRINK[form.bits, form.zero]:
         tried = cover(x_RGW, form=form, shrink=shrink)
         # Codes are chosen for the scales as they are stored, not as they were computed.
         errors = (tried.values(tried.codes(x_RGW, form=form)) - x_RGW).square_()
