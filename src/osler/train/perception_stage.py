@@ -61,7 +61,7 @@ CHANGE_WEIGHTS = (0.15, 1.0, 1.0, 1.0, 1.0, 1.0)
 the likeliest change is the best guess."""
 
 _AT_ONCE = 8
-"""Pictures whose activations in a layer of the trunk stay in a processor's caches: 80 together take 1.7 times the time."""
+"""Pictures whose activations in a layer of the trunk stay in the caches: 80 together take 1.7 times the time."""
 
 OTHER_REPORTS = 60
 """Of other patients, from which the last film of each patient is told apart in an update: their states are kept."""
