@@ -13,7 +13,7 @@ from osler.quant.calibrate import CalibratedProducts
 from osler.quant.calibration import Calibration, folds_factors
 from osler.quant.formats import parse_format
 from osler.quant.matrices import matrices
-from osler.quant.network import pack_product, part_names, planned_matrices, planned_parts, product_tensors
+from osler.quant.network import pack_product, part_names, planned_parts, product_tensors
 from osler.quant.open import OpenedModel
 from osler.quant.packed import PackedWeight, layout_shapes
 from osler.quant.plan import EMBEDDING, QuantPlan, products
@@ -43,11 +43,13 @@ class StreamTensors:
     ) -> None:
         self._opened, self._dtype, self._on_progress = opened, dtype, on_progress
         self._asked, self._calibration = plan, calibration
-        self._matrices = sorted(planned_matrices(opened.config, plan=plan))
+        decoder = {product: (rows, columns) for product, rows, columns in products(opened.config.decoder)}
+        self._sizes = decoder | matrices(opened.config)
+        self._matrices = [name for name in self._sizes if name not in decoder and name in plan.formats]
         taken = product_tensors(opened.config) | {f"{name}.weight" for name in self._matrices}
         self._plain = [name for name in empty_network(opened.config).state_dict() if name not in taken]
         # The embedding is the head too, whose inputs are known when all layers are done.
-        layers = [name for name, _, _ in products(opened.config.decoder) if name != EMBEDDING]
+        layers = [name for name in decoder if name != EMBEDDING]
         self._products = [*layers, EMBEDDING, *self._matrices]
         # A first pass over the formats, without reading weights, fixes what is stored.
         self.plan = replace(plan, formats=self._stored_formats())
@@ -113,10 +115,8 @@ class StreamTensors:
         return formats
 
     def _shape(self, name: str) -> tuple[int, int]:
-        config = self._opened.config
-        sizes = {product: (rows, columns) for product, rows, columns in products(config.decoder)} | matrices(config)
-        if name in sizes:
-            return sizes[name]
+        if name in self._sizes:
+            return self._sizes[name]
         product, _, number = name.rpartition(".")
         rows, columns = self._opened.source.shapes()[part_names(product)[int(number)]]
         return rows, columns
