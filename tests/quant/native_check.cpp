@@ -19,6 +19,7 @@ int osler_heads(int, const OslerHeads*, int);
 int osler_norm(int, const OslerNorm*, int);
 int osler_rows(const OslerWeight*, const int64_t*, int64_t, void*, int);
 int osler_tower_turn(int, const uint16_t*, int64_t, int64_t, uint16_t*, int);
+int osler_tower_unpack(int, const OslerWeight*, uint16_t*, int);
 int osler_tower_rows(int, const OslerTowerRows*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
 int osler_attend(int, const OslerAttention*, int);
@@ -175,6 +176,25 @@ int check_tower_linear(int path, int64_t M, int64_t N, int64_t K, int gelu) {
   return wrong + compare("product of the tower", out, wanted);
 }
 
+// Stored weights as the tiles of the values that they stand for, outputs that fill a block up left out.
+int check_tower_unpack(int path, int64_t N, int64_t K) {
+  const Weight stored(N, K);
+  std::vector<uint16_t> plain(N * K);
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t k = 0; k < K; ++k) {
+      const int code = stored.codes[n / 16 * 16 * K + k / 4 * 64 + n % 16 * 4 + k % 4];
+      plain[n * K + k] = osler::float_to_bf16((code - 128) * 0.001953125f);  // 0x1800 in binary16
+    }
+  const Tiles wanted(N, K), found(N, K);
+  int wrong = osler_tower_turn(path, plain.data(), N, K, wanted.data, 1 + below(3)) +
+              osler_tower_unpack(path, &stored.w, found.data, 1 + below(3));
+  for (int64_t i = 0; i < (N + 31) / 32 * 32 * K; ++i) {
+    const bool counts = i / (16 * K) * 16 + i % 32 / 2 < N;
+    wrong += counts && wanted.data[i] != found.data[i];
+  }
+  return wrong;
+}
+
 // Keys in a room of their own, of which a query sees some, none or all.
 int check_attention(int path, int64_t B, int64_t L, int64_t S, int64_t heads, int64_t groups, int64_t H, bool all) {
   const int64_t key_heads = heads / groups;
@@ -216,6 +236,7 @@ int check_tower() {
     wrong += check_tower_linear(kTiles, 64, 32, 64, gelu) + check_tower_linear(kTiles, 530, 20, 33, gelu);
     wrong += check_tower_linear(kTiles, 32, 530, 32, gelu) + check_tower_linear(kTiles, 40, 48, 290, gelu);
   }
+  for (const int64_t N : {1, 16, 33, 96}) wrong += check_tower_unpack(kTiles, N, 32) + check_tower_unpack(kTiles, N, 160);
   for (const bool all : {true, false}) {
     wrong += check_attention(kTiles, 1, 1, 1, 1, 1, 8, all) + check_attention(kTiles, 2, 50, 50, 3, 1, 24, all);
     wrong += check_attention(kTiles, 1, 300, 300, 2, 1, 72, all) + check_attention(kTiles, 1, 64, 64, 1, 1, 128, all);
