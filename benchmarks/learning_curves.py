@@ -83,7 +83,7 @@ def draw(records: Mapping[str, Mapping[str, Any]], *, path: Path) -> None:
     """A panel for each curve, with intervals over patients."""
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(10, 3.4), layout="constrained")
+    canvas = Canvas(figsize=(10, 3.7), layout="constrained")
     for panel, (curve, points) in zip(canvas.subplots(1, len(CURVES), sharey=True), CURVES.items(), strict=True):
         done = [point for point in points if point in records]
         for name, label in SHOWN.items():
@@ -96,7 +96,8 @@ def draw(records: Mapping[str, Mapping[str, Any]], *, path: Path) -> None:
         panel.minorticks_off()
         panel.set_xlabel(curve)
         panel.grid(alpha=0.3)
-    canvas.axes[0].legend(fontsize=8)
+    lines, names = canvas.axes[0].get_legend_handles_labels()
+    canvas.legend(lines, names, loc="outside lower center", ncols=len(names), fontsize=8)
     canvas.savefig(path, metadata={"Date": None})
 
 

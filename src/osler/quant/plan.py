@@ -120,7 +120,8 @@ def default_plan(
         config: Of the network.
         bits: 4 or 8.
         layers: Format of the decoder's layers. embedding: Of the embedding and head.
-        tower: Of the image tower, the heads and the adapter, or `FLOAT`.
+        tower: Of the image tower, the heads and the adapter, or `FLOAT`; matrices whose inputs its groups do not divide
+            get one scale for each output.
         keep: Of `PARTS`: those that are stored at 8 bits whatever the layers are.
 
     Raises:
