@@ -192,14 +192,14 @@ def _open_adapter(path: Path, content: Mapping[str, Any], *, name: str) -> Opene
 
 
 def _read_updates(path: Path, *, config: OslerConfig) -> dict[str, LowRank]:
-    """Reads an adapter, and refuses one on a layer that stays in floating point: it would be lost without a word."""
+    """Reads an adapter, and refuses one on a layer beside the decoder, which may stay as it is and lose it."""
     matrices = {entry: tuple(value.shape) for entry, value in empty_network(config).state_dict().items()}
     shapes = {entry.removesuffix(".weight"): shape for entry, shape in matrices.items() if len(shape) == 2}
     _, adapter = read_adapter(path, shapes=shapes)
     merged = {name.removesuffix(".weight") for name in product_tensors(config)}
     if lost := sorted(set(adapter) - merged):
         raise CheckpointError(
-            f"The adapter in {str(path)!r} changes {lost[0]!r}, which is not quantized.",
+            f"The adapter in {str(path)!r} changes {lost[0]!r}, which is no layer of the decoder.",
             allowed="Adapters on the decoder's linear layers are merged while quantizing.",
             next_step="Merge the adapter, save the model, and quantize that.",
         )

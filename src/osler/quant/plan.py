@@ -36,8 +36,8 @@ FLOAT = "bfloat16"
 """In place of a format: not quantized."""
 
 _TOWER = "int8-g32"
-# Whatever the bits: at 8 the image tower and the heads lose nothing, at 4 findings lose 0.8 points
-# (benchmarks/quantisation.md).
+# Whatever the bits: at 8 the image tower and the heads lose nothing, at 4 one of two sets of heads lost 0.8 points of
+# AUROC (benchmarks/quantisation.md).
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
