@@ -26,14 +26,14 @@ FINDINGS = ("pleural-effusion", "cardiomegaly")
 """Common enough to be there and not, so that the name alone tells nothing."""
 
 LABS = ("c-reactive-protein", "white-cells", "creatinine", "nt-probnp")
-_CASES = 96
+CASES = 96
 _LOOKED_AT = 3000
 _TOKENS = 16
 _DAYS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Both:
+class Both:
     """A film, a value of the record, and whether the finding is seen and the value high."""
 
     patient: PatientFacts
@@ -59,7 +59,7 @@ class EhrImaging:
 
     def plan(self, setting: Setting) -> Plan:
         """Draws patients with a film and a laboratory value of the same week."""
-        found = _balanced(_CASES)
+        found = balanced_cases(CASES)
         cases = [
             Case(name=f"synthetic-{one.patient.number}-{one.exam.number}", patient=str(one.patient.number), content=one)
             for one in found
@@ -78,7 +78,7 @@ class EhrImaging:
         names = {entry.key: entry.name for entry in finding_names()}
         rows = []
         for case in cases:
-            one: _Both = case.content
+            one: Both = case.content
             study = study_of(one.patient, [one.exam], events=(one.event,))
             question = QUESTION.format(finding=names[one.finding], lab=one.event.name)
             record = record_text(study, question=question).text
@@ -115,9 +115,9 @@ class EhrImaging:
         return rows
 
 
-def _balanced(count: int) -> list[_Both]:
-    """Cases of three kinds, one a patient: half with both, a quarter with each alone; fewer where some are rare."""
-    found: dict[tuple[bool, bool], list[_Both]] = {(True, True): [], (True, False): [], (False, True): []}
+def balanced_cases(count: int) -> list[Both]:
+    """Draws cases of three kinds, one a patient: half with both, a quarter with each alone; fewer if some are rare."""
+    found: dict[tuple[bool, bool], list[Both]] = {(True, True): [], (True, False): [], (False, True): []}
     wanted = {(True, True): count // 2, (True, False): count // 4, (False, True): count // 4}
     for kinds in _candidates():
         open_kinds = [kind for kind in kinds if len(found.get(kind, ())) < wanted.get(kind, 0)]
@@ -130,7 +130,7 @@ def _balanced(count: int) -> list[_Both]:
     return [*found[True, True][: 2 * whole], *found[True, False][:whole], *found[False, True][:whole]]
 
 
-def _candidates() -> Iterator[dict[tuple[bool, bool], _Both]]:
+def _candidates() -> Iterator[dict[tuple[bool, bool], Both]]:
     """What can be asked of each patient's first film, by whether the finding is seen and the value high."""
     from osler.evaluate.synthetic import held_out_patients
 
@@ -141,7 +141,7 @@ def _candidates() -> Iterator[dict[tuple[bool, bool], _Both]]:
                 break
 
 
-def _askable(patient: PatientFacts, exam: Exam) -> dict[tuple[bool, bool], _Both]:
+def _askable(patient: PatientFacts, exam: Exam) -> dict[tuple[bool, bool], Both]:
     from osler.synth.lab_events import lab_events
     from osler.synth.timeline import calendar_date
 
@@ -152,7 +152,7 @@ def _askable(patient: PatientFacts, exam: Exam) -> dict[tuple[bool, bool], _Both
         for event, lab in zip(lab_events(patient), labs, strict=True)
         if lab.key in LABS and event.date is not None and abs((event.date - day).days) <= _DAYS
     ]
-    found: dict[tuple[bool, bool], _Both] = {}
+    found: dict[tuple[bool, bool], Both] = {}
     turned = FINDINGS[patient.number % len(FINDINGS) :] + FINDINGS[: patient.number % len(FINDINGS)]
     for finding in turned:
         facts = [fact for fact in exam.findings if fact.key == finding]
@@ -160,6 +160,6 @@ def _askable(patient: PatientFacts, exam: Exam) -> dict[tuple[bool, bool], _Both
             continue
         seen = any(fact.visible for fact in facts)
         for event in near:
-            one = _Both(patient=patient, exam=exam, finding=finding, event=event, seen=seen, high=event.flag == "H")
+            one = Both(patient=patient, exam=exam, finding=finding, event=event, seen=seen, high=event.flag == "H")
             found.setdefault((seen, one.high), one)
     return found
