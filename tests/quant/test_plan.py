@@ -21,6 +21,7 @@ def test_every_product_has_a_format_and_the_head_keeps_eight_bits() -> None:
     plan = default_plan(MINI, bits=4)
     decoder = {name for name, _, _ in products(MINI.decoder)}
     assert set(plan.formats) == decoder | set(matrices(MINI))
+    assert plan.matrices == tuple(matrices(MINI))
     assert plan.formats[EMBEDDING] == "int8-g32"
     assert set(plan.formats.values()) == {"int4-g32-asym", "int8-g32"}
 

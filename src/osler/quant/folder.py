@@ -29,7 +29,7 @@ from osler.model.config import OslerConfig
 from osler.progress import Progress
 from osler.quant.calibration import Calibration
 from osler.quant.kernels import KernelChoice, TorchKernels
-from osler.quant.network import Assemble, NetworkContent, check_source, packed_network, planned_matrices
+from osler.quant.network import Assemble, NetworkContent, check_source, packed_network
 from osler.quant.open import OpenedModel, open_model
 from osler.quant.plan import QuantPlan, default_plan
 from osler.quant.stored import MODEL_TYPE, VERSION, WEIGHTS_FILE, Verify, open_folder
@@ -197,7 +197,7 @@ def load_quantized_folder(
             config=opened.config,
             parts=opened.stored.parts,
             tensor=lambda name: opened.stored.plain(name).to(precision),
-            matrices=planned_matrices(opened.config, plan=opened.plan),
+            matrices=frozenset(opened.plan.matrices),
             dtype=precision,
             kernels=chosen,
         )

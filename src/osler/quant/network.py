@@ -20,7 +20,6 @@ from osler.progress import Progress
 from osler.quant.formats import LANES, WeightFormat, parse_format
 from osler.quant.kernels import Kernels
 from osler.quant.linear import JoinedLinear, QuantEmbedding, QuantLinear, WidenedLinear
-from osler.quant.matrices import matrices
 from osler.quant.packed import PackedWeight, dequantize, quantize_rows
 from osler.quant.plan import EMBEDDING, QuantPlan, products
 from osler.quant.prompt import fuse_prompt
@@ -109,7 +108,7 @@ def quantized_network(
             config=config,
             parts=parts,
             tensor=lambda entry: source.tensor(entry, dtype=dtype),
-            matrices=planned_matrices(config, plan=plan),
+            matrices=frozenset(plan.matrices),
             dtype=dtype,
             kernels=kernels,
         )
@@ -192,11 +191,6 @@ def keeps_blocks(source: WeightSource, product: str, *, plan: QuantPlan) -> bool
     wanted = plan.format(product)
     assert wanted is not None, product
     return any(_kept_format(source, tensor, wanted=wanted) for tensor in part_names(product))
-
-
-def planned_matrices(config: OslerConfig, *, plan: QuantPlan) -> frozenset[str]:
-    """The matrices beside the decoder that a plan packs."""
-    return frozenset(name for name in matrices(config) if name in plan.formats)
 
 
 def part_names(product: str) -> list[str]:

@@ -59,6 +59,11 @@ class QuantPlan:
         found = self.formats.get(name)
         return None if found is None else parse_format(found)
 
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of what is stored beside the decoder, see `osler.quant.matrices`."""
+        return tuple(name for name in self.formats if not name.startswith("language_model."))
+
     def to_json(self) -> str:
         """Returns the plan as one line of JSON, as the metadata of a file hold it."""
         content = {"version": _VERSION, "bits": self.bits, "model": self.model, "formats": dict(self.formats)}

@@ -12,7 +12,6 @@ from torch import Tensor
 from osler.errors import CheckpointError
 from osler.model.config import OslerConfig
 from osler.prepare import Preprocess, require_same
-from osler.quant.matrices import matrices
 from osler.quant.network import part_names
 from osler.quant.packed import PackedWeight
 from osler.quant.plan import QuantPlan, products
@@ -90,9 +89,13 @@ class StoredWeights:
 
     def __init__(self, tensors: Mapping[str, Tensor], *, plan: QuantPlan, config: OslerConfig, source: str) -> None:
         self._tensors, self._plan, self._source = tensors, plan, source
-        decoder = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
-        self._sizes = decoder | matrices(config)
         self.shapes = {name: tuple(value.shape) for name, value in empty_network(config).state_dict().items()}
+        self._sizes = {name: (rows, columns) for name, rows, columns in products(config.decoder)}
+        for name in plan.matrices:
+            if (shape := self.shapes.get(f"{name}.weight")) is None:
+                raise self._wrong(name, found="in the plan", wanted="names of the network's layers")
+            rows, columns = shape
+            self._sizes[name] = (rows, columns)
 
     def parts(self, name: str) -> list[PackedWeight]:
         """Returns the packed parts of a product, or the matrix of that name."""

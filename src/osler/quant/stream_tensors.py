@@ -45,7 +45,7 @@ class StreamTensors:
         self._asked, self._calibration = plan, calibration
         decoder = {product: (rows, columns) for product, rows, columns in products(opened.config.decoder)}
         self._sizes = decoder | matrices(opened.config)
-        self._matrices = [name for name in self._sizes if name not in decoder and name in plan.formats]
+        self._matrices = plan.matrices
         taken = product_tensors(opened.config) | {f"{name}.weight" for name in self._matrices}
         self._plain = [name for name in empty_network(opened.config).state_dict() if name not in taken]
         # The embedding is the head too, whose inputs are known when all layers are done.
