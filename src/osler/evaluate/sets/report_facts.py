@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from osler.evaluate.responder import blank_study
 from osler.evaluate.rows import MODEL, Measure, Pair, Row
 from osler.evaluate.sets.types import Case, Plan, Setting, shuffled
-from osler.synth.read_back import CORE, Factuality, factuality, read_report
+from osler.prepare.finding_names import findings_for
+from osler.synth.facts import Exam
+from osler.synth.read_back import CORE, Factuality, ReadFact, ReadFacts, factuality, read_report
 from osler.tasks.report import report
 from osler.weights.skills import Skill
 
@@ -53,6 +55,7 @@ class ReportFacts:
             "Synthetic patients of a seed kept for evaluation. Core facts: finding, denial, side, size, change.",
             "Another patient: a true report, but of another patient with the same modality.",
             "The reader alone: the true report read back; what it misses, no report can win.",
+            "Everything denied: a report without an image, that nothing which such an exam may show is there.",
         )
         return Plan(cases=shuffled(cases), notes=notes)
 
@@ -74,6 +77,7 @@ class ReportFacts:
                 "the reader alone": self._texts[case.name],
             }
             agreements = {system: factuality(read_report(text), exam.findings) for system, text in texts.items()}
+            agreements["everything denied"] = factuality(all_denied(exam), exam.findings)
             values = {
                 field: {system: _f1(agreement, kinds) for system, agreement in agreements.items()}
                 for field, kinds in (("core", CORE), ("finding", ("finding",)), ("negation", ("negation",)))
@@ -95,6 +99,12 @@ class ReportFacts:
         """The report of the next case in order of names; wraps around."""
         names = sorted(self._texts)
         return self._texts[names[(names.index(case.name) + 1) % len(names)]]
+
+
+def all_denied(exam: Exam) -> ReadFacts:
+    """What a report says that denies every finding which exams of this kind may show."""
+    known = findings_for(modalities=[exam.modality], regions=[exam.region])
+    return ReadFacts(findings=tuple(ReadFact(key=name.key, certainty="absent") for name in known))
 
 
 def _f1(agreement: Factuality, kinds: Sequence[str]) -> Pair:
