@@ -134,6 +134,16 @@ def test_what_the_base_says_on_plain_text_is_held(tmp_path: Path, table: Path, s
     assert 0 < drifts[10.0][-1] < 0.5 * drifts[0.001][-1]
 
 
+def test_known_pictures_come_between_the_scans_of_a_table(tmp_path: Path, table: Path, small_base: Path) -> None:
+    more = 'pictures = "generated"\npicture_share = 0.5\npicture_count = 3\n'
+    train_finetune(_recipe(tmp_path, table=table, base=small_base, more=more))
+    lines = (tmp_path / "out" / "run" / "samples-0.jsonl").read_text().splitlines()
+    names = [name for line in lines for name in json.loads(line)["samples"]]
+    shown = sum(name.startswith("picture ") for name in names)
+    assert 0.3 < shown / len(names) < 0.7
+    assert sum(name.startswith("line ") for name in names) == len(names) - shown
+
+
 def test_a_retention_term_needs_an_adapter(tmp_path: Path, table: Path, small_base: Path) -> None:
     recipe = _recipe(tmp_path, table=table, base=small_base)
     with pytest.raises(RequestError, match=r"recall\.weight"):

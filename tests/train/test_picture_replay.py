@@ -56,9 +56,11 @@ def test_joined_sources_go_on_where_the_one_before_ends(small_base: Path, tmp_pa
     assert [both[number].name for number in range(len(both))] == names
 
 
-def test_pictures_need_films_and_a_share(small_base: Path, tmp_path: Path) -> None:
+def test_pictures_need_films_or_a_table_an_adapter_and_a_share(small_base: Path, tmp_path: Path) -> None:
     recipe = _recipe(small_base, tmp_path)
-    with pytest.raises(RequestError, match="between films only"):
-        dataclasses.replace(recipe, films="", csv="x.csv", pictures="data")
+    with pytest.raises(RequestError, match="between films, or between the scans"):
+        dataclasses.replace(recipe, films="", reports="shards", pictures="data")
+    with pytest.raises(RequestError, match="to an adapter alone"):
+        dataclasses.replace(recipe, method="full", pictures="data")
     with pytest.raises(RequestError, match="picture_share is 1"):
         dataclasses.replace(recipe, picture_share=1.0)

@@ -49,3 +49,15 @@ def test_images_of_any_number_stand_in_one_row() -> None:
     assert micro.wanted == 6
     assert micro.batch.padding_BL.sum(1).tolist() == [3, 0, 2]
     assert micro_batch(samples[:1], pad=0).images is None
+
+
+def test_whole_images_beside_single_soft_tokens_become_single_ones() -> None:
+    whole, single = torch.arange(2 * 3 * 4.0).reshape(2, 3, 4), torch.arange(5 * 4.0).reshape(5, 1, 4)
+    samples = [
+        Taught(name="x", token_ids=np.arange(4), answer_mask=np.arange(4) > 1, images=images)
+        for images in (whole, None, single)
+    ]
+    micro = micro_batch(samples, pad=0)
+    assert micro.images is not None
+    assert torch.equal(micro.images, torch.cat([whole.reshape(6, 1, 4), single]))
+    assert micro.starts == (0, 6, 6)

@@ -38,7 +38,7 @@ from osler.train.recipe import FinetuneRecipe
 from osler.train.report_shards import ReportShards, ShardOrder
 from osler.train.run_log import RunLog
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
-from osler.train.taught import ChosenOrder, Joined, Order, Places, Source
+from osler.train.taught import ChosenOrder, Joined, Places, Source
 from osler.weights.added_parts import part_parameters
 from osler.weights.cache import whole_file
 from osler.weights.catalog import find_model
@@ -223,9 +223,13 @@ def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener
     asked = {row.line: row.box is not None for row in table.rows}
     boxes = any(asked.values())
     skills: set[Skill] = {"answers"} if not all(asked.values()) else set()
+    kept = KeptSamples(scans.train)
+    source, used = _between_pictures(
+        recipe, source=kept, used=range(len(kept)), learner=learner, on_progress=on_progress
+    )
     return Lessons(
-        source=KeptSamples(scans.train),
-        order=Order(len(scans.train), seed=recipe.seed),
+        source=source,
+        order=ChosenOrder(used, seed=recipe.seed),
         judged=KeptSamples(scans.kept_out),
         judges=_spread(len(scans.kept_out), most=recipe.judged),
         skills=frozenset(skills | ({"box_text"} if boxes else set())),

@@ -308,8 +308,8 @@ class FinetuneRecipe:
         film_patients: See `PerceptionRecipe`. film_seed: See there. workers: See there.
         tasks: What is taught on films (see `osler.train.film_lessons`): ``record`` (image and record together),
             ``report``, ``boxes`` (as text), ``box-tokens``.
-        pictures: Folder with the training sets, whose pictures are shown between films with questions on what they
-            are, so that it stays known; empty for none.
+        pictures: Folder with the training sets, whose pictures are shown between films or scans with questions on
+            what they are, so that it stays known; empty for none.
         picture_share: Of the samples. picture_count: Different pictures.
         box_weight: Of the loss of a box at a box token, against that of a token.
         weigh: See `AnswerTeacher`.
@@ -396,8 +396,11 @@ class FinetuneRecipe:
             visual_tokens=self.visual_tokens,
             source=named[0],
         )
-        if self.pictures and not self.films:
-            raise RequestError("Pictures are shown between films only.", next_step="Name films, or leave them out.")
+        if self.pictures and (not (self.films or self.csv) or self.method != "lora" or self.parts):
+            raise RequestError(
+                "Pictures are shown between films, or between the scans of a table, to an adapter alone.",
+                next_step='Name films or csv, set method = "lora" and no parts; or leave pictures out.',
+            )
         if self.recall.weight > 0 and self.method != "lora":
             raise RequestError(
                 f"recall.weight is {self.recall.weight!r} under method = {self.method!r}.",

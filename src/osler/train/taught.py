@@ -98,9 +98,10 @@ class MicroBatch:
 def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
     """Packs samples: tokens padded to the longest, the images of all in one row, however many each has."""
     batch = collate([Sample(token_ids=s.token_ids, answer_mask=s.answer_mask) for s in samples], pad=pad)
-    images = [s.images for s in samples if s.images is not None]
+    shown = _alike([s.images for s in samples])
+    images = [one for one in shown if one is not None]
     boxes = [s.boxes_Q6 for s in samples if s.boxes_Q6 is not None]
-    counts = [0 if s.images is None else len(s.images) for s in samples]
+    counts = [0 if one is None else len(one) for one in shown]
     some = next((s.seen_PV for s in samples if s.seen_PV is not None), None)
     return MicroBatch(
         names=tuple(s.name for s in samples),
@@ -114,6 +115,13 @@ def micro_batch(samples: Sequence[Taught], *, pad: int) -> MicroBatch:
         readings=tuple(s.reading for s in samples),
         starts=(0, *accumulate(counts[:-1])),
     )
+
+
+def _alike(shown: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The images of each sample; where some come as one soft token a row, (M, 1, D), all do."""
+    if len({one.shape[1:] for one in shown if one is not None}) <= 1:
+        return list(shown)
+    return [None if one is None else one.flatten(0, 1)[:, None] for one in shown]
 
 
 class Order:
