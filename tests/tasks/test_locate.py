@@ -184,6 +184,33 @@ def test_a_head_is_used_where_its_skill_is_listed(checkpoint: Checkpoint) -> Non
     assert unlisted.boxes == ()
 
 
+def test_what_the_head_does_not_know_is_asked_for_as_text_where_that_was_taught(checkpoint: Checkpoint) -> None:
+    """Weights of ours that a user has taught labels of their own."""
+    session = Scripted(checkpoint, writer=looking, trained={"boxes", "box_text"}, heads={"boxes": BoxHeadOfATest()})
+    answer = locate(session, xray(), ["right lung", _LABEL])
+    by_head, by_text = answer.boxes
+    assert (by_head.label, by_head.score) == ("right lung", 0.8)
+    assert by_text.label == _LABEL
+    assert (by_text.pixel.x0, by_text.pixel.y0, by_text.pixel.x1, by_text.pixel.y1) == pytest.approx(
+        (5, 10, 15, 30), abs=2
+    )
+    assert any("Boxes of 'right lung' are the box head's" in warning for warning in answer.warnings)
+    assert not any("was not trained on" in warning for warning in answer.warnings)
+    (alone,) = locate(session, xray(), [_LABEL]).boxes
+    assert alone == by_text
+
+
+def test_a_volume_outside_of_the_heads_scope_is_asked_about_as_text(checkpoint: Checkpoint) -> None:
+    session = Scripted(
+        checkpoint, writer=looking, trained={"boxes", "box_text"}, heads={"boxes": BoxHeadOfATest(scope="X-rays")}
+    )
+    answer = locate(session, study_of(straight()), [_LABEL])
+    (box,) = answer.boxes
+    assert box.patient is not None
+    assert answer.evidence
+    assert not any("reads X-rays only" in warning for warning in answer.warnings)
+
+
 def test_a_head_may_answer_in_the_patient(checkpoint: Checkpoint) -> None:
     class InPatient(BoxHeadOfATest):
         def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:

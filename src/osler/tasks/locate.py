@@ -1,9 +1,9 @@
 """Locate: boxes of what is named, in pixels of the file and in mm of the patient.
 
-A trained box head is used where the weights have one, box tokens for what it was
-not trained on where the decoder writes them, else the published box text, which
-is asked for one image at a time. Weights trained for neither draw
-nothing: boxes are never made up.
+A trained box head is used where the weights have one. What it was not trained on is
+drawn by box tokens where the decoder writes them, else by the published box text where
+it was taught, which is asked for one image at a time. Weights trained for none of these
+draw nothing: boxes are never made up.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def locate(
     said = flat(noticed(session, opened, wanted))
     head: BoxHead | None = head_for(session, "boxes")
     if head is not None or "box_tokens" in session.trained:
-        return _by_head(session, opened, head, labels=wanted, warnings=said)
+        return _by_head(session, opened, head, labels=wanted, slices=slices, warnings=said, on_progress=on_progress)
     if "box_text" in session.trained:
         return _ByText(session=session, study=opened, slices=slices).answer(wanted, said, on_progress=on_progress)
     text = (
@@ -140,23 +140,44 @@ def locate(
 
 
 def _by_head(
-    session: Session, study: Study, head: BoxHead | None, *, labels: Sequence[str], warnings: Sequence[str]
+    session: Session,
+    study: Study,
+    head: BoxHead | None,
+    *,
+    labels: Sequence[str],
+    slices: int,
+    warnings: Sequence[str],
+    on_progress: Progress | None,
 ) -> Answer:
-    """Boxes of the labels that the head was trained on; of others by box tokens, where the decoder writes them."""
+    """Boxes of the labels that the head was trained on; of others by box tokens or box text, where they were taught."""
     known = [label for label in labels if head is not None and (not head.labels or label in head.labels)]
     strange = [label for label in labels if label not in known]
-    found = [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)] if head else []
-    notes = []
+    found: list[FoundBox] = []
+    if head is not None and known:
+        found += [_placed(box, session.prepare(study)) for box in head.locate(session, study, labels=known)]
+    notes: list[str] = []
+    evidence: tuple[Evidence, ...] = ()
+    by_text = "box_text" in session.trained
+    if known and by_text:
+        notes.append(
+            f"Boxes of {_listed(known)} are the box head's. Without heads (`--without heads`), the decoder is asked, "
+            "which was taught boxes as text."
+        )
     if strange and "box_tokens" in session.trained:
         found += [_placed(box, session.prepare(study)) for box in written_boxes(session, study, labels=strange)]
         notes.append(
             f"Boxes of {_listed(strange)} stand where the decoder wrote a box token, which is taught on pictures; "
             "their scores are the probability of that token."
         )
+    elif strange and by_text:
+        written = _ByText(session=session, study=study, slices=slices).answer(strange, (), on_progress=on_progress)
+        found += written.boxes
+        notes += written.warnings
+        evidence = written.evidence
     elif strange:
         notes.append(f"The box head was not trained on {_listed(strange)}.")
     blank = session.blank(study)
-    if head is not None and head.scope and not found:
+    if head is not None and head.scope and not found and not (strange and by_text):
         notes.append(f"The box head reads {head.scope} only; boxes on anything else are not drawn.")
     told = ("Scores are the box head's probabilities.",) if known else ()
     return dataclasses.replace(
@@ -164,6 +185,7 @@ def _by_head(
         task="locate",
         text=_summary(found, labels=labels),
         boxes=tuple(found),
+        evidence=(*blank.evidence, *evidence),
         warnings=merged((*warnings, *blank.warnings, *notes, *told)),
     )
 
