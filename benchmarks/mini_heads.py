@@ -178,7 +178,13 @@ def volume_boxes(bench: Bench) -> Iterator[Figure]:
         ("phantom organs", "reported", phantoms, [volume for volume, _ in zip(learned, range(24), strict=False)]),
     ):
         labels = ("hippocampus",) if name == "hippocampus" else tuple(sorted({x for v in held for x in v.boxes}))
-        mean = {x: np.mean([v.boxes[x] for v in seen if x in v.boxes], axis=0) for x in labels}
+        regions = {v.region for v in (*held, *seen)}  # a mean of chest and abdomen fits neither
+        mean = {
+            (region, x): np.mean(boxes, axis=0)
+            for region in regions
+            for x in labels
+            if (boxes := [v.boxes[x] for v in seen if v.region == region and x in v.boxes])
+        }
         bank = bench.bank(f"held-{name}".replace(" ", "-"), held)
         side = int(bank.rows.shape[1] ** 0.5)
         rows, black, fixed = Rows(), Rows(), Rows()
@@ -193,7 +199,9 @@ def volume_boxes(bench: Bench) -> Iterator[Figure]:
                         kind.add(overlap(found[place], volume.boxes[label]), 1.0, patient=volume.patient, group=label)
             for label in labels:
                 if label in volume.boxes:
-                    fixed.add(overlap(mean[label], volume.boxes[label]), 1.0, patient=volume.patient, group=label)
+                    constant = mean.get((volume.region, label))
+                    share = 0.0 if constant is None else overlap(constant, volume.boxes[label])
+                    fixed.add(share, 1.0, patient=volume.patient, group=label)
         value, low, high = rows.interval(ratio)
         yield Figure(
             task="3D boxes, mean IoU", data=name, value=value, low=low, high=high,

@@ -234,7 +234,7 @@ def _present(results: Results, *, flags: Flags) -> list[str]:
         "few are, the others are healthier on average and the specificity may differ.",
         "- Labels were mined from reports by a program, and about one in ten is wrong. Sicker patients are imaged "
         "lying down, with another device: the model may know the setting and not the finding. By finding its areas "
-        "differ widely, down to worse than chance for pneumothorax (`mini_heads.md`), which is the most urgent.",
+        "differ widely (`mini_heads.md`); pneumothorax, the most urgent, is on one of these films.",
         "- CT and MR get no finding from this head and keep their place, so in a mixed list the share of urgent "
         "studies that can be flagged is smaller, and so is what is saved. `osler triage` also orders by the requested "
         "priority and by critical laboratory values, which differ from house to house and were not simulated.",

@@ -111,7 +111,8 @@ def test_the_command_reference_is_what_the_commands_say() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in PAGES:
+    card = MINI_FOLDER / "MODEL_CARD.md"
+    for page in (*PAGES, *sorted((ROOT / "benchmarks").glob("*.md")), *([card] if card.is_file() else [])):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             # The model card comes with the trained parts.
             absent = MINI_FOLDER.name in Path(target).parts and not (MINI_FOLDER / "config.json").is_file()

@@ -36,6 +36,7 @@ class LabeledVolume:
         depth: (S,) center of each slice along the volume, 0 to 1.
         boxes: Label to x0, y0, z0, x1, y1, z1 in 0 to 1 of the picture and the volume.
         source: Data set. patient: Within it.
+        region: Of the body, where a set shows several; else empty.
     """
 
     slices: np.ndarray
@@ -43,10 +44,18 @@ class LabeledVolume:
     boxes: Mapping[str, tuple[float, ...]]
     source: str
     patient: str
+    region: str = ""
 
 
 def labeled_volume(
-    study: Study, *, boxes: Mapping[str, Box3D], preprocess: Preprocess, slices: int, source: str, patient: str
+    study: Study,
+    *,
+    boxes: Mapping[str, Box3D],
+    preprocess: Preprocess,
+    slices: int,
+    source: str,
+    patient: str,
+    region: str = "",
 ) -> LabeledVolume:
     """Prepares the one volume of a study by the contract and puts boxes (patient mm) into its coordinates."""
     prepared = prepare_images(study, preprocess=preprocess)
@@ -57,6 +66,7 @@ def labeled_volume(
         boxes={label: in_series(box, prepared=prepared, study=study) for label, box in boxes.items()},
         source=source,
         patient=patient,
+        region=region,
     )
 
 
@@ -114,6 +124,7 @@ def phantom_volumes(
             slices=slices,
             source="phantom",
             patient=str(number),
+            region=exam.region,
         )
 
 
