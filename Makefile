@@ -21,7 +21,7 @@ help:
 	@echo "make test        install what tests need, lint, run the tests"
 	@echo "make lint        ruff only"
 	@echo "make docs        write the generated reference pages again"
-	@echo "make benchmarks  run every benchmark (long; on a quiet machine)"
+	@echo "make benchmarks  run three benchmarks, or those in BENCHMARKS (on a quiet machine)"
 	@echo "make clean       remove .venv"
 
 install: $(VENV)/.installed

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from osler.errors import CheckpointError, RequestError
+from osler.train import run_stage
 from osler.train.distributed import Place, joined, load_shares, save_shares, shared_step
 from osler.train.finetune_stage import train_finetune
 from osler.train.recipe import load_recipes
@@ -110,3 +111,24 @@ def test_half_a_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(RequestError, match=r"WORLD_SIZE is 2, but RANK.*torchrun"), joined():
         pass
+
+
+@pytest.mark.parametrize(
+    ("stage", "keys"),
+    [
+        ("vision", 'config = "debug"\ndata = "generated"\n'),
+        ("answers", 'config = "debug"\ndata = "generated"\ntower = "tower"\npictures = "pictures"\n'),
+        ("perception", 'data = "data"\nfilms = "films"\nbanks = "banks"\n'),
+    ],
+)
+def test_stages_whose_processes_would_not_join_are_refused(
+    stage: str, keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer = "[optimizer]\nsteps = 1\nbatch = 2\nlearning_rate = 1e-3\n"
+    (tmp_path / "run.toml").write_text(f'stage = "{stage}"\nout = "out"\n{keys}{optimizer}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (recipe,) = load_recipes("run.toml")
+    with pytest.raises(RequestError, match=rf"'{stage}' was started as 2 processes.*One process.*without torchrun"):
+        run_stage(recipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]

@@ -13,10 +13,13 @@ from osler.cli.json_output import echo_json
 @guarded
 def schema(
     name: Annotated[
-        str, typer.Argument(help="Which schema: answer, failure (an error), inspection (osler inspect).")
+        str,
+        typer.Argument(
+            help="Which schema: answer, extraction (osler extract), failure (an error), inspection (osler inspect)."
+        ),
     ] = "answer",
 ) -> None:
-    """Print the JSON Schema of an answer, an error or an inspection.
+    """Print the JSON Schema of an answer, an extraction, an error or an inspection.
 
     Example: osler schema answer
     """

@@ -176,7 +176,8 @@ class PictureNorm(nn.Module):
     """Normalizes each state of each finding over pictures: those of a batch in training, those of training in use.
 
     Features of a tower that never saw findings are nearly alike on all chest films; after a norm over their own
-    width the little that differs stays little, and the head hardly learns (benchmarks/mini_heads.md).
+    width the little that differs stays little, and the head learns less
+    (benchmarks/ablate_training.md, `layer-states`).
 
     Args:
         count: Findings. width: V.

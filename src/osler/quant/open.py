@@ -41,8 +41,13 @@ class OpenedModel:
     """A model whose weights have not been read yet.
 
     Args:
+        name: As asked for, or that of the folder or file. path: Where it is.
+        config: Sizes of the network. source: Its weights, mapped.
         tokenizer: Makes the tokenizer. tokenizer_home: Where it is.
+        preprocess: Its contract. licence: Terms of the weights.
+        trained: What the weights were trained to do.
         identity: Of the float weights, see `Checkpoint`.
+        warnings: What was odd about the files.
     """
 
     name: str

@@ -64,6 +64,7 @@ class Nearest:
 
     Args:
         counted_K: What an error at each input counts in the search of ranges; all alike if not given.
+        most_weights: See `Rounding`.
     """
 
     counted_K: Tensor | None = None

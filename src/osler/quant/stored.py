@@ -35,7 +35,8 @@ class OpenedFolder:
     """What a folder holds.
 
     Args:
-        content: Of ``config.json``.
+        folder: Where it is. content: Of ``config.json``.
+        config: Sizes of the network. preprocess: Its contract.
         stored: Its tensors. plan: In which formats they are.
         calibration: How they were rounded, JSON; empty: to the nearest.
     """

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.errors import RequestError
+
 if TYPE_CHECKING:
     from osler.train.recipe import Recipe
 
@@ -21,13 +23,17 @@ def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], No
 
     Args:
         path: A TOML file such as those in ``recipes/``.
-        listener: Called with the metrics of each update; without one, a live table is drawn.
+        listener: Called with the metrics of each update, and before the first one with progress such as
+            ``{"scans": 3, "scans in all": 80}``; without one, a live table is drawn.
 
     Returns:
         What each stage made: the tower's file, or the folder of the run.
 
     Raises:
-        RequestError: If the recipe or its data folder is not right.
+        RequestError: If the recipe or its data folder is not right, or a stage cannot run on several processes.
+        DataError: If data are damaged, or give nothing to learn from.
+        CheckpointError: If a file of the run or of the weights is damaged, does not fit, or cannot be written.
+        TrainingError: If a loss or the gradient is not a number.
     """
     from osler.train.recipe import load_recipes
 
@@ -36,6 +42,7 @@ def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], No
 
 def run_stage(recipe: Recipe, *, listener: Callable[[Mapping[str, float]], None] | None = None) -> Path:
     """Runs one stage; see `run_recipe`."""
+    _require_one_process(recipe)
     from osler.train.recipe import FinetuneRecipe, PerceptionRecipe, VisionRecipe
 
     run: Callable[..., Path]
@@ -56,3 +63,14 @@ def run_stage(recipe: Recipe, *, listener: Callable[[Mapping[str, float]], None]
 
     with live_table(recipe, console=Console(stderr=True)) as show:
         return run(recipe, listener=show)
+
+
+def _require_one_process(recipe: Recipe) -> None:
+    """Refuses what `torchrun` starts of a stage whose processes would not join: all would write into one folder."""
+    processes = os.environ.get("WORLD_SIZE") or "1"
+    if recipe.stage != "finetune" and processes != "1":
+        raise RequestError(
+            f"The stage {recipe.stage!r} was started as {processes} processes (WORLD_SIZE).",
+            allowed="One process; only the stage 'finetune' runs on several.",
+            next_step="Start it without torchrun: osler train RECIPE",
+        )

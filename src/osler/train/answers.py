@@ -56,7 +56,7 @@ KIND_WEIGHTS: dict[Kind, float] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A question and its answer; ``pictures`` is how many images stand before the question."""
+    """A question and its answer."""
 
     question: str
     answer: str

@@ -122,7 +122,9 @@ def train_answers(recipe: AnswersRecipe, *, listener: Listener | None = None) ->
 
     Raises:
         RequestError: If the recipe or its data folder is not right.
+        DataError: If a volume of the sets is damaged.
         CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
+        TrainingError: If a loss or the gradient is not a number.
     """
     pupil = build_pupil(recipe)
     return teach(recipe, pupil=pupil, lessons=_lessons(recipe, pupil=pupil), listener=listener)

@@ -1,8 +1,9 @@
 """Random changes that leave a picture's labels true.
 
 Laterality: a section (CT, MR) may be mirrored, because files store sections in
-either order and no question of this issue names a side; X-rays and slides are
-never mirrored left to right. When sides are taught, mirroring must go.
+either order and no training question on these pictures names a side. Slides have
+no side: they are turned upside down and by quarters, which also mirrors them.
+X-rays are never mirrored. When sides are taught, mirroring must go.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class AugmentConfig:
         gamma: Greatest relative change of gamma.
         contrast: Greatest relative change of contrast and brightness.
         rare: Chance of each rare change: blur, noise, JPEG, low resolution, text, border.
-        flip_sections: Chance of turning a CT or MR section upside down, and of mirroring it.
+        flip_sections: Chance of turning a CT or MR section or a slide upside down; sections are mirrored left to
+            right half of the time, whatever it is.
     """
 
     rotate_degrees: float = 10.0

@@ -184,7 +184,11 @@ def load_shares(folder: Path, into: MutableMapping[str, Tensor]) -> None:
 
 
 def shared_step(folder: Path) -> int | None:
-    """Updates done when the shares were saved; ``None`` where there are none."""
+    """Updates done when the shares were saved; ``None`` where there are none.
+
+    Raises:
+        CheckpointError: If the file that says so is damaged.
+    """
     # A kill between the two renames of `_replace` leaves the old folder under this name.
     old = folder.with_name(f".{folder.name}.old")
     if not folder.exists() and old.exists():

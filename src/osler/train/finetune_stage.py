@@ -60,6 +60,7 @@ class Lessons:
     Args:
         source: All samples to learn from. order: In which they are taken.
         judged: Samples to measure by, with their numbers in ``judges``.
+        skills: That the weights are listed for afterwards.
         about: What is written of the data. digest: Changes whenever the data do.
     """
 

@@ -1,7 +1,7 @@
 """One update of a fine-tuning run, and the measure on kept-out samples.
 
-Both divide the sum of the losses by the tokens that are asked for in all micro-batches of
-all processes, so that neither their number nor their size changes the result.
+Both divide the sum of the losses by tokens, or by samples (`AnswerTeacher.units`), of all
+micro-batches of all processes, so that neither their number nor their size changes the result.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ from osler.train.taught import MicroBatch, Places, Source, micro_batch, numbers_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated:
-    """What an update did: mean loss in nats a token, share of right tokens, the samples of this process, and how far
-    plain text is from the base (nats; ``None`` where it was not asked).
+    """What an update did.
+
+    Args:
+        loss: Mean, in nats a token or a sample. right: Share of right tokens.
+        norm: Of the gradient of all processes, before it was clipped.
+        tokens: That were asked for, in all processes.
+        names: The samples of this process.
+        drift: How far plain text is from the base, in nats; ``None`` where it was not asked.
     """
 
     loss: float
@@ -37,7 +43,12 @@ class Updated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Mean loss in nats a token and share of right tokens on so many samples; ``None`` where there are none."""
+    """Mean loss in nats a token or a sample, and share of right tokens; ``None`` where there are none.
+
+    Args:
+        loss: See above. right: See above.
+        samples: That were measured. tokens: That were asked for in them.
+    """
 
     loss: float | None
     right: float | None

@@ -244,7 +244,7 @@ def _shaded(gray: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
 
 
 def calibration_part(films: Iterable[LabeledXray]) -> tuple[list[LabeledXray], list[LabeledXray]]:
-    """Parts training films into those that train and the sixth of the patients that only calibrates."""
+    """Parts training films into those that train and the fifth of the patients that only calibrates."""
     rest: list[LabeledXray] = []
     kept: list[LabeledXray] = []
     for film in films:

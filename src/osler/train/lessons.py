@@ -53,12 +53,16 @@ class LessonBook:
     """Draws samples.
 
     Args:
+        maker: Turns questions and rows into samples.
         labels: Of the rendered pictures; row i of the feature table is picture i.
         names: (source, patient) of each picture.
         stacks: Rendered volumes; their rows start at ``stack_offset`` of the feature table.
         blank_rows: Rows of the feature table with pictures without content.
-        emphasis: How often kinds of pictures are taken.
+        text: Questions without a picture.
         radiology: VQA-RAD image name to its exchanges (training split).
+        config: Shares of the lessons, and their batches.
+        emphasis: How often kinds of pictures are taken.
+        chances: Of each picture, which sum to 1; worked out from ``emphasis``.
     """
 
     maker: SampleMaker

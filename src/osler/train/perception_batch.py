@@ -187,7 +187,7 @@ def any_view(views: Sequence[View], *, rng: np.random.Generator) -> View:
 
 
 def pick(items: Sequence[XraySeries], *, count: int, rng: np.random.Generator) -> list[int]:
-    """Draws series: those with a change half of the time."""
+    """Draws series: one with a change in six of ten draws at least, as the rest are drawn from all."""
     changed = [i for i, item in enumerate(items) if _changes(item)]
     chosen = []
     for _ in range(count):

@@ -122,7 +122,9 @@ def train_perception(
 
     Raises:
         RequestError: If the base has no image tower, or the data folder is not right.
+        DataError: If a set is damaged, or rendering or encoding fails.
         CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
+        TrainingError: If a loss or the gradient is not a number.
     """
     out = Path(recipe.out)
     base = load_checkpoint(recipe.base, dtype="bfloat16" if recipe.precision == "bfloat16" else "float32")

@@ -2,7 +2,7 @@
 
 Kinds: what it is (`osler.train.answers`), whether an organ or a finding is in the volume, in which third of the
 slices an organ lies, on which side a finding lies, how long an organ is, and how far the slices reach. Answers are
-short. Wordings of kept-out patients are never those of training.
+short. Wordings of kept-out patients are never those of training (but for what the volume is).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One exam a patient, a part of its slices, in one of the three planes, as NIfTI, and `QUESTIONS_FILE` in the layout of
 `osler.train.local_table`, with the kind of each question and, where the part shows no other region, what the volume
 is. Patients are kept apart by the hash of their number; those that are kept out are asked in
-wordings of their own.
+wordings of their own (but for what the volume is).
 """
 
 from __future__ import annotations

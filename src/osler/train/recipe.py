@@ -67,7 +67,7 @@ class VisionRecipe:
         config: Name of the network.
         data: Folder of the public sets; ``"generated"`` draws simple pictures only.
         out: Folder of the run: cache, checkpoints, metrics.
-        pictures: Rendered pictures. workers: Processes that render.
+        pictures: Rendered pictures. workers: Processes that render. precision: Of the arithmetic (autocast).
         keep_patches: Share of the patches an image keeps until ``full_from``.
         full_from: Share of the run after which all patches are kept.
         save_every: Updates between checkpoints.
@@ -160,7 +160,8 @@ class AnswersRecipe:
     """Teaches the projector, and the decoder through a LoRA, to answer.
 
     Args:
-        stage: ``"answers"``.
+        stage: ``"answers"``. config: See `VisionRecipe`. data: See there. out: See there. precision: See there.
+        seed: Of what is new, and of the order of the samples. save_every: Updates between checkpoints.
         tower: The tower's file of the vision stage.
         pictures: Rendered pictures of the vision stage: their folder.
         use_pictures: How many of them to encode. more_sections: Further CT and MR pictures of VQA-RAD.
@@ -227,14 +228,14 @@ class PerceptionRecipe:
     """Teaches the heads and the attention over time, on a trunk of their own.
 
     Args:
-        stage: ``"perception"``.
+        stage: ``"perception"``. data: Folder of the public sets. out: See `VisionRecipe`. precision: See there.
+        seed: Of what is new, and of the order of the samples. save_every: Updates between checkpoints.
         base: Osler folder or name of the weights whose tower and decoder are read; they do not change.
         films: Folder for the rendered films of synthetic patients. banks: Folder for features of the frozen layers.
         film_patients: Patient numbers that are looked at for films. film_seed: Of the synthetic patients.
         series_share: Share of the synthetic patients that is learned from. xrays_share: Of the real ones; less than 1
             for a curve over the amount of data. A smaller share is a part of a larger one.
-        phantoms: Phantoms with boxes of organs.
-        slices: Slices of a volume.
+        phantoms: Phantoms with boxes of organs. slices: Slices of a volume.
         trunk: Last layers of the tower that the heads have for themselves.
         time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
         states: See `HeadsConfig`.
@@ -246,8 +247,8 @@ class PerceptionRecipe:
         boxes_on: See `HeadsConfig`. witness: See there. told: See there; the decoder learns to read it afterwards.
         told_levels: See there.
         labels: Names that the box head is then offered for; empty for all that it was trained on.
-        workers: Processes that render.
-        weights: Of the tasks.
+        workers: Processes that render. weights: Of the tasks.
+        views: Augmented ones that are kept of a picture or volume. shares: What an update reads.
     """
 
     stage: Literal["perception"]
@@ -297,10 +298,10 @@ class PerceptionRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneRecipe:
-    """Teaches a model from a table of local scans, or from synthetic reports.
+    """Teaches a model from a table of local scans, or from synthetic reports, films or phantoms.
 
     Args:
-        stage: ``"finetune"``.
+        stage: ``"finetune"``. precision: See `VisionRecipe`.
         out: The folder of the fine-tuned model; the run keeps its state in ``run/`` within it.
         csv: Table with ``path, question, answer``, or ``path, label, x0, y0, x1, y1`` (see `osler.train.local_table`).
         reports: Folder of Parquet shards of `osler synth reports`, in place of ``csv``.
@@ -308,8 +309,8 @@ class FinetuneRecipe:
         film_patients: See `PerceptionRecipe`. film_seed: See there. workers: See there.
         tasks: What is taught on films (see `osler.train.film_lessons`): ``record`` (image and record together),
             ``report``, ``boxes`` (as text), ``box-tokens``.
-        pictures: Folder with the training sets, whose pictures are shown between films or scans with questions on
-            what they are, so that it stays known; empty for none.
+        pictures: Folder with the training sets, or ``"generated"``: pictures that are shown between films or scans
+            with questions on what they are, so that it stays known; empty for none.
         picture_share: Of the samples. picture_count: Different pictures.
         box_weight: Of the loss of a box at a box token, against that of a token.
         weigh: See `AnswerTeacher`.
@@ -330,8 +331,7 @@ class FinetuneRecipe:
         recall: What holds the decoder to what its base says on plain text (`RecallConfig`, its weight 0 by default);
             for one process and an adapter.
         ship: A copy of the base folder, whose adapter the new one is stacked onto at the end; empty for none.
-        seed: Of the adapter and of the order of the samples.
-        save_every: Updates between saved states.
+        seed: Of the adapter and of the order of the samples. save_every: Updates between saved states.
     """
 
     stage: Literal["finetune"]

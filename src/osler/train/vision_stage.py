@@ -122,7 +122,9 @@ def train_vision(recipe: VisionRecipe, *, listener: Callable[[Mapping[str, float
 
     Raises:
         RequestError: If the network has no tower, or the data folder is not right.
+        DataError: If a set is damaged, or rendering fails.
         CheckpointError: If a file of the run is damaged, does not fit, or cannot be written.
+        TrainingError: If a loss or the gradient is not a number.
     """
     out = Path(recipe.out)
     whole = get_config(recipe.config)

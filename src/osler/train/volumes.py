@@ -50,13 +50,15 @@ class TrainVolume:
     """A volume turned to LPS: ``array[slice, row, column]`` runs to the head, the back, the left.
 
     Args:
+        source: Name of the set. patient: Key within it.
         array: HU for CT, arbitrary for MR.
         spacing: mm between slices, rows, columns.
         modality: ``"ct"`` or ``"mr"``.
-        spans: Regions along the body; slices in no span are not drawn alone.
         region: What the whole volume is called.
-        detail: See `Labels`.
-        thick: Reformats are too coarse to draw (few or thick slices).
+        spans: Regions along the body; slices in no span are not drawn alone.
+        sequence: Of MR. detail: See `Labels`.
+        planes: That may be drawn; axial alone where slices are too few or too thick to be cut across.
+        range: Least and greatest value, which MR is scaled by (`with_range`).
     """
 
     source: str
