@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -103,6 +104,43 @@ def test_options_that_only_sampling_knows_are_refused_without_loading_torch() ->
         "assert run.exit_code == 2 and 'The top_p 0.0 is out of range' in run.stderr, run.output"
     )
     assert "torch" not in loaded_after(code)
+
+
+@pytest.mark.parametrize("command", [("ask", demo_scan(), _QUESTION), ("chat", demo_scan()), ("report", demo_scan())])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--speculation", "lokup"), ("Unknown speculation 'lokup'", "Did you mean 'lookup'?")),
+        (("--speculation", "lookup", "--backend", "jax"), ("nothing would be guessed ahead", "one greedy answer")),
+    ],
+    ids=["unknown", "jax"],
+)
+def test_guessing_ahead_is_checked_first(
+    command: tuple[str | Path, ...], options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    if "jax" in options and importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed: pip install 'osler[jax]'")
+    result = invoke(*command, *options)
+    require_refusal(result)
+    assert all(word in result.stderr for word in words)
+
+
+def test_drawn_answers_are_not_guessed_ahead() -> None:
+    result = invoke("ask", demo_scan(), _QUESTION, "--speculation", "lookup", "--temperature", "0.7")
+    require_refusal(result)
+    assert "'lookup' with a temperature of 0.7" in result.stderr
+
+
+@needs_mini
+def test_guessing_ahead_leaves_the_answer() -> None:
+    texts = []
+    for speculation in ("none", "lookup"):
+        result = invoke(
+            "ask", demo_scan(), _QUESTION, "--max-tokens", 16, "--bits", 8, "--json", "--speculation", speculation
+        )
+        assert result.exit_code == 0, result.output
+        texts.append(json.loads(result.stdout)["text"])
+    assert texts[0] == texts[1] != ""
 
 
 def test_an_unknown_model_is_named_with_the_nearest() -> None:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import osler
+import osler.engine.session as session_module
 from osler.engine.constrained import Grammars, JsonSchema
 from osler.engine.decode import Generated
 from osler.engine.generate import Prompt, generate
 from osler.engine.kv_cache import KVCache
-from osler.engine.options import Decoding, Sampling
+from osler.engine.options import Decoding, Sampling, check_speculation
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
+from osler.engine.session import Session
 from osler.engine.speculation import MOST_GUESSES, Drafter, DraftModel, PromptLookup, require_same_tokens
 from osler.errors import RequestError
 from osler.model.config import OslerConfig
 from osler.model.osler import Osler
+from osler.quant.build import Built
 from osler.quant.kernels import PATHS, VARIABLE, choose_kernels
+from osler.quant.network import quantized_network
+from osler.quant.plan import default_plan
+from osler.quant.source import WeightSource
 from osler.synth.iterate import iterate_reports
+from osler.weights import Checkpoint
 from osler.weights.tokenizer import GemmaTokenizer
+from tests.quant.conftest import built
+
+__all__ = ["built"]
 
 PLAIN = Decoding(max_tokens=60)
 LOOKUP = Decoding(max_tokens=60, speculation="lookup")
@@ -157,6 +170,46 @@ def test_guesses_under_a_schema(
     assert len(answers) == 1
     # Most of such an answer is forced; of the rest much was written before.
     assert passes[2] <= passes[1] < passes[0] / 2
+
+
+def test_a_session_that_looks_up_gives_the_same_answer_in_fewer_passes(
+    checkpoint: Checkpoint, model: Osler, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = copy.deepcopy(model)
+    echo.decoder.embed_tokens.weight.mul_(40)  # tied to the head: the network repeats what it reads
+    network = quantized_network(
+        WeightSource(stored=echo.state_dict()),
+        config=model.config,
+        plan=default_plan(model.config, bits=8),
+        dtype=torch.bfloat16,
+        kernels=choose_kernels(library=built.path).kernels,
+        name="debug",
+    )
+    session = Session(dataclasses.replace(checkpoint, model=network, bits=8))
+    done: list[Generated] = []
+
+    def kept(*arguments: Any, **options: Any) -> list[Generated]:
+        done.extend(generate(*arguments, **options))
+        return done[-1:]
+
+    monkeypatch.setattr(session_module, "generate", kept)
+    answers = [session.ask(None, "What?", max_tokens=60, speculation=name) for name in ("none", "lookup")]
+    assert answers[0].text == answers[1].text
+    assert done[0].token_ids == done[1].token_ids
+    assert len(done[0].token_ids) == 60
+    assert done[0].guessed == 0 < done[1].guessed
+    assert done[1].passes < 0.6 * done[0].passes
+
+
+def test_guessing_that_could_not_take_effect_is_refused(checkpoint: Checkpoint) -> None:
+    session = Session(checkpoint)
+    with pytest.raises(RequestError, match=r"Unknown speculation 'lokup'.*Did you mean 'lookup'"):
+        session.ask(None, "What?", speculation="lokup")
+    with pytest.raises(RequestError, match=r"'lookup' with a temperature of 0.5.*one greedy answer on PyTorch"):
+        session.ask(None, "What?", speculation="lookup", temperature=0.5)
+    with pytest.raises(RequestError, match=r"'lookup' with the backend 'jax': nothing would be guessed"):
+        check_speculation("lookup", backend="jax")
+    check_speculation("none", temperature=0.5, backend="jax")
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from osler.cli.task_options import (
     ModelOption,
     QuietOption,
     SeedOption,
+    SpeculationOption,
     VisualTokensOption,
     WithoutOption,
     parts_of,
@@ -76,6 +77,7 @@ def ask(
     min_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop words below this share of the likeliest.")] = 0.0,
     seed: SeedOption = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; repeatable.")] = None,
+    speculation: SpeculationOption = "none",
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
@@ -119,6 +121,7 @@ def ask(
         min_p=min_p,
         seed=seed,
         stop=tuple(stop or ()),
+        speculation=speculation,
     )
     run_ask(request, outputs=outputs, as_json=as_json, quiet=quiet)
 

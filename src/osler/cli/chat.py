@@ -19,6 +19,7 @@ from osler.cli.task_options import (
     MaxTokensOption,
     ModelOption,
     QuietOption,
+    SpeculationOption,
     VisualTokensOption,
     visual_tokens_of,
 )
@@ -43,6 +44,7 @@ def chat(
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    speculation: SpeculationOption = "none",
     quiet: QuietOption = False,
 ) -> None:
     """Talk about a scan: it stays loaded, and what was said before goes along.
@@ -63,6 +65,7 @@ def chat(
         backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
+        speculation=speculation,
     )
     with StageProgress(quiet=quiet) as progress:
         talk = open_chat(request, on_progress=progress.update)

@@ -28,6 +28,7 @@ from osler.cli.task_options import (
     ModelOption,
     PathArgument,
     QuietOption,
+    SpeculationOption,
     VisualTokensOption,
     run_task,
     visual_tokens_of,
@@ -56,6 +57,7 @@ def report(
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    speculation: SpeculationOption = "none",
     quiet: QuietOption = False,
 ) -> None:
     """Write a report by section; sentences without evidence in the study are marked.
@@ -75,6 +77,7 @@ def report(
         backend=backend,
         visual_tokens=visual_tokens_of(visual_tokens),
         max_tokens=max_tokens,
+        speculation=speculation,
         priors=tuple(prior or ()),
         records=tuple(record or ()),
         mixing=mixing_of(allow_mixed_patients),

@@ -43,6 +43,14 @@ BackendOption = Annotated[
 ]
 MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")]
+SpeculationOption = Annotated[
+    str,
+    typer.Option(
+        "--speculation",
+        metavar="none|lookup",
+        help="lookup guesses ahead from the text so far; for one greedy answer on PyTorch.",
+    ),
+]
 WithoutOption = Annotated[
     str,
     typer.Option(

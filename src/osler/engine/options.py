@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from osler.engine.chunks import CHUNK
-from osler.errors import RequestError
+from osler.errors import RequestError, unknown_name
 
 Speculation = Literal["none", "lookup"]
 
@@ -57,11 +57,12 @@ class Decoding:
         sampling: How a token is drawn.
         chunk: Tokens read in one pass of prefill.
         speculation: ``"none"`` writes token by token; ``"lookup"`` checks guesses from the text so far several at
-            once, for a single greedy answer. That stays what it is in float32; in bfloat16 what is read together is
-            rounded differently, and a near tie may fall the other way.
+            once, for a single greedy answer on PyTorch. With the compiled step, and where products of several tokens
+            repeat those of one (`Runner.repeats`), answers stay what they are by construction. Elsewhere a guess is
+            taken only where the likeliest token leads clearly, a bound that is measured and not proved.
 
     Raises:
-        RequestError: If ``max_tokens`` or ``chunk`` is below 1.
+        RequestError: If ``max_tokens`` or ``chunk`` is below 1, or ``speculation`` is unknown.
     """
 
     max_tokens: int = 256
@@ -74,6 +75,29 @@ class Decoding:
             value = getattr(self, name)
             if not _is_whole(value) or value < 1:
                 raise _out_of_range(name, value, "a whole number from 1")
+        check_speculation(self.speculation)
+
+
+def check_speculation(name: str, *, temperature: float = 0.0, backend: str = "torch") -> None:
+    """Refuses a way of guessing ahead that does not exist, or could not take effect.
+
+    Args:
+        name: ``"none"`` or ``"lookup"``.
+        temperature: Of the answer. backend: That computes it.
+
+    Raises:
+        RequestError: With the nearest name, or with what guessing ahead needs.
+    """
+    if name not in get_args(Speculation):
+        raise unknown_name("speculation", name=name, known=get_args(Speculation))
+    if name == "none" or (temperature == 0 and backend == "torch"):
+        return
+    value = f"a temperature of {temperature!r}" if temperature else f"the backend {backend!r}"
+    raise RequestError(
+        f"The speculation {name!r} with {value}: nothing would be guessed ahead.",
+        allowed="It is for one greedy answer on PyTorch: temperature 0, backend 'torch'.",
+        next_step="Leave one of the two out.",
+    )
 
 
 def check_stop(stop: Iterable[str]) -> tuple[str, ...]:
@@ -104,12 +128,15 @@ def decoding_of(
     top_p: float | None,
     min_p: float | None,
     seed: int | None,
+    speculation: str = "none",
+    backend: str = "torch",
 ) -> Decoding:
     """Puts the options of a request together; ``None`` stands for what changes nothing.
 
     Raises:
-        RequestError: If one of them is out of range.
+        RequestError: If one of them is out of range, or ``speculation`` could not take effect on the ``backend``.
     """
+    check_speculation(speculation, temperature=temperature, backend=backend)
     sampling = Sampling(
         temperature=temperature,
         top_k=top_k,
@@ -117,4 +144,4 @@ def decoding_of(
         min_p=0.0 if min_p is None else min_p,
         seed=seed,
     )
-    return Decoding(max_tokens=max_tokens, sampling=sampling)
+    return Decoding(max_tokens=max_tokens, sampling=sampling, speculation=cast(Speculation, speculation))

@@ -37,7 +37,7 @@ from osler.prepare.inputs import check_question
 from osler.progress import Progress
 from osler.readers import open_study
 from osler.readers.limits import available_memory
-from osler.study import Answer, ModelStamp, Study
+from osler.study import Answer, Study
 
 if TYPE_CHECKING:
     import torch
@@ -111,17 +111,6 @@ class Session(SessionViews):
         """What the weights were trained to do."""
         return self.checkpoint.trained
 
-    def stamp(self, *, seed: int | None = None) -> ModelStamp:
-        """Says which weights answer, and how."""
-        return ModelStamp(
-            name=self.checkpoint.name,
-            weights=" ".join(part for part in (self.checkpoint.source.name, _named(self.checkpoint.digest)) if part),
-            bits=self.checkpoint.bits or 8 * self.runner.dtype.itemsize,
-            backend=self.runner.backend,
-            device=self.runner.place,
-            seed=seed,
-        )
-
     def encode(self, prepared: PreparedImages, *, on_progress: Progress | None = None) -> torch.Tensor | None:
         """Returns the features of prepared images, (N, T, D), or ``None`` where there are none.
 
@@ -162,6 +151,7 @@ class Session(SessionViews):
         min_p: float | None = None,
         seed: int | None = None,
         stop: Iterable[str] = (),
+        speculation: str = "none",
         constraint: Constraint | None = None,
         on_text: Callable[[str], None] | None = None,
         on_progress: Progress | None = None,
@@ -179,6 +169,7 @@ class Session(SessionViews):
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
             stop: Texts that end the answer and are not part of it.
+            speculation: ``"lookup"`` guesses ahead, for one greedy answer on PyTorch; see `Decoding`.
             constraint: A `JsonSchema`, `Regex` or `Lark` that the answer must follow. An answer that
                 `max_tokens` cuts off is not whole, and a warning says so.
             on_text: Called with each piece of text as it becomes certain.
@@ -191,7 +182,14 @@ class Session(SessionViews):
             CapacityError: If the request does not fit the context or the memory.
         """
         decoding = decoding_of(
-            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            speculation=speculation,
+            backend=self.runner.backend,
         )
         words = Words(question=question, system=system, record=record, history=tuple(history))
         texts = check_stop(stop)
@@ -443,7 +441,3 @@ def _opened(study: Study | str | Path | None, *, on_progress: Progress | None) -
     if on_progress is not None:
         on_progress("read", 0, 0)
     return open_study(study)
-
-
-def _named(digest: str) -> str:
-    return f"sha256:{digest}" if digest else ""

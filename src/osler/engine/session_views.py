@@ -18,13 +18,12 @@ from osler.engine.words import Words
 from osler.errors import RequestError
 from osler.prepare import PreparedImages, SlabbedVolume, VisualTokens, with_visual_tokens
 from osler.progress import Progress
-from osler.study import Answer, Study
+from osler.study import Answer, ModelStamp, Study
 
 if TYPE_CHECKING:
     from osler.engine.runner import Runner
     from osler.engine.waiting import Waiting
     from osler.model.osler import Osler
-    from osler.study import ModelStamp
     from osler.weights import Checkpoint
 
 
@@ -44,7 +43,17 @@ class SessionViews:
 
         def _wait(self, study: Any, words: Words, **options: Any) -> Waiting: ...
 
-        def stamp(self, *, seed: int | None = None) -> ModelStamp: ...
+    def stamp(self, *, seed: int | None = None) -> ModelStamp:
+        """Says which weights answer, and how."""
+        digest = self.checkpoint.digest
+        return ModelStamp(
+            name=self.checkpoint.name,
+            weights=" ".join(part for part in (self.checkpoint.source.name, digest and f"sha256:{digest}") if part),
+            bits=self.checkpoint.bits or 8 * self.runner.dtype.itemsize,
+            backend=self.runner.backend,
+            device=self.runner.place,
+            seed=seed,
+        )
 
     def score(
         self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.engine.options import Decoding, Sampling, check_stop
+from osler.engine.options import check_stop, decoding_of
 from osler.prepare import PreparedImages
 from osler.prepare.inputs import check_question
 from osler.prepare.record_text import record_text
@@ -44,6 +44,7 @@ class AskRequest(SightChoice):
         min_p: Leave out tokens below this share of the likeliest.
         seed: Makes sampling repeatable.
         stop: The answer ends before any of these.
+        speculation: ``"lookup"`` guesses ahead from the text so far; for one greedy answer on PyTorch.
     """
 
     question: str
@@ -58,6 +59,7 @@ class AskRequest(SightChoice):
     min_p: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    speculation: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,6 +128,7 @@ def ask(
         min_p=request.min_p,
         seed=request.seed,
         stop=request.stop,
+        speculation=request.speculation,
         on_text=on_text,
         on_progress=on_progress,
     )
@@ -146,12 +149,14 @@ def _opened(request: AskRequest) -> Study:
 
 def _check_options(request: AskRequest) -> None:
     """Refuses what decoding would refuse later, after the files were read and the weights loaded."""
-    sampling = Sampling(
+    decoding_of(
+        max_tokens=request.max_tokens,
         temperature=request.temperature,
         top_k=request.top_k,
         top_p=request.top_p,
         min_p=request.min_p,
         seed=request.seed,
+        speculation=request.speculation,
+        backend=request.backend,
     )
-    Decoding(max_tokens=request.max_tokens, sampling=sampling)
     check_stop(request.stop)

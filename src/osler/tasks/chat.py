@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.engine.options import check_speculation
 from osler.errors import CapacityError, RequestError, unknown_name
 from osler.prepare import PreparedImages
 from osler.progress import Progress
@@ -49,12 +50,14 @@ class ChatRequest(SightChoice):
         records: FHIR bundles, laboratory reports, letters of the same patient.
         mixing: ``"allow"`` takes files of different patients together.
         max_tokens: Longest answer.
+        speculation: ``"lookup"`` guesses ahead from the text so far; for greedy answers on PyTorch.
     """
 
     paths: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
     mixing: Mixing = "refuse"
     max_tokens: int = 256
+    speculation: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class Chat:
         records: The record of the patient.
         mixing: ``"allow"`` takes files of different patients together, also those that `open` and `add_prior` name.
         max_tokens: Longest answer.
+        speculation: See `Session.ask`.
     """
 
     session: Session
@@ -89,6 +93,7 @@ class Chat:
     records: tuple[str | Path, ...] = ()
     mixing: Mixing = "refuse"
     max_tokens: int = 256
+    speculation: str = "none"
     turns: list[Turn] = field(default_factory=list)
     study: Study | None = None
     dropped: int = 0
@@ -138,6 +143,7 @@ class Chat:
                     record=self._record(question),
                     history=[(turn.question, turn.answer.text or "-") for turn in kept],
                     max_tokens=self.max_tokens,
+                    speculation=self.speculation,
                     on_text=on_text,
                     on_progress=on_progress,
                 )
@@ -244,12 +250,13 @@ def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> C
         on_progress: Called with the names of the stages.
 
     Raises:
-        RequestError: If the model is unknown.
+        RequestError: If the model or the speculation is unknown, or could not take effect.
         DataError: If the files cannot be read, or are of different patients.
         ModelError: If the weights cannot be loaded.
     """
     report = on_progress or (lambda *stage: None)
     request.check()
+    check_speculation(request.speculation, backend=request.backend)
     report("read", 0, 0)
     study = None
     if request.paths:
@@ -265,6 +272,7 @@ def open_chat(request: ChatRequest, *, on_progress: Progress | None = None) -> C
         records=request.records,
         mixing=request.mixing,
         max_tokens=request.max_tokens,
+        speculation=request.speculation,
         study=study,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from osler.engine.options import check_speculation
 from osler.errors import CapacityError, DataError, FileFormatError, RequestError, UnsupportedError
 from osler.progress import Progress
 from osler.readers.blob import Blob, DiskBlob
@@ -36,6 +37,7 @@ class ExtractRequest(ModelChoice):
         unread: Lines that the rules cannot read go to the language model, or are left and listed.
         form: JSON Schema of a form that the model fills from the documents.
         max_tokens: Longest filled form.
+        speculation: ``"lookup"`` guesses ahead from the document while the form is filled; on PyTorch.
     """
 
     path: str | Path
@@ -43,6 +45,7 @@ class ExtractRequest(ModelChoice):
     unread: Unread = "model"
     form: Mapping[str, Any] | None = None
     max_tokens: int = 512
+    speculation: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,7 @@ def extract(request: ExtractRequest, *, on_progress: Progress | None = None) -> 
         OslerError: If the files, the form or the model are at fault.
     """
     request.check()
+    check_speculation(request.speculation, backend=request.backend)
     report = on_progress or (lambda stage, done, total: None)
     started = time.perf_counter()
     report("read", 0, 0)
@@ -174,7 +178,13 @@ def _read_by_model(
         from osler.tasks.extract_model import fill_form
 
         report("answer", 0, 0)
-        filled, refused, more = fill_form(session, documents, schema=request.form, max_tokens=request.max_tokens)
+        filled, refused, more = fill_form(
+            session,
+            documents,
+            schema=request.form,
+            max_tokens=request.max_tokens,
+            speculation=request.speculation,
+        )
         warnings.extend(more)
     by_model = sum(row.way == "model" for row in rows)
     if by_model:

@@ -95,7 +95,12 @@ def read_line(session: Session, line: Line, *, date: dt.date | None, source: str
 
 
 def fill_form(
-    session: Session, documents: Sequence[ReadDocument], *, schema: Mapping[str, Any], max_tokens: int
+    session: Session,
+    documents: Sequence[ReadDocument],
+    *,
+    schema: Mapping[str, Any],
+    max_tokens: int,
+    speculation: str = "none",
 ) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
     """Fills a form of the user from the documents.
 
@@ -104,6 +109,7 @@ def fill_form(
         documents: What to read.
         schema: JSON Schema of the form.
         max_tokens: Longest answer.
+        speculation: See `Session.ask`.
 
     Returns:
         The form, with ``None`` for each value that was refused since it does not occur in the
@@ -113,7 +119,9 @@ def fill_form(
     shown = text[:_MOST_CHARACTERS]
     warnings = [] if shown == text else [f"The model saw the first {len(shown):,} of {len(text):,} characters."]
     constraint = JsonSchema(schema)
-    answer = session.ask(None, _FORM_QUESTION, record=shown, constraint=constraint, max_tokens=max_tokens)
+    answer = session.ask(
+        None, _FORM_QUESTION, record=shown, constraint=constraint, max_tokens=max_tokens, speculation=speculation
+    )
     warnings.extend(answer.warnings)
     try:
         form = json.loads(answer.text)

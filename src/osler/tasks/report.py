@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osler.engine.options import check_speculation
 from osler.errors import RequestError
 from osler.progress import Progress
 from osler.readers.identity import Mixing
@@ -62,6 +63,7 @@ class ReportRequest(SightChoice):
         path: The scan.
         indication: Why it was taken, in words; data, never an instruction.
         max_tokens: Longest text.
+        speculation: ``"lookup"`` guesses ahead from the text so far; on PyTorch.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
         mixing: ``"allow"`` takes files of different patients together.
@@ -70,6 +72,7 @@ class ReportRequest(SightChoice):
     path: str | Path
     indication: str = ""
     max_tokens: int = 512
+    speculation: str = "none"
     priors: tuple[str | Path, ...] = ()
     records: tuple[str | Path, ...] = ()
     mixing: Mixing = "refuse"
@@ -87,6 +90,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         OslerError: If the indication, the files or the model are at fault.
     """
     _check_indication(request.indication)
+    check_speculation(request.speculation, backend=request.backend)
     opened = open_and_load(
         request.path,
         choice=request,
@@ -101,6 +105,7 @@ def run_report(request: ReportRequest, *, on_progress: Progress | None = None, o
         opened.study,
         indication=request.indication,
         max_tokens=request.max_tokens,
+        speculation=request.speculation,
         on_progress=on_progress,
     )
     return opened.done(answer)
@@ -113,6 +118,7 @@ def report(
     indication: str = "",
     boxes: Sequence[FoundBox] = (),
     max_tokens: int = 512,
+    speculation: str = "none",
     on_progress: Progress | None = None,
 ) -> Answer:
     """Writes a report whose sentences say what they rest on.
@@ -127,6 +133,7 @@ def report(
         indication: Why it was taken, in words; data, never an instruction.
         boxes: Found before, by `osler.locate`; sentences that name their labels are linked to them.
         max_tokens: Longest text.
+        speculation: See `Session.ask`.
         on_progress: See `Session.ask`.
 
     Returns:
@@ -148,10 +155,11 @@ def report(
             indication=indication,
             boxes=boxes,
             max_tokens=max_tokens,
+            speculation=speculation,
             said=said,
             on_progress=on_progress,
         )
-    return _unwritten(session, opened, said=said, on_progress=on_progress)
+    return _unwritten(session, opened, speculation=speculation, said=said, on_progress=on_progress)
 
 
 def _written(
@@ -161,12 +169,13 @@ def _written(
     indication: str,
     boxes: Sequence[FoundBox],
     max_tokens: int,
+    speculation: str,
     said: Sequence[str],
     on_progress: Progress | None,
 ) -> Answer:
     """The report of weights that were trained to write them, checked sentence by sentence."""
     question = f"{_indication_line(indication)}{REPORT_QUESTION}"
-    answer = session.ask(study, question, max_tokens=max_tokens, on_progress=on_progress)
+    answer = session.ask(study, question, max_tokens=max_tokens, speculation=speculation, on_progress=on_progress)
     prepared = session.prepare(study)
     statements, notes = [], []
     for section, sentence in split_report(answer.text):
@@ -186,7 +195,9 @@ def _written(
     )
 
 
-def _unwritten(session: Session, study: Study, *, said: Sequence[str], on_progress: Progress | None) -> Answer:
+def _unwritten(
+    session: Session, study: Study, *, speculation: str, said: Sequence[str], on_progress: Progress | None
+) -> Answer:
     """What weights without reports can give: what the files say, and what the model makes of the images."""
     name = session.checkpoint.name
     statements = [
@@ -196,7 +207,7 @@ def _unwritten(session: Session, study: Study, *, said: Sequence[str], on_progre
     answer = session.blank(study, on_progress=on_progress)
     if "answers" in session.trained:
         for question in _TECHNIQUE_QUESTIONS:
-            answer = session.ask(study, question, max_tokens=32, on_progress=on_progress)
+            answer = session.ask(study, question, max_tokens=32, speculation=speculation, on_progress=on_progress)
             text = f"{name}: {answer.text}"
             against = list(disagreements(answer.text, study=study))
             notes += against
