@@ -116,7 +116,7 @@ def draw(points: Sequence[Mapping[str, Any]], *, path: Path) -> None:
     axes.errorbar([point["pictures"] for point in points], values, yerr=[below, above], fmt="o-", capsize=3)
     axes.axhline(closed[0]["majority"]["value"], color="gray", linestyle=":", label="majority")
     axes.axhline(0.702, color="gray", linestyle="--", label="published 4B network")
-    axes.set_xlabel("training pictures of VQA-RAD that the adapter learned from (0: the shipped weights)")
+    axes.set_xlabel("training pictures the adapter learned from (0: shipped weights)")
     axes.set_ylabel("closed questions, accuracy")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
