@@ -23,7 +23,7 @@ import torch
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from benchmarks.machine import CLOCK, Seconds, add_turn_options, in_turns, measure, page_head, start_turns, timed
-from benchmarks.quant_kernels import PROMPT, limits
+from benchmarks.quant_kernels import PROMPT, limits, share
 from benchmarks.random_folder import write_random_folder
 from osler.model.config import DecoderConfig, OslerConfig, get_config
 from osler.model.osler import Osler
@@ -168,7 +168,7 @@ def main() -> None:
         rate, whole_time = operations / medians[name], medians[name] * whole.decoder.layers / decoder.layers
         lines.append(
             f"| {name} | {medians[name] * 1e3:.0f} ({min(values) * 1e3:.0f} to {max(values) * 1e3:.0f}) "
-            f"| {rate / 1e12:.2f} | {rate / peak['int8']:.0%} | {rate / peak['bf16']:.0%} "
+            f"| {rate / 1e12:.2f} | {share(rate, peak=peak['int8'])} | {share(rate, peak=peak['bf16'])} "
             f"| {medians[PEER] / medians[name]:.2f} | {PROMPT / whole_time:.0f} |"
         )
     clocks = {name: clock for name, (_, clock) in ours.items()}

@@ -67,7 +67,7 @@ def _with(form: str, *parts: str, layers: str = "int8-g32", embedding: str = "in
     """One format for the products whose names hold one of some parts, others for the rest."""
 
     def make(config: OslerConfig) -> QuantPlan:
-        plan = default_plan(config, bits=4, layers=layers, embedding=embedding)
+        plan = default_plan(config, bits=int(layers[3]), layers=layers, embedding=embedding)
         formats = {n: form if any(part in f"{n}." for part in parts) else f for n, f in plan.formats.items()}
         return replace(plan, formats=formats)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from benchmarks.machine import add_turn_options, in_turns, measure, page_head, start_turns
-from benchmarks.quant_kernels import limits
+from benchmarks.quant_kernels import limits, share
 from benchmarks.volume_flops import tower_flops
 from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
@@ -175,7 +175,7 @@ def main() -> None:
         ratio = f"{medians[PEER] / medians[name]:.2f}" if PEER in medians else ""
         lines.append(
             f"| {name} | {medians[name]:.2f} ({min(values):.2f} to {max(values):.2f}) | {rate / 1e12:.2f} "
-            f"| {rate / peak:.0%} | {ratio} |"
+            f"| {share(rate, peak=peak)} | {ratio} |"
         )
     lines += ["", "| part of a layer | ms, median |", "|---|---|"]
     lines += [f"| {name} | {statistics.median(values) * 1e3:.1f} |" for name, values in layer.items()]

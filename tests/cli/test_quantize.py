@@ -77,7 +77,13 @@ def test_a_file_for_llama_cpp(debug: str, tmp_path: Path) -> None:
         (("--calibration-tokens", "0"), "A calibration on 0 tokens"),
         (("--layers", "int4-g128"), "Groups of 128 do not divide the 64 inputs"),
         (("--layers", "int3-g32"), "Weights of 3 bits do not exist here"),
-        (("--layers", "int8-g32-asym", "--out", "x.gguf"), "GGUF has no blocks of 8 bits with an offset"),
+        (("--calibration", "none", "--calibration-tokens", "900"), "none of them would be read"),
+        (("--bits", "8", "--calibration-tokens", "900"), "Methods that read them: awq, gptq, awq-gptq"),
+        (("--layers", "int8-g32"), "'int8-g32' for the layers has 8 bits, and 4 were asked for"),
+        (
+            ("--bits", "8", "--layers", "int8-g32-asym", "--out", "x.gguf"),
+            "GGUF has no blocks of 8 bits with an",
+        ),
     ],
 )
 def test_what_cannot_be_quantized_is_said(

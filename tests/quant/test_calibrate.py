@@ -170,5 +170,9 @@ def test_methods_by_name() -> None:
     assert choose_method("awq", bits=8) == "awq"
     with pytest.raises(RequestError, match=r"calibration 'gtpq'.*[Dd]id you mean|gptq"):
         choose_method("gtpq", bits=4)
+    for name, bits in (("none", 4), (None, 8)):
+        with pytest.raises(RequestError, match=r"900 tokens with the method 'none': none.*gptq"):
+            choose_method(name, bits=bits, tokens=900)
+    assert choose_method(None, bits=4, tokens=900) == "gptq"
     with pytest.raises(RequestError, match=r"nothing to calibrate with"):
         Calibration(method="gptq", samples=[], source="")

@@ -22,6 +22,8 @@ from osler.quant.linear import QuantLinear, WidenedLinear
 from osler.quant.open import load_and_quantize
 from osler.quant.packed import dequantize
 from osler.quant.plan import FLOAT, default_plan
+from osler.quant.stored import Verify
+from osler.quant.stream_file import file_probe
 from osler.weights import Checkpoint, load_checkpoint, load_huggingface
 from osler.weights.contract import contract_of
 from osler.weights.osler_folder import save_osler_folder
@@ -180,13 +182,39 @@ def test_a_truncated_file_is_refused(copy: Path) -> None:
         load_quantized_folder(copy)
 
 
-def test_a_changed_byte_is_found_by_the_full_check(copy: Path) -> None:
+def _flip(path: Path, *, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.37, 0.5, 0.999])
+@pytest.mark.parametrize("verify", ["probe", "full"])
+def test_any_changed_byte_of_a_small_file_is_found(copy: Path, part: float, verify: Verify) -> None:
     weights = copy / WEIGHTS_FILE
-    content = bytearray(weights.read_bytes())
-    content[len(content) // 2] ^= 1
-    weights.write_bytes(content)
+    _flip(weights, at=int(part * weights.stat().st_size))
+    with pytest.raises(CheckpointError, match=r"truncated or was changed"):
+        load_quantized_folder(copy, verify=verify)
+
+
+def test_of_a_large_file_the_probed_places_are_compared(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("osler.quant.stored.WHOLE_BELOW", 0)
+    monkeypatch.setattr("osler.quant.stream_file._PROBE_BYTES", 64)
+    weights, config = copy / WEIGHTS_FILE, copy / "config.json"
+    content = json.loads(config.read_text()) | {"probe": file_probe(weights)}
+    config.write_text(json.dumps(content))
+    load_quantized_folder(copy)
+    size = weights.stat().st_size
+    probed, between = 31 * (size - 64) // 63 + 5, 31 * (size - 64) // 63 + 100
+    assert between < 32 * (size - 64) // 63
+    _flip(weights, at=between)
+    load_quantized_folder(copy)  # what the probe does not see
     with pytest.raises(CheckpointError, match=r"truncated or was changed"):
         load_quantized_folder(copy, verify="full")
+    _flip(weights, at=between)
+    _flip(weights, at=probed)
+    with pytest.raises(CheckpointError, match=r"truncated or was changed"):
+        load_quantized_folder(copy)
 
 
 def test_weights_of_another_model_are_refused(copy: Path) -> None:

@@ -160,6 +160,30 @@ def test_a_gated_product_is_the_product_gated(choose: Choose, path: str, name: s
             assert error(found.float(), wanted.float()) < (1e-5 if dtype == torch.float32 else 2e-3)
 
 
+@pytest.mark.parametrize("path", ["avx512-vnni", "amx", "amx-int8", "amx-bf16"])
+@pytest.mark.parametrize("name", ["int4-g32-asym", "int8-g32"])
+@pytest.mark.parametrize("outputs", [128, 192, 256, 2048])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_of_whole_lines(choose: Choose, path: str, name: str, outputs: int, threads: int) -> None:
+    kernels, before = choose(path), torch.get_num_threads()
+    generator = torch.Generator().manual_seed(outputs)
+    # One span of inputs and several; rows that end inside a square, and more than are multiplied at a time. In bfloat16
+    # each row of the result is whole cache lines, also of the gated one, which are written past the cache.
+    for columns, count in ((64, 33), (64, 70), *([(2592, 40), (64, 545)] if outputs == 128 else [])):
+        matrix = torch.randn(outputs, columns, generator=generator) * 0.1
+        weight = kernels.prepare(quantize(matrix, form=parse_format(name)))
+        x = torch.randn(count, columns, generator=generator).bfloat16()
+        torch.set_num_threads(threads)
+        try:
+            plain, gated, exact = kernels.linear(x, weight), kernels.gated(x, weight), kernels.linear(x.float(), weight)
+        finally:
+            torch.set_num_threads(before)
+        assert plain.data_ptr() % 64 == gated.data_ptr() % 64 == 0
+        assert torch.equal(plain, exact.bfloat16())
+        wanted = gate(plain).float()
+        assert bool(((gated.float() - wanted).norm(dim=1) < 2e-3 * wanted.norm(dim=1)).all())
+
+
 @pytest.mark.parametrize("path", ["avx512-vnni", "amx", "amx-int8"])
 @pytest.mark.parametrize("columns", [2560, 2592, 5184])
 def test_many_rows_of_several_spans(choose: Choose, path: str, columns: int) -> None:

@@ -80,6 +80,22 @@ def test_a_plan_of_another_model_is_refused() -> None:
         plan.require(LARGE, source="here")
 
 
+@pytest.mark.parametrize("bits", ["3", "16", "null", '"4"', "[4]"])
+def test_a_stored_plan_of_other_bits_is_refused(bits: str) -> None:
+    text = default_plan(MINI, bits=4).to_json().replace('"bits": 4', f'"bits": {bits}')
+    with pytest.raises(CheckpointError, match=r"plan of the quantized weights in 'here' cannot be read"):
+        QuantPlan.from_json(text, source="here")
+
+
+def test_layers_have_the_bits_that_were_asked_for() -> None:
+    with pytest.raises(RequestError, match=r"'int8-g32' for the layers has 8 bits, and 4.*int4-g32.*Ask for 8 bits"):
+        default_plan(MINI, bits=4, layers="int8-g32")
+    with pytest.raises(RequestError, match=r"'int4-channel' for the layers has 4 bits, and 8 were"):
+        default_plan(MINI, bits=8, layers="int4-channel")
+    plan = default_plan(MINI, bits=4, layers="int4-g32", embedding="int8-channel", tower="int8-channel", keep=["down"])
+    assert set(plan.formats.values()) == {"int4-g32", "int8-g32", "int8-channel"}
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 2, "bits": 4, "model": "", "formats": {}}', "[1]"])
 def test_a_damaged_plan_is_refused(text: str) -> None:
     with pytest.raises(CheckpointError, match=r"plan of the quantized weights in 'here' cannot be read"):

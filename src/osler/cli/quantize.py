@@ -78,7 +78,7 @@ def quantize(
     from osler.quant.calibration import choose_method
     from osler.quant.folder import quantize_to_folder
 
-    method = choose_method(calibration, bits=bits)
+    method = choose_method(calibration, bits=bits, tokens=calibration_tokens)
     with StageProgress(quiet=quiet) as progress:
 
         def write(folder: Path, *, check: CheckPlan | None = None) -> QuantizedFolder:

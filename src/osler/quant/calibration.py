@@ -21,18 +21,28 @@ Method = Literal["none", "awq", "gptq", "awq-gptq"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
-def choose_method(name: str | None, *, bits: int) -> Method:
+def choose_method(name: str | None, *, bits: int, tokens: int | None = None) -> Method:
     """Returns the method of a name, or the usual one: GPTQ for 4 bits, none for 8, which lose next to nothing.
 
+    Args:
+        name: Of a method, or ``None``.
+        bits: Of the weights.
+        tokens: To be read, if somebody said how many.
+
     Raises:
-        RequestError: If there is no such method.
+        RequestError: If there is no such method, or it would read none of the tokens.
     """
-    if name is None:
-        return "gptq" if bits == 4 else "none"
-    for method in METHODS:
-        if method == name:
-            return method
-    raise unknown_name("calibration", name=name, known=METHODS)
+    usual: Method = "gptq" if bits == 4 else "none"
+    method = usual if name is None else next((method for method in METHODS if method == name), None)
+    if method is None:
+        raise unknown_name("calibration", name=str(name), known=METHODS)
+    if method == "none" and tokens is not None:
+        raise RequestError(
+            f"A calibration on {tokens:,} tokens with the method 'none': none of them would be read.",
+            allowed=f"Methods that read them: {', '.join(one for one in METHODS if one != 'none')}.",
+            next_step="Name one, or leave the number of tokens out.",
+        )
+    return method
 
 
 def folds_factors(method: Method) -> bool:

@@ -74,12 +74,14 @@ class QuantPlan:
         """Reads what `to_json` wrote.
 
         Raises:
-            CheckpointError: If it is damaged.
+            CheckpointError: If it is damaged, or names bits or formats that do not exist.
         """
         try:
             content = json.loads(text)
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']!r}")
+            if content["bits"] not in _DEFAULTS:
+                raise ValueError(f"weights of {content['bits']!r} bits do not exist here, only of 4 and 8")
             plan = QuantPlan(bits=int(content["bits"]), model=str(content["model"]), formats=dict(content["formats"]))
             for name in plan.formats.values():
                 parse_format(name)
@@ -124,16 +126,19 @@ def default_plan(
     Args:
         config: Of the network.
         bits: 4 or 8.
-        layers: Format of the decoder's layers. embedding: Of the embedding and head.
+        layers: Format of the decoder's layers, of as many bits. embedding: Of the embedding and head, of 4 or 8.
         tower: Of the image tower, the heads and the adapter, or `FLOAT`; matrices whose inputs its groups do not divide
             get one scale for each output.
         keep: Of `PARTS`: those that are stored at 8 bits whatever the layers are.
 
     Raises:
-        RequestError: If bits, a format or a part do not exist, or a group that was asked for does not divide a weight.
+        RequestError: If bits, a format or a part do not exist, layers have other bits than were asked for, or a group
+            that was asked for does not divide a weight.
     """
     if bits not in _DEFAULTS:
         raise RequestError(f"Weights of {bits!r} bits do not exist here.", allowed="Quantized: 4 or 8 bits.")
+    if layers is not None:
+        _require_bits(layers, bits=bits)
     usual_layers, usual_embedding = _DEFAULTS[bits]
     for part in keep:
         if part not in PARTS:
@@ -150,6 +155,17 @@ def default_plan(
         for name, (_, columns) in matrices(config).items():
             formats[name] = _fitting(tower or _TOWER, columns=columns)
     return QuantPlan(bits=bits, model=config_digest(config), formats=formats)
+
+
+def _require_bits(layers: str, *, bits: int) -> None:
+    """Refuses a format of the layers that has other bits than the weights are said to have."""
+    form = parse_format(layers)
+    if form.bits != bits:
+        raise RequestError(
+            f"The format {layers!r} for the layers has {form.bits} bits, and {bits} were asked for.",
+            allowed=f"For the layers: int{bits}-g32, -g64, -g128 or int{bits}-channel, also with -asym.",
+            next_step=f"Ask for {form.bits} bits, or keep parts of the layers at 8 bits ({', '.join(PARTS)}).",
+        )
 
 
 def _fitting(name: str, *, columns: int) -> str:
