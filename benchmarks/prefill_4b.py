@@ -4,8 +4,9 @@
 
 Some layers of the decoder of the 4B network with random weights (which changes no speed), at 4 and 8 bits by the usual
 plan, and the same layers of `transformers` in bfloat16. Embedding and language head are left out on both sides. A whole
-network takes as much longer as it has more layers; few layers may stay in a large third-level cache, so that ``--layers 34``
-(13 GB of memory) is the figure to quote. A second table says which part of a layer takes how long, in the same turns.
+network takes as much longer as it has more layers; few layers may stay in a large third-level cache, so that
+``--layers 34`` (13 GB of memory) is the figure to quote. A second table says which part of a layer takes how long, in
+the same turns.
 """
 
 from __future__ import annotations
