@@ -245,6 +245,43 @@ int check_tower() {
   return wrong;
 }
 
+// Results of bfloat16 at a cache line's start, of exactly their size.
+struct Lines {
+  uint16_t* data = nullptr;
+  explicit Lines(int64_t count) {
+    void* place = nullptr;
+    if (posix_memalign(&place, 64, static_cast<size_t>(count) * 2)) std::abort();
+    data = static_cast<uint16_t*>(place);
+  }
+  ~Lines() { std::free(data); }
+};
+
+// Results in bfloat16 are those in float32, rounded. Rows of whole lines are written past the cache.
+int check_bf16(int path, const OslerWeight& w, const std::vector<float>& x, int64_t M, const std::vector<float>& out) {
+  std::vector<uint16_t> narrow(x.size());
+  for (size_t i = 0; i < x.size(); ++i) narrow[i] = osler::float_to_bf16(x[i]);  // exact: `x` was rounded before
+  const int64_t N = w.rows;
+  const Lines found(M * N);
+  int wrong = osler_linear(path, &w, narrow.data(), 1, M, found.data, 1 + below(3)) != 0;
+  int64_t other = 0;
+  for (int64_t i = 0; i < M * N; ++i) other += found.data[i] != osler::float_to_bf16(out[i]);
+  if (other) std::printf("path %d, bfloat16: N %ld K %ld M %ld: %ld differ\n", path, N, w.columns, M, other);
+  if (N % 2) return wrong + (other != 0);
+  const Lines gated(M * N / 2);
+  wrong += osler_gated(path, &w, narrow.data(), 1, M, gated.data, 1 + below(3)) != 0;
+  double off = 0, whole = 1e-9;
+  for (int64_t i = 0; i < M * N / 2; ++i) {
+    const double a = out[i / (N / 2) * N + i % (N / 2)], b = out[i / (N / 2) * N + N / 2 + i % (N / 2)];
+    const double wanted = 0.5 * a * (1 + std::tanh(0.7978845608 * (a + 0.044715 * a * a * a))) * b;
+    const double one = osler::bf16_to_float(gated.data[i]) - wanted;
+    off += one * one;
+    whole += wanted * wanted;
+  }
+  const bool far = !(std::sqrt(off / whole) < 0.01);  // four roundings to bfloat16
+  if (far) std::printf("path %d, gated bfloat16: N %ld M %ld: %.5f\n", path, N, M, std::sqrt(off / whole));
+  return wrong + (other != 0) + far;
+}
+
 }  // namespace
 
 int main() {
@@ -257,6 +294,8 @@ int main() {
     if (turn == 150) K = channel ? 2661 : group * 85, M = 33;
     if (turn == 151) N = 1050, M = 30;
     if (turn == 152) M = 530;
+    // Rows of whole lines, also of a gated result.
+    if (turn % 10 == 0) N = 64 * (1 + below(3)), M = 33 + below(40);
     const int64_t padded = (K + 31) / 32 * 32, blocks = (N + 15) / 16, groups = channel ? 1 : K / group;
     // Separate heap buffers, so that a read or write past the end of any of them is seen.
     std::vector<uint8_t> codes(blocks * 16 * padded * bits / 8);
@@ -269,13 +308,15 @@ int main() {
     std::vector<float> x(M * K), rows(N * K);
     std::vector<int64_t> ids(N);
     for (int64_t n = 0; n < N; ++n) ids[n] = n;
-    for (auto& value : x) value = static_cast<float>(below(2001) - 1000) / 500.0f;
+    for (auto& value : x)
+      value = osler::bf16_to_float(osler::float_to_bf16(static_cast<float>(below(2001) - 1000) / 500.0f));
     if (osler_rows(&w, ids.data(), N, rows.data(), 0)) ++wrong;
     for (int path = 0; path < 6; ++path) {
       if (!(osler_paths() >> path & 1)) continue;
       std::vector<float> out(M * N);
       ++runs;
       if (osler_linear(path, &w, x.data(), 0, M, out.data(), 1 + below(3))) ++wrong;
+      wrong += check_bf16(path, w, x, M, out);
       double error = 0, size = 1e-9;
       for (int64_t m = 0; m < M; ++m) {
         for (int64_t n = 0; n < N; ++n) {
