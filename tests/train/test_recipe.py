@@ -43,6 +43,13 @@ def test_unknown_key_in_a_table_is_named_with_its_table(tmp_path: Path) -> None:
         load_recipes(_write(tmp_path, BASE + OPTIMIZER + "warmpu = 3\n"))
 
 
+def test_a_weight_that_the_heads_do_not_learn_by_is_refused(tmp_path: Path) -> None:
+    text = (RECIPES / "mini_perception.toml").read_text(encoding="utf-8")
+    assert "[weights]" in text
+    with pytest.raises(RequestError, match="next_token"):
+        load_recipes(_write(tmp_path, text.replace("[weights]", "[weights]\nnext_token = 1.0")))
+
+
 def test_wrong_type_and_choice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="pictures is 'many'"):
         load_recipes(_write(tmp_path, BASE + 'pictures = "many"\n' + OPTIMIZER))

@@ -18,10 +18,9 @@ UNKNOWN = -100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskWeights:
-    """How much each task counts; 0 leaves it out."""
+class HeadWeights:
+    """How much each task of the heads counts; 0 leaves it out."""
 
-    next_token: float = 1.0
     contrastive: float = 0.3
     boxes: float = 2.0
     presence: float = 0.3
@@ -29,11 +28,22 @@ class TaskWeights:
     progression: float = 1.0
 
 
-def total_loss(parts: Mapping[str, Tensor], *, weights: TaskWeights) -> Tensor:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskWeights(HeadWeights):
+    """How much each task counts, the decoder's among them.
+
+    Where tower and decoder are frozen for the heads, as in the recipes, no weight is reached by both the next token and
+    a head: the sum falls into terms that stages learn one after the other. `osler.jax.train_step` learns all at once.
+    """
+
+    next_token: float = 1.0
+
+
+def total_loss(parts: Mapping[str, Tensor], *, weights: HeadWeights) -> Tensor:
     """Adds up weighted losses.
 
     Args:
-        parts: Losses by the names in `TaskWeights`; those that a batch has none of are left out.
+        parts: Losses by the names in ``weights``; those that a batch has none of are left out.
         weights: Of the recipe.
     """
     share = asdict(weights)

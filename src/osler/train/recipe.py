@@ -18,7 +18,7 @@ from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
 from osler.train.emphasis import Emphasis
 from osler.train.lessons import LessonConfig
-from osler.train.losses import TaskWeights
+from osler.train.losses import HeadWeights
 from osler.train.parts_choice import check_choice
 from osler.train.picture_book import Extras, Shares
 from osler.train.recall import RecallConfig
@@ -283,7 +283,7 @@ class PerceptionRecipe:
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     views: ViewCounts = field(default_factory=ViewCounts)
     shares: FilmShares = field(default_factory=FilmShares)
-    weights: TaskWeights = field(default_factory=TaskWeights)
+    weights: HeadWeights = field(default_factory=HeadWeights)
 
     def __post_init__(self) -> None:
         """Checks the shares.
