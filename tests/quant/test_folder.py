@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from osler.quant.stored import Verify
 from osler.quant.stream_file import file_probe
 from osler.weights import Checkpoint, load_checkpoint, load_huggingface
 from osler.weights.contract import contract_of
+from osler.weights.mapped import release_mapped
 from osler.weights.osler_folder import save_osler_folder
 from osler.weights.safetensors_io import read_safetensors
 from osler.weights.skills import skills_of
@@ -146,6 +148,23 @@ def test_progress_counts_products(folder: Path, tmp_path: Path) -> None:
     quantize_to_folder(str(folder), tmp_path / "new", bits=4, on_progress=lambda *call: calls.append(call))
     assert calls[0] == ("quantize", 1, 31)
     assert calls[-1] == ("quantize", 31, 31)
+
+
+def test_every_tensor_of_the_source_is_given_back(
+    folder: Path, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: set[int] = set()
+
+    def release(tensors: Iterable[torch.Tensor]) -> int:
+        mapped = list(tensors)
+        given.update(tensor.data_ptr() for tensor in mapped)
+        return release_mapped(mapped)
+
+    monkeypatch.setattr("osler.quant.source.release_mapped", release)
+    quantize_to_folder(str(folder), tmp_path / "q", bits=8)
+    stored = read_safetensors(folder / "model.safetensors").tensors
+    assert len(given) == len(stored)
+    assert (tmp_path / "q" / WEIGHTS_FILE).read_bytes() == (quantized / WEIGHTS_FILE).read_bytes()
 
 
 def test_a_folder_that_is_not_empty_stays(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ copy of a whole model is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from osler.weights.gguf_blocks import dequantize
 from osler.weights.gguf_config import gguf_names
 from osler.weights.gguf_file import GgufFile
 from osler.weights.lora import LowRank
+from osler.weights.mapped import release_mapped
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +60,10 @@ class WeightSource:
         for update in self.adapter.get(name.removesuffix(".weight"), ()):
             rows = rows + update.scale * (update.b_NR[start:stop].float() @ update.a_RK.float())
         return rows
+
+    def release(self, names: Iterable[str]) -> None:
+        """Gives back the memory of mapped tensors that were read; the system's cache of the file may keep them."""
+        release_mapped(self.stored[name] for name in names if name in self.stored)
 
     def blocks(self, name: str) -> tuple[GgufFile, str] | None:
         """Returns the file and the name of a GGUF tensor that nothing is merged into, else ``None``."""

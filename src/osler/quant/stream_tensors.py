@@ -77,11 +77,13 @@ class StreamTensors:
                 yield part.scale
                 if part.offset is not None:
                     yield part.offset
+            self._opened.source.release(part_names(name))
             if self._on_progress is not None and calibrated is None:
                 self._on_progress("quantize", number, len(self._products))
         for name in self._plain:
             folded = None if calibrated is None else calibrated.norm(name)
             yield self._opened.source.tensor(name, dtype=self._dtype) if folded is None else folded
+            self._opened.source.release([name])
 
     def _calibrated(self) -> CalibratedProducts | None:
         if self._calibration is None:
