@@ -132,7 +132,7 @@ def test_folding_changes_no_output(model: Osler, dtype: torch.dtype) -> None:
 
 def test_a_head_of_four_bits_is_calibrated_too(folder: Path, tmp_path: Path) -> None:
     wanted = load_huggingface(folder, dtype="float32").model
-    formats = FORMATS | {"embedding": "int4-g32-asym", "layers": "int8-g32"}
+    formats = FORMATS | {"bits": 8, "embedding": "int4-g32-asym", "layers": "int8-g32"}
     scores = []
     for method in ("gptq", None):
         place = tmp_path / str(method)
