@@ -22,6 +22,7 @@ def picture(tmp_path: Path) -> Path:
     [
         ["ask", "{}", "what?", "--without", "head"],
         ["compare", "{}", "{}", "--without", "volume,head"],
+        ["locate", "{}", "right lung", "--without", "head"],
         ["evaluate", "--data", "{}", "--without", "head"],
     ],
 )
@@ -30,6 +31,13 @@ def test_a_wrong_part_is_refused_with_the_nearest(command: list[str], picture: P
     require_refusal(done)
     assert "Unknown part 'head'" in done.output
     assert "Did you mean 'heads'?" in done.output
+
+
+@needs_mini
+def test_without_heads_no_box_is_drawn_by_them(picture: Path) -> None:
+    done = invoke("locate", picture, "right lung", "--without", "heads", "--quiet")
+    assert done.exit_code == 0
+    assert "was not trained to draw boxes" in done.output
 
 
 @needs_mini

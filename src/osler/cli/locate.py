@@ -28,6 +28,8 @@ from osler.cli.task_options import (
     PathArgument,
     QuietOption,
     VisualTokensOption,
+    WithoutOption,
+    parts_of,
     run_task,
     visual_tokens_of,
 )
@@ -52,6 +54,7 @@ def locate(
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    without: WithoutOption = "",
     quiet: QuietOption = False,
 ) -> None:
     """Draw boxes around what is named, in pixels and in millimeters of the patient.
@@ -70,6 +73,7 @@ def locate(
         device=device,
         bits=bits,
         backend=backend,
+        parts=parts_of(without),
         slices=slices,
         visual_tokens=visual_tokens_of(visual_tokens),
     )
