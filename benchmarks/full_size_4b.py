@@ -83,11 +83,15 @@ class Report:
     peaks: dict[str, Memory] = field(default_factory=dict)
 
 
-def memory() -> Memory:
-    """Reads the memory of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def memory(process: int | str = "self") -> Memory:
+    """Reads the memory of a process; of one that has ended, nothing is resident.
+
+    Raises:
+        OSError: If there is no such process.
+    """
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     kib = {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines) if "kB" in value}
-    return Memory(resident=kib["VmRSS"] << 10, own=kib["RssAnon"] << 10)
+    return Memory(resident=kib.get("VmRSS", 0) << 10, own=kib.get("RssAnon", 0) << 10)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from osler.model.osler import Osler
 from osler.quant import QuantPlan, choose_kernels, default_plan
 from osler.quant.calibration import Calibration, Method
 from osler.quant.folder import load_quantized_folder, quantize_to_folder
+from osler.quant.formats import parse_format
 from osler.quant.kernels import KernelChoice
 from osler.quant.network import quantized_network
 from osler.quant.open import OpenedModel, open_model
@@ -60,14 +61,14 @@ class Variant:
 
 
 def _formats(layers: str, embedding: str, *, keep: Sequence[str] = ()) -> MakePlan:
-    return lambda config: default_plan(config, bits=int(layers[3]), layers=layers, embedding=embedding, keep=keep)
+    return lambda config: default_plan(config, bits=parse_format(layers).bits, layers=layers, embedding=embedding, keep=keep)
 
 
 def _with(form: str, *parts: str, layers: str = "int8-g32", embedding: str = "int8-g32") -> MakePlan:
     """One format for the products whose names hold one of some parts, others for the rest."""
 
     def make(config: OslerConfig) -> QuantPlan:
-        plan = default_plan(config, bits=int(layers[3]), layers=layers, embedding=embedding)
+        plan = default_plan(config, bits=parse_format(layers).bits, layers=layers, embedding=embedding)
         formats = {n: form if any(part in f"{n}." for part in parts) else f for n, f in plan.formats.items()}
         return replace(plan, formats=formats)
 

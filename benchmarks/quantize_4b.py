@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.full_size_4b import write_weights
+from benchmarks.full_size_4b import memory, write_weights
 from benchmarks.machine import commit, cpu_features
 
 
@@ -38,14 +38,9 @@ def watch(command: list[str]) -> Watched:
     """
     started, resident, own = time.perf_counter(), 0, 0
     process = subprocess.Popen(command)
-    status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        try:
-            lines = status.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            break
-        kib = {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines) if "kB" in value}
-        resident, own = max(resident, kib.get("VmRSS", 0) << 10), max(own, kib.get("RssAnon", 0) << 10)
+        now = memory(process.pid)  # one that has ended is there until it is waited for
+        resident, own = max(resident, now.resident), max(own, now.own)
         time.sleep(0.1)
     if process.wait():
         raise SystemExit(f"quantize_4b: {' '.join(command)} failed.")

@@ -27,7 +27,7 @@ import osler
 from benchmarks.machine import commit
 from osler.errors import OslerError, RequestError
 from osler.evaluate.metrics import auroc
-from osler.evaluate.sets.report_facts import ReportFacts
+from osler.evaluate.sets.report_facts import ReportFacts, all_denied
 from osler.evaluate.sets.types import Setting
 from osler.evaluate.synthetic import study_of
 from osler.prepare.finding_names import FindingName, finding_names, findings_for
@@ -199,9 +199,7 @@ def read_films(model: str, *, cases: Sequence[Scan]) -> HeadReading:
         findings=len(known),
         auroc=float(area),
         f1=best_f1(cases, scores=scores, values="left out"),
-        denied=pooled(
-            [facts_of(scan, scores=s, cut=_NEVER, values="left out") for scan, s in zip(cases, scores, strict=True)]
-        ),
+        denied=pooled([factuality(all_denied(scan.exam), scan.exam.findings) for scan in cases]),
     )
 
 
