@@ -61,7 +61,8 @@ class Variant:
 
 
 def _formats(layers: str, embedding: str, *, keep: Sequence[str] = ()) -> MakePlan:
-    return lambda config: default_plan(config, bits=parse_format(layers).bits, layers=layers, embedding=embedding, keep=keep)
+    bits = parse_format(layers).bits
+    return lambda config: default_plan(config, bits=bits, layers=layers, embedding=embedding, keep=keep)
 
 
 def _with(form: str, *parts: str, layers: str = "int8-g32", embedding: str = "int8-g32") -> MakePlan:
