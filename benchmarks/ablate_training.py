@@ -4,32 +4,42 @@
         --steps 300 --out benchmarks/ablate_training
 
 Variants: ``full``; ``no-temporal`` (progression without attention over time); ``no-contrastive``, ``no-boxes``,
-``no-findings`` (weight 0 of that loss); ``no-synthetic`` (synthetic films left out of findings and boxes);
-``layer-states`` (states of findings normalized each by itself, not over pictures). All share banks and films; each
-trains in a folder of its own under ``--runs`` and goes on where it was stopped. Figures are those of
-`benchmarks.mini_heads`, which resamples patients; parts that no figure belongs to are left out of the table. Slices
-against the volumetric projection, and the adapter, are another recipe's: `benchmarks.ablate_volumes`.
+``no-findings`` (weight 0 of that loss, which is then not computed); ``no-synthetic`` (synthetic films left out of
+findings and boxes); ``layer-states`` (states of findings normalized each by itself, not over pictures). All share banks
+and films; each trains in a folder and a process of its own and goes on where it was stopped. Figures are those of
+`benchmarks.mini_heads`, which resamples patients; parts that no figure belongs to are left out of the table. Beside them
+stands what a variant costs beyond the frozen tower: tokens (features that are read), FLOPs and time of an update and of
+the heads' answers on one patient's films, and the largest memory in training. Slices against the volumetric projection,
+and the adapter, are another recipe's: `benchmarks.ablate_volumes`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.held_out_figures import Figure
 from benchmarks.machine import commit, cpu_features
 from benchmarks.mini_heads import HELD_SEED, TASKS, Bench
 from osler.errors import OslerError, RequestError, unknown_name
-from osler.train.perception_stage import train_perception
-from osler.train.recipe import PerceptionRecipe, load_recipes
+from osler.train.losses import total_loss
+from osler.train.perception_data import PerceptionData, open_perception_data
+from osler.train.perception_stage import Lesson, draw_lesson, lesson_losses, train_perception
+from osler.train.recipe import FilmShares, PerceptionRecipe, load_recipes
+
+_LESSONS = 4
+_TURNS = 3
 
 Change = Callable[[PerceptionRecipe], PerceptionRecipe]
 
@@ -67,18 +77,60 @@ def variant_recipe(recipe: PerceptionRecipe, *, name: str, runs: Path, steps: in
 
 
 def run_variant(recipe: PerceptionRecipe, *, held_films: Path, banks: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    """Trains a variant and measures it; seconds are of the updates, after the banks are there."""
-    times: list[float] = []
-    train_perception(recipe, listener=lambda _: times.append(time.perf_counter()))
+    """Trains a variant and measures it, in a process that does nothing else."""
+    torch.set_num_threads(1)
+    train_perception(recipe)
+    trained_peak = peak_memory()
     bench = Bench(recipe, held_films=held_films, banks=banks / f"trunk-{recipe.trunk}")
-    figures = [figure for task in tasks for figure in TASKS[task](bench)]
+    data = open_perception_data(recipe, checkpoint=bench.base)
+    one = replace(recipe, shares=FilmShares(series=1, xrays=0, volumes=0))
     return {
-        "figures": [asdict(figure) for figure in figures],
         "updates": recipe.optimizer.steps,
-        "seconds_an_update": (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None,
+        "update": cost(bench, recipe, data=data, learns=True),
+        "answer": cost(bench, one, data=data, learns=False),
         "trained_mb": sum(p.numel() * 4 for p in bench.trainee.parameters()) / 1e6,
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": round(trained_peak / 1e6),
+        "figures": [asdict(figure) for task in tasks for figure in TASKS[task](bench)],
     }
+
+
+def cost(bench: Bench, recipe: PerceptionRecipe, *, data: PerceptionData, learns: bool) -> dict[str, float]:
+    """What heads and attention over time cost on the same lessons for all variants.
+
+    Returns:
+        ``tokens``: features of pictures and slices that are read; ``gflop``: counted, of the forward pass or of both;
+        ``seconds``: of one lesson. Means, and a median, over lessons.
+    """
+    lessons = [draw_lesson(recipe, step=step, data=data) for step in range(_LESSONS)]
+
+    def run(lesson: Lesson) -> None:
+        with torch.set_grad_enabled(learns):
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                losses = lesson_losses(bench.trainee, lesson, data=data, recipe=recipe)
+            if learns:
+                total_loss(losses, weights=recipe.weights).backward()
+
+    with FlopCounterMode(display=False) as counter:
+        for lesson in lessons:
+            run(lesson)
+    seconds = []
+    for lesson in lessons * _TURNS:
+        started = time.perf_counter()
+        run(lesson)
+        seconds.append(time.perf_counter() - started)
+    bench.trainee.zero_grad(set_to_none=True)
+    batches = [part for one in lessons for part in (one.films, one.xrays, one.volumes) if part is not None]
+    return {
+        "tokens": sum(part.features.shape[0] * part.features.shape[1] for part in batches) / _LESSONS,
+        "gflop": counter.get_total_flops() / _LESSONS / 1e9,
+        "seconds": statistics.median(seconds),
+    }
+
+
+def peak_memory() -> int:
+    """Bytes that this process had resident at most (Linux)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
 def open_recipe(path: str, *, held_films: Path) -> PerceptionRecipe:
@@ -102,7 +154,10 @@ def kept_record(recipe: PerceptionRecipe, *, held_films: Path, runs: Path, tasks
     """The record of a variant, trained and measured unless its figures lie in its folder."""
     kept = Path(recipe.out) / f"figures-{recipe.optimizer.steps}.json"
     if not kept.is_file():
-        record = run_variant(recipe, held_films=held_films, banks=runs / "held", tasks=tasks)
+        # A process each: what one has in memory is not counted for the next.
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as alone:
+            work = alone.submit(run_variant, recipe, held_films=held_films, banks=runs / "held", tasks=tasks)
+            record = work.result()
         kept.write_text(json.dumps(record), encoding="utf-8")
     return json.loads(kept.read_text(encoding="utf-8"))
 
@@ -111,12 +166,17 @@ def markdown(records: Mapping[str, Mapping[str, Any]]) -> str:
     """One table of costs, one of figures: a row a figure, a column a variant."""
     names = list(records)
     lines = ["# What each part of the training brings", "", f"Commit {commit()}; {', '.join(cpu_features())}.", ""]
-    lines += ["| Variant | Updates | s an update | Weights that learn, MB | Peak MB so far |", "|---|---|---|---|---|"]
+    lines += [
+        "| Variant | Updates | Tokens an update | GFLOP an update | s an update | Tokens an answer | GFLOP an answer "
+        "| ms an answer | Weights that learn, MB | Peak MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for name, record in records.items():
-        pace = record["seconds_an_update"]
+        update, answer = record["update"], record["answer"]
         lines.append(
-            f"| {name} | {record['updates']} | {'-' if pace is None else f'{pace:.2f}'} | {record['trained_mb']:.1f} | "
-            f"{record['peak_mb']} |"
+            f"| {name} | {record['updates']} | {update['tokens']:,.0f} | {update['gflop']:.1f} | "
+            f"{update['seconds']:.2f} | {answer['tokens']:,.0f} | {answer['gflop']:.2f} | "
+            f"{1e3 * answer['seconds']:.1f} | {record['trained_mb']:.1f} | {record['peak_mb']:,} |"
         )
     lines += ["", "Values with 95% intervals over patients; *constant*: a baseline that sees no image.", ""]
     lines += [f"| Figure | {' | '.join(names)} | Constant |", f"|---|{'---|' * (len(names) + 1)}"]

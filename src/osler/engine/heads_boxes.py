@@ -6,7 +6,8 @@ Legend: Q labels, M features of a series, P patches of a slice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
 
 _LEAST = 1e-4
 """Edges that are nearer than this share of the picture enclose nothing."""
+
+
+class _FindsBoxes(Protocol):
+    """A box head of either backend."""
+
+    def __call__(
+        self, text_BQC: torch.Tensor, *, features_BMV: torch.Tensor, positions_BM3: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Asked:
+    """Labels of one head with their text states."""
+
+    head: _FindsBoxes
+    labels: Sequence[str]
+    text_1QC: torch.Tensor
 
 
 class BoxFinder:
@@ -42,7 +60,8 @@ class BoxFinder:
     @property
     def labels(self) -> frozenset[str]:
         """Labels that it was trained on; empty where any text may be asked for."""
-        return frozenset(self._heads.config.labels)
+        config = self._heads.config
+        return frozenset((*config.labels, *config.taught)) if config.labels else frozenset()
 
     @property
     def scope(self) -> str:
@@ -61,8 +80,20 @@ class BoxFinder:
         """
         if not labels:
             return []
+        taught = [label for label in labels if label in self._heads.config.taught]
+        shipped = [label for label in labels if label not in taught]
         prepared = session.prepare(study)
-        text_1QC = text_states(session, labels)[None]
+        found: list[HeadBox] = []
+        if shipped:
+            ask = _Asked(head=self._heads.boxes, labels=shipped, text_1QC=text_states(session, shipped)[None])
+            found += self._find(ask, study, prepared=prepared, scope=self._heads.config.boxes_on)
+        if taught:
+            assert self._heads.taught is not None
+            ask = _Asked(head=self._heads.taught, labels=taught, text_1QC=text_states(session, taught)[None])
+            found += self._find(ask, study, prepared=prepared, scope="all")
+        return found
+
+    def _find(self, ask: _Asked, study: Study, *, prepared: PreparedImages, scope: str) -> list[HeadBox]:
         depths = {
             (point, series.series): series.shape[0]
             for point, entry in enumerate(study.timepoints)
@@ -76,37 +107,28 @@ class BoxFinder:
         }
         found: list[HeadBox] = []
         for numbers in series_images(prepared):
-            if self.scope and numbers[0] not in xrays:
+            if scope == "xrays" and numbers[0] not in xrays:
                 continue
             first = prepared.images[numbers[0]]
             if first.slice is None:
-                found += self._on_image(prepared, numbers[0], text_1QC=text_1QC, labels=labels)
+                found += self._on_image(ask, prepared, numbers[0])
             else:
-                depth = depths[first.timepoint, first.series]
-                found += self._in_volume(prepared, numbers, depth=depth, text_1QC=text_1QC, labels=labels)
+                found += self._in_volume(ask, prepared, numbers, depth=depths[first.timepoint, first.series])
         return found
 
     @torch.inference_mode()
-    def _on_image(
-        self, prepared: PreparedImages, number: int, *, text_1QC: torch.Tensor, labels: Sequence[str]
-    ) -> Iterator[HeadBox]:
+    def _on_image(self, ask: _Asked, prepared: PreparedImages, number: int) -> Iterator[HeadBox]:
         features_1PV = self._features.of(prepared.pixels, numbers=[number])
         places_1P3 = patch_positions(self._side, device=features_1PV.device)[None]
-        boxes_1Q6, presence_1Q = self._heads.boxes(text_1QC, features_BMV=features_1PV, positions_BM3=places_1P3)
+        boxes_1Q6, presence_1Q = ask.head(ask.text_1QC, features_BMV=features_1PV, positions_BM3=places_1P3)
         size, image = prepared.pixels.preprocess.image_size, prepared.images[number]
-        for label, box, score in _likely(boxes_1Q6, presence_1Q, labels=labels):
+        for label, box, score in _likely(boxes_1Q6, presence_1Q, labels=ask.labels):
             pixel = Box2D(x0=box[0] * size, y0=box[1] * size, x1=box[3] * size, y1=box[4] * size)
             yield HeadBox(label=label, series=image.series, score=score, image=number, box=pixel)
 
     @torch.inference_mode()
     def _in_volume(
-        self,
-        prepared: PreparedImages,
-        numbers: Sequence[int],
-        *,
-        depth: int,
-        text_1QC: torch.Tensor,
-        labels: Sequence[str],
+        self, ask: _Asked, prepared: PreparedImages, numbers: Sequence[int], *, depth: int
     ) -> Iterator[HeadBox]:
         chosen = [numbers[place] for place in spread(len(numbers), most=self._heads.config.slices)]
         features_NPV = self._features.of(prepared.pixels, numbers=chosen)
@@ -114,8 +136,8 @@ class BoxFinder:
         pooled_1MV, places_1M3 = volume_features(
             features_NPV, depth_BS=torch.tensor([centers], device=features_NPV.device), side=self._side
         )
-        boxes_1Q6, presence_1Q = self._heads.boxes(text_1QC, features_BMV=pooled_1MV, positions_BM3=places_1M3)
-        for label, box, score in _likely(boxes_1Q6, presence_1Q, labels=labels):
+        boxes_1Q6, presence_1Q = ask.head(ask.text_1QC, features_BMV=pooled_1MV, positions_BM3=places_1M3)
+        for label, box, score in _likely(boxes_1Q6, presence_1Q, labels=ask.labels):
             patient = to_patient(box, prepared=prepared, number=numbers[0], depth=depth)
             yield HeadBox(label=label, series=prepared.images[numbers[0]].series, score=score, patient=patient)
 

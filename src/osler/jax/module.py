@@ -182,12 +182,26 @@ class JaxHeads:
         self, text_BQC: torch.Tensor, *, features_BMV: torch.Tensor, positions_BM3: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Finds one box a label: boxes (B, Q, 6) and logits of their presence (B, Q)."""
+        return self._boxes(self.weights, text_BQC, features_BMV=features_BMV, positions_BM3=positions_BM3)
+
+    def taught(
+        self, text_BQC: torch.Tensor, *, features_BMV: torch.Tensor, positions_BM3: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Finds one box for each label that the second box head was taught, as `boxes`."""
+        own = {
+            f"boxes.{name.removeprefix('taught.')}": w for name, w in self.weights.items() if name.startswith("taught.")
+        }
+        return self._boxes(own, text_BQC, features_BMV=features_BMV, positions_BM3=positions_BM3)
+
+    def _boxes(
+        self, weights: Tree, text_BQC: torch.Tensor, *, features_BMV: torch.Tensor, positions_BM3: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         rows, queries = text_BQC.shape[:2]
         features, padding_BM = _features(features_BMV)
         size = features.shape[0], features.shape[1]
         text = to_jax(filled(filled(text_BQC, axis=0, size=size[0]), axis=1, size=bucket(queries, IMAGE_BUCKETS)))
         positions = to_jax(filled(filled(positions_BM3, axis=0, size=size[0]), axis=1, size=size[1]))
-        found = _boxes(self.weights, text, features, positions, padding_BM, config=self.config)
+        found = _boxes(weights, text, features, positions, padding_BM, config=self.config)
         boxes_BQ6, presence_BQ = (to_torch(array)[:rows, :queries] for array in found)
         return boxes_BQ6, presence_BQ
 

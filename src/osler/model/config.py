@@ -97,6 +97,7 @@ class HeadsConfig:
         boxes_on: What the box head was found good for: ``"all"`` pictures and volumes, or frontal ``"xrays"`` only.
         states: How states of findings are normalized: ``"layer"`` each by itself, ``"batch"`` by mean and variance
             over pictures, so that what differs between pictures is not drowned by what all share.
+        taught: Labels that a second box head was taught on local scans; it looks for them in everything.
         told: Keys of the findings that the decoder is told of in words after the images, if it was trained so.
         told_levels: For each of these the four probabilities between the five degrees of the words; empty: the usual.
 
@@ -116,9 +117,10 @@ class HeadsConfig:
     states: Literal["layer", "batch"] = "layer"
     told: tuple[str, ...] = ()
     told_levels: tuple[tuple[float, ...], ...] = ()
+    taught: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("findings", "labels", "unsure", "witness", "told"):
+        for name in ("findings", "labels", "unsure", "witness", "told", "taught"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "told_levels", tuple(tuple(levels) for levels in self.told_levels))
         for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):

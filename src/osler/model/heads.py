@@ -303,6 +303,8 @@ class Heads(nn.Module):
         self.findings = FindingsHead(config.heads, width=width)
         self.progression = ProgressionHead(width=width)
         self.contrastive = ContrastiveHead(config.heads, width=width, text_width=text_width)
+        # Of local scans: what was measured of the shipped head stays true of it.
+        self.taught = BoxHead(config.heads, width=width, text_width=text_width) if config.heads.taught else None
 
 
 def patch_positions(side: int, *, slices: int = 1, device: torch.device | None = None) -> Tensor:

@@ -250,13 +250,14 @@ def _named_inputs(lesson: Lesson) -> list[tuple[str, Tensor]]:
 def lesson_losses(
     trainee: PerceptionTrainee, lesson: Lesson, *, data: PerceptionData, recipe: PerceptionRecipe
 ) -> dict[str, Tensor]:
-    """Computes every loss of an update; the heads read all pictures together, the trunk a few at a time."""
+    """Computes the losses of an update that count; the heads read all pictures together, the trunk a few at a time."""
     pictures = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
     flat = [batch.features for batch in pictures] + ([lesson.volumes.features] if lesson.volumes is not None else [])
     kept = torch.cat(flat).to(torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
     seen = [trainee.heads.trunk(some) for some in kept.split(_AT_ONCE)]
     features = torch.cat(seen).split([len(rows) for rows in flat])
     found: dict[str, list[Tensor]] = {}
+    weights = recipe.weights
 
     def add(name: str, value: Tensor) -> None:
         found.setdefault(name, []).append(value)
@@ -272,13 +273,16 @@ def lesson_losses(
         if not synthetic or recipe.synthetic == "use":
             share = recipe.synthetic_findings if synthetic else 1.0
             add("findings", share * findings_loss(logits_NF, wanted_BF=batch.findings_NF))
-            _add_boxes(add, trainee, batch.asked, features_NPV, places_P3.expand(len(features_NPV), -1, -1), data=data)
-        if synthetic:
+            if weights.boxes or weights.presence:
+                places_NP3 = places_P3.expand(len(features_NPV), -1, -1)
+                _add_boxes(add, trainee, batch.asked, features_NPV, places_NP3, data=data)
+        if synthetic and weights.progression:
             scores, wanted = progression_scores(trainee, batch, state_NFV, data=data, time=recipe.time)
-            weights = torch.tensor(CHANGE_WEIGHTS)
-            add("progression", progression_loss(scores, wanted_BF=wanted, class_weights_C=weights))
+            classes_C = torch.tensor(CHANGE_WEIGHTS)
+            add("progression", progression_loss(scores, wanted_BF=wanted, class_weights_C=classes_C))
+        if synthetic and weights.contrastive:
             add("contrastive", _alike(trainee, batch, features_NPV, data=data))
-    if lesson.volumes is not None:
+    if lesson.volumes is not None and (weights.boxes or weights.presence):
         pooled_BMV, places_BM3 = volume_features(
             features[-1], depth_BS=lesson.volumes.depth_BS, side=trainee.config.vision.side
         )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from osler.errors import RequestError, unknown_name
 from osler.model.adapter import CrossAttentionAdapter
 from osler.model.config import AdapterConfig, OslerConfig, VolumeConfig
+from osler.model.heads import Heads
 from osler.model.osler import Osler
 from osler.model.volume import TubeletEmbedding
 from osler.model.volume_projection import VolumetricProjection
@@ -167,4 +168,4 @@ def _built(config: OslerConfig, name: str) -> dict[str, nn.Module]:
             "volume": TubeletEmbedding(config.volume, vision=config.vision),
             "volume_projection": VolumetricProjection(config.volume, vision=config.vision),
         }
-    return {"adapter": CrossAttentionAdapter(config)}
+    return {"heads": Heads(config)} if name == "heads" else {"adapter": CrossAttentionAdapter(config)}

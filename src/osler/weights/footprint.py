@@ -99,7 +99,7 @@ def _heads_count(heads: HeadsConfig, *, vision: VisionConfig, text: int) -> int:
     finding = 2 * count * width + count + attention + 2 * width
     change = 2 * width + width * (width + 1) + 6 * (width + 1)
     alike = width + attention + heads.embedding * (width + text) + 2 * text + 2
-    return trunk + box + finding + change + alike
+    return trunk + box * (2 if heads.taught else 1) + finding + change + alike
 
 
 def _temporal_count(temporal: TemporalConfig, *, width: int, text: int) -> int:
