@@ -41,6 +41,20 @@ def test_states_normalized_over_pictures() -> None:
         require_near(mine, theirs)
 
 
+def test_a_taught_box_head_is_asked_for_itself() -> None:
+    config = replace(CONFIG, taught=("heart",))
+    part = random_part(Heads(replace(_DEBUG, heads=config)), seed=9)
+    generator = torch.Generator().manual_seed(3)
+    text = torch.randn(2, 3, C, generator=generator)
+    read = {"features_BMV": torch.randn(2, 20, V, generator=generator)}
+    read["positions_BM3"] = torch.rand(2, 20, 3, generator=generator)
+    twin = JaxHeads(tree_of(part), config=config)
+    assert part.taught is not None
+    for ours, theirs in zip(twin.taught(text, **read), part.taught(text, **read), strict=True):
+        require_near(ours, theirs)
+    assert not torch.allclose(twin.taught(text, **read)[0], twin.boxes(text, **read)[0])
+
+
 @pytest.mark.parametrize(("rows", "labels", "features", "seed"), [(1, 1, 1, 0), (3, 5, 47, 1), (2, 9, 90, 2)])
 def test_boxes_findings_and_vectors(twins, rows: int, labels: int, features: int, seed: int) -> None:
     part, tree = twins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ from osler.weights.footprint import memory_bytes, parameter_count
 @pytest.mark.parametrize("name", config_names())
 def test_weights_are_counted_without_building_the_network(name: str) -> None:
     config = get_config(name)
+    assert parameter_count(config) == sum(value.numel() for value in empty_network(config).parameters())
+
+
+def test_a_second_box_head_is_counted() -> None:
+    config = get_config("debug-parts")
+    assert config.heads is not None
+    config = replace(config, heads=replace(config.heads, taught=("heart",)))
     assert parameter_count(config) == sum(value.numel() for value in empty_network(config).parameters())
 
 

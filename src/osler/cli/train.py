@@ -61,7 +61,8 @@ def train(
 
 def _from_options(given: dict[str, Any]) -> Any:
     from osler.errors import RequestError
-    from osler.train.recipe import FinetuneRecipe, build
+    from osler.train.recipe import FinetuneRecipe
+    from osler.train.recipe_file import build
 
     if absent := [f"--{name}" for name in ("csv", "out") if name not in given]:
         raise RequestError(
@@ -105,7 +106,9 @@ def _say(made: dict[str, Any]) -> None:
     if made.get("unreadable"):
         listed = Path(made["path"]) / "run" / "unreadable.csv"
         typer.echo(f"Not used: {made['unreadable']} of {made['rows']} rows, listed with reasons in {listed}", err=True)
-    if measured := made.get("kept_out"):
+    if boxes := made.get("kept_out", {}).get("boxes"):
+        _say_boxes(boxes)
+    if (measured := made.get("kept_out")) and "before" in measured:
         before, after = measured["before"], measured["after"]
         if not before["samples"]:
             typer.echo("No samples were kept out: nothing says whether it learned.", err=True)
@@ -114,3 +117,16 @@ def _say(made: dict[str, Any]) -> None:
             f"Kept out ({before['samples']} samples): loss {before['loss']:.3f} -> {after['loss']:.3f}, "
             f"right tokens {before['right']:.1%} -> {after['right']:.1%}"
         )
+
+
+def _say_boxes(measured: dict[str, Any]) -> None:
+    if not measured["boxes"]:
+        typer.echo("No boxes were kept out: nothing says whether the box head learned.", err=True)
+        return
+    patients = "1 patient" if measured["patients"] == 1 else f"{measured['patients']} patients"
+    typer.echo(
+        f"Kept out ({measured['boxes']} boxes of {patients}): mean IoU {measured['before']:.2f} -> "
+        f"{measured['after']:.2f}; the mean box of the other rows has {measured['mean_box']:.2f}"
+    )
+    if measured["after"] <= measured["mean_box"]:
+        typer.echo("That is no better than the mean box, which looks at nothing: do not use these boxes.", err=True)

@@ -63,10 +63,11 @@ class BoxFinder:
         config = self._heads.config
         return frozenset((*config.labels, *config.taught)) if config.labels else frozenset()
 
-    @property
-    def scope(self) -> str:
-        """What it was found good for, in words; empty where it reads everything."""
-        return "frontal X-rays" if self._heads.config.boxes_on == "xrays" else ""
+    def scope_of(self, labels: Sequence[str]) -> str:
+        """What it was found good for with all of these labels, in words; empty where it reads everything."""
+        config = self._heads.config
+        limited = config.boxes_on == "xrays" and not any(label in config.taught for label in labels)
+        return "frontal X-rays" if limited else ""
 
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> list[HeadBox]:
         """Finds at most one box a label and series.

@@ -29,9 +29,8 @@ class BoxHead(Protocol):
         """Labels that it was trained on; empty where any text may be asked for."""
         ...
 
-    @property
-    def scope(self) -> str:
-        """What it was found good for, in words; empty where it reads everything."""
+    def scope_of(self, labels: Sequence[str]) -> str:
+        """What it was found good for with all of these labels, in words; empty where it reads everything."""
         ...
 
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:

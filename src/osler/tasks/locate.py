@@ -177,8 +177,8 @@ def _by_head(
     elif strange:
         notes.append(f"The box head was not trained on {_listed(strange)}.")
     blank = session.blank(study)
-    if head is not None and head.scope and not found and not (strange and by_text):
-        notes.append(f"The box head reads {head.scope} only; boxes on anything else are not drawn.")
+    if head is not None and head.scope_of(known) and not found and not (strange and by_text):
+        notes.append(f"The box head reads {head.scope_of(known)} only; boxes on anything else are not drawn.")
     told = ("Scores are the box head's probabilities.",) if known else ()
     return dataclasses.replace(
         blank,

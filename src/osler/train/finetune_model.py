@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from osler.engine.slab_features import SlabStore, outside_volumes, slab_places, 
 from osler.errors import RequestError
 from osler.model.osler import Osler
 from osler.prepare import PixelBatches, PreparedImages
+from osler.train.local_box_head import TaughtBoxes
 from osler.train.parts_reading import Reading
 from osler.train.perception_parts import ship_parts
 from osler.train.recipe import FinetuneRecipe
@@ -65,8 +67,13 @@ class Learner:
         return {name: p for name, p in self.teacher.named_parameters() if p.requires_grad}
 
 
-def build_learner(recipe: FinetuneRecipe, *, device: torch.device) -> Learner:
+def build_learner(
+    recipe: FinetuneRecipe, *, device: torch.device, decoder: Literal["learns", "stays"] = "learns"
+) -> Learner:
     """Loads the base and makes ready what learns.
+
+    Args:
+        decoder: ``"stays"`` adds no adapter to it.
 
     Under ``bfloat16`` an adapter and parts (float32) learn beside weights in bfloat16; all weights learn
     in float32 and compute in bfloat16, as smaller updates would be lost.
@@ -81,7 +88,7 @@ def build_learner(recipe: FinetuneRecipe, *, device: torch.device) -> Learner:
     model = checkpoint.model
     lora = None
     _free_parts(recipe, model=model)
-    if recipe.method == "lora":
+    if recipe.method == "lora" and decoder == "learns":
         lora = LoraConfig(rank=recipe.rank, alpha=recipe.alpha, base=_named(recipe.base))
         torch.manual_seed(recipe.seed)
         for parameter in add_lora(model.language_model, config=lora):
@@ -194,7 +201,12 @@ def _pixels(prepared: PreparedImages) -> Tensor:
 
 
 def write_result(
-    recipe: FinetuneRecipe, *, learner: Learner, weights: Mapping[str, Tensor] | None, skills: frozenset[Skill]
+    recipe: FinetuneRecipe,
+    *,
+    learner: Learner,
+    weights: Mapping[str, Tensor] | None,
+    skills: frozenset[Skill],
+    boxes: TaughtBoxes | None = None,
 ) -> None:
     """Writes the folder that ``osler ask --model`` opens; the learner is not used after it.
 
@@ -202,6 +214,7 @@ def write_result(
         weights: Of all that learned, whole, by the names of `Learner.trainable`, where the learner is sharded;
             ``None`` where it is not.
         skills: What was taught.
+        boxes: A box head that was taught beside it.
 
     Raises:
         CheckpointError: If the folder cannot be written or is full.
@@ -212,13 +225,18 @@ def write_result(
             parameter.copy_(weights[name])
     checkpoint, out = learner.checkpoint, Path(recipe.out)
     trained = checkpoint.trained | skills
+    parts = {name: tensor.detach() for name, tensor in part_parameters(fresh.model, recipe.parts)}
+    if boxes is not None:
+        boxes.put_on(fresh.model)
+        assert fresh.model.heads is not None
+        parts |= {f"heads.{name}": tensor for name, tensor in fresh.model.heads.state_dict().items()}
     if recipe.method != "full":
         save_tuned_folder(
             fresh.model,
             out,
             base=_named(recipe.base),
             lora=fresh.lora,
-            parts={name: tensor.detach() for name, tensor in part_parameters(fresh.model, recipe.parts)},
+            parts=parts,
             preprocess=checkpoint.preprocess,
             base_digest=checkpoint.digest,
             licence=checkpoint.licence,

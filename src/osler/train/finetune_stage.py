@@ -7,8 +7,6 @@ for bit, and one on several processes follows the same curve as on one.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from osler.errors import CheckpointError, DataError, RequestError
+from osler.errors import DataError, RequestError
 from osler.prepare import with_visual_tokens
 from osler.synth.xrays.render import LEAST_SIZE
 from osler.train.cache_key import cache_key
@@ -24,12 +22,13 @@ from osler.train.checkpoints import save_json
 from osler.train.distributed import Place, joined, shard, whole
 from osler.train.film_lessons import film_lessons
 from osler.train.film_samples import FilmSamples
+from osler.train.finetune_boxes import LearnedBoxes, learn_boxes, rows_of_head, write_boxes
 from osler.train.finetune_model import FrozenEncoder, Learner, build_learner, image_encoder, ship_result, write_result
 from osler.train.finetune_recall import open_retention
-from osler.train.finetune_state import resume_run, run_tensors, save_run, start_moments
+from osler.train.finetune_state import RUN_FOLDER, SUMMARY, resume_run, run_tensors, save_run, start_moments
 from osler.train.finetune_update import Measured, measure, update
-from osler.train.local_scans import KeptSamples, LocalScans, ScanKeeper
-from osler.train.local_table import is_kept_out, read_local_table
+from osler.train.local_scans import KeptSamples, ScanKeeper
+from osler.train.local_table import LocalRow, is_kept_out, list_unreadable, read_local_table
 from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.phantom_scans import QUESTIONS_FILE, PhantomRequest, render_phantoms
 from osler.train.picture_book import open_book
@@ -40,15 +39,12 @@ from osler.train.run_log import RunLog
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
 from osler.train.taught import ChosenOrder, Joined, Places, Source
 from osler.weights.added_parts import part_parameters
-from osler.weights.cache import whole_file
 from osler.weights.catalog import find_model
 from osler.weights.json_file import read_json
 from osler.weights.skills import Skill
 
 Listener = Callable[[Mapping[str, float]], None]
 
-RUN_FOLDER = "run"
-SUMMARY = "summary.json"
 _FREE = ("out", "ship", "save_every", "judged", "micro_batch", "keep_tokens")
 """Keys that a run may change when it goes on."""
 
@@ -94,17 +90,35 @@ def train_finetune(recipe: FinetuneRecipe, *, listener: Listener | None = None) 
                 next_step=f"Set optimizer.batch to {-(-batch // place.world) * place.world}.",
             )
         find_model(recipe.base)
-        if recipe.csv:
-            read_local_table(Path(recipe.csv))  # refused before the weights are loaded
-        learner = build_learner(recipe, device=place.device)
-        lessons = _lessons(recipe, learner=learner, place=place, listener=listener)
+        # What is wrong with the table is said before the weights are loaded.
+        table = read_local_table(Path(recipe.csv)) if recipe.csv else None
+        boxed = rows_of_head(recipe, table=table) if table is not None else ()
+        alone = table is not None and boxed and len(boxed) == len(table.rows) and not recipe.parts
+        learner = build_learner(recipe, device=place.device, decoder="stays" if alone else "learns")
+        boxes = None
+        if boxed:
+            assert table is not None
+            _same_run(recipe, digest=table.digest, learner=learner, place=place)
+            folder = Path(recipe.out) / RUN_FOLDER
+            boxes = learn_boxes(
+                recipe, rows=boxed, checkpoint=learner.checkpoint, folder=folder, place=place, listener=listener
+            )
+            if alone:
+                return write_boxes(recipe, learner=learner, table=table, boxes=boxes, place=place)
+        lessons = _lessons(recipe, learner=learner, place=place, listener=listener, boxed=boxed, boxes=boxes)
         _same_run(recipe, digest=lessons.digest, learner=learner, place=place)
         shard(learner.teacher, layers=list(learner.model.decoder.layers), place=place)
-        return _teach(recipe, learner=learner, lessons=lessons, place=place, listener=listener)
+        return _teach(recipe, learner=learner, lessons=lessons, place=place, listener=listener, boxes=boxes)
 
 
 def _teach(
-    recipe: FinetuneRecipe, *, learner: Learner, lessons: Lessons, place: Place, listener: Listener | None
+    recipe: FinetuneRecipe,
+    *,
+    learner: Learner,
+    lessons: Lessons,
+    place: Place,
+    listener: Listener | None,
+    boxes: LearnedBoxes | None,
 ) -> Path:
     out = Path(recipe.out)
     folder = out / RUN_FOLDER
@@ -156,13 +170,16 @@ def _teach(
     sharded = place.mesh is not None
     weights = {name: whole(parameter.detach()).cpu() for name, parameter in trainable.items()} if sharded else None
     if place.first:
-        write_result(recipe, learner=learner, weights=weights, skills=lessons.skills)
+        taught = None if boxes is None else boxes.taught
+        skills: frozenset[Skill] = lessons.skills | ({"boxes"} if taught is not None else set())
+        write_result(recipe, learner=learner, weights=weights, skills=skills, boxes=taught)
         if recipe.ship:
             ship_result(recipe, learner=learner)
         about = {
             **lessons.about,
             "updates": max(first, steps),
-            "kept_out": {"before": asdict(before), "after": asdict(after)},
+            "kept_out": {"before": asdict(before), "after": asdict(after)}
+            | ({} if taught is None else {"boxes": asdict(taught.measured)}),
         }
         save_json(folder / SUMMARY, about)
     place.wait()
@@ -192,13 +209,25 @@ def _ledger(folder: Path, *, first: int, place: Place) -> RunLog:
     return RunLog(folder, first=first, name=f"samples-{place.rank}.jsonl")
 
 
-def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener: Listener | None) -> Lessons:
+def _lessons(
+    recipe: FinetuneRecipe,
+    *,
+    learner: Learner,
+    place: Place,
+    listener: Listener | None,
+    boxed: Sequence[LocalRow] = (),
+    boxes: LearnedBoxes | None = None,
+) -> Lessons:
+    """What the decoder learns from; rows of a table that a box head has learned are left out."""
     if recipe.reports:
         return _report_lessons(recipe, learner=learner)
     if recipe.films:
         return _film_lessons(recipe, learner=learner, place=place, listener=listener)
     folder = Path(recipe.out) / RUN_FOLDER
     table = read_local_table(_table(recipe, place=place, listener=listener))
+    count = len(table.rows) + len(table.unreadable)
+    lines, lost = {row.line for row in boxed}, () if boxes is None else boxes.unreadable
+    table = replace(table, rows=tuple(row for row in table.rows if row.line not in lines))
     encode = image_encoder(learner)
     reads = isinstance(encode, FrozenEncoder) and encode.reads
     contract = with_visual_tokens(learner.checkpoint.preprocess, recipe.visual_tokens or None)
@@ -217,13 +246,12 @@ def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener
 
     if place.first:
         scans = keeper.keep(table, share=recipe.kept_out, on_progress=on_progress)
-        _list_unreadable(folder / "unreadable.csv", scans=scans)
+        list_unreadable(folder / "unreadable.csv", entries=(*scans.unreadable, *lost))
     place.wait()
     if not place.first:  # all is kept now, and only read
         scans = keeper.keep(table, share=recipe.kept_out)
-    asked = {row.line: row.box is not None for row in table.rows}
-    boxes = any(asked.values())
-    skills: set[Skill] = {"answers"} if not all(asked.values()) else set()
+    labels = [bool(row.label) for row in table.rows]
+    skills: set[Skill] = {"answers"} if not all(labels) else set()
     kept = KeptSamples(scans.train)
     source, used = _between_pictures(
         recipe, source=kept, used=range(len(kept)), learner=learner, on_progress=on_progress
@@ -233,10 +261,10 @@ def _lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener
         order=ChosenOrder(used, seed=recipe.seed),
         judged=KeptSamples(scans.kept_out),
         judges=_spread(len(scans.kept_out), most=recipe.judged),
-        skills=frozenset(skills | ({"box_text"} if boxes else set())),
+        skills=frozenset(skills | ({"box_text"} if any(labels) else set())),
         about={
-            "rows": len(table.rows) + len(table.unreadable),
-            "unreadable": len(scans.unreadable),
+            "rows": count,
+            "unreadable": len(scans.unreadable) + len(lost),
             "train_samples": len(scans.train),
             "kept_out_samples": len(scans.kept_out),
             "preprocess_hashes": scans.contracts,
@@ -368,20 +396,6 @@ def _spread(count: int, *, most: int) -> list[int]:
     return [i * count // most for i in range(most)] if count > most else list(range(count))
 
 
-def _list_unreadable(path: Path, *, scans: LocalScans) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("line", "path", "reason"))
-    writer.writerows((entry.line, entry.path, entry.reason) for entry in scans.unreadable)
-    try:
-        with whole_file(path) as out:
-            out.write(text.getvalue().encode())
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot write {str(path)!r}: {error}.", next_step="Choose a folder with room."
-        ) from error
-
-
 def _plain(settings: Mapping[str, object]) -> dict[str, object]:
     """As settings are read back: lists for tuples."""
     return json.loads(json.dumps(settings, default=asdict))
@@ -395,7 +409,9 @@ def _same_run(recipe: FinetuneRecipe, *, digest: str, learner: Learner, place: P
     plan = _plain(settings | {"data": digest, "weights": learner.checkpoint.digest})
     if path.is_file():
         # A plan of before a key was there means its default.
-        old = _plain({f.name: f.default for f in fields(recipe) if f.default is not MISSING}) | read_json(path)
+        usual = {f.name: f.default for f in fields(recipe) if f.default is not MISSING}
+        usual |= {f.name: f.default_factory() for f in fields(recipe) if f.default_factory is not MISSING}
+        old = _plain(usual) | read_json(path)
         differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key) and key not in _FREE)
         if differ:
             raise RequestError(

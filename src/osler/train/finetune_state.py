@@ -13,6 +13,10 @@ from osler.train.distributed import Place, load_shares, put, save_shares, shared
 from osler.train.optimizer import RunningMean
 from osler.weights.safetensors_io import read_safetensors
 
+RUN_FOLDER = "run"
+"""Within the folder of the model."""
+
+SUMMARY = "summary.json"
 SHARES = "shares"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -24,6 +24,9 @@ from osler.synth.phantoms.render import mask_box
 from osler.train.pictures import split_of
 from osler.weights.cache import whole_file
 
+LEAST_SHARE = 0.03
+"""Boxes that are thinner than this share of what is shown are left out."""
+
 PHANTOM_ORGANS = ("right-lung", "left-lung", "heart", "liver", "spleen", "right-kidney", "left-kidney", "bladder")
 
 
@@ -171,7 +174,7 @@ def cut_volume(
     boxes = {}
     for label, box in volume.boxes.items():
         edges = np.clip((np.array(box).reshape(2, 3) - lows) / sizes, 0, 1)
-        if (edges[1] - edges[0] > 0.03).all():
+        if (edges[1] - edges[0] > LEAST_SHARE).all():
             boxes[label] = tuple(float(edge) for edge in edges.ravel())
     return rgb, (volume.depth[chosen] - low) / (high - low), boxes
 

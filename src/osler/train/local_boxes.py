@@ -49,6 +49,9 @@ def box_lessons(
         shown: dict[int, list[TextBox]] = {number: [] for number in range(len(prepared.images))}
         placed: list[LocalRow] = []
         for row in mine:
+            if row.box is None:
+                placed.append(row)
+                continue
             found = _places(row, images=prepared.images)
             if isinstance(found, str):
                 bad[row.line] = found

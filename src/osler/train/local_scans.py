@@ -217,14 +217,14 @@ class _Making:
     def add(self, rows: Sequence[LocalRow]) -> None:
         """Adds questions on the whole scan, then boxes image by image."""
         contract = self.keeper.checkpoint.preprocess
-        questions = [row for row in rows if row.box is None]
+        questions = [row for row in rows if not row.label]
         if questions:
             prepared = prepare_images(self.study, preprocess=contract)
             places = self._take(prepared)
             self._reading = None if self.keeper.read is None else self.keeper.read(prepared)
             for row in questions:
                 self._sample(row, prepared, question=row.question, answer=row.answer, contract=contract, places=places)
-        boxes = [row for row in rows if row.box is not None]
+        boxes = [row for row in rows if row.label]
         if boxes and self.keeper.read is not None:
             self.unreadable |= {row.line: "parts of the network learn from questions, not from boxes" for row in boxes}
         elif boxes:

@@ -2,26 +2,28 @@
 
 Questions: columns ``path, question, answer``. Boxes: ``path, label, x0, y0, x1, y1`` in
 pixels of the file's own image (level 0 of a slide), and with ``z0, z1`` in patient
-millimeters (LPS) for a volume. One table may hold both. Optional columns: ``patient``
-(who it is, for keeping patients apart) and ``split`` (``train`` or ``kept-out``). A path is
-a file or a folder, relative to the table. A row that cannot be used is listed with its
-reason; no other row takes its place.
+millimeters (LPS) for a volume; a label without edges says that it is not there. One table
+may hold both. Optional columns: ``patient`` (who it is, for keeping patients apart) and
+``split`` (``train`` or ``kept-out``). A path is a file or a folder, relative to the table. A
+row that cannot be used is listed with its reason; no other row takes its place.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from osler.errors import DataError, RequestError
+from osler.errors import CheckpointError, DataError, RequestError
 from osler.prepare import MAX_QUESTION
 from osler.study import Box2D, Box3D
 from osler.tasks.box_text import LABEL_LIMIT
+from osler.weights.cache import whole_file
 
 QUESTION_COLUMNS = ("path", "question", "answer")
 BOX_COLUMNS = ("path", "label", "x0", "y0", "x1", "y1")
@@ -39,7 +41,7 @@ class LocalRow:
         path: Of the scan.
         question: Empty for a box. answer: Empty for a box.
         label: Name of what is boxed; empty for a question.
-        box: In pixels of the file, or in patient mm (LPS); ``None`` for a question.
+        box: In pixels of the file, or in patient mm (LPS); ``None`` for a question, and for a label that is not there.
         patient: Who it is, as the table says; may be empty.
         split: As the table says; empty where the hash decides.
     """
@@ -106,6 +108,25 @@ def is_kept_out(key: str, *, share: float) -> bool:
     return number < share * 2**64
 
 
+def list_unreadable(path: Path, *, entries: Sequence[Unreadable]) -> None:
+    """Writes which rows were not used, and why.
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("line", "path", "reason"))
+    writer.writerows((entry.line, entry.path, entry.reason) for entry in entries)
+    try:
+        with whole_file(path) as out:
+            out.write(text.getvalue().encode())
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write {str(path)!r}: {error}.", next_step="Choose a folder with room."
+        ) from error
+
+
 def _check_columns(names: Iterable[str], *, source: Path) -> None:
     found = [name.strip() for name in names if name]
     if set(QUESTION_COLUMNS) <= set(found) or set(BOX_COLUMNS) <= set(found):
@@ -141,7 +162,8 @@ def _row(values: Mapping[str | None, str | list[str] | None], *, line: int, fold
     if label and not question:
         if len(label) > LABEL_LIMIT:
             return bad(f"the label has {len(label)} characters, at most {LABEL_LIMIT} are read")
-        box = _box(texts)
+        edges = any(texts.get(name) for name in (*BOX_COLUMNS[2:], *_DEPTH))
+        box = _box(texts) if edges else None
         return bad(box) if isinstance(box, str) else LocalRow(**common, label=" ".join(label.split()), box=box)  # type: ignore[arg-type]
     if not question or not answer:
         return bad("the question is empty" if not question else "the answer is empty")

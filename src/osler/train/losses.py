@@ -94,6 +94,13 @@ def generalized_iou(found_Q6: Tensor, wanted_Q6: Tensor) -> Tensor:
     Args:
         found_Q6: x0, y0, z0, x1, y1, z1. wanted_Q6: The same; NaN in z for boxes in a picture.
     """
+    both, union, hull = _sizes(found_Q6, wanted_Q6)
+    tiny = torch.finfo(torch.float32).eps
+    return both / (union + tiny) - (hull - union) / (hull + tiny)
+
+
+def _sizes(found_Q6: Tensor, wanted_Q6: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Areas or volumes that two boxes share, cover together, and of the box around both."""
     flat_Q1 = wanted_Q6[:, 2:3].isnan()
 
     def sizes(low_Q3: Tensor, high_Q3: Tensor) -> Tensor:
@@ -104,9 +111,13 @@ def generalized_iou(found_Q6: Tensor, wanted_Q6: Tensor) -> Tensor:
     (a, b), (c, d) = found_Q6.split(3, -1), wanted_Q6.split(3, -1)
     both = sizes(torch.maximum(a, c), torch.minimum(b, d))
     union = sizes(a, b) + sizes(c, d) - both
-    hull = sizes(torch.minimum(a, c), torch.maximum(b, d))
-    tiny = torch.finfo(torch.float32).eps
-    return both / (union + tiny) - (hull - union) / (hull + tiny)
+    return both, union, sizes(torch.minimum(a, c), torch.maximum(b, d))
+
+
+def box_overlap(found_Q6: Tensor, wanted_Q6: Tensor) -> Tensor:
+    """IoU of boxes in 2D or 3D, (Q,), 0 to 1; see `generalized_iou`."""
+    both, union, _ = _sizes(found_Q6, wanted_Q6)
+    return both / (union + torch.finfo(torch.float32).eps)
 
 
 def presence_loss(logits_Q: Tensor, *, there_Q: Tensor) -> Tensor:

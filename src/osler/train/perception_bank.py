@@ -15,13 +15,15 @@ import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from osler.errors import DataError
-from osler.model.vision import VisionTower
+from osler.model.config import VisionConfig
+from osler.model.vision import PatchEmbedding
 from osler.prepare import Preprocess
 from osler.prepare.pixels import PixelBatches
 from osler.train.cache_key import KEY_FILE, cache_key, has_key, set_key
@@ -29,6 +31,19 @@ from osler.train.labeled_volumes import LabeledVolume, cut_volume
 from osler.train.labeled_xrays import LabeledXray, shown
 
 Edges = tuple[float, ...]
+
+
+class Encoder(Protocol):
+    """A tower, or what takes its place."""
+
+    config: VisionConfig
+    embeddings: PatchEmbedding
+
+    def forward_to(self, pixels_BCSS: Tensor, *, layers: int) -> Tensor:
+        """Features (B, P, V) of images after its first layers."""
+        ...
+
+
 _AT_ONCE = 16
 
 
@@ -69,7 +84,7 @@ def fill_bank(
     *,
     items: Sequence[LabeledXray] | Sequence[LabeledVolume],
     views: int,
-    tower: VisionTower,
+    tower: Encoder,
     layers: int,
     preprocess: Preprocess,
     slices: int,
@@ -140,7 +155,7 @@ def _fill(
     items: Sequence[LabeledXray] | Sequence[LabeledVolume],
     views: int,
     each: int,
-    tower: VisionTower,
+    tower: Encoder,
     layers: int,
     preprocess: Preprocess,
     seed: int,

@@ -37,6 +37,27 @@ class Asked:
     boxes_Q6: Tensor
 
 
+def pack_asked(asked: Sequence[Asked], *, states: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Packs what is asked for, padded to the most labels.
+
+    Args:
+        asked: One entry a picture or volume. states: Text state of each label.
+
+    Returns:
+        States (B, Q, C), boxes (B, Q, 6) with NaN where nothing is there, and whether a label was asked for (B, Q).
+    """
+    most = max(len(one.labels) for one in asked)
+    text_BQC = torch.zeros(len(asked), most, len(next(iter(states.values()))))
+    wanted_BQ6 = torch.full((len(asked), most, 6), torch.nan)
+    real_BQ = torch.zeros(len(asked), most, dtype=torch.bool)
+    for row, one in enumerate(asked):
+        for column, label in enumerate(one.labels):
+            text_BQC[row, column] = states[label]
+            wanted_BQ6[row, column] = one.boxes_Q6[column]
+            real_BQ[row, column] = True
+    return text_BQC, wanted_BQ6, real_BQ
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FilmBatch:
     """X-rays, flat over patients and dates.

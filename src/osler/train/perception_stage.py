@@ -45,6 +45,7 @@ from osler.train.perception_batch import (
     event_table,
     film_batch,
     known_findings,
+    pack_asked,
     pick,
     volume_batch,
 )
@@ -302,16 +303,7 @@ def _add_boxes(
     rows = [number for number, one in enumerate(asked) if one.labels]
     if not rows:
         return
-    most = max(len(asked[number].labels) for number in rows)
-    width = trainee.config.decoder.width
-    text_BQC = torch.zeros(len(rows), most, width)
-    wanted_BQ6 = torch.full((len(rows), most, 6), torch.nan)
-    real_BQ = torch.zeros(len(rows), most, dtype=torch.bool)
-    for place, number in enumerate(rows):
-        for column, label in enumerate(asked[number].labels):
-            text_BQC[place, column] = data.label_states[label]
-            wanted_BQ6[place, column] = asked[number].boxes_Q6[column]
-            real_BQ[place, column] = True
+    text_BQC, wanted_BQ6, real_BQ = pack_asked([asked[number] for number in rows], states=data.label_states)
     boxes_BQ6, presence_BQ = trainee.heads.boxes(
         text_BQC, features_BMV=features_BMV[rows], positions_BM3=places_BM3[rows]
     )

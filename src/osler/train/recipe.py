@@ -6,13 +6,9 @@ has the command that runs it.
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
@@ -22,6 +18,7 @@ from osler.train.losses import HeadWeights
 from osler.train.parts_choice import check_choice
 from osler.train.picture_book import Extras, Shares
 from osler.train.recall import RecallConfig
+from osler.train.recipe_file import build, read_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,68 +88,6 @@ class VisionRecipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     shares: Shares = field(default_factory=Shares)
     extras: Extras = field(default_factory=Extras)
-
-
-_T = TypeVar("_T")
-
-
-def build(kind: type[_T], values: dict[str, Any], *, where: str) -> _T:
-    """Fills a dataclass from a table, nested tables included.
-
-    Raises:
-        RequestError: If a key is unknown (with the nearest match), missing, or of a wrong type.
-    """
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    filled: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in fields:
-            raise unknown_name(f"key in {where}", name=name, known=fields)
-        filled[name] = _fit(value, hints[name], where=f"{where}.{name}")
-    missing = [
-        name
-        for name, f in fields.items()
-        if name not in filled and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise RequestError(f"{where} lacks {', '.join(missing)}.", next_step="Add it to the recipe.")
-    return kind(**filled)
-
-
-def _fit(value: Any, hint: Any, *, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise RequestError(f"{where} is {value!r}.", allowed="A table.")
-        return build(hint, value, where=where)
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise unknown_name(f"value of {where}", name=str(value), known=map(str, typing.get_args(hint)))
-        return value
-    if typing.get_origin(hint) is tuple:
-        return tuple(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    plain = hint if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) else object
-    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        raise RequestError(f"{where} is {value!r}.", allowed=f"A value of type {plain.__name__}.")
-    return value
-
-
-def read_table(path: str | Path) -> dict[str, Any]:
-    """Reads a TOML file.
-
-    Raises:
-        RequestError: If it is absent or not TOML.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise RequestError(f"No recipe at {str(path)!r}.", next_step="The shipped recipes lie in recipes/.")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{str(path)!r} is not TOML: {error}.", next_step="Compare with recipes/debug.toml."
-        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +232,38 @@ class PerceptionRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoxTeaching:
+    """How a box head learns the labels of a table.
+
+    Args:
+        optimizer: Of the head; an update takes ``batch`` scans.
+        views: Augmented ones that are kept of a scan, the first as it is.
+        blanks: Pictures of nothing, on which no label is there.
+    """
+
+    optimizer: OptimizerConfig = OptimizerConfig(
+        steps=400, batch=16, learning_rate=5e-4, warmup=20, weight_decay=0.03, clip=5.0, average=0.98
+    )
+    views: int = 6
+    blanks: int = 16
+
+    def __post_init__(self) -> None:
+        """Checks the counts.
+
+        Raises:
+            RequestError: If one is out of its range.
+        """
+        for name, value, least in (
+            ("views", self.views, 1),
+            ("blanks", self.blanks, 0),
+            ("optimizer.steps", self.optimizer.steps, 1),
+            ("optimizer.batch", self.optimizer.batch, 1),
+        ):
+            if value < least:
+                raise RequestError(f"box_head.{name} is {value!r}.", allowed=f"{least} or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneRecipe:
     """Teaches a model from a table of local scans, or from synthetic reports, films or phantoms.
 
@@ -326,7 +293,10 @@ class FinetuneRecipe:
         rank: Of the LoRA. alpha: Scale of the LoRA.
         micro_batch: Samples computed at a time; an update adds up the gradients of ``optimizer.batch``.
         keep_tokens: Tokens of a micro-batch above which activations are computed again in the backward pass.
-        slices: Slices of a volume that a box is taught on.
+        slices: Slices of a volume that a box is taught on as text.
+        boxes: Who learns the boxes of a table: ``"head"``, a box head of its own beside the base's; ``"text"``, the
+            decoder, as published box text; ``"auto"``: a head where the base has one and a label stands once on a scan.
+        box_head: How that head learns.
         judged: Kept-out samples that are measured at most.
         recall: What holds the decoder to what its base says on plain text (`RecallConfig`, its weight 0 by default);
             for one process and an adapter.
@@ -364,6 +334,8 @@ class FinetuneRecipe:
     micro_batch: int = 4
     keep_tokens: int = 2048
     slices: int = 8
+    boxes: Literal["auto", "head", "text"] = "auto"
+    box_head: BoxTeaching = field(default_factory=BoxTeaching)
     judged: int = 200
     recall: RecallConfig = field(default_factory=lambda: RecallConfig(weight=0.0))
     ship: str = ""

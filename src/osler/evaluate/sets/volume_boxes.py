@@ -165,10 +165,10 @@ def _not_offered(setting: Setting) -> tuple[str, ...]:
     """Says where the box head was found good for other pictures than volumes: then every box is missed."""
     session = setting.responder.session
     head: BoxHead | None = None if session is None else head_for(session, "boxes")
-    if head is None or not head.scope:
+    if head is None or not (scope := head.scope_of(())):
         return ()
     return (
-        f"NOT TRAINED: the box head of {setting.responder.name} is offered for {head.scope} only, so it draws nothing "
+        f"NOT TRAINED: the box head of {setting.responder.name} is offered for {scope} only, so it draws nothing "
         "in a volume and every box counts as missed.",
     )
 
