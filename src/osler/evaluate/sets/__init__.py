@@ -32,6 +32,7 @@ PUBLISHED_IMAGING: tuple[str, ...] = (
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "published": ("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "vqa-rad", *PUBLISHED_IMAGING),
+    "published-imaging": PUBLISHED_IMAGING,
     "images": ("perception", "vqa-rad", "nih-findings", "lung-boxes", "hippocampus-boxes", "organ-boxes"),
     "text": ("perplexity", "medqa", "medmcqa", "mmlu-medical", "pubmedqa"),
     "boxes": ("lung-boxes", "hippocampus-boxes", "organ-boxes", "lesion-boxes"),

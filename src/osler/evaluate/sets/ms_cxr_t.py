@@ -50,6 +50,7 @@ class MsCxrT:
             return Plan(absent=absent)
         columns = [f"{finding.replace(' ', '_')}_progression" for finding in FINDINGS]
         named = ("dicom_id", "previous_dicom_id", "subject_id", *columns)
+        self._known = []
         cases, missing = [], 0
         for row in read_table(setting.root / _TABLE, columns=named):
             cells = {name: row[column].strip() for name, column in zip(FINDINGS, columns, strict=True)}

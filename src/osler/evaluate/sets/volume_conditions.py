@@ -121,19 +121,28 @@ def _open(exam: Exam, *, modality: Modality) -> Study:
     return replace(study, timepoints=points)
 
 
-def _ask_ct_rate(prompts: ImagingPrompts, exam: Exam, finding: str) -> str:
-    return prompts.ct_rate.format(finding=finding)
+def _ask(prompts: ImagingPrompts, exam: Exam, finding: str, *, prompt: Literal["ct_rate", "ct", "mr"]) -> str:
+    return str(getattr(prompts, prompt)).format(finding=finding, history=exam.history.get(finding, ""))
 
 
-def _ask_ct(prompts: ImagingPrompts, exam: Exam, finding: str) -> str:
-    return prompts.ct.format(finding=finding, history=exam.history[finding])
+def _own(name: str, *, modality: Modality, prompt: Literal["ct", "mr"]) -> Benchmark:
+    """Conditions of a table of one's own, in the words that the report has for its CT and MR."""
+    return Benchmark(
+        name=name,
+        title=f"Conditions on {modality} (a table of your own)",
+        source=name,
+        find=partial(_conditions, modality=modality),
+        read=yes_no_word,
+        allowed="yes or no.",
+        open=partial(_open, modality=modality),
+        ask=partial(_ask, prompt=prompt),
+        argues=True,
+        measures=ACCURACY_FIRST,
+        blind=False,
+        batch=1,
+        notes=("The report's volumes are not public: its figure holds for them, half of each condition's present.",),
+    )
 
-
-def _ask_mr(prompts: ImagingPrompts, exam: Exam, finding: str) -> str:
-    return prompts.mr.format(finding=finding, history=exam.history[finding])
-
-
-_OWN = "The report's volumes are not public: its figure holds for them, half of each condition's cases present."
 
 VOLUME_CONDITION_SETS = (
     YesNoQuestions(
@@ -145,7 +154,7 @@ VOLUME_CONDITION_SETS = (
             read=yes_no_word,
             allowed="1 or 0.",
             open=partial(_open, modality="CT"),
-            ask=_ask_ct_rate,
+            ask=partial(_ask, prompt="ct_rate"),
             blind=False,
             batch=1,
             notes=(
@@ -154,38 +163,6 @@ VOLUME_CONDITION_SETS = (
             ),
         )
     ),
-    YesNoQuestions(
-        Benchmark(
-            name="ct-conditions",
-            title="Conditions on CT (a table of your own)",
-            source="ct-conditions",
-            find=partial(_conditions, modality="CT"),
-            read=yes_no_word,
-            allowed="yes or no.",
-            open=partial(_open, modality="CT"),
-            ask=_ask_ct,
-            argues=True,
-            measures=ACCURACY_FIRST,
-            blind=False,
-            batch=1,
-            notes=(_OWN,),
-        )
-    ),
-    YesNoQuestions(
-        Benchmark(
-            name="mr-conditions",
-            title="Conditions on MR (a table of your own)",
-            source="mr-conditions",
-            find=partial(_conditions, modality="MR"),
-            read=yes_no_word,
-            allowed="yes or no.",
-            open=partial(_open, modality="MR"),
-            ask=_ask_mr,
-            argues=True,
-            measures=ACCURACY_FIRST,
-            blind=False,
-            batch=1,
-            notes=(_OWN,),
-        )
-    ),
+    YesNoQuestions(_own("ct-conditions", modality="CT", prompt="ct")),
+    YesNoQuestions(_own("mr-conditions", modality="MR", prompt="mr")),
 )

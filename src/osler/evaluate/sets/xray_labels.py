@@ -130,53 +130,63 @@ def _ask(prompts: ImagingPrompts, exam: Exam, finding: str) -> str:
     return prompts.yes_no.format(question=finding_question(finding))
 
 
-def _benchmark(name: str, *, title: str, source: str, **given: object) -> YesNoQuestions:
-    return YesNoQuestions(
-        Benchmark(name=name, title=title, source=source, open=_open, ask=_ask, **given)  # type: ignore[arg-type]
-    )
-
-
 XRAY_LABEL_SETS = (
-    _benchmark(
-        "cxr14",
-        title="CXR14 (3 findings)",
-        source="nih",
-        find=_cxr14,
-        read=yes_no_word,
-        allowed="YES or NO.",
-        notes=("Labels that radiologists agreed upon (Majkowska et al., Radiology 2019), 1,962 pictures in all.",),
+    YesNoQuestions(
+        Benchmark(
+            name="cxr14",
+            title="CXR14 (3 findings)",
+            source="nih",
+            find=_cxr14,
+            open=_open,
+            ask=_ask,
+            read=yes_no_word,
+            allowed="YES or NO.",
+            notes=("Labels that radiologists agreed upon (Majkowska et al., Radiology 2020), 1,962 pictures in all.",),
+        )
     ),
-    _benchmark(
-        "chexpert",
-        title="CheXpert (5 findings)",
-        source="chexpert",
-        find=_chexpert,
-        read=explicit_label,
-        allowed=_LABELS,
-        notes=("Uncertain and missing labels are not asked about; the test set has none.",),
+    YesNoQuestions(
+        Benchmark(
+            name="chexpert",
+            title="CheXpert (5 findings)",
+            source="chexpert",
+            find=_chexpert,
+            open=_open,
+            ask=_ask,
+            read=explicit_label,
+            allowed=_LABELS,
+            notes=("Uncertain and missing labels are not asked about; the test set has none.",),
+        )
     ),
-    _benchmark(
-        "mimic-cxr",
-        title="MIMIC-CXR, labels of CheXpert's program (5 findings)",
-        source="mimic-cxr",
-        find=partial(_mimic, labels="mimic-cxr-2.0.0-chexpert.csv", only="maira-images.csv"),
-        read=original_label,
-        allowed=_LABELS,
-        notes=(
-            "Uncertain and missing labels count as absent, as in the report.",
-            "The published figure is of the 2,461 pictures of MAIRA-1's test set, which maira-images.csv can list.",
-        ),
+    YesNoQuestions(
+        Benchmark(
+            name="mimic-cxr",
+            title="MIMIC-CXR, labels of CheXpert's program (5 findings)",
+            source="mimic-cxr",
+            find=partial(_mimic, labels="mimic-cxr-2.0.0-chexpert.csv", only="maira-images.csv"),
+            open=_open,
+            ask=_ask,
+            read=original_label,
+            allowed=_LABELS,
+            notes=(
+                "Uncertain and missing labels count as absent, as in the report.",
+                "The published figure is of the 2,461 pictures of MAIRA-1's test set, which maira-images.csv can list.",
+            ),
+        )
     ),
-    _benchmark(
-        "mimic-cxr-med-gemini",
-        title="MIMIC-CXR, labels of Med-Gemini (5 findings)",
-        source="mimic-cxr",
-        find=partial(_mimic, labels="med-gemini-labels.csv", only="med-gemini-images.csv"),
-        read=explicit_label,
-        allowed=_LABELS,
-        notes=(
-            "Uncertain and missing labels are not asked about, as in the report.",
-            "The labels behind the published figure (1,532 pictures) were not published: it holds for them alone.",
-        ),
+    YesNoQuestions(
+        Benchmark(
+            name="mimic-cxr-med-gemini",
+            title="MIMIC-CXR, labels of Med-Gemini (5 findings)",
+            source="mimic-cxr",
+            find=partial(_mimic, labels="med-gemini-labels.csv", only="med-gemini-images.csv"),
+            open=_open,
+            ask=_ask,
+            read=explicit_label,
+            allowed=_LABELS,
+            notes=(
+                "Uncertain and missing labels are not asked about, as in the report.",
+                "The labels behind the published figure (1,532 pictures) were not published: it holds for them alone.",
+            ),
+        )
     ),
 )
