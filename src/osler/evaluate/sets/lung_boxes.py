@@ -22,6 +22,7 @@ from osler.weights.skills import Skill
 LUNGS = ("right lung", "left lung")
 _TABLE = "cxr/lung-boxes/boxes.csv"
 _LEAST_PIXELS = 50
+_UNREAD = (1, 1)
 
 Boxes = dict[str, Box2D]
 
@@ -99,7 +100,7 @@ class XrayBoxes:
         listed = self.found(setting)
         self._others = OtherPatients(setting)
         for xray in listed.xrays:
-            for name, box in xray.boxes.items():
+            for name, box in xray.boxes.items() if xray.size != _UNREAD else ():
                 unit = box.to_unit(width=xray.size[0], height=xray.size[1])
                 edges = (unit.x0, unit.y0, unit.x1, unit.y1)
                 self._others.add(name, edges, source=xray.source, patient=xray.patient)
@@ -249,12 +250,12 @@ def lungs_of(path: Path, *, size: tuple[int, int]) -> Boxes:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture by its header, px."""
+    """Width and height of a picture by its header, px; 1 by 1 where it cannot be read."""
     try:
         with Picture.open(path) as opened:
             return opened.size
     except OSError:
-        return 1, 1  # the runner meets the broken file again, and counts it
+        return _UNREAD  # the runner meets the broken file again, and counts it
 
 
 def _edges(box: Box2D | None) -> str:

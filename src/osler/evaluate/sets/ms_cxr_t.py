@@ -53,15 +53,16 @@ class MsCxrT:
         self._known = []
         cases, missing = [], 0
         for row in read_table(setting.root / _TABLE, columns=named):
+            patient = row["subject_id"].removeprefix("p")
             cells = {name: row[column].strip() for name, column in zip(FINDINGS, columns, strict=True)}
             labels = {name: cell for name, cell in cells.items() if cell}
-            self._known += [(row["subject_id"], name, label) for name, label in labels.items()]
+            self._known += [(patient, name, label) for name, label in labels.items()]
             paths = [mimic.picture(setting.root, row[name]) for name in ("previous_dicom_id", "dicom_id")]
             if not all(path.is_file() for path in paths):
                 missing += 1
-            elif labels and setting.keeps("mimic-cxr", patient=row["subject_id"]):
+            elif labels and setting.keeps("mimic-cxr", patient=patient):
                 name = f"{paths[0].stem}-{paths[1].stem}"
-                cases.append(Case(name=name, patient=row["subject_id"], content=(paths, labels)))
+                cases.append(Case(name=name, patient=patient, content=(paths, labels)))
         notes = [
             "The report prints no prompt for this: the words are Osler's, the three answers the report's.",
             "Macro accuracy: the mean over findings of the mean over the three changes, as BioViL-T counts it.",
