@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from osler.evaluate.metrics import auroc, calibration_error, exp_ratio, ratio, token_f1
+from osler.evaluate.metrics import auroc, calibration_error, exp_ratio, ratio, rouge_l, token_f1
 
 
 @given(st.integers(0, 10_000), st.integers(2, 60), st.integers(2, 8))
@@ -80,3 +82,30 @@ def test_ratio_means_and_pools() -> None:
 )
 def test_token_f1_counts_words_as_squad_does(said: str, truth: str, expected: float) -> None:
     assert token_f1(said, truth) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "truth", "expected"),
+    [
+        # By hand: 2 * longest common subsequence / words of both.
+        ("the cat sat on the mat", "the cat lay on a mat", 2 * 4 / 12),
+        ("police kill the gunman", "police killed the gunman", 2 * 3 / 8),
+        ("the gunman kill police", "police killed the gunman", 2 * 2 / 8),
+        ("Colon, biopsy: ADENOCARCINOMA.", "colon biopsy adenocarcinoma", 1.0),
+        ("nevus", "melanoma", 0.0),
+        ("", "melanoma", 0.0),
+        ("melanoma", "?", 0.0),
+    ],
+)
+def test_rouge_l_by_hand(said: str, truth: str, expected: float) -> None:
+    assert rouge_l(said, truth) == pytest.approx(expected)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=7), st.lists(st.sampled_from("abc"), max_size=7))
+def test_rouge_l_is_that_of_all_subsequences(said: list[str], truth: list[str]) -> None:
+    def subsequences(words: list[str]) -> set[tuple[str, ...]]:
+        return {part for size in range(len(words) + 1) for part in combinations(words, size)}
+
+    longest = max(len(part) for part in subsequences(said) & subsequences(truth))
+    words = len(said) + len(truth)
+    assert rouge_l(" ".join(said), " ".join(truth)) == pytest.approx(2 * longest / words if words else 0.0)

@@ -78,6 +78,24 @@ def token_f1(said: str, truth: str) -> float:
     return 2 * common / (len(words) + len(wanted))
 
 
+def rouge_l(said: str, truth: str) -> float:
+    """F-measure of the longest common subsequence of words (ROUGE-L; Lin, ACL 2004).
+
+    Words are lower-case runs of letters and digits, not stemmed, precision and recall weigh the same, as
+    in the package ``rouge_score``.
+    """
+    words, wanted = (re.findall(r"[a-z0-9]+", text.lower()) for text in (said, truth))
+    if not words or not wanted:
+        return 0.0
+    lengths = [0] * (len(wanted) + 1)  # of the common subsequence with each beginning of the truth
+    for word in words:
+        before = 0
+        for place, other in enumerate(wanted, start=1):
+            here = before + 1 if word == other else max(lengths[place], lengths[place - 1])
+            before, lengths[place] = lengths[place], here
+    return 2 * lengths[-1] / (len(words) + len(wanted))
+
+
 def _words(text: str) -> list[str]:
     return [word for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in ("a", "an", "the")]
 

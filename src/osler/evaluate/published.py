@@ -1,6 +1,6 @@
 """Prompts and figures of the MedGemma 1.5 technical report (arXiv 2604.05081), as printed there.
 
-Appendix B gives the prompts, Table 3 the figures; the model card gives the closed
+Appendix B gives the prompts, Tables 3 to 5 the figures; the model card gives the closed
 VQA-RAD accuracy. Words are kept as they are, the slips of the pen too.
 """
 
@@ -22,9 +22,10 @@ _VQA = (
     "X (no more than a few words or the letter corresponding to your answer choice if the question is multiple choice)"
     ' in the format "Final Answer: X":'
 )
-_FINDING = (
-    'Is there {finding} in the image? You MUST end your responce with either "Final Answer: yes" or "Final Answer: no'
-)
+YES_NO = '{question} You MUST end your responce with either "Final Answer: yes" or "Final Answer: no'
+"""Around a yes/no question on an X-ray (Table 8)."""
+FINDING = "Is there {finding} in this image?"
+"""The question itself, which the first report prints (arXiv 2507.05201, Table A7)."""
 _FINAL = re.compile(r"final answer\s*:?\s*\**\s*(.+?)\s*(?:\n|$)", re.IGNORECASE)
 
 
@@ -52,7 +53,7 @@ PUBLISHED = PromptStyle(
     name="published",
     text=_TEXT,
     vqa=_VQA,
-    finding=_FINDING,
+    finding=YES_NO.format(question=FINDING),
     thinking=THINK_SILENTLY,
     text_tokens=3072,
     vqa_tokens=512,
@@ -69,6 +70,16 @@ PLAIN = PromptStyle(
 """For models that were not trained on long instructions: the question alone."""
 
 MEDGEMMA_15_4B: dict[tuple[str, str], float] = {
+    ("cxr14", "macro F1"): 0.484,
+    ("chexpert", "macro F1"): 0.482,
+    ("mimic-cxr", "macro F1"): 0.415,
+    ("mimic-cxr-med-gemini", "macro F1"): 0.895,
+    ("chest-imagenome", "mean IoU"): 0.380,
+    ("ms-cxr-t", "macro accuracy"): 0.657,
+    ("ct-rate", "macro F1"): 0.269,
+    ("ct-conditions", "macro accuracy"): 0.611,
+    ("mr-conditions", "macro accuracy"): 0.647,
+    ("slide-diagnoses", "ROUGE-L"): 0.494,
     ("medqa", "generated"): 0.691,
     ("medmcqa", "generated"): 0.598,
     ("pubmedqa", "generated"): 0.676,

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from osler.evaluate.sets.chest_imagenome import ChestImagenome
 from osler.evaluate.sets.ehr_imaging import EhrImaging
 from osler.evaluate.sets.language import Perplexity
 from osler.evaluate.sets.lung_boxes import LungBoxes
+from osler.evaluate.sets.ms_cxr_t import MsCxrT
 from osler.evaluate.sets.perception import Perception
 from osler.evaluate.sets.progression import HannoverProgression, NihProgression, SyntheticProgression
 from osler.evaluate.sets.questions import QUESTION_SETS
 from osler.evaluate.sets.records import RecordQuestions
 from osler.evaluate.sets.report_facts import ReportFacts
 from osler.evaluate.sets.retrieval import RealRetrieval, SyntheticRetrieval
+from osler.evaluate.sets.slide_diagnoses import SlideDiagnoses
 from osler.evaluate.sets.slides import Slides
 from osler.evaluate.sets.types import EvaluationSet
 from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS
+from osler.evaluate.sets.volume_conditions import VOLUME_CONDITION_SETS
 from osler.evaluate.sets.vqa_rad import VqaRad
 from osler.evaluate.sets.xray_findings import NihFindings
+from osler.evaluate.sets.xray_labels import XRAY_LABEL_SETS
+
+PUBLISHED_IMAGING: tuple[str, ...] = (
+    *(one.name for one in (*XRAY_LABEL_SETS, *VOLUME_CONDITION_SETS)),
+    ChestImagenome.name,
+    MsCxrT.name,
+    SlideDiagnoses.name,
+)
+"""Sets of MedGemma's report on X-rays, volumes and slides."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "published": ("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "vqa-rad"),
+    "published": ("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "vqa-rad", *PUBLISHED_IMAGING),
+    "published-imaging": PUBLISHED_IMAGING,
     "images": ("perception", "vqa-rad", "nih-findings", "lung-boxes", "hippocampus-boxes", "organ-boxes"),
     "text": ("perplexity", "medqa", "medmcqa", "mmlu-medical", "pubmedqa"),
     "boxes": ("lung-boxes", "hippocampus-boxes", "organ-boxes", "lesion-boxes"),
@@ -47,4 +61,9 @@ def all_sets() -> tuple[EvaluationSet, ...]:
         Perception(),
         VqaRad(),
         *QUESTION_SETS,
+        *XRAY_LABEL_SETS,
+        ChestImagenome(),
+        MsCxrT(),
+        SlideDiagnoses(),
+        *VOLUME_CONDITION_SETS,
     )

@@ -1,8 +1,9 @@
-"""Lung boxes on chest X-rays: drawn boxes, and boxes around the lung masks of Montgomery."""
+"""Boxes on chest X-rays, and those of lungs: drawn ones, and ones around the lung masks of Montgomery."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image as Picture
 from osler.errors import FileFormatError
 from osler.evaluate.responder import blank_study
 from osler.evaluate.rows import MODEL, Measure, Row
+from osler.evaluate.sets.other_patients import OtherPatients
 from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffled
 from osler.evaluate.sets.xrays import open_xray, read_table
 from osler.study import Box2D, Study
@@ -20,15 +22,58 @@ from osler.weights.skills import Skill
 LUNGS = ("right lung", "left lung")
 _TABLE = "cxr/lung-boxes/boxes.csv"
 _LEAST_PIXELS = 50
+_UNREAD = (1, 1)
 
 Boxes = dict[str, Box2D]
 
 
-class LungBoxes:
-    """IoU of the likeliest box of each lung; a lung without a box counts 0."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BoxedXray:
+    """An X-ray and the boxes on it.
 
-    name = "lung-boxes"
-    title = "Lung boxes on chest X-rays"
+    Args:
+        source: Data set. patient: Key within it.
+        path: Of the picture. size: Its width and height, px.
+        boxes: By structure, in pixels of the picture.
+        problem: What is wrong with its boxes; it fails by itself.
+    """
+
+    source: str
+    patient: str
+    path: Path
+    size: tuple[int, int]
+    boxes: Boxes
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """Unique within the set."""
+        return f"{self.path.parent.parent.name}/{self.path.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxedXrays:
+    """What a data set lists.
+
+    Args:
+        xrays: Whose pictures are there.
+        absent: Why there are none.
+        notes: What a reader must know.
+    """
+
+    xrays: tuple[BoxedXray, ...] = ()
+    absent: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class XrayBoxes:
+    """IoU of the likeliest box of each structure; a structure without a box counts 0.
+
+    A subclass lists its X-rays in `found`.
+    """
+
+    name: str
+    title: str
     skills: frozenset[Skill] = frozenset({"boxes", "box_text"})
     measures = (
         Measure(name="mean IoU", field="iou"),
@@ -36,85 +81,102 @@ class LungBoxes:
         Measure(name="boxes given", field="given"),
     )
     batch = 1
+    blind = True
+    """Whether blanked pictures are asked about, too: twice the work where boxes are written as text."""
 
     def __init__(self) -> None:
-        # (source, patient) -> boxes as fractions of the picture, for the mean box
-        self._known: list[tuple[str, str, Boxes]] = []
+        self._others: OtherPatients | None = None
+
+    def found(self, setting: Setting) -> BoxedXrays:
+        """Lists the X-rays with boxes.
+
+        Raises:
+            OslerError: If a table is at fault.
+        """
+        raise NotImplementedError
 
     def plan(self, setting: Setting) -> Plan:
-        """Lists the X-rays with boxes or masks."""
-        found = [*_drawn(setting.root), *_masked(setting.root)]
-        self._known = [
-            (source, patient, {name: box.to_unit(width=size[0], height=size[1]) for name, box in boxes.items()})
-            for source, patient, _, size, boxes in found
-        ]
+        """Lists the X-rays of patients that may be asked about."""
+        listed = self.found(setting)
+        self._others = OtherPatients(setting)
+        for xray in listed.xrays:
+            for name, box in xray.boxes.items() if xray.size != _UNREAD else ():
+                unit = box.to_unit(width=xray.size[0], height=xray.size[1])
+                edges = (unit.x0, unit.y0, unit.x1, unit.y1)
+                self._others.add(name, edges, source=xray.source, patient=xray.patient)
         cases = [
-            Case(name=f"{path.parent.parent.name}/{path.name}", patient=f"{source}:{patient}", content=(path, boxes))
-            for source, patient, path, _, boxes in found
-            if setting.keeps(source, patient=patient)
+            Case(name=xray.name, patient=f"{xray.source}:{xray.patient}", content=xray)
+            for xray in listed.xrays
+            if setting.keeps(xray.source, patient=xray.patient)
         ]
-        absent = missing_files(setting.root, _TABLE) or "no held-out X-ray with boxes"
-        notes = ("Mean box: the mean of the edges, as fractions of the picture, of other patients' boxes.",)
-        return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=notes)
+        absent = listed.absent or "no held-out X-ray with boxes"
+        mean = "Mean box: the mean of the edges, as fractions of the picture, of other patients' boxes."
+        return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=(*listed.notes, mean))
 
     def open(self, setting: Setting, case: Case) -> Study:
         """Reads the picture."""
-        return open_xray(case.content[0])
+        return open_xray(case.content.path)
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
-        """One row a lung."""
+        """One row a structure."""
         rows = []
         for case in cases:
-            path, truth = case.content
+            xray: BoxedXray = case.content
+            if xray.problem:
+                raise FileFormatError(xray.problem)
             study = case.opened or self.open(setting, case)
             width, height = study.images()[0].size
-            found, blind = _located(setting, study), _located(setting, blank_study(study))
-            mean = self._mean(setting, asked=case.patient)
-            for lung, box in truth.items():
-                mean_box = mean[lung].to_pixel(width=width, height=height) if lung in mean else None
-                systems = {MODEL: found.get(lung), "blanked": blind.get(lung), "mean box": mean_box}
+            found = _located(setting, study, labels=tuple(xray.boxes))
+            blind = _located(setting, blank_study(study), labels=tuple(xray.boxes)) if self.blind else {}
+            for label, box in xray.boxes.items():
+                mean = self._mean(xray, label, width=width, height=height)
+                systems = {MODEL: found.get(label), "mean box": mean}
+                systems |= {"blanked": blind.get(label)} if self.blind else {}
                 overlaps = {system: other.iou(box) if other else 0.0 for system, other in systems.items()}
                 rows.append(
                     Row(
                         case=case.name,
                         patient=case.patient,
-                        group=lung,
+                        group=label,
                         values={
                             "iou": {system: (value, 1.0) for system, value in overlaps.items()},
                             "hit": {system: (float(value > 0.5), 1.0) for system, value in overlaps.items()},
-                            "given": {MODEL: (float(lung in found), 1.0)},
+                            "given": {MODEL: (float(label in found), 1.0)},
                         },
-                        asked=lung,
-                        said=_edges(found.get(lung)),
+                        asked=label,
+                        said=_edges(found.get(label)),
                         truth=_edges(box),
-                        picture={"file": str(path), "said": _corners(found.get(lung)), "truth": _corners(box)},
+                        picture={"file": str(xray.path), "said": _corners(found.get(label)), "truth": _corners(box)},
                     )
                 )
         return rows
 
-    def _mean(self, setting: Setting, *, asked: str) -> Boxes:
-        means = {}
-        for lung in LUNGS:
-            edges = [
-                (boxes[lung].x0, boxes[lung].y0, boxes[lung].x1, boxes[lung].y1)
-                for source, patient, boxes in self._known
-                if lung in boxes and self._learns(setting, source, patient, asked=asked)
-            ]
-            if edges:
-                x0, y0, x1, y1 = (float(edge) for edge in np.mean(edges, axis=0))
-                means[lung] = Box2D(x0=x0, y0=y0, x1=x1, y1=y1, frame="unit")
-        return means
-
-    @staticmethod
-    def _learns(setting: Setting, source: str, patient: str, *, asked: str) -> bool:
-        return f"{source}:{patient}" != asked and setting.learns(source, patient=patient, asked="")
+    def _mean(self, xray: BoxedXray, label: str, *, width: int, height: int) -> Box2D | None:
+        assert self._others is not None
+        edges = self._others.mean(label, source=xray.source, patient=xray.patient)
+        if edges is None:
+            return None
+        x0, y0, x1, y1 = (float(edge) for edge in edges)
+        return Box2D(x0=x0, y0=y0, x1=x1, y1=y1, frame="unit").to_pixel(width=width, height=height)
 
 
-def _located(setting: Setting, study: Study) -> Boxes:
-    """The likeliest box of each lung, in pixels of the file."""
+class LungBoxes(XrayBoxes):
+    """Both lungs."""
+
+    name = "lung-boxes"
+    title = "Lung boxes on chest X-rays"
+
+    def found(self, setting: Setting) -> BoxedXrays:
+        """Lists the X-rays with boxes or masks."""
+        xrays = (*_drawn(setting.root), *_masked(setting.root))
+        return BoxedXrays(xrays=xrays, absent=missing_files(setting.root, _TABLE))
+
+
+def _located(setting: Setting, study: Study, *, labels: Sequence[str]) -> Boxes:
+    """The likeliest box of each structure, in pixels of the file."""
     session = setting.responder.session
     assert session is not None
-    answer = locate(session, study, LUNGS)
+    answer = locate(session, study, labels)
     best: dict[str, tuple[float, Box2D]] = {}
     for found in answer.boxes:
         if found.pixel is not None and found.score > best.get(found.label, (-1.0, None))[0]:
@@ -122,7 +184,7 @@ def _located(setting: Setting, study: Study) -> Boxes:
     return {label: box for label, (_, box) in best.items()}
 
 
-def _drawn(root: Path) -> list[tuple[str, str, Path, tuple[int, int], Boxes]]:
+def _drawn(root: Path) -> list[BoxedXray]:
     """Boxes drawn by people; pictures that Hannover has too keep Hannover's patient, as in training."""
     if not (root / _TABLE).is_file():
         return []
@@ -131,7 +193,7 @@ def _drawn(root: Path) -> list[tuple[str, str, Path, tuple[int, int], Boxes]]:
     owners = {}
     if table.is_file():
         owners = {row["image_id"]: row["patient_id"] for row in read_table(table, columns=("image_id", "patient_id"))}
-    found: dict[str, tuple[str, str, Path, tuple[int, int], Boxes]] = {}
+    found: dict[str, BoxedXray] = {}
     for row in rows:
         path = root / "cxr" / "lung-boxes" / "images" / row["image"]
         if row["label"] not in LUNGS or not path.is_file():
@@ -139,19 +201,21 @@ def _drawn(root: Path) -> list[tuple[str, str, Path, tuple[int, int], Boxes]]:
         owner = owners.get(path.stem)
         source, patient = ("hannover", owner) if owner else ("lung-boxes", row["patient"])
         if row["image"] not in found:
-            found[row["image"]] = (source, patient, path, _size(path), {})
+            found[row["image"]] = BoxedXray(source=source, patient=patient, path=path, size=size_of(path), boxes={})
         edges = {edge: float(row[edge]) for edge in ("x0", "y0", "x1", "y1")}
-        found[row["image"]][4][row["label"]] = Box2D(**edges)
+        found[row["image"]].boxes[row["label"]] = Box2D(**edges)
     return list(found.values())
 
 
-def _masked(root: Path) -> list[tuple[str, str, Path, tuple[int, int], Boxes]]:
+def _masked(root: Path) -> list[BoxedXray]:
     """Boxes around masks: the patient's right lung lies in the left half of a frontal picture."""
     found = []
     for path in sorted((root / "cxr" / "montgomery" / "images").glob("*")):
         mask = root / "cxr" / "montgomery" / "lung_masks" / f"{path.stem}.png"
         if mask.is_file():
-            found.append(("montgomery", path.stem.split("_")[1], path, _size(path), lungs_of(mask, size=_size(path))))
+            patient, size = path.stem.split("_")[1], size_of(path)
+            boxes = lungs_of(mask, size=size)
+            found.append(BoxedXray(source="montgomery", patient=patient, path=path, size=size, boxes=boxes))
     return found
 
 
@@ -185,12 +249,13 @@ def lungs_of(path: Path, *, size: tuple[int, int]) -> Boxes:
     return boxes
 
 
-def _size(path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture by its header, px; 1 by 1 where it cannot be read."""
     try:
         with Picture.open(path) as opened:
             return opened.size
     except OSError:
-        return 1, 1  # the runner meets the broken file again, and counts it
+        return _UNREAD  # the runner meets the broken file again, and counts it
 
 
 def _edges(box: Box2D | None) -> str:

@@ -82,7 +82,7 @@ class SyntheticProgression:
                         patient=case.patient,
                         group=f"{len(exams)} dates",
                         part=truth,
-                        values=_values(truth, said.get(finding), blind.get(finding), majority=self._majority),
+                        values=change_values(truth, said.get(finding), blind.get(finding), majority=self._majority),
                         asked=finding,
                         said=said.get(finding) or "no answer",
                         truth=truth,
@@ -133,7 +133,7 @@ class NihProgression:
                         case=case.name,
                         patient=case.patient,
                         part=truth,
-                        values=_values(
+                        values=change_values(
                             truth,
                             _came_or_went(said.get(finding)),
                             _came_or_went(blind.get(finding)),
@@ -191,7 +191,7 @@ class HannoverProgression:
                     case=case.name,
                     patient=case.patient,
                     part=truth,
-                    values=_values(truth, _direction_of(said), _direction_of(blind), majority="improved"),
+                    values=change_values(truth, _direction_of(said), _direction_of(blind), majority="improved"),
                     asked=self.finding,
                     said=said or "no answer",
                     truth=f"{truth} (CRP)",
@@ -263,7 +263,8 @@ def _changing(count: int) -> Iterator[tuple[PatientFacts, list[Exam], dict[str, 
             return
 
 
-def _values(truth: str, said: str | None, blind: str | None, *, majority: str) -> dict[str, dict[str, Pair]]:
+def change_values(truth: str, said: str | None, blind: str | None, *, majority: str) -> dict[str, dict[str, Pair]]:
+    """Values of a row about a change: whether it is right, and whether there was an answer."""
     return {
         "right": {MODEL: right(truth, said), "blanked": right(truth, blind), "majority": right(truth, majority)},
         "answered": {MODEL: (float(said is not None), 1.0)},

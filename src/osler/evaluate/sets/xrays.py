@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from osler.errors import FileFormatError
@@ -34,24 +36,28 @@ NIH_FINDINGS = {
 """Infiltration has no counterpart and is left out."""
 
 
-def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Reads a CSV file.
+def each_row(path: Path, *, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Reads a CSV file row by row, packed by gzip (``.gz``) or not; a cell that is not there is empty.
 
     Raises:
         FileFormatError: If it cannot be read or a column is missing.
     """
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = set(columns) - set(reader.fieldnames or ())
-            rows = [] if missing else list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            if missing := sorted(set(columns) - set(reader.fieldnames or ())):
+                raise FileFormatError(
+                    f"{path.name} has no column {missing[0]!r}.", allowed=f"Columns: {', '.join(columns)}."
+                )
+            yield from reader
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise FileFormatError(f"{path.name} cannot be read: {error}.") from error
-    if missing:
-        raise FileFormatError(
-            f"{path.name} has no column {sorted(missing)[0]!r}.", allowed=f"Columns: {', '.join(columns)}."
-        )
-    return rows
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Reads a CSV file as a whole; see `each_row`."""
+    return list(each_row(path, columns=columns))
 
 
 def open_xray(path: Path, *, date: dt.date | None = None) -> Study:
@@ -79,5 +85,6 @@ def together(studies: Sequence[Study]) -> Study:
 
 
 def nih_picture(root: Path, name: str) -> Path:
-    """Where the picture of an ``Image Index`` lies; time pairs put a folder before it."""
-    return root / "cxr" / "nih" / "images" / f"{Path(name).stem}.jpg"
+    """Where the picture of an ``Image Index`` lies, PNG as published or JPEG; time pairs put a folder before it."""
+    path = root / "cxr" / "nih" / "images" / f"{Path(name).stem}.png"
+    return path if path.is_file() else path.with_suffix(".jpg")
