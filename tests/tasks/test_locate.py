@@ -165,6 +165,9 @@ class BoxHeadOfATest:
     labels: frozenset[str] = frozenset({"right lung"})
     scope: str = ""
 
+    def scope_of(self, labels: Sequence[str]) -> str:
+        return self.scope
+
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:
         (image,) = session.prepare(study).images
         box = image.to_model(Box2D(x0=6, y0=4, x1=30, y1=20))

@@ -35,6 +35,9 @@ class Threshold:
     labels: frozenset[str] = frozenset()
     scope: str = ""
 
+    def scope_of(self, labels: Sequence[str]) -> str:
+        return self.scope
+
     def __init__(self, *, mirrored: bool = False) -> None:
         self.mirrored = mirrored
 
