@@ -44,6 +44,7 @@ def main() -> None:
         stage="finetune",
         csv=str(table),
         out=str(options.work / "lungs"),
+        boxes="text",
         micro_batch=2,
         judged=40,
         save_every=6,
