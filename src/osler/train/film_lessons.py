@@ -84,6 +84,17 @@ class FilmLesson:
     needs: Literal["both", "image", "record", ""] = ""
 
 
+def check_film_tasks(tasks: Sequence[str]) -> None:
+    """Checks names.
+
+    Raises:
+        RequestError: If a task is unknown, with the nearest name.
+    """
+    for task in tasks:
+        if task not in FILM_TASKS:
+            raise unknown_name("task on films", name=str(task), known=FILM_TASKS)
+
+
 def film_lessons(films: Sequence[Film], *, tasks: Sequence[FilmTask], seed: int) -> tuple[FilmLesson, ...]:
     """Draws the lessons of films; the same for the same films and seed.
 
@@ -95,9 +106,7 @@ def film_lessons(films: Sequence[Film], *, tasks: Sequence[FilmTask], seed: int)
     Raises:
         RequestError: If a task is unknown, with the nearest name.
     """
-    for task in tasks:
-        if task not in FILM_TASKS:
-            raise unknown_name("task on films", name=str(task), known=FILM_TASKS)
+    check_film_tasks(tasks)
     made: list[FilmLesson] = []
     if "record" in tasks:
         made += _record_lessons(films, seed=seed)
