@@ -27,9 +27,17 @@ from osler.tasks.box_text import box_prompt
 from osler.tasks.box_tokens import box_token_question
 from osler.tasks.report import REPORT_QUESTION
 from osler.train.synthetic_films import Film
+from osler.weights.skills import Skill
 
 FilmTask = Literal["record", "report", "boxes", "box-tokens"]
 FILM_TASKS: tuple[FilmTask, ...] = get_args(FilmTask)
+FILM_SKILLS: dict[str, frozenset[Skill]] = {
+    "record": frozenset({"answers"}),
+    "report": frozenset({"reports"}),
+    "boxes": frozenset({"box_text"}),
+    "box-tokens": frozenset({"box_tokens"}),
+}
+"""What weights are listed for after they were taught a task."""
 
 FINDINGS = ("pleural-effusion", "cardiomegaly", "pulmonary-edema", "emphysema", "pneumonia", "cardiac-pacemaker")
 LABS = ("c-reactive-protein", "white-cells", "creatinine", "nt-probnp")
