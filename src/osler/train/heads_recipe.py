@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
 
-from osler.errors import RequestError
+from osler.errors import RequestError, unknown_name
 from osler.train.film_lessons import check_film_tasks
 from osler.train.losses import HeadWeights, TaskWeights
 from osler.train.optimizer_config import OptimizerConfig
+from osler.weights.skills import Skill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +91,14 @@ class HeadsRecipe:
     weights: HeadWeights = field(default_factory=HeadWeights)
 
     def __post_init__(self) -> None:
-        """Checks the shares.
+        """Checks shares and skills.
 
         Raises:
-            RequestError: If a share is not in (0, 1].
+            RequestError: If a share is not in (0, 1], or a skill is unknown.
         """
+        for skill in self.skills:
+            if skill not in get_args(Skill):
+                raise unknown_name("skill", name=str(skill), known=get_args(Skill))
         for name in ("series_share", "xrays_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise RequestError(f"{name} is {getattr(self, name)!r}.", allowed="More than 0, and 1 at most.")
@@ -184,6 +188,8 @@ class JointRecipe(HeadsRecipe):
                 f"trunk is {self.trunk!r}.",
                 allowed="1 or more: these layers of the tower are what heads and answers share.",
             )
+        if not any(asdict(self.weights).values()):
+            raise RequestError("All weights are 0.", allowed="One task that counts, at least.")
         if self.save_every < 1 or self.optimizer.steps < 1:
             raise RequestError(
                 f"save_every is {self.save_every!r}, optimizer.steps is {self.optimizer.steps!r}.", allowed="1 or more."

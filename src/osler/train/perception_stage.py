@@ -56,6 +56,9 @@ CHANGE_WEIGHTS = (0.15, 1.0, 1.0, 1.0, 1.0, 1.0)
 """Of `osler.model.heads.CHANGES`: most findings are absent at both dates. The others keep their frequencies, so that
 the likeliest change is the best guess."""
 
+TRUNK_RATE = 0.3
+"""Share of the learning rate that the trunk gets, which starts from the tower's layers; heads start from nothing."""
+
 _AT_ONCE = 8
 """Pictures whose activations in a layer of the trunk stay in the caches: 80 together take 1.7 times the time."""
 
@@ -139,7 +142,7 @@ def train_perception(
         config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk, states=recipe.states),
     )
     optimizer = make_optimizer(
-        [(trainee.heads.trunk.parameters(), 0.3), (_fresh(trainee), 1.0)], config=recipe.optimizer
+        [(trainee.heads.trunk.parameters(), TRUNK_RATE), (_fresh(trainee), 1.0)], config=recipe.optimizer
     )
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     first = resume_training(out, module=trainee, optimizer=optimizer, mean=mean)
