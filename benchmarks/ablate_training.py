@@ -33,10 +33,11 @@ from benchmarks.held_out_figures import Figure
 from benchmarks.machine import commit, cpu_features
 from benchmarks.mini_heads import HELD_SEED, TASKS, Bench
 from osler.errors import OslerError, RequestError, unknown_name
+from osler.train.heads_recipe import FilmShares
 from osler.train.losses import total_loss
 from osler.train.perception_data import PerceptionData, open_perception_data
 from osler.train.perception_stage import Lesson, draw_lesson, lesson_losses, train_perception
-from osler.train.recipe import FilmShares, PerceptionRecipe, load_recipes
+from osler.train.recipe import PerceptionRecipe, load_recipes
 
 _LESSONS = 4
 _TURNS = 3

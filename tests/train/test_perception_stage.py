@@ -17,6 +17,7 @@ from osler.model.osler import Osler
 from osler.prepare.contract import preprocess_for
 from osler.train import perception_stage
 from osler.train.checkpoints import STATE_FILE, load_state, load_tensors, save_json
+from osler.train.heads_recipe import FilmShares
 from osler.train.labeled_volumes import LabeledVolume
 from osler.train.labeled_xrays import LabeledXray, XraySeries
 from osler.train.losses import TaskWeights, total_loss
@@ -24,7 +25,7 @@ from osler.train.perception_bank import fill_bank
 from osler.train.perception_data import PerceptionData
 from osler.train.perception_parts import settle_states
 from osler.train.perception_stage import PerceptionTrainee, draw_lesson, lesson_losses, new_config, train_perception
-from osler.train.recipe import FilmShares, OptimizerConfig, PerceptionRecipe
+from osler.train.recipe import OptimizerConfig, PerceptionRecipe
 from osler.weights.config_json import config_from_dict, config_to_dict
 
 FINDINGS = ("pleural-effusion", "pneumothorax", "infiltration")

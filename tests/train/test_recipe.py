@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from osler.errors import RequestError
-from osler.train.recipe import AnswersRecipe, FinetuneRecipe, PerceptionRecipe, VisionRecipe, load_recipes
+from osler.train.recipe import (
+    AnswersRecipe,
+    FinetuneRecipe,
+    JointRecipe,
+    PerceptionRecipe,
+    VisionRecipe,
+    load_recipes,
+)
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_loads(path: Path) -> None:
-    kinds = VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe
+    kinds = VisionRecipe | AnswersRecipe | PerceptionRecipe | JointRecipe | FinetuneRecipe
     assert all(isinstance(recipe, kinds) for recipe in load_recipes(path))
 
 
@@ -103,3 +111,30 @@ def test_fine_tuning_needs_exactly_one_source(tmp_path: Path) -> None:
 def test_fine_tuning_refuses_what_makes_no_sense(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         _finetune(tmp_path, f'csv = "a"\n{line}')
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("micro_batch =", "micro_bach =", r"answers 'micro_bach'.*Did you mean 'micro_batch'"),
+        ("next_token =", "next_tokn =", r"weights 'next_tokn'.*Did you mean 'next_token'"),
+        ("trunk =", 'ship = "x"\ntrunk =', "'ship'"),
+        ('tasks = ["record"', 'tasks = ["recrd"', "Did you mean 'record'"),
+        ("skills = [", 'skills = ["boxs"] #', "Did you mean 'boxes'"),
+        ("kept_out =", "kept_out = 1.0 #", r"answers\.kept_out is 1\.0"),
+        ("trunk =", "trunk = 0 #", "trunk is 0"),
+    ],
+)
+def test_mistakes_in_a_joint_recipe_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (RECIPES / "joint.toml").read_text(encoding="utf-8")
+    assert old in text
+    with pytest.raises(RequestError, match=message):
+        load_recipes(_write(tmp_path, text.replace(old, new, 1)))
+
+
+def test_a_joint_recipe_in_which_nothing_counts_is_refused(tmp_path: Path) -> None:
+    text = (RECIPES / "joint.toml").read_text(encoding="utf-8")
+    head, _, weights = text.partition("[weights]")
+    nothing = re.sub(r"= [\d.]+", "= 0.0", weights)
+    with pytest.raises(RequestError, match="All weights are 0"):
+        load_recipes(_write(tmp_path, f"{head}[weights]{nothing}"))

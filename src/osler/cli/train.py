@@ -96,8 +96,9 @@ def _changed(recipe: Any, given: dict[str, Any]) -> Any:
 def _told(made: Path, *, stage: str) -> dict[str, Any]:
     import json
 
-    summary = made / "run" / "summary.json"
-    told = json.loads(summary.read_text(encoding="utf-8")) if stage == "finetune" and summary.is_file() else {}
+    places = {"finetune": made / "run" / "summary.json", "joint": made.parent / "summary.json"}
+    summary = places.get(stage)
+    told = json.loads(summary.read_text(encoding="utf-8")) if summary is not None and summary.is_file() else {}
     return {"path": str(made), "stage": stage, **told}
 
 

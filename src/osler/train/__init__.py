@@ -27,7 +27,7 @@ def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], No
             ``{"scans": 3, "scans in all": 80}``; without one, a live table is drawn.
 
     Returns:
-        What each stage made: the tower's file, or the folder of the run.
+        What each stage made: the tower's file, the folder of the run, or that of the model.
 
     Raises:
         RequestError: If the recipe or its data folder is not right, or a stage cannot run on several processes.
@@ -43,13 +43,15 @@ def run_recipe(path: str | Path, *, listener: Callable[[Mapping[str, float]], No
 def run_stage(recipe: Recipe, *, listener: Callable[[Mapping[str, float]], None] | None = None) -> Path:
     """Runs one stage; see `run_recipe`."""
     _require_one_process(recipe)
-    from osler.train.recipe import FinetuneRecipe, PerceptionRecipe, VisionRecipe
+    from osler.train.recipe import FinetuneRecipe, JointRecipe, PerceptionRecipe, VisionRecipe
 
     run: Callable[..., Path]
     if isinstance(recipe, VisionRecipe):
         from osler.train.vision_stage import train_vision as run
     elif isinstance(recipe, PerceptionRecipe):
         from osler.train.perception_stage import train_perception as run
+    elif isinstance(recipe, JointRecipe):
+        from osler.train.joint_stage import train_joint as run
     elif isinstance(recipe, FinetuneRecipe):
         from osler.train.finetune_stage import train_finetune as run
     else:

@@ -27,9 +27,17 @@ from osler.tasks.box_text import box_prompt
 from osler.tasks.box_tokens import box_token_question
 from osler.tasks.report import REPORT_QUESTION
 from osler.train.synthetic_films import Film
+from osler.weights.skills import Skill
 
 FilmTask = Literal["record", "report", "boxes", "box-tokens"]
 FILM_TASKS: tuple[FilmTask, ...] = get_args(FilmTask)
+FILM_SKILLS: dict[str, frozenset[Skill]] = {
+    "record": frozenset({"answers"}),
+    "report": frozenset({"reports"}),
+    "boxes": frozenset({"box_text"}),
+    "box-tokens": frozenset({"box_tokens"}),
+}
+"""What weights are listed for after they were taught a task."""
 
 FINDINGS = ("pleural-effusion", "cardiomegaly", "pulmonary-edema", "emphysema", "pneumonia", "cardiac-pacemaker")
 LABS = ("c-reactive-protein", "white-cells", "creatinine", "nt-probnp")
@@ -84,6 +92,17 @@ class FilmLesson:
     needs: Literal["both", "image", "record", ""] = ""
 
 
+def check_film_tasks(tasks: Sequence[str]) -> None:
+    """Checks names.
+
+    Raises:
+        RequestError: If a task is unknown, with the nearest name.
+    """
+    for task in tasks:
+        if task not in FILM_TASKS:
+            raise unknown_name("task on films", name=str(task), known=FILM_TASKS)
+
+
 def film_lessons(films: Sequence[Film], *, tasks: Sequence[FilmTask], seed: int) -> tuple[FilmLesson, ...]:
     """Draws the lessons of films; the same for the same films and seed.
 
@@ -95,9 +114,7 @@ def film_lessons(films: Sequence[Film], *, tasks: Sequence[FilmTask], seed: int)
     Raises:
         RequestError: If a task is unknown, with the nearest name.
     """
-    for task in tasks:
-        if task not in FILM_TASKS:
-            raise unknown_name("task on films", name=str(task), known=FILM_TASKS)
+    check_film_tasks(tasks)
     made: list[FilmLesson] = []
     if "record" in tasks:
         made += _record_lessons(films, seed=seed)

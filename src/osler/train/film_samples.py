@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ class FilmSamples:
         checkpoint: Whose contract and tokenizer are used, and whose heads read box tokens.
         encode: Images to soft tokens, as inference computes them.
         folder: Where the soft tokens are kept.
+        boxes_read: What the box head reads at a box token: ``"heads"``, the features of the checkpoint's own heads, or
+            ``"images"``, what ``encode`` gave of the film, which the teacher makes features of.
         on_progress: Called with the films done and in all, anew for each pass: soft tokens, what is told, features.
     """
 
@@ -53,13 +56,14 @@ class FilmSamples:
         checkpoint: Checkpoint,
         encode: Encode,
         folder: Path,
+        boxes_read: Literal["heads", "images"] = "heads",
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.films, self.lessons, self.checkpoint = films, lessons, checkpoint
         self._square = dataclasses.replace(checkpoint.preprocess, aspect="pad-square")
         by_text = {lesson.film for lesson in lessons if lesson.task == "boxes"}
         others = {lesson.film for lesson in lessons if lesson.task != "boxes"}
-        marked = {lesson.film for lesson in lessons if lesson.task == "box-tokens"}
+        marked = {lesson.film for lesson in lessons if lesson.task == "box-tokens" and boxes_read == "heads"}
         shown = [(film, "plain") for film in sorted(others)] + [(film, "square") for film in sorted(by_text)]
         self._rows = {key: row for row, key in enumerate(shown)}
         digest = _digest(films)
@@ -130,7 +134,9 @@ class FilmSamples:
             answer_mask=mask.astype(bool),
             images=stored_row(self._tokens, self._rows[lesson.film, form]),
             boxes_Q6=boxes_Q6,
-            seen_PV=stored_row(self._seen, self._head_rows[lesson.film])[0] if boxes_Q6 is not None else None,
+            seen_PV=stored_row(self._seen, self._head_rows[lesson.film])[0]
+            if boxes_Q6 is not None and self._head_rows
+            else None,
         )
 
     def _study(self, number: int, *, events: FilmLesson | None = None) -> Study:

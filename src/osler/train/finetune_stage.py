@@ -20,7 +20,7 @@ from osler.synth.xrays.render import LEAST_SIZE
 from osler.train.cache_key import cache_key
 from osler.train.checkpoints import save_json
 from osler.train.distributed import Place, joined, shard, whole
-from osler.train.film_lessons import film_lessons
+from osler.train.film_lessons import FILM_SKILLS, film_lessons
 from osler.train.film_samples import FilmSamples
 from osler.train.finetune_boxes import LearnedBoxes, learn_boxes, rows_of_head, write_boxes
 from osler.train.finetune_model import FrozenEncoder, Learner, build_learner, image_encoder, ship_result, write_result
@@ -307,14 +307,6 @@ def _report_lessons(recipe: FinetuneRecipe, *, learner: Learner) -> Lessons:
     )
 
 
-_FILM_SKILLS: dict[str, frozenset[Skill]] = {
-    "record": frozenset({"answers"}),
-    "report": frozenset({"reports"}),
-    "boxes": frozenset({"box_text"}),
-    "box-tokens": frozenset({"box_tokens"}),
-}
-
-
 def _film_lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, listener: Listener | None) -> Lessons:
     """Films of synthetic patients, kept apart by the hash of the patient."""
     lacks_heads = learner.checkpoint.model.heads is None
@@ -362,7 +354,7 @@ def _film_lessons(recipe: FinetuneRecipe, *, learner: Learner, place: Place, lis
         order=ChosenOrder(taught[1], seed=recipe.seed),
         judged=source,
         judges=[judges[i] for i in _spread(len(judges), most=recipe.judged)],
-        skills=frozenset().union(*(_FILM_SKILLS[task] for task in recipe.tasks)),
+        skills=frozenset().union(*(FILM_SKILLS[task] for task in recipe.tasks)),
         about={"train_samples": len(used), "kept_out_samples": len(judges), "films": len(films), "lessons": counts},
         digest=cache_key(lessons=[(one.task, one.film, one.question, one.answer, one.box) for one in lessons]),
     )

@@ -32,8 +32,8 @@ class HeadWeights:
 class TaskWeights(HeadWeights):
     """How much each task counts, the decoder's among them.
 
-    Where tower and decoder are frozen for the heads, as in the recipes, no weight is reached by both the next token and
-    a head: the sum falls into terms that stages learn one after the other. `osler.jax.train_step` learns all at once.
+    The stage ``joint`` and `osler.jax.train_step` learn the whole sum at once, on weights that all tasks reach. The
+    other stages learn it in parts: ``perception`` the heads' terms, ``answers`` and ``finetune`` the next token.
     """
 
     next_token: float = 1.0

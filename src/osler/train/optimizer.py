@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from osler.train.recipe import OptimizerConfig
+from osler.train.optimizer_config import OptimizerConfig
 
 
 def make_optimizer(

@@ -21,6 +21,7 @@ from osler.prepare import Preprocess
 from osler.synth.iterate import iterate_reports
 from osler.train.cache_key import cache_key
 from osler.train.checkpoints import save_tensors
+from osler.train.heads_recipe import HeadsRecipe
 from osler.train.labeled_volumes import (
     LabeledVolume,
     hippocampus_volumes,
@@ -36,8 +37,8 @@ from osler.train.labeled_xrays import (
     synthetic_series,
     xray_findings,
 )
+from osler.train.local_table import is_kept_out
 from osler.train.perception_bank import FeatureBank, fill_bank
-from osler.train.recipe import PerceptionRecipe
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
 from osler.weights import Checkpoint
 from osler.weights.safetensors_io import read_safetensors
@@ -81,7 +82,7 @@ class PerceptionData:
 
 
 def open_perception_data(
-    recipe: PerceptionRecipe, *, checkpoint: Checkpoint, on_report: Progress | None = None
+    recipe: HeadsRecipe, *, checkpoint: Checkpoint, on_report: Progress | None = None
 ) -> PerceptionData:
     """Opens the sets, renders what is not there, and computes text states.
 
@@ -151,17 +152,36 @@ def share_of(data: PerceptionData, *, series: float, xrays: float) -> Perception
         )
     views = tuple(data.xray_bank.views[i] for i in real)
     return replace(
-        data,
-        series=tuple(data.series[i] for i in some),
-        first_film=tuple(data.first_film[i] for i in some),
-        report_states=data.report_states[some],
+        _of_series(data, some),
         xrays=tuple(data.xrays[i] for i in real),
         xray_bank=replace(data.xray_bank, views=views),
     )
 
 
+def without_kept_out(data: PerceptionData, *, share: float) -> PerceptionData:
+    """Takes out the synthetic patients whom films with questions are kept out for (`is_kept_out`).
+
+    Raises:
+        RequestError: If no synthetic patient is left.
+    """
+    first = [item.films[0] for item in data.series]
+    some = [i for i, film in enumerate(first) if not is_kept_out(f"{film.source} {film.patient}", share=share)]
+    if not some:
+        raise RequestError("All synthetic patients are kept out.", next_step="Keep out fewer, or raise film_patients.")
+    return _of_series(data, some)
+
+
+def _of_series(data: PerceptionData, some: Sequence[int]) -> PerceptionData:
+    return replace(
+        data,
+        series=tuple(data.series[i] for i in some),
+        first_film=tuple(data.first_film[i] for i in some),
+        report_states=data.report_states[list(some)],
+    )
+
+
 def _bank(
-    recipe: PerceptionRecipe,
+    recipe: HeadsRecipe,
     name: str,
     items: Sequence[LabeledXray] | Sequence[LabeledVolume],
     *,
@@ -191,7 +211,7 @@ def states_of(texts: Sequence[str], *, checkpoint: Checkpoint) -> dict[str, Tens
     return dict(zip(texts, text_states(checkpoint, texts).float().clone(), strict=True)) if texts else {}
 
 
-def _phantoms(recipe: PerceptionRecipe, *, preprocess: Preprocess) -> tuple[LabeledVolume, ...]:
+def _phantoms(recipe: HeadsRecipe, *, preprocess: Preprocess) -> tuple[LabeledVolume, ...]:
     if not recipe.phantoms:
         return ()
     key = cache_key(count=recipe.phantoms, slices=recipe.slices, seed=recipe.film_seed, contract=preprocess.hash)
@@ -205,9 +225,7 @@ def _phantoms(recipe: PerceptionRecipe, *, preprocess: Preprocess) -> tuple[Labe
     return tuple(read_volumes(path))
 
 
-def _report_states(
-    recipe: PerceptionRecipe, *, checkpoint: Checkpoint, films: Path, on_report: Progress | None
-) -> Tensor:
+def _report_states(recipe: HeadsRecipe, *, checkpoint: Checkpoint, films: Path, on_report: Progress | None) -> Tensor:
     """State of the report of each series' last film, computed once."""
     last = last_exams(films)
     key = cache_key(wanted=sorted(last.items()), weights=checkpoint.key, tokens=REPORT_TOKENS)

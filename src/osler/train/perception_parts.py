@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from osler.model.config import OslerConfig
+from osler.engine.head_features import spoken
+from osler.model.config import HeadsConfig, OslerConfig
 from osler.model.heads import Heads, PictureNorm
+from osler.model.vision import VisionTower
 from osler.prepare import Preprocess
 from osler.train.calibration import Calibration, fit_calibration
 from osler.train.checkpoints import save_json
+from osler.train.heads_recipe import HeadsRecipe
 from osler.train.perception_bank import FeatureBank
+from osler.train.perception_batch import known_findings
+from osler.train.perception_data import PerceptionData
+from osler.train.picture_book import open_book
+from osler.train.presence import LUNGS, teach_absence
 from osler.weights.config_json import config_to_dict
 from osler.weights.osler_folder import PARTS_FILE, parts_of
 from osler.weights.safetensors_io import write_safetensors
@@ -79,6 +87,50 @@ def calibrate(heads: Heads, *, features_NPV: Tensor, wanted_NF: Tensor) -> Calib
     heads.findings.scale.copy_(found.scale_F)
     heads.findings.shift.copy_(found.shift_F)
     return found
+
+
+def finish_heads(
+    heads: Heads,
+    *,
+    recipe: HeadsRecipe,
+    data: PerceptionData,
+    tower: VisionTower,
+    settled: Sequence[FeatureBank],
+) -> HeadsConfig:
+    """Settles and calibrates trained heads, teaches them when lungs are not there; changes them in place.
+
+    Args:
+        tower: Whose first layers the heads' trunk reads.
+        settled: Banks of pictures of training, see `settle_states`.
+
+    Returns:
+        Their configuration, with what the recipe says of their use.
+    """
+    settle_states(heads, banks=settled)
+    heads.eval()
+    if data.kept:
+        calibrate(
+            heads,
+            features_NPV=data.kept_bank.features([views[0].row for views in data.kept_bank.views]),
+            wanted_NF=known_findings(data.kept, findings=data.findings),
+        )
+    if recipe.pictures:
+        teach_absence(
+            heads,
+            tower=tower,
+            book=open_book(Path(recipe.data), split="train", preprocess=data.preprocess),
+            text_QC=torch.stack([data.label_states[label] for label in LUNGS]),
+            preprocess=data.preprocess,
+            count=recipe.pictures,
+            seed=recipe.seed,
+        )
+    return replace(
+        heads.config,
+        labels=recipe.labels or tuple(sorted({spoken(label) for label in data.label_states})),
+        slices=recipe.slices,
+        boxes_on=recipe.boxes_on,
+        witness=recipe.witness,
+    )
 
 
 def ship_parts(

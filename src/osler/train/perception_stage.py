@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from osler.engine.head_features import spoken
 from osler.errors import RequestError
 from osler.model.config import HeadsConfig, OslerConfig, TemporalConfig
 from osler.model.heads import Heads, patch_positions, volume_features
@@ -28,6 +27,7 @@ from osler.model.temporal import ClinicalTemporalAttention
 from osler.model.vision import VisionTower
 from osler.train.checkpoints import resume_training, save_training
 from osler.train.finite import require_finite
+from osler.train.heads_recipe import HeadsRecipe, PerceptionRecipe
 from osler.train.losses import (
     box_loss,
     contrastive_loss,
@@ -44,22 +44,21 @@ from osler.train.perception_batch import (
     any_view,
     event_table,
     film_batch,
-    known_findings,
     pack_asked,
     pick,
     volume_batch,
 )
 from osler.train.perception_data import PerceptionData, open_perception_data, share_of
-from osler.train.perception_parts import calibrate, settle_states, ship_parts
-from osler.train.picture_book import open_book
-from osler.train.presence import LUNGS, teach_absence
-from osler.train.recipe import PerceptionRecipe
+from osler.train.perception_parts import finish_heads, ship_parts
 from osler.train.run_log import RunLog
 from osler.weights import load_checkpoint
 
 CHANGE_WEIGHTS = (0.15, 1.0, 1.0, 1.0, 1.0, 1.0)
 """Of `osler.model.heads.CHANGES`: most findings are absent at both dates. The others keep their frequencies, so that
 the likeliest change is the best guess."""
+
+TRUNK_RATE = 0.3
+"""Share of the learning rate that the trunk gets, which starts from the tower's layers; heads start from nothing."""
 
 _AT_ONCE = 8
 """Pictures whose activations in a layer of the trunk stay in the caches: 80 together take 1.7 times the time."""
@@ -144,7 +143,7 @@ def train_perception(
         config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk, states=recipe.states),
     )
     optimizer = make_optimizer(
-        [(trainee.heads.trunk.parameters(), 0.3), (_fresh(trainee), 1.0)], config=recipe.optimizer
+        [(trainee.heads.trunk.parameters(), TRUNK_RATE), (_fresh(trainee), 1.0)], config=recipe.optimizer
     )
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     first = resume_training(out, module=trainee, optimizer=optimizer, mean=mean)
@@ -164,7 +163,7 @@ def _fresh(trainee: PerceptionTrainee) -> list[nn.Parameter]:
     return [parameter for name, parameter in trainee.named_parameters() if not name.startswith("heads.trunk.")]
 
 
-def draw_lesson(recipe: PerceptionRecipe, *, step: int, data: PerceptionData) -> Lesson:
+def draw_lesson(recipe: HeadsRecipe, *, step: int, data: PerceptionData) -> Lesson:
     """Draws an update's films, X-rays and volumes; the same for the same step."""
     rng = np.random.default_rng([recipe.seed, step])
     chosen = pick(data.series, count=recipe.shares.series, rng=rng)
@@ -225,7 +224,7 @@ def _update(
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         parts = lesson_losses(trainee, lesson, data=data, recipe=recipe)
     loss = total_loss(parts, weights=recipe.weights)
-    inputs = _named_inputs(lesson)
+    inputs = named_inputs(lesson)
     names = [name for name, _ in inputs]
     require_finite(parts, step=step, inputs=inputs, names=names)
     loss.backward()
@@ -237,7 +236,7 @@ def _update(
     return {"loss": float(loss.detach()), "rate": rate, "norm": float(norm), **named}
 
 
-def _named_inputs(lesson: Lesson) -> list[tuple[str, Tensor]]:
+def named_inputs(lesson: Lesson) -> list[tuple[str, Tensor]]:
     """The features of each picture of an update, with its name."""
     batches = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
     found = [pair for batch in batches for pair in zip(batch.names, batch.features, strict=True)]
@@ -249,7 +248,7 @@ def _named_inputs(lesson: Lesson) -> list[tuple[str, Tensor]]:
 
 
 def lesson_losses(
-    trainee: PerceptionTrainee, lesson: Lesson, *, data: PerceptionData, recipe: PerceptionRecipe
+    trainee: PerceptionTrainee, lesson: Lesson, *, data: PerceptionData, recipe: HeadsRecipe
 ) -> dict[str, Tensor]:
     """Computes the losses of an update that count; the heads read all pictures together, the trunk a few at a time."""
     pictures = [lesson.films, *([lesson.xrays] if lesson.xrays is not None else [])]
@@ -272,8 +271,9 @@ def lesson_losses(
         state_NFV, logits_NF = states[number], logits[number]
         synthetic = number == 0
         if not synthetic or recipe.synthetic == "use":
-            share = recipe.synthetic_findings if synthetic else 1.0
-            add("findings", share * findings_loss(logits_NF, wanted_BF=batch.findings_NF))
+            if weights.findings:
+                share = recipe.synthetic_findings if synthetic else 1.0
+                add("findings", share * findings_loss(logits_NF, wanted_BF=batch.findings_NF))
             if weights.boxes or weights.presence:
                 places_NP3 = places_P3.expand(len(features_NPV), -1, -1)
                 _add_boxes(add, trainee, batch.asked, features_NPV, places_NP3, data=data)
@@ -353,36 +353,9 @@ def _alike(trainee: PerceptionTrainee, batch: FilmBatch, features_NPV: Tensor, *
 
 def _ship(recipe: PerceptionRecipe, *, trainee: PerceptionTrainee, data: PerceptionData, tower: VisionTower) -> None:
     """Calibrates on the patients kept out for it, and writes the parts beside the weights that they belong to."""
-    settle_states(trainee.heads, banks=(data.films, data.xray_bank))
     trainee.eval()
-    if data.kept:
-        calibrate(
-            trainee.heads,
-            features_NPV=data.kept_bank.features([views[0].row for views in data.kept_bank.views]),
-            wanted_NF=known_findings(data.kept, findings=data.findings),
-        )
-    if recipe.pictures:
-        book = open_book(Path(recipe.data), split="train", preprocess=data.preprocess)
-        teach_absence(
-            trainee.heads,
-            tower=tower,
-            book=book,
-            text_QC=torch.stack([data.label_states[label] for label in LUNGS]),
-            preprocess=data.preprocess,
-            count=recipe.pictures,
-            seed=recipe.seed,
-        )
-    assert trainee.config.heads is not None
-    labels = recipe.labels or tuple(sorted({spoken(label) for label in data.label_states}))
-    heads = replace(
-        trainee.config.heads,
-        labels=labels,
-        slices=recipe.slices,
-        boxes_on=recipe.boxes_on,
-        witness=recipe.witness,
-        told=recipe.told,
-        told_levels=recipe.told_levels,
-    )
+    heads = finish_heads(trainee.heads, recipe=recipe, data=data, tower=tower, settled=(data.films, data.xray_bank))
+    heads = replace(heads, told=recipe.told, told_levels=recipe.told_levels)
     ship_parts(
         Path(recipe.ship),
         tensors=trainee.state_dict(),

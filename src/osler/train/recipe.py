@@ -13,33 +13,13 @@ from typing import Literal
 from osler.errors import RequestError, unknown_name
 from osler.train.augment import AugmentConfig
 from osler.train.emphasis import Emphasis
+from osler.train.heads_recipe import JointRecipe, PerceptionRecipe
 from osler.train.lessons import LessonConfig
-from osler.train.losses import HeadWeights
+from osler.train.optimizer_config import OptimizerConfig
 from osler.train.parts_choice import check_choice
 from osler.train.picture_book import Extras, Shares
 from osler.train.recall import RecallConfig
 from osler.train.recipe_file import build, read_table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerConfig:
-    """AdamW with a linear rise and a cosine fall.
-
-    Args:
-        steps: Updates in all. batch: Samples an update.
-        learning_rate: At the peak. warmup: Updates of the rise.
-        weight_decay: On matrices only.
-        clip: Greatest norm of the gradient.
-        average: Decay of the running mean of the weights, which is what is saved; 0 switches it off.
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int = 50
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    average: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,101 +117,6 @@ class AnswersRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilmShares:
-    """What an update of the perception stage reads.
-
-    Args:
-        series: Synthetic patients, each with up to four films. xrays: Real X-rays. volumes: Volumes.
-    """
-
-    series: int = 6
-    xrays: int = 20
-    volumes: int = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewCounts:
-    """Augmented views of each picture or volume whose features are kept."""
-
-    films: int = 1
-    xrays: int = 5
-    volumes: int = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerceptionRecipe:
-    """Teaches the heads and the attention over time, on a trunk of their own.
-
-    Args:
-        stage: ``"perception"``. data: Folder of the public sets. out: See `VisionRecipe`. precision: See there.
-        seed: Of what is new, and of the order of the samples. save_every: Updates between checkpoints.
-        base: Osler folder or name of the weights whose tower and decoder are read; they do not change.
-        films: Folder for the rendered films of synthetic patients. banks: Folder for features of the frozen layers.
-        film_patients: Patient numbers that are looked at for films. film_seed: Of the synthetic patients.
-        series_share: Share of the synthetic patients that is learned from. xrays_share: Of the real ones; less than 1
-            for a curve over the amount of data. A smaller share is a part of a larger one.
-        phantoms: Phantoms with boxes of organs. slices: Slices of a volume.
-        trunk: Last layers of the tower that the heads have for themselves.
-        time: ``"attention"``, or ``"none"`` to learn progression without it (an ablation).
-        states: See `HeadsConfig`.
-        synthetic_findings: Weight of the findings of synthetic films, against those of real ones.
-        synthetic: ``"use"``, or ``"none"`` to leave synthetic films out of findings and boxes (an ablation).
-        ship: Folder of the base weights that the trained parts are written into at the end; empty for none.
-        skills: That these weights are then listed for: those that were measured to be better than their baselines.
-        pictures: Pictures of all kinds on which the box head learns at the end when lungs are not there; 0 for none.
-        boxes_on: See `HeadsConfig`. witness: See there. told: See there; the decoder learns to read it afterwards.
-        told_levels: See there.
-        labels: Names that the box head is then offered for; empty for all that it was trained on.
-        workers: Processes that render. weights: Of the tasks.
-        views: Augmented ones that are kept of a picture or volume. shares: What an update reads.
-    """
-
-    stage: Literal["perception"]
-    data: str
-    out: str
-    films: str
-    banks: str
-    optimizer: OptimizerConfig
-    base: str = "osler-mini"
-    film_patients: int = 9000
-    film_seed: int = 11
-    series_share: float = 1.0
-    xrays_share: float = 1.0
-    phantoms: int = 300
-    slices: int = 12
-    trunk: int = 2
-    time: Literal["attention", "none"] = "attention"
-    states: Literal["layer", "batch"] = "layer"
-    synthetic_findings: float = 1.0
-    synthetic: Literal["use", "none"] = "use"
-    ship: str = ""
-    skills: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    pictures: int = 0
-    boxes_on: Literal["all", "xrays"] = "all"
-    witness: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-    told_levels: tuple[tuple[float, ...], ...] = ()
-    seed: int = 5
-    workers: int = 2
-    save_every: int = 100
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    views: ViewCounts = field(default_factory=ViewCounts)
-    shares: FilmShares = field(default_factory=FilmShares)
-    weights: HeadWeights = field(default_factory=HeadWeights)
-
-    def __post_init__(self) -> None:
-        """Checks the shares.
-
-        Raises:
-            RequestError: If a share is not in (0, 1].
-        """
-        for name in ("series_share", "xrays_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise RequestError(f"{name} is {getattr(self, name)!r}.", allowed="More than 0, and 1 at most.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BoxTeaching:
     """How a box head learns the labels of a table.
 
@@ -241,8 +126,10 @@ class BoxTeaching:
         blanks: Pictures of nothing, on which no label is there.
     """
 
-    optimizer: OptimizerConfig = OptimizerConfig(
-        steps=400, batch=16, learning_rate=5e-4, warmup=20, weight_decay=0.03, clip=5.0, average=0.98
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            steps=400, batch=16, learning_rate=5e-4, warmup=20, weight_decay=0.03, clip=5.0, average=0.98
+        )
     )
     views: int = 6
     blanks: int = 16
@@ -327,7 +214,9 @@ class FinetuneRecipe:
     parts_rate: float = 1.0
     tubelets: Literal["frozen", "learn"] = "frozen"
     visual_tokens: int = 0
-    optimizer: OptimizerConfig = OptimizerConfig(steps=200, batch=8, learning_rate=5e-4, warmup=10, weight_decay=0.0)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(steps=200, batch=8, learning_rate=5e-4, warmup=10, weight_decay=0.0)
+    )
     kept_out: float = 0.2
     rank: int = 16
     alpha: float = 32.0
@@ -392,11 +281,12 @@ class FinetuneRecipe:
                 raise RequestError(f"{name} is {value!r}.", allowed="1 or more.")
 
 
-Recipe = VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe
-_STAGES: dict[str, type[VisionRecipe | AnswersRecipe | PerceptionRecipe | FinetuneRecipe]] = {
+Recipe = VisionRecipe | AnswersRecipe | PerceptionRecipe | JointRecipe | FinetuneRecipe
+_STAGES: dict[str, type[VisionRecipe | AnswersRecipe | PerceptionRecipe | JointRecipe | FinetuneRecipe]] = {
     "vision": VisionRecipe,
     "answers": AnswersRecipe,
     "perception": PerceptionRecipe,
+    "joint": JointRecipe,
     "finetune": FinetuneRecipe,
 }
 

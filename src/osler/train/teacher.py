@@ -61,24 +61,35 @@ class AnswerTeacher(nn.Module):
             The sum of the losses (nats of tokens, or their means over samples; of boxes their weighted loss), those
             of the tokens of each sample (B,) without gradient, and how many tokens were right.
         """
+        hidden_BLD = self.read(micro)
+        total, each_B, right = self.token_losses(hidden_BLD, micro)
+        if micro.boxes_Q6 is not None and micro.seen_BPV is not None:
+            total = total + self.box_losses(hidden_BLD, micro)
+        return total, each_B, right
+
+    def read(self, micro: MicroBatch) -> Tensor:
+        """Runs the decoder on the images and tokens; returns its states after the last norm, (B, L, D)."""
         ids_BL = micro.batch.token_ids_BL.to(self.device)
-        wanted_BL = micro.batch.wanted_BL.to(self.device)
         cells = [cells_of(one, model=self.model, preprocess=self.preprocess) for one in micro.readings]
         features = with_volumes(
             self._features(micro), model=self.model, readings=micro.readings, starts=micro.starts, cells=cells
         )
-        x_BLD = self.model.embed(ids_BL, features)
         blocks_BL = None
         if micro.images is not None:
             blocks_BL = image_blocks(ids_BL, image_token=self.model.config.tokens.image)
-        hidden_BLD = hidden_states(
+        return hidden_states(
             self.model.decoder,
-            x_BLD,
+            self.model.embed(ids_BL, features),
             padding_BL=micro.batch.padding_BL.to(self.device),
             image_blocks_BL=blocks_BL,
             keep=self.keep_tokens,
             memory=memory_of(micro.readings, model=self.model, cells=cells),
         )
+
+    def token_losses(self, hidden_BLD: Tensor, micro: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum over the tokens, or of their means over samples; see `forward`."""
+        ids_BL = micro.batch.token_ids_BL.to(self.device)
+        wanted_BL = micro.batch.wanted_BL.to(self.device)
         targets = ids_BL.roll(-1, dims=1)[wanted_BL]
         logits = self.model.logits(hidden_BLD[wanted_BL]).float()
         losses = F.cross_entropy(logits, targets, reduction="none")
@@ -87,15 +98,13 @@ class AnswerTeacher(nn.Module):
         right = (logits.detach().argmax(-1) == targets).sum()
         if self.weigh == "samples":
             losses = losses / wanted_BL.sum(1)[rows]
-        total = losses.sum()
-        if micro.boxes_Q6 is not None and micro.seen_BPV is not None:
-            total = total + self._box_losses(hidden_BLD, micro, ids_BL=ids_BL)
-        return total, each_B, right
+        return losses.sum(), each_B, right
 
-    def _box_losses(self, hidden_BLD: Tensor, micro: MicroBatch, *, ids_BL: Tensor) -> Tensor:
+    def box_losses(self, hidden_BLD: Tensor, micro: MicroBatch) -> Tensor:
         """The weighted sum over the boxes that the box head reads off the states of the box tokens."""
         assert micro.boxes_Q6 is not None
         assert micro.seen_BPV is not None
+        ids_BL = micro.batch.token_ids_BL.to(self.device)
         seen_BPV = micro.seen_BPV.to(device=self.device, dtype=self.model.dtype)
         places_P3 = patch_positions(round(seen_BPV.shape[1] ** 0.5), device=self.device)
         _, found_Q6, _ = self.model.boxes_at(
