@@ -1,7 +1,7 @@
 """Prompts and figures of the MedGemma 1.5 technical report (arXiv 2604.05081), as printed there.
 
-Appendix B gives the prompts, Table 3 the figures; the model card gives the closed
-VQA-RAD accuracy. Words are kept as they are, the slips of the pen too.
+Appendix B gives the prompts, Tables 3 to 6 the figures; the model card gives the closed
+accuracies of VQA-RAD and SLAKE and the MM part of MedXpertQA. Words are kept as they are, the slips of the pen too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _VQA = (
 _FINDING = (
     'Is there {finding} in the image? You MUST end your responce with either "Final Answer: yes" or "Final Answer: no'
 )
-_FINAL = re.compile(r"final answer\s*:?\s*\**\s*(.+?)\s*(?:\n|$)", re.IGNORECASE)
+_BEHIND = r"(?:{marker})\s*:?\s*\**\s*(.+?)\s*(?:\n|$)"
+_PRONOUN = re.compile(r"\bI(?=['’]| (?:am|ca|can|do|have|need|see|think|believe|would|will|was|choose|cannot|don't)\b)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +74,37 @@ MEDGEMMA_15_4B: dict[tuple[str, str], float] = {
     ("medmcqa", "generated"): 0.598,
     ("pubmedqa", "generated"): 0.676,
     ("mmlu-medical", "generated"): 0.697,
+    ("medxpertqa", "text"): 0.164,
+    ("medxpertqa", "MM"): 0.209,
+    ("medxpertqa", "text+MM"): 0.264,
+    ("afrimed-qa", "generated"): 0.56,
+    ("mmlu-pro", "generated"): 0.338,
+    ("ehrnoteqa", "generated"): 0.804,
+    ("ehrqa", "accuracy"): 0.896,
+    ("derm-mcqa", "generated"): 0.735,
+    ("path-mcqa", "generated"): 0.70,
+    ("eyepacs", "generated"): 0.768,
+    ("slake", "token F1"): 0.598,
+    ("slake", "closed accuracy"): 0.828,
+    ("lab-reports-ehr2", "macro F1"): 0.91,
+    ("lab-reports-ehr3", "macro F1"): 0.71,
+    ("lab-reports-ehr4", "macro F1"): 0.64,
+    ("lab-reports-mendeley", "macro F1"): 0.85,
     ("vqa-rad", "token F1"): 0.481,
     ("vqa-rad", "closed accuracy"): 0.702,
 }
 """Set and measure to the published figure; whole test sets, so intervals of a part may miss them."""
 
 
-def final_answer(text: str) -> str:
-    """What a model gives as its answer: behind the last "Final Answer:", else the whole text; thoughts are cut off."""
+def final_answer(text: str, *, marker: str = "final answer") -> str:
+    """What a model gives as its answer: behind the last marker, else the whole text; thoughts are cut off.
+
+    Args:
+        text: What it wrote.
+        marker: Words that the prompt asks for before the answer, as a pattern in any case.
+    """
     said = text.rsplit(THOUGHT_END, 1)[-1]
-    found = _FINAL.findall(said)
+    found = re.findall(_BEHIND.format(marker=marker), said, re.IGNORECASE)
     return (found[-1] if found else said).strip().strip("*\"'. ")
 
 
@@ -93,6 +115,7 @@ def letter_of(text: str, *, letters: str) -> str | None:
         text: Of `final_answer`.
         letters: Those that may be chosen, such as ``"ABCD"``.
     """
+    text = _PRONOUN.sub("", text)  # of ten choices one is "I"
     for pattern in (rf"^\(?([{letters}])\b", rf"\(([{letters}])\)", rf"\b([{letters}])\b"):
         found = set(re.findall(pattern, text if "^" not in pattern else text.strip()))
         if len(found) == 1:

@@ -17,7 +17,7 @@ from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import run_set
 from osler.evaluate.sets.questions import MultipleChoice, read_choices
 from osler.evaluate.sets.types import Setting
-from osler.evaluate.sets.vqa_rad import VqaRad, same_answer
+from osler.evaluate.sets.picture_questions import VQA_RAD, PictureQuestions, same_answer
 from tests.evaluate.test_runner import Counting
 
 QUESTION = "Which organ makes bile?\nAnswer Choices: (A) Liver (B) Spleen (C) Lung (D) Skin"
@@ -109,7 +109,7 @@ def test_vqa_rad_is_better_seen_than_blanked(tmp_path: Path) -> None:
                  "answer_type": kind, "question_type": f"t{qid}"}
             )  # fmt: skip
     (tmp_path / "vqa-rad" / "questions.json").write_text(json.dumps(entries))
-    one = VqaRad()
+    one = PictureQuestions(VQA_RAD)
     result = run_set(one, Setting(root=tmp_path, responder=Knowing(), split="all"))
     found = {(entry.measure, entry.group): entry for entry in measured(result.rows, one.measures, draws=20)}
     closed = found["closed accuracy", "all"].systems

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from osler.evaluate.sets.ehr_imaging import EhrImaging
+from osler.evaluate.sets.laboratory_reports import LABORATORY_REPORT_SETS
 from osler.evaluate.sets.language import Perplexity
 from osler.evaluate.sets.lung_boxes import LungBoxes
 from osler.evaluate.sets.perception import Perception
+from osler.evaluate.sets.picture_questions import PICTURE_SETS
 from osler.evaluate.sets.progression import HannoverProgression, NihProgression, SyntheticProgression
+from osler.evaluate.sets.published_choices import PUBLISHED_CHOICES
 from osler.evaluate.sets.questions import QUESTION_SETS
+from osler.evaluate.sets.record_answers import RecordAnswers
 from osler.evaluate.sets.records import RecordQuestions
 from osler.evaluate.sets.report_facts import ReportFacts
 from osler.evaluate.sets.retrieval import RealRetrieval, SyntheticRetrieval
 from osler.evaluate.sets.slides import Slides
 from osler.evaluate.sets.types import EvaluationSet
 from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS
-from osler.evaluate.sets.vqa_rad import VqaRad
 from osler.evaluate.sets.xray_findings import NihFindings
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "published": ("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "vqa-rad"),
+    "published": (
+        *("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "medxpertqa", "afrimed-qa", "mmlu-pro", "ehrnoteqa", "ehrqa"),
+        *("vqa-rad", "slake", "derm-mcqa", "path-mcqa", "eyepacs"),
+        *("lab-reports-ehr2", "lab-reports-ehr3", "lab-reports-ehr4", "lab-reports-mendeley"),
+    ),
     "images": ("perception", "vqa-rad", "nih-findings", "lung-boxes", "hippocampus-boxes", "organ-boxes"),
     "text": ("perplexity", "medqa", "medmcqa", "mmlu-medical", "pubmedqa"),
     "boxes": ("lung-boxes", "hippocampus-boxes", "organ-boxes", "lesion-boxes"),
@@ -45,6 +52,9 @@ def all_sets() -> tuple[EvaluationSet, ...]:
         EhrImaging(),
         ReportFacts(),
         Perception(),
-        VqaRad(),
+        *PICTURE_SETS,
         *QUESTION_SETS,
+        *PUBLISHED_CHOICES,
+        RecordAnswers(),
+        *LABORATORY_REPORT_SETS,
     )
