@@ -28,7 +28,7 @@ from osler.readers.document_process import DocumentKind, missing_packages
 from osler.study import ArrayPixels, Image, Study, TimePoint
 from osler.weights.skills import Skill
 
-_TOKENS = 4096
+MOST_TOKENS = 4096
 _ALLOWED = "An object from the name of a report to a list of tests, each an object with 'name'."
 
 
@@ -60,11 +60,10 @@ class LaboratoryReports:
             raise FileFormatError(
                 f"{path.name} cannot be read: {type(error).__name__}: {error}.", allowed=_ALLOWED
             ) from error
-        found = read_records(((name, record) for name, record in records), _wanted, path=path, allowed=_ALLOWED)
-        cases = []
-        for name, entry in found.items():
-            content = entry if isinstance(entry, OslerError) else (inside(setting.root / reports, name), entry)
-            cases.append(Case(name=name, patient=name, content=content))
+        folder = setting.root / reports
+        named = ((name, (folder, name, tests)) for name, tests in records)
+        found = read_records(named, _wanted, path=path, allowed=_ALLOWED)
+        cases = [Case(name=name, patient=name, content=entry) for name, entry in found.items()]
         notes = (
             "The report names the metric and prints no rule for it: how tests are matched and fields compared is "
             "Osler's, so compare with the published figure with care.",
@@ -86,9 +85,9 @@ class LaboratoryReports:
             study = case.opened or self.open(setting, case)
             path, wanted = case.content
             inquiry = Inquiry(study=study, question=LABORATORY_REPORT)
-            (said,) = setting.responder.ask([inquiry], max_tokens=_TOKENS)
+            (said,) = setting.responder.ask([inquiry], max_tokens=MOST_TOKENS)
             counts = {MODEL: field_counts(wanted, read_tests(said))}
-            if (ruled := tests_by_rules(path)) is not None:
+            if (ruled := read_by_rules(path)) is not None:
                 counts["rules"] = field_counts(wanted, ruled)
             rows += [
                 Row(
@@ -106,11 +105,13 @@ class LaboratoryReports:
         return rows
 
 
-def _wanted(record: Any) -> list[dict[str, str]]:
+def _wanted(entry: tuple[Path, str, Any]) -> tuple[Path, list[dict[str, str]]]:
+    """Where a report lies, and its tests."""
+    folder, name, record = entry
     tests = [plain_test(test) for test in record]
     if not tests or not all(test.get("name") for test in tests):
         raise ValueError("no tests, or a test without a name")
-    return tests
+    return inside(folder, name), tests
 
 
 def page_files(path: Path) -> list[Path]:
@@ -159,7 +160,7 @@ def _rendered(path: Path) -> Study:
     return Study(timepoints=(TimePoint(series=images),))
 
 
-def tests_by_rules(path: Path) -> list[Mapping[str, str]] | None:
+def read_by_rules(path: Path) -> list[Mapping[str, str]] | None:
     """What Osler's rules read from a report; ``None`` where their packages are missing."""
     found: list[Mapping[str, str]] = []
     for file in page_files(path):

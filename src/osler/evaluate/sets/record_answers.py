@@ -8,6 +8,7 @@ where they apply, ``choices`` (a list), ``category``, ``patient`` and ``id``.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from osler.evaluate.published_questions import CHOICES_BEHIND_RECORD, RECORD
 from osler.evaluate.responder import Inquiry
 from osler.evaluate.rows import MODEL, Measure, Pair, Row
 from osler.evaluate.sets.choice_files import by_letter, inside, read_lines, truth_among
-from osler.evaluate.sets.picture_questions import same_answer
 from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffled
 from osler.weights.skills import Skill
 
@@ -53,9 +53,10 @@ class RecordQuestion:
         return " ".join(f"({letter}) {option}" for letter, option in self.options.items())
 
     def is_right(self, said: str) -> bool:
-        """Whether an answer is right: its letter or the words of that choice, its yes or no, or its words."""
+        """Whether an answer is right: its letter or the words of that choice, its yes or no, or all words in order."""
         if not self.options:
-            return same_answer(said, self.answer)
+            wanted = yes_or_no(self.answer)
+            return yes_or_no(said) == wanted if wanted else f" {_words(self.answer)} " in f" {_words(said)} "
         chosen = letter_of(said, letters="".join(self.options))
         same = [letter for letter, option in self.options.items() if option.casefold() == said.casefold()]
         return (same[0] if len(same) == 1 else chosen) == self.answer
@@ -172,6 +173,11 @@ def _record(asked: RecordQuestion) -> str:
         raise FileFormatError(
             f"{asked.record_file.name} cannot be read: {type(error).__name__}: {error}.", allowed="A record as text."
         ) from error
+
+
+def _words(text: str) -> str:
+    """Words and numbers alone, in small letters; a date or a decimal number is one word."""
+    return " ".join(re.findall(r"[^\W_]+(?:[-.,:/][^\W_]+)*", text.lower()))
 
 
 def _kind(asked: RecordQuestion) -> tuple[object, ...]:
