@@ -16,7 +16,7 @@ from osler.evaluate.runner import chosen_sets, run_set
 from osler.evaluate.sets import laboratory_reports
 from osler.evaluate.sets.laboratory_reports import pages_of, read_by_rules
 from osler.evaluate.sets.types import Setting
-from tests.evaluate.sets.published_folders import HEMOGLOBIN, POTASSIUM, write_laboratory_reports
+from tests.evaluate.sets.question_folders import HEMOGLOBIN, POTASSIUM, write_laboratory_reports
 from tests.evaluate.test_runner import Counting
 from tests.readers.make_document import make_pdf
 

@@ -29,7 +29,7 @@ from osler.evaluate.sets.types import EvaluationSet, Setting
 from osler.weights import Checkpoint
 from osler.weights.skills import Skill
 from tests.engine.conftest import checkpoint, config, model, tokenizer
-from tests.evaluate.sets.published_folders import (
+from tests.evaluate.sets.question_folders import (
     MMLU_PRO,
     write_afrimed,
     write_ehrnoteqa,

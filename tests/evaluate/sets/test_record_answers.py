@@ -14,7 +14,7 @@ from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import chosen_sets, run_set
 from osler.evaluate.sets.record_answers import RecordAnswers, RecordQuestion
 from osler.evaluate.sets.types import Setting
-from tests.evaluate.sets.published_folders import write_ehrqa, write_lines
+from tests.evaluate.sets.question_folders import write_ehrqa, write_lines
 from tests.evaluate.test_runner import Counting
 
 

@@ -13,7 +13,7 @@ from osler.evaluate.responder import Inquiry
 from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import chosen_sets, run_set
 from osler.evaluate.sets.types import Setting
-from tests.evaluate.sets.published_folders import write_slake
+from tests.evaluate.sets.question_folders import write_slake
 from tests.evaluate.sets.test_published_choices import ON_PICTURES
 from tests.evaluate.test_runner import Counting
 
