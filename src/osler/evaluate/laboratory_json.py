@@ -1,7 +1,7 @@
 """Laboratory tests that a model writes as JSON: read, matched with those that are wanted, and counted.
 
-The MedGemma 1.5 report (arXiv 2604.05081) scores them by a macro F1 over name, result, unit,
-specimen, method and time after matching labels in several phases, and prints no more. Taken
+The MedGemma 1.5 report (arXiv 2604.05081, 3.2.5) pairs tests by "a multi-phase label matcher", gives
+F1 for name, result, unit, specimen, method and time, and a macro F1; it prints no more. Taken
 here: tests are matched one to one, by equal names and results, then equal names, then names
 of one test in Osler's table, then names that share at least half of their words; a field of
 matched tests is right if it says the same, numbers by value and units by their UCUM code;

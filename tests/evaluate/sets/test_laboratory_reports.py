@@ -21,8 +21,8 @@ from tests.evaluate.test_runner import Counting
 from tests.readers.make_document import make_pdf
 
 PROMPT = (
-    "You are a Clinical Data Extraction Specialist. Your job is to parse lab reports with high precision. From the "
-    "given lab report, extract all lab tests into a JSON list. Each test object in the list must include: name, "
+    "You are a Clinical Data Extraction Specialist. Your job is to parse lab reports with high precision.\nFrom the "
+    "given lab report, extract all lab tests into a JSON list.\nEach test object in the list must include: name, "
     "result, unit, range, panel, method, specimen, sample_collection_time (formatted as DD-MM-YYYY HH:MM:SS)"
 )
 ROWS = (

@@ -23,7 +23,7 @@ from osler.evaluate.responder import Inquiry, OslerResponder
 from osler.evaluate.rows import MODEL, Measured, measured
 from osler.evaluate.runner import SetResult, chosen_sets, run_set
 from osler.evaluate.sets import GROUPS, laboratory_reports
-from osler.evaluate.sets.choice_files import Choice, read_afrimed, read_mmlu_pro, read_pictured
+from osler.evaluate.sets.choice_files import DERMATOLOGY_CHOICES, Choice, read_afrimed, read_mmlu_pro, read_pictured
 from osler.evaluate.sets.discharge_notes import read_ehrnoteqa
 from osler.evaluate.sets.types import EvaluationSet, Setting
 from osler.weights import Checkpoint
@@ -49,14 +49,13 @@ TEXT = (
     "(no more than a few words or the letter corresponding to your answer choice if the question is multiple choice) X "
     'in the format "Final Answer: X":'
 )
-ON_PICTURES = (
-    "{question} You may write out your argument before stating your final, very short, definitive, and concise answer "
-    "X (no more than a few words or the letter corresponding to your answer choice if the question is multiple choice) "
-    'in the format "Final Answer: X":'
-)
 DIAGNOSIS = (
     '{question} You must choose the most likely diagnosis and respond with "The most likely diagnosis is:" followed by '
     "your choice letter."
+)
+STEPS = (
+    "{question} Think step by step through each of the multiple choice options. You MUST end your response with 'Final "
+    "Answer:' followed by only the letter corresponding to the correct answer enclosed in parentheses)."
 )
 EYEPACS = (
     "Given this fundus image, determine the most likely diabetic retinopathy (DR) stage present, even if you are "
@@ -130,7 +129,7 @@ def test_medxpertqa_counts_text_and_pictures_apart_and_together(tmp_path: Path) 
     assert {one.system for one in pictured} == {""}
     assert {len(one.study.images()) for one in pictured if one.study} == {1, 2}
     stem = "What is it?\nAnswer Choices: (A) x (B) y (C) z (D) v (E) w"
-    assert {one.question for one in pictured} == {ON_PICTURES.format(question=stem)}
+    assert {one.question for one in pictured} == {STEPS.format(question=stem)}
 
 
 def test_without_its_pictures_medxpertqa_gives_no_figure_over_both(tmp_path: Path) -> None:
@@ -237,8 +236,17 @@ def test_damaged_notes_end_in_a_plain_error(tmp_path: Path, damage: str) -> None
 @pytest.mark.parametrize(
     ("name", "published", "said"),
     [
-        ("derm-mcqa", DIAGNOSIS, "The most likely diagnosis is: A"),
-        ("path-mcqa", ON_PICTURES, "Final Answer: **A**"),
+        (
+            "derm-mcqa",
+            DIAGNOSIS.format(question="Question: What is shown? Options: (A) nevus. (B) melanoma. (C) wart. (D) cyst."),
+            "Unlike (B). The most likely diagnosis is: A",
+        ),
+        (
+            "path-mcqa",
+            "What is shown? Please select the correct option from the following choices: "
+            "A) nevus B) melanoma C) wart D) cyst",
+            "A) nevus",
+        ),
     ],
 )
 def test_questions_on_pictures_are_asked_and_read_as_published(
@@ -247,8 +255,7 @@ def test_questions_on_pictures_are_asked_and_read_as_published(
     write_pictured(tmp_path, name)
     model = Always(said)
     result, found = run(name, tmp_path, model)
-    stem = "What is shown?\nAnswer Choices: (A) nevus (B) melanoma (C) wart (D) cyst"
-    assert {one.question for one in model.asked} == {published.format(question=stem)}
+    assert {one.question for one in model.asked} == {published}
     assert {one.system for one in model.asked} == {""}
     assert found["generated"].systems[MODEL].value == accuracy_score(["A", "B"], ["A", "A"])
     assert found["generated"].systems["blanked"].value == 0.0
@@ -290,6 +297,7 @@ def test_a_small_model_gets_the_question_alone(tmp_path: Path) -> None:
         assert "You may write" not in inquiry.question
         assert "INSTRUCTION" not in inquiry.question
         assert "respond with" not in inquiry.question
+        assert "step by step" not in inquiry.question
 
 
 PLACES: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -325,7 +333,7 @@ def test_a_parquet_file_that_is_none_ends_in_a_plain_error(tmp_path: Path) -> No
 def test_lines_with_the_same_name_stay_apart(tmp_path: Path) -> None:
     record = {"id": "1", "image": "a.png", "question": "q", "choices": ["x", "y"], "answer": "x"}
     write_lines(tmp_path / "derm-mcqa/questions.jsonl", [record, record, "{"])
-    assert list(read_pictured("derm-mcqa")(tmp_path)[0]) == ["1", "1 (record 2)", "record 3"]
+    assert list(read_pictured("derm-mcqa", form=DERMATOLOGY_CHOICES)(tmp_path)[0]) == ["1", "1 (record 2)", "record 3"]
 
 
 def test_every_published_benchmark_runs_with_one_model_and_has_its_figure(

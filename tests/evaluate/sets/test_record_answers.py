@@ -54,15 +54,19 @@ def test_accuracy_is_the_mean_over_categories(tmp_path: Path) -> None:
     assert [entry.case for entry in result.failed] == ["record 5"]
 
 
-def test_the_prompt_holds_the_known_words_and_the_record(tmp_path: Path) -> None:
+def test_the_prompt_has_the_published_words_and_the_record(tmp_path: Path) -> None:
     write_ehrqa(tmp_path)
     model = Clerk()
     run_set(RecordAnswers(), Setting(root=tmp_path, responder=model))
     asked = next(one.question for one in model.asked if "Aspirin since" in one.question)
     assert asked == (
-        "You are a medical assistant specializing in answer questions about a patient electronic health records (EHR)\n"
+        "You are a medical assistant specializing in answer questions about a patient electronic health records (EHR). "
+        "You will be provided with a patient's full EHR data and a question for you to answer.\n"
         "======= Patient EHR Data =======\nAspirin since 2019.\n======= End Patient EHR Data =======\n"
-        "please answer concisely with no explanation\nQuestion: Which?\nAnswer choices: (A) Insulin (B) Aspirin"
+        "Based on the data provided in the patient's EHR, please answer concisely with no explanation. If the question "
+        'is a multiple choice question, answer with only the letter of the correct choice, such as "B". If the '
+        "question is a free response question, answer with the correct data. In either case, remember to not provide "
+        "an explanation.\nQuestion: Which?\nAnswer choices: (A) Insulin (B) Aspirin"
     )
     small = Clerk(published=False)
     run_set(RecordAnswers(), Setting(root=tmp_path, responder=small))

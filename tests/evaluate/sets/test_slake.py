@@ -14,9 +14,13 @@ from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import chosen_sets, run_set
 from osler.evaluate.sets.types import Setting
 from tests.evaluate.sets.question_folders import write_slake
-from tests.evaluate.sets.test_published_choices import ON_PICTURES
 from tests.evaluate.test_runner import Counting
 
+ON_PICTURES = (
+    "{question} You may write out your argument before stating your final, very short, definitive, and concise answer "
+    "X (no more than a few words or the letter corresponding to your answer choice if the question is multiple choice) "
+    'in the format "Final Answer: X":'
+)
 SAID = {"q0?": "Final Answer: yes", "q1?": "It lies there. Final Answer: the upper right lung"}
 
 
@@ -38,7 +42,7 @@ def test_slake_is_asked_in_english_and_scored_as_published(tmp_path: Path) -> No
     assert {entry.question for entry in model.asked} == {ON_PICTURES.format(question=f"q{n}?") for n in (0, 1)}
     assert {entry.system for entry in model.asked} == {""}
     found = {(entry.measure, entry.group): entry.systems[MODEL].value for entry in measured(result.rows, one.measures)}
-    assert found["closed accuracy", "all"] == 1.0
+    assert found["closed accuracy", "all"] == found["yes/no accuracy", "all"] == 1.0
     # "upper right lung" against "Right Lung": both words of the truth, two of three that were said.
     assert found["token F1", "all"] == pytest.approx((1.0 + 2 / (1 / 1.0 + 1 / (2 / 3))) / 2)
     failed = {entry.case: entry.why for entry in result.failed}

@@ -290,12 +290,25 @@ def inside(folder: Path, name: object) -> Path:
     return path
 
 
-def read_pictured(folder: str) -> Callable[[Path], tuple[Entries, tuple[str, ...]]]:
+DERMATOLOGY_CHOICES = ("Question: {question} Options: {choices}", "({letter}) {choice}.")
+PATHOLOGY_CHOICES = (
+    "{question} Please select the correct option from the following choices: {choices}",
+    "{letter}) {choice}",
+)
+"""How the first report's examples (arXiv 2507.05201, Table A7) list choices: the whole, and one of them."""
+
+
+def read_pictured(folder: str, *, form: tuple[str, str]) -> Callable[[Path], tuple[Entries, tuple[str, ...]]]:
     """Reads questions on pictures in Osler's layout: ``questions.jsonl`` and ``images/``.
 
     A line has ``image`` (or ``images``), ``question``, ``choices`` (a list) and ``answer`` (a letter or
     a choice), and may have ``id``, ``patient`` and ``group``.
+
+    Args:
+        folder: Below that of the data.
+        form: How a question lists its choices, and one choice.
     """
+    whole, single = form
 
     def read(root: Path) -> tuple[Entries, tuple[str, ...]]:
         place = root / folder
@@ -306,8 +319,9 @@ def read_pictured(folder: str) -> Callable[[Path], tuple[Entries, tuple[str, ...
             pictures = tuple(inside(place / "images", name) for name in names)
             if not pictures:
                 raise ValueError("no picture")
+            listed = " ".join(single.format(letter=letter, choice=option) for letter, option in options.items())
             return Choice(
-                text=with_choices(record["question"].strip(), options),
+                text=whole.format(question=record["question"].strip(), choices=listed),
                 letters="".join(options),
                 truth=truth_among(record["answer"], options),
                 group=str(record.get("group") or "all"),

@@ -59,6 +59,10 @@ SLAKE = PictureLayout(
     picture="img_name",
     kind="content_type",
     language="en",
+    notes=(
+        "The model card gives the accuracy of closed questions, the first report (arXiv 2507.05201) that of questions "
+        "with yes or no as answer: both are measured.",
+    ),
 )
 
 
@@ -73,6 +77,7 @@ class PictureQuestions:
     measures = (
         Measure(name="closed accuracy", field="closed"),
         Measure(name="token F1", field="f1"),
+        Measure(name="yes/no accuracy", field="yes_no"),
     )
     batch = 4
 
@@ -142,6 +147,8 @@ class PictureQuestions:
             values["closed"] = {
                 system: (float(same_answer(final_answer(text), truth)), 1.0) for system, text in answers.items()
             }
+            if yes_or_no(truth):
+                values["yes_no"] = values["closed"]
         return Row(
             case=f"{case.name}#{entry.get('qid', '')}",
             patient=case.patient,

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from osler.evaluate.published_questions import DIAGNOSIS, DIAGNOSIS_MARKER, DISCHARGE_NOTES, RETINOPATHY
+from osler.evaluate.published_questions import (
+    DIAGNOSIS,
+    DIAGNOSIS_MARKER,
+    DISCHARGE_NOTES,
+    PATHOLOGY,
+    RETINOPATHY,
+    STEP_BY_STEP,
+)
 from osler.evaluate.rows import Measure
 from osler.evaluate.sets.choice_files import (
+    DERMATOLOGY_CHOICES,
+    PATHOLOGY_CHOICES,
     read_afrimed,
     read_eyepacs,
     read_medxpertqa,
@@ -16,6 +25,7 @@ from osler.evaluate.sets.questions import LIKELIEST, READABLE, Benchmark, Multip
 
 _PARTS = tuple(Measure(name=name, field=name) for name in ("text", "MM", "text+MM"))
 _LISTED = "How the report lists the choices is not printed; here as in MedQA's file."
+_INTERNAL = "The questions behind the published figure are internal to its authors."
 
 TEXT_CHOICES = (
     Benchmark(
@@ -23,9 +33,12 @@ TEXT_CHOICES = (
         title="MedXpertQA, text and MM",
         files=("medxpertqa/Text/test.jsonl",),
         read=read_medxpertqa,
+        picture_prompt=STEP_BY_STEP,
+        argues=True,
         measures=(*_PARTS, LIKELIEST, READABLE),
         notes=(
-            "The report prints no prompt for MM: here that of other questions on pictures.",
+            'The report writes "Figure A" before the first picture, "Figure B" before the second; here pictures stand '
+            "in that order without it.",
             "The published figures do not add up: 16.4% of 2,450 text and 20.9% (model card) of 2,000 MM questions "
             "make 18.4%, not 26.4%.",
         ),
@@ -36,8 +49,7 @@ TEXT_CHOICES = (
         files=("afrimed-qa/*.csv",),
         read=read_afrimed,
         notes=(
-            "The report does not say which questions it took: its figures for all models are multiples of 4%, as 25 "
-            "questions would give.",
+            "The published figure is of 25 questions, not listed (arXiv 2507.05201, Table 2): it has steps of 4%.",
             _LISTED,
         ),
     ),
@@ -47,10 +59,7 @@ TEXT_CHOICES = (
         files=("mmlu-pro/test*",),
         read=read_mmlu_pro,
         thinking=False,
-        notes=(
-            "The report prints no prompt and no thinking for this one: here the prompt of MMLU, without thinking.",
-            _LISTED,
-        ),
+        notes=("The report prints no prompt for this one: here that of MMLU, without thinking.", _LISTED),
     ),
     Benchmark(
         name="ehrnoteqa",
@@ -66,33 +75,33 @@ PICTURE_CHOICES = (
         name="derm-mcqa",
         title="DermMCQA (photographs of skin)",
         files=("derm-mcqa/questions.jsonl", "derm-mcqa/images"),
-        read=read_pictured("derm-mcqa"),
-        prompt=DIAGNOSIS,
+        read=read_pictured("derm-mcqa", form=DERMATOLOGY_CHOICES),
+        picture_prompt=DIAGNOSIS,
         marker=DIAGNOSIS_MARKER,
         batch=4,
-        notes=(_LISTED, "The questions behind the published figure are internal to its authors."),
+        notes=(_INTERNAL,),
     ),
     Benchmark(
         name="path-mcqa",
         title="PathMCQA (histology patches)",
         files=("path-mcqa/questions.jsonl", "path-mcqa/images"),
-        read=read_pictured("path-mcqa"),
+        read=read_pictured("path-mcqa", form=PATHOLOGY_CHOICES),
+        picture_prompt=PATHOLOGY,
         batch=4,
-        notes=(
-            "The report prints no prompt for this one: here that of other questions on pictures.",
-            _LISTED,
-            "The questions behind the published figure are internal to its authors.",
-        ),
+        notes=(_INTERNAL,),
     ),
     Benchmark(
         name="eyepacs",
         title="EyePACS (5 grades of retinopathy)",
         files=("eyepacs/trainLabels.csv", "eyepacs/train"),
         read=read_eyepacs,
-        prompt=RETINOPATHY,
+        picture_prompt=RETINOPATHY,
         marker=DIAGNOSIS_MARKER,
         batch=4,
-        notes=("Which 3,614 pictures the published figure is of is not printed.",),
+        notes=(
+            "The published figure is of 3,614 pictures, each of another patient, that are not listed; the public set "
+            "has two eyes of a patient.",
+        ),
     ),
 )
 PUBLISHED_CHOICES = tuple(MultipleChoice(one) for one in (*TEXT_CHOICES, *PICTURE_CHOICES))

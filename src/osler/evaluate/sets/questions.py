@@ -36,8 +36,9 @@ class Benchmark:
         name: Of the set. title: For people.
         files: Patterns below the folder of the data, each of which must find something.
         read: Gives the questions that lie below that folder, and notes about them.
-        prompt: Published words around a question; empty for those that text questions, or questions on
-            pictures, share. A small model gets the question alone.
+        prompt: Published words around a question; empty for those that several benchmarks share. A small model
+            gets the question alone. picture_prompt: Around a question on pictures.
+        argues: Whether answers about pictures are long, as those in words are.
         marker: Words before the letter in an answer, as a pattern.
         thinking: Whether the published figures were taken with thinking; never on pictures.
         measures: Metrics, the published one first.
@@ -50,6 +51,8 @@ class Benchmark:
     files: tuple[str, ...]
     read: Callable[[Path], tuple[Entries, tuple[str, ...]]]
     prompt: str = ""
+    picture_prompt: str = ""
+    argues: bool = False
     marker: str = "final answer"
     thinking: bool = True
     measures: tuple[Measure, ...] = (GENERATED, LIKELIEST, READABLE)
@@ -109,15 +112,15 @@ class MultipleChoice:
     def _ask(self, setting: Setting, choices: Sequence[Choice], studies: Sequence[Study | None]) -> list[str]:
         if not choices:
             return []
-        style = setting.responder.style
+        style, benchmark = setting.responder.style, self._benchmark
         inquiries = []
         for choice, study in zip(choices, studies, strict=True):
-            shared = style.text if study is None else style.vqa
-            prompt = self._benchmark.prompt if self._benchmark.prompt and style.name == "published" else shared
-            system = style.thinking if self._benchmark.thinking and study is None else ""
+            shared, own = (style.text, benchmark.prompt) if study is None else (style.vqa, benchmark.picture_prompt)
+            prompt = own if own and style.name == "published" else shared
+            system = style.thinking if benchmark.thinking and study is None else ""
             inquiries.append(Inquiry(study=study, question=prompt.format(question=choice.text), system=system))
-        pictured = any(study is not None for study in studies)
-        return setting.responder.ask(inquiries, max_tokens=style.vqa_tokens if pictured else style.text_tokens)
+        short = not benchmark.argues and any(study is not None for study in studies)
+        return setting.responder.ask(inquiries, max_tokens=style.vqa_tokens if short else style.text_tokens)
 
     def _row(self, setting: Setting, case: Case, study: Study | None, *, said: str, unseen: str | None) -> Row:
         choice: Choice = case.content

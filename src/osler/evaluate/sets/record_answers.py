@@ -97,8 +97,8 @@ class RecordAnswers:
                 own[entry.answer.casefold()] += 1
             cases.append(Case(name=name, patient=patient, content=entry))
         notes = (
-            "Only parts of the published prompt are at hand, and the patterns that score answers are not printed: "
-            "the figure is near, not the same measure.",
+            "The published questions are internal, and the patterns that score answers are not printed: here the "
+            "letter or the words of a choice, the same yes or no, or all words of the answer in order.",
             "Without record: the question alone. Majority: the commonest answer to questions of the same category "
             "on other patients.",
         )
