@@ -1,7 +1,7 @@
 """Prompts and figures of the MedGemma 1.5 technical report (arXiv 2604.05081), as printed there.
 
-Appendix B gives the prompts, Tables 3 to 6 the figures; the model card gives the closed
-accuracies of VQA-RAD and SLAKE and the MM part of MedXpertQA. Words are kept as they are, the slips of the pen too.
+Appendix B gives the prompts, Table 3 the figures; the model card gives the closed
+VQA-RAD accuracy. Words are kept as they are, the slips of the pen too.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ MEDGEMMA_15_4B: dict[tuple[str, str], float] = {
     ("medmcqa", "generated"): 0.598,
     ("pubmedqa", "generated"): 0.676,
     ("mmlu-medical", "generated"): 0.697,
+    # Tables 3, 4 and 6; the model card for MM alone and for closed SLAKE.
     ("medxpertqa", "text"): 0.164,
     ("medxpertqa", "MM"): 0.209,
     ("medxpertqa", "text+MM"): 0.264,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from osler.errors import FileFormatError
+from osler.errors import CapacityError, FileFormatError
 from osler.evaluate.published import PUBLISHED
 from osler.evaluate.responder import Inquiry
 from osler.evaluate.rows import MODEL, measured
@@ -84,6 +84,8 @@ def test_what_is_no_pdf_is_a_plain_error(tmp_path: Path) -> None:
     locked = make_pdf(tmp_path / "locked.pdf", ROWS, password="secret")
     with pytest.raises(FileFormatError, match=r"locked\.pdf cannot be rendered"):
         pages_of(locked)
+    with pytest.raises(CapacityError, match=r"long\.pdf has 41 pages"):
+        pages_of(make_pdf(tmp_path / "long.pdf", ROWS, pages=41))
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileFormatError, match="empty is not there, or is an empty folder"):
         pages_of(tmp_path / "empty")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from osler.errors import FileFormatError, OslerError
+from osler.errors import CapacityError, FileFormatError, OslerError
 from osler.evaluate.laboratory_json import field_counts, plain_test, read_tests
 from osler.evaluate.published_questions import LABORATORY_REPORT
 from osler.evaluate.responder import Inquiry
@@ -28,7 +28,10 @@ from osler.readers.document_process import DocumentKind, missing_packages
 from osler.study import ArrayPixels, Image, Study, TimePoint
 from osler.weights.skills import Skill
 
-MOST_TOKENS = 4096
+MOST_TOKENS = 8192
+"""Of an answer: the longest that the model card of MedGemma 1.5 names."""
+MOST_PAGES = 40
+"""Pages of a report: rendered ones are 12 MB each, and take 260 tokens."""
 _ALLOWED = "An object from the name of a report to a list of tests, each an object with 'name'."
 
 
@@ -146,6 +149,8 @@ def _rendered(path: Path) -> Study:
     try:
         document = pdfium.PdfDocument(path)
         try:
+            if len(document) > MOST_PAGES:
+                raise CapacityError(f"{path.name} has {len(document)} pages.", allowed=f"At most {MOST_PAGES}.")
             pages = [render(page) for page in document]
         finally:
             document.close()
@@ -153,6 +158,8 @@ def _rendered(path: Path) -> Study:
         raise FileFormatError(
             f"{path.name} cannot be rendered: {error}.", allowed="A PDF without a password."
         ) from error
+    if not pages:
+        raise FileFormatError(f"{path.name} has no page.", allowed="A PDF with pages.")
     images = tuple(
         Image(series=f"{path.name} p. {number}", pixels=ArrayPixels(page), units="RGB")
         for number, page in enumerate(pages, start=1)
