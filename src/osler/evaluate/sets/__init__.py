@@ -7,10 +7,10 @@ from osler.evaluate.sets.laboratory_reports import LABORATORY_REPORT_SETS
 from osler.evaluate.sets.language import Perplexity
 from osler.evaluate.sets.lung_boxes import LungBoxes
 from osler.evaluate.sets.perception import Perception
-from osler.evaluate.sets.picture_questions import PICTURE_SETS
+from osler.evaluate.sets.picture_questions import SLAKE, VQA_RAD, PictureQuestions
 from osler.evaluate.sets.progression import HannoverProgression, NihProgression, SyntheticProgression
-from osler.evaluate.sets.published_choices import PUBLISHED_CHOICES
-from osler.evaluate.sets.questions import QUESTION_SETS
+from osler.evaluate.sets.published_choices import PICTURE_CHOICES, TEXT_CHOICES
+from osler.evaluate.sets.questions import QUESTION_SETS, MultipleChoice
 from osler.evaluate.sets.record_answers import RecordAnswers
 from osler.evaluate.sets.records import RecordQuestions
 from osler.evaluate.sets.report_facts import ReportFacts
@@ -20,12 +20,16 @@ from osler.evaluate.sets.types import EvaluationSet
 from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS
 from osler.evaluate.sets.xray_findings import NihFindings
 
+PUBLISHED_QUESTIONS: tuple[str, ...] = (
+    SLAKE.name,
+    *(one.name for one in (*TEXT_CHOICES, *PICTURE_CHOICES)),
+    RecordAnswers.name,
+    *(one.name for one in LABORATORY_REPORT_SETS),
+)
+"""Sets of MedGemma's report that ask questions, beside the old public ones."""
+
 GROUPS: dict[str, tuple[str, ...]] = {
-    "published": (
-        *("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "medxpertqa", "afrimed-qa", "mmlu-pro", "ehrnoteqa", "ehrqa"),
-        *("vqa-rad", "slake", "derm-mcqa", "path-mcqa", "eyepacs"),
-        *("lab-reports-ehr2", "lab-reports-ehr3", "lab-reports-ehr4", "lab-reports-mendeley"),
-    ),
+    "published": ("medqa", "medmcqa", "mmlu-medical", "pubmedqa", "vqa-rad", *PUBLISHED_QUESTIONS),
     "images": ("perception", "vqa-rad", "nih-findings", "lung-boxes", "hippocampus-boxes", "organ-boxes"),
     "text": ("perplexity", "medqa", "medmcqa", "mmlu-medical", "pubmedqa"),
     "boxes": ("lung-boxes", "hippocampus-boxes", "organ-boxes", "lesion-boxes"),
@@ -52,9 +56,10 @@ def all_sets() -> tuple[EvaluationSet, ...]:
         EhrImaging(),
         ReportFacts(),
         Perception(),
-        *PICTURE_SETS,
+        PictureQuestions(VQA_RAD),
         *QUESTION_SETS,
-        *PUBLISHED_CHOICES,
+        PictureQuestions(SLAKE),
+        *(MultipleChoice(one) for one in (*TEXT_CHOICES, *PICTURE_CHOICES)),
         RecordAnswers(),
         *LABORATORY_REPORT_SETS,
     )

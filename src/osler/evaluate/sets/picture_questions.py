@@ -211,6 +211,3 @@ def same_answer(said: str, truth: str) -> bool:
 
 def _closed(entry: dict[str, Any]) -> bool:
     return str(entry.get("answer_type", "")).strip().upper() == "CLOSED"
-
-
-PICTURE_SETS = (PictureQuestions(VQA_RAD), PictureQuestions(SLAKE))

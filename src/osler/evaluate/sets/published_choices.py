@@ -21,7 +21,7 @@ from osler.evaluate.sets.choice_files import (
     read_pictured,
 )
 from osler.evaluate.sets.discharge_notes import NOTES, QUESTIONS, read_ehrnoteqa
-from osler.evaluate.sets.questions import LIKELIEST, READABLE, Benchmark, MultipleChoice
+from osler.evaluate.sets.questions import LIKELIEST, READABLE, Benchmark
 
 _PARTS = tuple(Measure(name=name, field=name) for name in ("text", "MM", "text+MM"))
 _LISTED = "How the report lists the choices is not printed; here as in MedQA's file."
@@ -104,4 +104,3 @@ PICTURE_CHOICES = (
         ),
     ),
 )
-PUBLISHED_CHOICES = tuple(MultipleChoice(one) for one in (*TEXT_CHOICES, *PICTURE_CHOICES))
