@@ -23,7 +23,14 @@ from osler.evaluate.responder import Inquiry, OslerResponder
 from osler.evaluate.rows import MODEL, Measured, measured
 from osler.evaluate.runner import SetResult, chosen_sets, run_set
 from osler.evaluate.sets import GROUPS, laboratory_reports
-from osler.evaluate.sets.choice_files import DERMATOLOGY_CHOICES, Choice, read_afrimed, read_mmlu_pro, read_pictured
+from osler.evaluate.sets.choice_files import (
+    DERMATOLOGY_CHOICES,
+    Choice,
+    read_afrimed,
+    read_choices,
+    read_mmlu_pro,
+    read_pictured,
+)
 from osler.evaluate.sets.discharge_notes import read_ehrnoteqa
 from osler.evaluate.sets.types import EvaluationSet, Setting
 from osler.weights import Checkpoint
@@ -278,6 +285,35 @@ def test_eyepacs_is_asked_by_its_one_question(tmp_path: Path) -> None:
     assert found["generated"].patients == 2
     assert [entry.case for entry in result.failed] == ["16_left"]
     assert result.notes[-1] == "4 of the 5 pictures of trainLabels.csv are in train/."
+
+
+def test_without_a_picture_eyepacs_says_so(tmp_path: Path) -> None:
+    write_eyepacs(tmp_path)
+    for path in (tmp_path / "eyepacs/train").iterdir():
+        path.unlink()
+    result, _ = run("eyepacs", tmp_path, Always(""))
+    assert (result.state, result.why) == ("no data", "No picture of trainLabels.csv is in train/.")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"options": {"A": "x", "]": "y"}},
+        {"options": {"A": "x", "BC": "y"}},
+        {"options": {"B": "x", "C": "y"}},
+        {"question": None},
+        {"question": 3, "options": None},
+        {"label": []},
+        {"label": 2},
+    ],
+)
+def test_a_record_that_is_damaged_costs_one_question(tmp_path: Path, damage: dict[str, object]) -> None:
+    whole = {"id": "whole", "question": "Which?", "options": {"A": "x", "B": "y"}, "label": "A"}
+    write_lines(tmp_path / "questions.jsonl", [whole, {**whole, "id": "damaged", **damage}])
+    entries = read_choices(tmp_path / "questions.jsonl")
+    assert isinstance(entries["whole"], Choice)
+    assert isinstance(entries["damaged"], FileFormatError)
+    assert "'damaged'" in str(entries["damaged"])
 
 
 def test_a_small_model_gets_the_question_alone(tmp_path: Path) -> None:

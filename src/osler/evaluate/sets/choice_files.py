@@ -159,16 +159,18 @@ def truth_among(answer: object, options: Mapping[str, str]) -> str:
 
 def lettered(record: Mapping[str, Any]) -> Choice:
     """A record whose question spells its choices, as in MedQA's and MedXpertQA's files."""
+    question = record["question"]
     if isinstance(options := record.get("options"), Mapping) and options:
-        letters = "".join(options)
+        letters = list(options)
     else:
-        found = dict.fromkeys(_CHOICES.findall(record["question"].rpartition("Answer Choices:")[2]))
-        letters = "".join(found) or "ABCD"
+        letters = list(dict.fromkeys(_CHOICES.findall(question.rpartition("Answer Choices:")[2]))) or list("ABCD")
+    if not isinstance(question, str) or not all(re.fullmatch("[A-Z]", letter) for letter in letters):
+        raise ValueError(f"no question in words with lettered choices, but {letters}")
     truth = record["label"][0]
     if truth not in letters:
-        raise ValueError(f"the answer {truth!r} is none of the choices {letters}")
-    group = record.get("subject") or record.get("subject_name") or "all"
-    return Choice(text=record["question"], letters=letters, truth=truth, group=group)
+        raise ValueError(f"the answer {truth!r} is none of the choices {', '.join(letters)}")
+    group = str(record.get("subject") or record.get("subject_name") or "all")
+    return Choice(text=question, letters="".join(letters), truth=truth, group=group)
 
 
 def _pubmed(record: Mapping[str, Any]) -> Choice:
