@@ -155,12 +155,14 @@ def write_slake(root: Path) -> None:
 
 
 def write_pictured(root: Path, folder: str) -> None:
-    """Three questions of two patients, one picture broken; then a picture outside the folder, and a wrong answer."""
+    """Five questions of two patients, one picture broken; then a picture outside the folder, and a wrong answer."""
     shared = {"question": "What is shown?", "choices": ["nevus", "melanoma", "wart", "cyst"]}
     records = [
         {**shared, "id": "1", "image": "1.png", "answer": "A", "patient": "p"},
         {**shared, "id": "2", "image": "2.png", "answer": "melanoma", "patient": "p"},
         {**shared, "id": "3", "images": ["3.png"], "answer": "A", "patient": "q"},
+        {**shared, "id": "4", "image": "1.png", "answer": "B", "patient": "p"},
+        {**shared, "id": "5", "image": "2.png", "answer": "(b)", "patient": "p"},
         {**shared, "id": "out", "image": "../../secret.png", "answer": "A"},
         {**shared, "id": "wrong", "image": "1.png", "answer": "eczema"},
     ]

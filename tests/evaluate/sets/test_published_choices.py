@@ -264,11 +264,11 @@ def test_questions_on_pictures_are_asked_and_read_as_published(
     result, found = run(name, tmp_path, model)
     assert {one.question for one in model.asked} == {published}
     assert {one.system for one in model.asked} == {""}
-    assert found["generated"].systems[MODEL].value == accuracy_score(["A", "B"], ["A", "A"])
+    assert found["generated"].systems[MODEL].value == accuracy_score(["A", "B", "B", "B"], ["A"] * 4)
     assert found["generated"].systems["blanked"].value == 0.0
-    # The only other patient's answer is A: right for the first question, wrong for the second.
-    assert found["generated"].systems["majority"].value == 0.5
-    assert (found["generated"].rows, found["generated"].patients) == (2, 1)
+    # B is the commonest answer, but the only one of another patient is A: right for one question.
+    assert found["generated"].systems["majority"].value == 0.25
+    assert (found["generated"].rows, found["generated"].patients) == (4, 1)
     why = {entry.case: entry.why for entry in result.failed}
     assert set(why) == {"3", "out", "wrong"}
     assert "does not lie in images" in why["out"]
