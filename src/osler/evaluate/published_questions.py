@@ -22,7 +22,7 @@ STEP_BY_STEP = (
     "{question} Think step by step through each of the multiple choice options. You MUST end your response with "
     "'Final Answer:' followed by only the letter corresponding to the correct answer enclosed in parentheses)."
 )
-"""Of MedXpertQA's questions on pictures (first report), without the "Figure A" before each picture."""
+"""Of MedXpertQA's questions on pictures (first report), which stand behind "Figure A", "Figure B"."""
 
 RETINOPATHY_QUESTION = """\
 Given this fundus image, determine the most likely diabetic retinopathy (DR) stage present, even if you are unsure:

@@ -134,7 +134,8 @@ def test_medxpertqa_counts_text_and_pictures_apart_and_together(tmp_path: Path) 
     assert text.question.startswith("Which drug?\nAnswer Choices: (A) drug 0")
     pictured = [one for one in model.asked if one.study is not None]
     assert {one.system for one in pictured} == {""}
-    assert {len(one.study.images()) for one in pictured if one.study} == {1, 2}
+    captions = {tuple(image.caption for image in one.study.images()) for one in pictured if one.study}
+    assert captions == {("Figure A",), ("Figure A", "Figure B")}
     stem = "What is it?\nAnswer Choices: (A) x (B) y (C) z (D) v (E) w"
     assert {one.question for one in pictured} == {STEPS.format(question=stem)}
 
@@ -329,6 +330,7 @@ def test_a_small_model_gets_the_question_alone(tmp_path: Path) -> None:
         run(name, tmp_path, Plain())
     assert seen
     for inquiry in seen:
+        assert not any(image.caption for image in inquiry.study.images()) if inquiry.study else True
         assert inquiry.system == ""
         assert "You may write" not in inquiry.question
         assert "INSTRUCTION" not in inquiry.question

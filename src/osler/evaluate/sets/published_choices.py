@@ -34,11 +34,10 @@ TEXT_CHOICES = (
         files=("medxpertqa/Text/test.jsonl",),
         read=read_medxpertqa,
         picture_prompt=STEP_BY_STEP,
+        captions=True,
         argues=True,
         measures=(*_PARTS, LIKELIEST, READABLE),
         notes=(
-            'The report writes "Figure A" before the first picture, "Figure B" before the second; here pictures stand '
-            "in that order without it.",
             "The published figures do not add up: 16.4% of 2,450 text and 20.9% (model card) of 2,000 MM questions "
             "make 18.4%, not 26.4%.",
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from osler.errors import OslerError
@@ -19,7 +19,7 @@ from osler.evaluate.rows import MODEL, Measure, Pair, Row
 from osler.evaluate.sets.choice_files import Choice, Entries, read_choices
 from osler.evaluate.sets.types import Case, Plan, Setting, right, shuffled
 from osler.readers import open_study
-from osler.study import Series, Study, TimePoint
+from osler.study import Image, Series, Study, TimePoint
 from osler.weights.skills import Skill
 
 GENERATED = Measure(name="generated", field="generated")
@@ -38,6 +38,7 @@ class Benchmark:
         read: Gives the questions that lie below that folder, and notes about them.
         prompt: Published words around a question; empty for those that several benchmarks share. A small model
             gets the question alone. picture_prompt: Around a question on pictures.
+        captions: Whether the published prompt writes "Figure A" before the first picture, and so on.
         argues: Whether answers about pictures are long, as those in words are.
         marker: Words before the letter in an answer, as a pattern.
         thinking: Whether the published figures were taken with thinking; never on pictures.
@@ -52,6 +53,7 @@ class Benchmark:
     read: Callable[[Path], tuple[Entries, tuple[str, ...]]]
     prompt: str = ""
     picture_prompt: str = ""
+    captions: bool = False
     argues: bool = False
     marker: str = "final answer"
     thinking: bool = True
@@ -93,7 +95,8 @@ class MultipleChoice:
 
     def open(self, setting: Setting, case: Case) -> Study | None:
         """Reads the pictures of a question; ``None`` where it has none."""
-        return shown_together(_readable(case).pictures)
+        named = self._benchmark.captions and setting.responder.style.name == "published"
+        return shown_together(_readable(case).pictures, named=named)
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
         """Asks each question once to be answered, once on blank pictures, and scores its letters."""
@@ -181,16 +184,24 @@ def missing_patterns(root: Path, patterns: Sequence[str]) -> str:
     return f"not found: {', '.join(gone)}" if gone else ""
 
 
-def shown_together(pictures: Sequence[Path]) -> Study | None:
+def shown_together(pictures: Sequence[Path], *, named: bool = False) -> Study | None:
     """Opens pictures as one study of one day, in their order; ``None`` for none.
+
+    Args:
+        pictures: Files.
+        named: Whether they are called "Figure A", "Figure B" in the prompt.
 
     Raises:
         DataError: If one cannot be read.
     """
-    series: tuple[Series, ...] = tuple(one for path in pictures for one in open_study(path, pictures="image").series())
+    series: list[Series] = []
+    for number, path in enumerate(pictures):
+        caption = f"Figure {chr(ord('A') + number)}" if named else ""
+        for one in open_study(path, pictures="image").series():
+            series.append(replace(one, caption=caption) if isinstance(one, Image) else one)
     if not series:
         return None
-    return Study(timepoints=(TimePoint(series=series),))
+    return Study(timepoints=(TimePoint(series=tuple(series)),))
 
 
 def _file(name: str) -> Callable[[Path], tuple[Entries, tuple[str, ...]]]:
