@@ -56,6 +56,12 @@ def test_a_bad_schema(report: Path) -> None:
     assert "cannot be read: not JSON" in invoke("extract", report, "--schema", schema).stderr
 
 
+def test_a_misspelt_speculation_is_named(report: Path) -> None:
+    result = invoke("extract", report, "--speculation", "lokup")
+    assert result.exit_code == 2
+    assert "Did you mean 'lookup'?" in " ".join(result.output.split())
+
+
 def test_a_password(tmp_path: Path) -> None:
     path = make_pdf(tmp_path / "locked.pdf", ["secret"], password="abc")
     result = invoke("extract", path)

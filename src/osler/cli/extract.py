@@ -11,7 +11,14 @@ import typer
 from osler.cli.failure import guarded
 from osler.cli.json_output import echo_json
 from osler.cli.progress import StageProgress
-from osler.cli.task_options import BackendOption, BitsOption, DeviceOption, ModelOption, QuietOption
+from osler.cli.task_options import (
+    BackendOption,
+    BitsOption,
+    DeviceOption,
+    ModelOption,
+    QuietOption,
+    SpeculationOption,
+)
 from osler.errors import RequestError
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ def extract(
     device: DeviceOption = "auto",
     bits: BitsOption = None,
     backend: BackendOption = "torch",
+    speculation: SpeculationOption = "none",
     force: Annotated[bool, typer.Option("--force", help="Let --fhir overwrite any file.")] = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -62,6 +70,7 @@ def extract(
         device=device,
         bits=bits,
         backend=backend,
+        speculation=speculation,
         max_tokens=max_tokens,
     )
     with StageProgress(quiet=quiet) as progress:
