@@ -127,7 +127,7 @@ def page(results: list[Reached]) -> str:
         "    python -m benchmarks.fine_tuning_boxes --work FOLDER --out benchmarks/fine_tuning_boxes",
         "",
         "X-rays of `lung-boxes` and Montgomery, one box around both lungs, by `osler train --csv`; mean IoU on "
-        f"{results[0].kept_out} X-rays of {results[0].patients} patients that neither Osler-mini nor the head ever saw.",
+        f"{results[0].kept_out} X-rays of {results[0].patients} patients that neither Osler-mini nor the head saw.",
         "Osler-mini as shipped does not know the label. Intervals are 95%, patients drawn again; *gain* is paired.",
         "",
         "| Training X-rays | Head | Mean box | Gain | Minutes |",

@@ -14,6 +14,7 @@ from osler.evaluate.published import PLAIN
 from osler.evaluate.responder import Inquiry, Meter
 from osler.evaluate.rows import MODEL, Measure, Row
 from osler.evaluate.runner import chosen_sets, run_set
+from osler.evaluate.sets import GROUPS, all_sets
 from osler.evaluate.sets.types import Case, Plan, Setting
 
 
@@ -151,6 +152,8 @@ def test_an_unknown_set_is_refused_with_the_nearest_name() -> None:
     assert published[:5] == ["vqa-rad", "medqa", "medmcqa", "mmlu-medical", "pubmedqa"]
     assert "cxr14" in published
     assert "perplexity" not in published
+    assert published == [one.name for one in all_sets() if one.name in GROUPS["published"]]
+    assert set(published) == set(GROUPS["published"])
 
 
 class Read(Numbers):

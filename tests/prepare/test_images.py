@@ -59,6 +59,13 @@ def test_every_image_says_where_it_came_from(make, contract):
     )
 
 
+def test_the_caption_of_an_image_reaches_the_prompt(make, contract):
+    study = make.study(
+        replace(make.image(make.xray_pixels()), caption="Figure A"), make.volume(make.ct_pixels(slices=3))
+    )
+    assert [series.caption for series in prepare_images(study, preprocess=contract).series] == ["Figure A", ""]
+
+
 def test_rows_match_images_one_by_one(make, contract, monkeypatch):
     """Each row of the batch is that slice, also across the border of a chunk and of a series."""
     array = np.repeat(np.arange(40, dtype=np.float32)[:, None, None] * 20, 8, axis=1).repeat(8, axis=2)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,13 @@ def parts(*series: ShownSeries, style: str = "labeled") -> list[str]:
 @pytest.mark.parametrize("style", ["labeled", "published"])
 def test_one_xray_is_image_then_question(style):
     assert parts(shown(), style=style) == ["<image>", "Why?"]
+
+
+def test_a_caption_stands_before_its_image():
+    figures = [replace(shown(), caption=f"Figure {letter}") for letter in "AB"]
+    assert parts(*figures, style="published") == ["Figure A", "<image>", "Figure B", "<image>", "Why?"]
+    assert parts(figures[0]) == ["Figure A", "<image>", "Why?"]
+    assert parts(*figures)[::2] == ["SERIES 1\n\nFigure A", "SERIES 2\n\nFigure B", "Why?"]
 
 
 def test_text_only_is_the_question():

@@ -26,7 +26,8 @@ YES_NO = '{question} You MUST end your responce with either "Final Answer: yes" 
 """Around a yes/no question on an X-ray (Table 8)."""
 FINDING = "Is there {finding} in this image?"
 """The question itself, which the first report prints (arXiv 2507.05201, Table A7)."""
-_FINAL = re.compile(r"final answer\s*:?\s*\**\s*(.+?)\s*(?:\n|$)", re.IGNORECASE)
+_BEHIND = r"(?:{marker})\s*:?\s*\**\s*(.+?)\s*(?:\n|$)"
+_PRONOUN = re.compile(r"\bI(?=['’]| (?:am|ca|can|do|have|need|see|think|believe|would|will|was|choose|cannot|don't)\b)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +85,38 @@ MEDGEMMA_15_4B: dict[tuple[str, str], float] = {
     ("medmcqa", "generated"): 0.598,
     ("pubmedqa", "generated"): 0.676,
     ("mmlu-medical", "generated"): 0.697,
+    # Tables 3, 4 and 6; the model card for MM alone and for closed SLAKE.
+    ("medxpertqa", "text"): 0.164,
+    ("medxpertqa", "MM"): 0.209,
+    ("medxpertqa", "text+MM"): 0.264,
+    ("afrimed-qa", "generated"): 0.56,
+    ("mmlu-pro", "generated"): 0.338,
+    ("ehrnoteqa", "generated"): 0.804,
+    ("ehrqa", "accuracy"): 0.896,
+    ("derm-mcqa", "generated"): 0.735,
+    ("path-mcqa", "generated"): 0.70,
+    ("eyepacs", "generated"): 0.768,
+    ("slake", "token F1"): 0.598,
+    ("slake", "closed accuracy"): 0.828,
+    ("lab-reports-ehr2", "macro F1"): 0.91,
+    ("lab-reports-ehr3", "macro F1"): 0.71,
+    ("lab-reports-ehr4", "macro F1"): 0.64,
+    ("lab-reports-mendeley", "macro F1"): 0.85,
     ("vqa-rad", "token F1"): 0.481,
     ("vqa-rad", "closed accuracy"): 0.702,
 }
 """Set and measure to the published figure; whole test sets, so intervals of a part may miss them."""
 
 
-def final_answer(text: str) -> str:
-    """What a model gives as its answer: behind the last "Final Answer:", else the whole text; thoughts are cut off."""
+def final_answer(text: str, *, marker: str = "final answer") -> str:
+    """What a model gives as its answer: behind the last marker, else the whole text; thoughts are cut off.
+
+    Args:
+        text: What it wrote.
+        marker: Words that the prompt asks for before the answer, as a pattern in any case.
+    """
     said = text.rsplit(THOUGHT_END, 1)[-1]
-    found = _FINAL.findall(said)
+    found = re.findall(_BEHIND.format(marker=marker), said, re.IGNORECASE)
     return (found[-1] if found else said).strip().strip("*\"'. ")
 
 
@@ -104,6 +127,7 @@ def letter_of(text: str, *, letters: str) -> str | None:
         text: Of `final_answer`.
         letters: Those that may be chosen, such as ``"ABCD"``.
     """
+    text = _PRONOUN.sub("", text)  # of ten choices one is "I"
     for pattern in (rf"^\(?([{letters}])\b", rf"\(([{letters}])\)", rf"\b([{letters}])\b"):
         found = set(re.findall(pattern, text if "^" not in pattern else text.strip()))
         if len(found) == 1:

@@ -271,6 +271,7 @@ def _shown_series(entries: Sequence[PlannedSeries]) -> tuple[ShownSeries, ...]:
             kind=_shown_kind(entry),
             tokens=0 if entry.slabs is None else entry.slabs.grid.in_plane,
             labels=() if entry.slabs is None else entry.slabs.labels,
+            caption=entry.series.caption if isinstance(entry.series, Image) else "",
         )
         for entry in entries
     )

@@ -36,6 +36,7 @@ class ShownSeries:
             ``"image"``.
         tokens: Soft tokens of one image; 0 for those of the contract.
         labels: What stands behind each image of ``"slabs"``.
+        caption: What stands before the image of ``"image"``; may be empty.
     """
 
     timepoint: int
@@ -44,6 +45,7 @@ class ShownSeries:
     kind: str
     tokens: int = 0
     labels: tuple[str, ...] = ()
+    caption: str = ""
 
 
 def study_parts(
@@ -59,6 +61,7 @@ def study_parts(
             label = _label(shown, index=index)
             parts.extend([label] if label else [])
             number = 0
+        parts.extend([series.caption] if series.caption else [])
         for image in range(series.images):
             parts.append(ImageSlot(tokens=series.tokens))
             if series.kind == "volume":

@@ -174,6 +174,7 @@ class Image:
         spacing: mm between columns and rows, if the file says.
         affine: Pixel to patient, if the file says (a single CT slice); the slice index is 0.
         view: ``"PA"``, ``"AP"``, ``"LL"``... as in the file.
+        caption: What a prompt writes before the picture, such as ``"Figure A"``; readers give none.
     """
 
     series: str
@@ -182,6 +183,7 @@ class Image:
     units: Units = "arbitrary"
     spacing: tuple[float, float] | None = None
     affine: Affine | None = None
+    caption: str = ""
     origins: tuple[SliceOrigin, ...] = ()
     description: str = ""
     body_part: str = ""

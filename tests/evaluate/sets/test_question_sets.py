@@ -15,9 +15,9 @@ from osler.evaluate.published import PUBLISHED, final_answer, letter_of, yes_or_
 from osler.evaluate.responder import Inquiry
 from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import run_set
-from osler.evaluate.sets.questions import MultipleChoice, read_choices
+from osler.evaluate.sets.picture_questions import VQA_RAD, PictureQuestions, same_answer
+from osler.evaluate.sets.questions import QUESTION_SETS, read_choices
 from osler.evaluate.sets.types import Setting
-from osler.evaluate.sets.vqa_rad import VqaRad, same_answer
 from tests.evaluate.test_runner import Counting
 
 QUESTION = "Which organ makes bile?\nAnswer Choices: (A) Liver (B) Spleen (C) Lung (D) Skin"
@@ -75,7 +75,7 @@ def test_multiple_choice_is_asked_by_the_published_prompt_and_scored_by_letters(
     lines = [{"id": str(n), "question": QUESTION, "label": ["A" if n < 3 else "B"]} for n in range(4)]
     (tmp_path / "qa").mkdir()
     (tmp_path / "qa" / "medqa.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    one = MultipleChoice("medqa", title="MedQA", file="qa/medqa.jsonl")
+    one = next(entry for entry in QUESTION_SETS if entry.name == "medqa")
     model = Knowing()
     result = run_set(one, Setting(root=tmp_path, responder=model))
     assert model.seen[0].startswith(QUESTION + "\nYou may write out your argument")
@@ -109,7 +109,7 @@ def test_vqa_rad_is_better_seen_than_blanked(tmp_path: Path) -> None:
                  "answer_type": kind, "question_type": f"t{qid}"}
             )  # fmt: skip
     (tmp_path / "vqa-rad" / "questions.json").write_text(json.dumps(entries))
-    one = VqaRad()
+    one = PictureQuestions(VQA_RAD)
     result = run_set(one, Setting(root=tmp_path, responder=Knowing(), split="all"))
     found = {(entry.measure, entry.group): entry for entry in measured(result.rows, one.measures, draws=20)}
     closed = found["closed accuracy", "all"].systems
