@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from tests.cli.running import invoke, require_refusal
 
@@ -26,6 +29,17 @@ def test_options_beside_a_recipe_of_another_stage_are_refused() -> None:
     result = invoke("train", debug, "--steps", "3")
     require_refusal(result)
     assert "stage 'vision'" in result.stderr
+
+
+def test_what_a_joint_run_measured_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = {"loss": 2.0, "right": 0.5, "samples": 7, "tokens": 9}
+    (tmp_path / "model").mkdir()
+    kept_out = {"before": measured, "after": {**measured, "loss": 1.0}}
+    (tmp_path / "summary.json").write_text(json.dumps({"kept_out": kept_out}))
+    monkeypatch.setattr("osler.train.run_stage", lambda recipe: tmp_path / "model")
+    result = invoke("train", Path(__file__).resolve().parents[2] / "recipes" / "joint.toml")
+    assert f"Written: {tmp_path / 'model'}" in result.stdout
+    assert "Kept out (7 samples): loss 2.000 -> 1.000" in result.stdout
 
 
 def test_an_absent_table_is_refused(tmp_path: Path) -> None:

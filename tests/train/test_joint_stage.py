@@ -364,6 +364,9 @@ def test_patients_kept_out_are_learned_from_in_neither_half(run: JointRun, data:
     assert not any(map(out, learned | heads))
     assert run.answers.judges
     assert all(out(owners[number]) for number in run.answers.judges)
+    # Nor are states of findings averaged over their films.
+    settled = joint_stage._learned_films(run.data)
+    assert len(settled.rows) == sum(len(item.films) for item in run.data.series) < len(run.data.films.rows)
     shown = {name for step in range(20) for name in draw_lesson(run.recipe, step=step, data=run.data).films.names}
     assert shown
     assert not any(out(name.removeprefix("synthetic patient ")) for name in shown)

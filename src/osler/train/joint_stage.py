@@ -269,13 +269,16 @@ def _before(run: JointRun) -> Measured:
     """Kept-out questions under the base, measured once and remembered; what learns is still what the base is."""
     path, recipe = Path(run.recipe.out) / "before.json", run.recipe
     key = cache_key(
-        weights=run.checkpoint.key, seed=recipe.film_seed, answers=recipe.answers, judges=run.answers.judges
+        weights=run.checkpoint.key,
+        precision=recipe.precision,
+        seed=recipe.film_seed,
+        answers=recipe.answers,
+        judges=run.answers.judges,
     )
     known = read_json(path) if path.is_file() else {}
     if known.get("key") == key:
         return Measured(**known["measured"])
     before = measure_answers(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_json(path, {"key": key, "measured": asdict(before)})
     return before
 
