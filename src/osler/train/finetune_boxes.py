@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from osler.errors import RequestError
-from osler.train.box_scans import read_box_scans
+from osler.errors import DataError, RequestError
+from osler.train.box_scans import BoxScans, read_box_scans
 from osler.train.checkpoints import save_json
 from osler.train.distributed import Place
 from osler.train.finetune_model import Learner, ship_result, write_result
@@ -51,22 +51,18 @@ def rows_of_head(recipe: FinetuneRecipe, *, table: LocalTable) -> tuple[LocalRow
     return rows if able and not several else ()
 
 
-def learn_boxes(
+def boxed_scans(
     recipe: FinetuneRecipe,
     *,
     rows: Sequence[LocalRow],
     checkpoint: Checkpoint,
-    folder: Path,
     place: Place,
     listener: Callable[[Mapping[str, float]], None] | None,
-) -> LearnedBoxes:
-    """Teaches a head on the first process; the others read it.
-
-    Args:
-        folder: Of the run.
+) -> BoxScans:
+    """Opens the scans of the rows of a head.
 
     Raises:
-        DataError: If no box can be used.
+        DataError: If no box is left to train on.
     """
     assert checkpoint.model.config.heads is not None
     slices = checkpoint.model.config.heads.slices
@@ -78,6 +74,35 @@ def learn_boxes(
     scans = read_box_scans(
         rows, preprocess=checkpoint.preprocess, slices=slices, share=recipe.kept_out, on_progress=on_progress
     )
+    if not any(scan.item.boxes and not scan.kept_out for scan in scans.scans):
+        reasons = sorted({entry.reason.rstrip(".") for entry in scans.unreadable})
+        raise DataError(
+            "No box of the table is left to train on.",
+            allowed=f"Reasons: {'; '.join(reasons[:4]) or 'all patients are kept out'}.",
+            next_step="Mend the table, or keep out fewer patients.",
+        )
+    return scans
+
+
+def learn_boxes(
+    recipe: FinetuneRecipe,
+    *,
+    scans: BoxScans,
+    checkpoint: Checkpoint,
+    folder: Path,
+    place: Place,
+    listener: Callable[[Mapping[str, float]], None] | None,
+) -> LearnedBoxes:
+    """Teaches a head on the first process; the others read it.
+
+    Args:
+        folder: Of the run.
+
+    Raises:
+        DataError: If encoding fails.
+        TrainingError: If a loss is not a number.
+        CheckpointError: If a file is damaged or cannot be written.
+    """
 
     def learned() -> TaughtBoxes:
         return taught_boxes(

@@ -22,7 +22,7 @@ from osler.train.checkpoints import save_json
 from osler.train.distributed import Place, joined, shard, whole
 from osler.train.film_lessons import FILM_SKILLS, film_lessons
 from osler.train.film_samples import FilmSamples
-from osler.train.finetune_boxes import LearnedBoxes, learn_boxes, rows_of_head, write_boxes
+from osler.train.finetune_boxes import LearnedBoxes, boxed_scans, learn_boxes, rows_of_head, write_boxes
 from osler.train.finetune_model import FrozenEncoder, Learner, build_learner, image_encoder, ship_result, write_result
 from osler.train.finetune_recall import open_retention
 from osler.train.finetune_state import RUN_FOLDER, SUMMARY, resume_run, run_tensors, save_run, start_moments
@@ -98,10 +98,11 @@ def train_finetune(recipe: FinetuneRecipe, *, listener: Listener | None = None) 
         boxes = None
         if boxed:
             assert table is not None
+            scans = boxed_scans(recipe, rows=boxed, checkpoint=learner.checkpoint, place=place, listener=listener)
             _same_run(recipe, digest=table.digest, learner=learner, place=place)
             folder = Path(recipe.out) / RUN_FOLDER
             boxes = learn_boxes(
-                recipe, rows=boxed, checkpoint=learner.checkpoint, folder=folder, place=place, listener=listener
+                recipe, scans=scans, checkpoint=learner.checkpoint, folder=folder, place=place, listener=listener
             )
             if alone:
                 return write_boxes(recipe, learner=learner, table=table, boxes=boxes, place=place)

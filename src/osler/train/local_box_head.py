@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from osler.engine.head_features import text_states
-from osler.errors import DataError
 from osler.model.heads import BoxHead, Heads, patch_positions, volume_features
 from osler.model.osler import Osler
 from osler.train.box_scans import BoxScan, BoxScans
@@ -105,16 +104,10 @@ def taught_boxes(
         folder: Keeps features and the head.
 
     Raises:
-        DataError: If no scan is left to learn from, or encoding fails.
+        DataError: If encoding fails.
         TrainingError: If a loss is not a number.
         CheckpointError: If a file is damaged or cannot be written.
     """
-    if not any(scan.item.boxes and not scan.kept_out for scan in scans.scans):
-        raise DataError(
-            "No box of the table is left to train on.",
-            allowed=f"Reasons: {'; '.join(sorted({e.reason for e in scans.unreadable})[:4]) or 'all are kept out'}.",
-            next_step="Mend the table, or keep out fewer patients.",
-        )
     contents = [(s.item.patient, dict(s.item.boxes), s.absent, s.kept_out, s.picture) for s in scans.scans]
     pixels = [int(scan.item.slices.astype(np.int64).sum()) for scan in scans.scans]
     key = cache_key(weights=checkpoint.key, scans=contents, pixels=pixels)
