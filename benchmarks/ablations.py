@@ -85,6 +85,7 @@ def run_variant(variant: Variant, *, data: Path, sets: Sequence[str], limit: int
 
 def question_flops(variant: Variant, *, data: Path) -> float | None:
     """FLOPs of one question about the first picture of the data, the answer's tokens included; ``None`` without one."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     from osler.engine.load import load
@@ -95,7 +96,8 @@ def question_flops(variant: Variant, *, data: Path) -> float | None:
         return None
     try:
         session = load(variant.model, packing="plain", studies="memory", parts=parts_without(variant.without))
-        with FlopCounterMode(display=False) as counter:
+        # The counter has no formula for the fused attention of a CPU.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             session.ask(pictures[0].path, "What does the image show?", max_tokens=8)
     except OslerError:
         return None

@@ -151,6 +151,37 @@ def test_the_same_command_gives_the_same_bits_and_reads_what_is_there(taught: Pa
     assert (again / "run" / "boxes" / "head.safetensors").stat().st_mtime_ns == stamp
 
 
+def test_a_head_taught_on_pictures_draws_nothing_in_a_volume(taught: Path, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).normal(100, 5, (20, 22, 10)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 2, 3, 1])), tmp_path / "mr.nii.gz")
+    session = Session(load_checkpoint(taught, dtype="float32"), studies="memory")
+    answer = osler.locate(session, tmp_path / "mr.nii.gz", ["bright square"])
+    assert not answer.boxes
+    assert any("reads single pictures only" in warning for warning in answer.warnings)
+
+
+def test_pictures_that_changed_are_learned_anew(base: Path, tmp_path: Path) -> None:
+    table = _write(tmp_path / "data.csv", [_picture(tmp_path, number, count=8) for number in range(8)])
+    first = train_finetune(_recipe(base, table=table, out=tmp_path / "out"))
+    before = read_safetensors(first / "parts.safetensors").tensors["heads.taught.edges.weight"].clone()
+    for path in tmp_path.glob("square*.png"):
+        Image.open(path).rotate(180).save(path)  # as bright as before
+    train_finetune(_recipe(base, table=table, out=tmp_path / "out"))
+    after = read_safetensors(first / "parts.safetensors").tensors["heads.taught.edges.weight"]
+    assert not torch.equal(before, after)
+
+
+def test_going_on_from_a_taught_folder(taught: Path, tmp_path: Path) -> None:
+    measured = json.loads((taught / "run" / "summary.json").read_text())["kept_out"]["boxes"]
+    again = train_finetune(_recipe(taught, table=taught.parent / "data.csv", out=tmp_path / "again"))
+    found = json.loads((again / "run" / "summary.json").read_text())["kept_out"]["boxes"]
+    assert found["before"] == pytest.approx(measured["after"], abs=1e-3)
+    other = [_picture(tmp_path, number, count=8) | {"label": "other thing"} for number in range(8)]
+    table = _write(tmp_path / "other.csv", other)
+    with pytest.raises(RequestError, match="'bright square', which the table does not hold"):
+        train_finetune(_recipe(taught, table=table, out=tmp_path / "forgets"))
+
+
 def test_a_table_of_both_teaches_head_and_decoder(base: Path, tmp_path: Path) -> None:
     rows = [_picture(tmp_path, number, count=8) for number in range(8)]
     asked = [{"path": row["path"], "patient": row["patient"], "split": row["split"]} for row in rows]

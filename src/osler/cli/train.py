@@ -30,7 +30,9 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the fine-tuned model.")] = None,
     base: Annotated[str | None, typer.Option("--base", help="Model to start from; osler-mini if not given.")] = None,
     method: Annotated[Method | None, typer.Option("--method", help="An adapter (lora), or all weights.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Updates in all; 200 if not given.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Updates in all; 200 if not given, 400 of a box head.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Train a model by a recipe, or fine-tune one on your own scans with --csv and --out.
@@ -90,6 +92,8 @@ def _changed(recipe: Any, given: dict[str, Any]) -> Any:
     fields = {name: value for name, value in given.items() if name != "steps"}
     if "steps" in given:
         fields["optimizer"] = dataclasses.replace(recipe.optimizer, steps=given["steps"])
+        head = dataclasses.replace(recipe.box_head.optimizer, steps=given["steps"])
+        fields["box_head"] = dataclasses.replace(recipe.box_head, optimizer=head)
     return dataclasses.replace(recipe, **fields)
 
 

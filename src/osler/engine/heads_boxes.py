@@ -66,8 +66,14 @@ class BoxFinder:
     def scope_of(self, labels: Sequence[str]) -> str:
         """What it was found good for with all of these labels, in words; empty where it reads everything."""
         config = self._heads.config
-        limited = config.boxes_on == "xrays" and not any(label in config.taught for label in labels)
-        return "frontal X-rays" if limited else ""
+        taught = [label for label in labels if label in config.taught]
+        scopes = []
+        if len(taught) < len(labels) or not labels:
+            scopes.append("frontal X-rays" if config.boxes_on == "xrays" else "")
+        if taught:
+            alone = {("pictures",): "single pictures", ("volumes",): "volumes"}
+            scopes.append(alone.get(config.taught_on, ""))
+        return " and ".join(dict.fromkeys(scopes)) if all(scopes) else ""
 
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> list[HeadBox]:
         """Finds at most one box a label and series.
@@ -87,14 +93,16 @@ class BoxFinder:
         found: list[HeadBox] = []
         if shipped:
             ask = _Asked(head=self._heads.boxes, labels=shipped, text_1QC=text_states(session, shipped)[None])
-            found += self._find(ask, study, prepared=prepared, scope=self._heads.config.boxes_on)
+            kinds = ("xrays",) if self._heads.config.boxes_on == "xrays" else ("pictures", "volumes")
+            found += self._find(ask, study, prepared=prepared, kinds=kinds)
         if taught:
             assert self._heads.taught is not None
             ask = _Asked(head=self._heads.taught, labels=taught, text_1QC=text_states(session, taught)[None])
-            found += self._find(ask, study, prepared=prepared, scope="all")
+            found += self._find(ask, study, prepared=prepared, kinds=self._heads.config.taught_on)
         return found
 
-    def _find(self, ask: _Asked, study: Study, *, prepared: PreparedImages, scope: str) -> list[HeadBox]:
+    def _find(self, ask: _Asked, study: Study, *, prepared: PreparedImages, kinds: Sequence[str]) -> list[HeadBox]:
+        """Boxes in the series of some kinds: frontal ``"xrays"``, ``"pictures"``, ``"volumes"``."""
         depths = {
             (point, series.series): series.shape[0]
             for point, entry in enumerate(study.timepoints)
@@ -108,12 +116,11 @@ class BoxFinder:
         }
         found: list[HeadBox] = []
         for numbers in series_images(prepared):
-            if scope == "xrays" and numbers[0] not in xrays:
-                continue
             first = prepared.images[numbers[0]]
             if first.slice is None:
-                found += self._on_image(ask, prepared, numbers[0])
-            else:
+                if "pictures" in kinds or ("xrays" in kinds and numbers[0] in xrays):
+                    found += self._on_image(ask, prepared, numbers[0])
+            elif "volumes" in kinds:
                 found += self._in_volume(ask, prepared, numbers, depth=depths[first.timepoint, first.series])
         return found
 

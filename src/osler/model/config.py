@@ -97,7 +97,8 @@ class HeadsConfig:
         boxes_on: What the box head was found good for: ``"all"`` pictures and volumes, or frontal ``"xrays"`` only.
         states: How states of findings are normalized: ``"layer"`` each by itself, ``"batch"`` by mean and variance
             over pictures, so that what differs between pictures is not drowned by what all share.
-        taught: Labels that a second box head was taught on local scans; it looks for them in everything.
+        taught: Labels that a second box head was taught on local scans.
+        taught_on: What it was taught on, ``"pictures"``, ``"volumes"`` or both; it reads nothing else.
         told: Keys of the findings that the decoder is told of in words after the images, if it was trained so.
         told_levels: For each of these the four probabilities between the five degrees of the words; empty: the usual.
 
@@ -118,9 +119,10 @@ class HeadsConfig:
     told: tuple[str, ...] = ()
     told_levels: tuple[tuple[float, ...], ...] = ()
     taught: tuple[str, ...] = ()
+    taught_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("findings", "labels", "unsure", "witness", "told", "taught"):
+        for name in ("findings", "labels", "unsure", "witness", "told", "taught", "taught_on"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "told_levels", tuple(tuple(levels) for levels in self.told_levels))
         for name, least in (("trunk", 0), ("embedding", 1), ("heads", 1), ("slices", 1)):
@@ -128,6 +130,8 @@ class HeadsConfig:
                 raise RequestError(f"The heads' {name} is {getattr(self, name)!r}.", allowed=f"At least {least}.")
         if self.boxes_on not in ("all", "xrays"):
             raise RequestError(f"Boxes on {self.boxes_on!r}.", allowed='"all" or "xrays".')
+        if unknown := [kind for kind in self.taught_on if kind not in ("pictures", "volumes")]:
+            raise RequestError(f"Boxes taught on {unknown[0]!r}.", allowed='"pictures", "volumes" or both.')
         if self.states not in ("layer", "batch"):
             raise RequestError(f"States of findings by {self.states!r}.", allowed='"layer" or "batch".')
         if unknown := [key for key in self.told if key not in self.findings]:

@@ -119,7 +119,7 @@ class _Reading:
     def _reason(self, row: LocalRow, *, among: Sequence[LocalRow]) -> str:
         series = self._series()
         if series is None:
-            return "the box head learns from single pictures and single volumes, not from slides or several series"
+            return 'the box head reads single pictures and volumes, not slides or several series (boxes = "text" does)'
         if sum(other.label == row.label for other in among) > 1:
             return f"{row.label!r} stands more than once on this scan: the box head draws one box a label"
         if isinstance(row.box, Box2D) and isinstance(series, Volume):

@@ -62,6 +62,7 @@ def boxed_scans(
     """Opens the scans of the rows of a head.
 
     Raises:
+        RequestError: If the base would forget labels that it was taught.
         DataError: If no box is left to train on.
     """
     assert checkpoint.model.config.heads is not None
@@ -71,6 +72,12 @@ def boxed_scans(
         if listener is not None and place.first:
             listener({"scans with boxes": done, "scans with boxes in all": total})
 
+    heads = checkpoint.model.config.heads
+    if lost := sorted(set(heads.taught) - {row.label for row in rows}):
+        raise RequestError(
+            f"The base was taught {', '.join(map(repr, lost))}, which the table does not hold: it would be forgotten.",
+            next_step="Add the rows that it was taught by, or start from the base of that folder.",
+        )
     scans = read_box_scans(
         rows, preprocess=checkpoint.preprocess, slices=slices, share=recipe.kept_out, on_progress=on_progress
     )
@@ -79,7 +86,7 @@ def boxed_scans(
         raise DataError(
             "No box of the table is left to train on.",
             allowed=f"Reasons: {'; '.join(reasons[:4]) or 'all patients are kept out'}.",
-            next_step="Mend the table, or keep out fewer patients.",
+            next_step='Mend the table, or keep out fewer patients; boxes = "text" teaches the decoder.',
         )
     return scans
 

@@ -12,6 +12,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,12 @@ class TaughtBoxes:
     """A taught head.
 
     Args:
-        labels: In words. tensors: Of a `BoxHead`. measured: On kept-out scans.
+        labels: In words. kinds: Of the scans, ``"pictures"``, ``"volumes"`` or both.
+        tensors: Of a `BoxHead`. measured: On kept-out scans.
     """
 
     labels: tuple[str, ...]
+    kinds: tuple[str, ...]
     tensors: Mapping[str, Tensor]
     measured: BoxesMeasured
 
@@ -78,7 +81,9 @@ class TaughtBoxes:
         """Gives a network with heads this one beside its own, in place."""
         assert model.config.heads is not None
         assert model.heads is not None
-        model.config = replace(model.config, heads=replace(model.config.heads, taught=self.labels))
+        model.config = replace(
+            model.config, heads=replace(model.config.heads, taught=self.labels, taught_on=self.kinds)
+        )
         kept = {name: t for name, t in model.heads.state_dict().items() if not name.startswith("taught.")}
         own = {f"taught.{name}": tensor.to(model.dtype) for name, tensor in self.tensors.items()}
         with torch.device("meta"):
@@ -109,7 +114,7 @@ def taught_boxes(
         CheckpointError: If a file is damaged or cannot be written.
     """
     contents = [(s.item.patient, dict(s.item.boxes), s.absent, s.kept_out, s.picture) for s in scans.scans]
-    pixels = [int(scan.item.slices.astype(np.int64).sum()) for scan in scans.scans]
+    pixels = [sha256(np.ascontiguousarray(scan.item.slices)).hexdigest() for scan in scans.scans]
     key = cache_key(weights=checkpoint.key, scans=contents, pixels=pixels)
     path = folder / "head.safetensors"
     whole = cache_key(key=key, teaching=asdict(teaching), seed=seed)
@@ -118,14 +123,19 @@ def taught_boxes(
         if stored.metadata.get("key") == whole:
             about = json.loads(stored.metadata["about"])
             return TaughtBoxes(
-                labels=tuple(about["labels"]), tensors=stored.tensors, measured=BoxesMeasured(**about["measured"])
+                labels=tuple(about["labels"]),
+                kinds=tuple(about["kinds"]),
+                tensors=stored.tensors,
+                measured=BoxesMeasured(**about["measured"]),
             )
     lesson = _Lesson(
         scans, checkpoint=checkpoint, teaching=teaching, folder=folder, key=key, seed=seed, workers=workers
     )
     head = lesson.teach(listener=listener)
-    made = TaughtBoxes(labels=lesson.labels, tensors=head.state_dict(), measured=lesson.measure(head))
-    about = {"labels": made.labels, "measured": asdict(made.measured)}
+    made = TaughtBoxes(
+        labels=lesson.labels, kinds=lesson.kinds, tensors=head.state_dict(), measured=lesson.measure(head)
+    )
+    about = {"labels": made.labels, "kinds": made.kinds, "measured": asdict(made.measured)}
     save_tensors(path, made.tensors, metadata={"key": whole, "about": json.dumps(about)})
     return made
 
@@ -187,6 +197,13 @@ class _Lesson:
         self.labels = tuple(dict.fromkeys(named))
         states = text_states(checkpoint, self.labels).float().clone()
         self.states = dict(zip(self.labels, states, strict=True))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of the scans that are learned from."""
+        taught = {"pictures" if scan.picture else "volumes" for group in self.groups.values() for scan in group
+                  if scan.item.boxes and not scan.kept_out}  # fmt: skip
+        return tuple(sorted(taught))
 
     def teach(self, *, listener: Callable[[Mapping[str, float]], None] | None) -> BoxHead:
         """Runs the updates; the result is the running mean of the weights."""
@@ -261,6 +278,8 @@ class _Lesson:
         scans: set[tuple[str, int]] = set()
         patients: set[str] = set()
         absent = refused = 0
+        heads = {"boxes": self.heads.boxes, "taught": self.heads.taught}
+        old_heads = {kind: copy.deepcopy(one).float() for kind, one in heads.items() if one is not None}
         for name, group in self.groups.items():
             mean = _mean_boxes([scan for scan in group if not scan.kept_out])
             for number, scan in enumerate(group):
@@ -268,15 +287,15 @@ class _Lesson:
                     continue
                 view = self.banks[name].views[number][0]
                 boxes_1Q6, presence_1Q, wanted_1Q6, _ = self._found(head, name, [number], [view])
-                old_1Q6, old_presence_1Q = self._found(self._base_head, name, [number], [view])[:2]
+                olds = {kind: self._found(old_head, name, [number], [view])[:2] for kind, old_head in old_heads.items()}
                 overlaps = box_overlap(boxes_1Q6[0], wanted_1Q6[0]) * (presence_1Q[0] > 0)
-                old = box_overlap(old_1Q6[0], wanted_1Q6[0]) * (old_presence_1Q[0] > 0)
                 for place, label in enumerate((*(view.boxes or ()), *scan.absent)):
                     if wanted_1Q6[0, place, 0].isnan():
                         absent, refused = absent + 1, refused + int(presence_1Q[0, place] <= 0)
                         continue
                     after.append(float(overlaps[place]))
-                    before.append(float(old[place]) if self._base_draws(label, picture=scan.picture) else 0.0)
+                    kind = self._drawn_by(label, picture=scan.picture)
+                    before.append(_overlap_of(olds[kind], wanted_1Q6, place=place) if kind else 0.0)
                     fixed = mean.get(label)
                     same = 0.0 if fixed is None else float(box_overlap(fixed[None], wanted_1Q6[0, place][None])[0])
                     constant.append(same)
@@ -293,13 +312,20 @@ class _Lesson:
             refused=refused,
         )
 
-    @property
-    def _base_head(self) -> nn.Module:
-        return copy.deepcopy(self.heads.boxes).float()
-
-    def _base_draws(self, label: str, *, picture: bool) -> bool:
+    def _drawn_by(self, label: str, *, picture: bool) -> str:
+        """Which head of the base draws a label: ``"taught"``, ``"boxes"``, or none."""
+        if label in self.config.taught:
+            return "taught" if ("pictures" if picture else "volumes") in self.config.taught_on else ""
         known = not self.config.labels or label in self.config.labels
-        return known and (picture or self.config.boxes_on == "all")
+        return "boxes" if known and (picture or self.config.boxes_on == "all") else ""
+
+
+def _overlap_of(found: tuple[Tensor, Tensor], wanted_1Q6: Tensor, *, place: int) -> float:
+    """IoU of one label; 0 where the head does not draw it."""
+    boxes_1Q6, presence_1Q = found
+    if presence_1Q[0, place] <= 0:
+        return 0.0
+    return float(box_overlap(boxes_1Q6[0, place][None], wanted_1Q6[0, place][None])[0])
 
 
 def _blank(pixels_SS3: np.ndarray) -> BoxScan:

@@ -260,7 +260,8 @@ def lesson_losses(
     weights = recipe.weights
 
     def add(name: str, value: Tensor) -> None:
-        found.setdefault(name, []).append(value)
+        if getattr(weights, name):
+            found.setdefault(name, []).append(value)
 
     assert trainee.config.vision is not None
     places_P3 = patch_positions(trainee.config.vision.side)
