@@ -225,7 +225,7 @@ def test_the_folder_has_what_was_trained(recipe: JointRecipe, trained: Path, sma
 
 def test_the_folder_answers_and_draws(trained: Path) -> None:
     session = load(str(trained), bits=32, studies="memory")
-    assert session.checkpoint.trained == {"answers", "reports", "box_tokens", "boxes"}
+    assert session.checkpoint.trained == {"answers", "boxes"}
     pixels = ArrayPixels(np.random.default_rng(0).integers(0, 255, (40, 36)).astype(np.uint8))
     study = Study(timepoints=(TimePoint(series=(Image(series="x", pixels=pixels, modality="DX"),)),))
     assert locate(session, study, ["right lung"]).model
@@ -425,6 +425,13 @@ def _stops(run: JointRun, *, match: str) -> None:
     with pytest.raises(TrainingError, match=match):
         update(run, step=0, optimizer=optimizer)
     assert all(torch.equal(tensor, before[name]) for name, tensor in run.trainee.named_parameters())
+
+
+def test_a_run_goes_on_with_its_own_recipe_alone(recipe: JointRecipe, trained: Path) -> None:
+    del trained
+    changed = dataclasses.replace(recipe, weights=TaskWeights(boxes=0.5), seed=9, skills=())
+    with pytest.raises(RequestError, match=r"holds a run with another seed, weights\."):
+        run_stage(changed, listener=lambda metrics: None)
 
 
 def test_bases_that_do_not_fit_are_refused() -> None:

@@ -123,6 +123,11 @@ def test_fine_tuning_refuses_what_makes_no_sense(tmp_path: Path, line: str, mess
         ("skills = [", 'skills = ["boxs"] #', "Did you mean 'boxes'"),
         ("kept_out =", "kept_out = 1.0 #", r"answers\.kept_out is 1\.0"),
         ("trunk =", "trunk = 0 #", "trunk is 0"),
+        ("slices =", "slices = 0 #", "slices is 0"),
+        ("series =", "series = 0 #", r"shares\.series is 0"),
+        ("next_token =", "next_token = -1.0 #", r"weights\.next_token is -1\.0"),
+        ("average =", "average = 1.5 #", r"optimizer\.average is 1\.5"),
+        ("rate = 0.3", "rate = -1.0 #", r"answers\.rate is -1\.0"),
     ],
 )
 def test_mistakes_in_a_joint_recipe_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -7,9 +7,8 @@ for bit, and one on several processes follows the same curve as on one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,6 +35,7 @@ from osler.train.picture_replay import PictureReplay
 from osler.train.recipe import FinetuneRecipe
 from osler.train.report_shards import ReportShards, ShardOrder
 from osler.train.run_log import RunLog
+from osler.train.run_plan import PLAN_FILE, plan_of, require_same_run
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
 from osler.train.taught import ChosenOrder, Joined, Places, Source
 from osler.weights.added_parts import part_parameters
@@ -45,8 +45,8 @@ from osler.weights.skills import Skill
 
 Listener = Callable[[Mapping[str, float]], None]
 
-_FREE = ("out", "ship", "save_every", "judged", "micro_batch", "keep_tokens")
-"""Keys that a run may change when it goes on."""
+_FREE = ("out", "ship", "save_every", "judged", "micro_batch", "keep_tokens", "box_head")
+"""Keys that a run may change when it goes on; a box head learns anew from its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -389,29 +389,11 @@ def _spread(count: int, *, most: int) -> list[int]:
     return [i * count // most for i in range(most)] if count > most else list(range(count))
 
 
-def _plain(settings: Mapping[str, object]) -> dict[str, object]:
-    """As settings are read back: lists for tuples."""
-    return json.loads(json.dumps(settings, default=asdict))
-
-
 def _same_run(recipe: FinetuneRecipe, *, digest: str, learner: Learner, place: Place) -> None:
     """Refuses to go on with a run of another recipe, other data or another base."""
-    path = Path(recipe.out) / RUN_FOLDER / "plan.json"
-    settings = {key: value for key, value in asdict(recipe).items() if key not in _FREE}
-    settings["optimizer"] = {key: value for key, value in settings["optimizer"].items() if key != "steps"}
-    plan = _plain(settings | {"data": digest, "weights": learner.checkpoint.digest})
-    if path.is_file():
-        # A plan of before a key was there means its default.
-        usual = {f.name: f.default for f in fields(recipe) if f.default is not MISSING}
-        usual |= {f.name: f.default_factory() for f in fields(recipe) if f.default_factory is not MISSING}
-        old = _plain(usual) | read_json(path)
-        differ = sorted(key for key in plan.keys() | old.keys() if plan.get(key) != old.get(key) and key not in _FREE)
-        if differ:
-            raise RequestError(
-                f"{recipe.out!r} holds a run with another {', '.join(differ)}.",
-                allowed=f"Going on may change optimizer.steps, {', '.join(_FREE[1:])}.",
-                next_step="Choose another `out`, or delete its folder run/ to start anew.",
-            )
+    path = Path(recipe.out) / RUN_FOLDER / PLAN_FILE
+    plan = plan_of(recipe, free=_FREE, also={"data": digest, "weights": learner.checkpoint.digest})
+    require_same_run(path, recipe=recipe, plan=plan, free=_FREE, anew="its folder run/")
     place.wait()
     if place.first and not path.is_file():
         if (Path(recipe.out) / "config.json").is_file():

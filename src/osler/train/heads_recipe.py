@@ -91,10 +91,10 @@ class HeadsRecipe:
     weights: HeadWeights = field(default_factory=HeadWeights)
 
     def __post_init__(self) -> None:
-        """Checks shares and skills.
+        """Checks shares, counts and skills.
 
         Raises:
-            RequestError: If a share is not in (0, 1], or a skill is unknown.
+            RequestError: If a number is out of its range, or a skill is unknown.
         """
         for skill in self.skills:
             if skill not in get_args(Skill):
@@ -102,6 +102,18 @@ class HeadsRecipe:
         for name in ("series_share", "xrays_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise RequestError(f"{name} is {getattr(self, name)!r}.", allowed="More than 0, and 1 at most.")
+        for name, value, least in (
+            ("slices", self.slices, 1),
+            ("trunk", self.trunk, 0),
+            ("shares.series", self.shares.series, 1),
+            ("shares.xrays", self.shares.xrays, 0),
+            ("shares.volumes", self.shares.volumes, 0),
+            *((f"weights.{name}", weight, 0) for name, weight in asdict(self.weights).items()),
+        ):
+            if value < least:
+                raise RequestError(f"{name} is {value!r}.", allowed=f"{least} or more.")
+        if not 0 <= self.optimizer.average < 1:
+            raise RequestError(f"optimizer.average is {self.optimizer.average!r}.", allowed="0 up to, but not, 1.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +169,8 @@ class FilmAnswers:
         check_film_tasks(self.tasks)
         if not 0 <= self.kept_out < 1:
             raise RequestError(f"answers.kept_out is {self.kept_out!r}.", allowed="0 up to, but not, 1.")
+        if not 0 < self.rate <= 1:
+            raise RequestError(f"answers.rate is {self.rate!r}.", allowed="More than 0, and 1 at most.")
         for name in ("samples", "micro_batch", "rank", "judged"):
             if getattr(self, name) < 1:
                 raise RequestError(f"answers.{name} is {getattr(self, name)!r}.", allowed="1 or more.")

@@ -18,7 +18,6 @@ from torch import nn
 
 from osler.train.cache_key import cache_key
 from osler.train.checkpoints import resume_training, save_json, save_training
-from osler.train.film_lessons import FILM_SKILLS
 from osler.train.finetune_update import Measured
 from osler.train.finite import not_a_number, require_finite
 from osler.train.heads_recipe import JointRecipe
@@ -36,13 +35,12 @@ from osler.train.optimizer import RunningMean, make_optimizer, set_rate
 from osler.train.perception_bank import FeatureBank
 from osler.train.perception_data import PerceptionData, open_perception_data, share_of, without_kept_out
 from osler.train.perception_parts import finish_heads
-from osler.train.perception_stage import TRUNK_RATE, draw_lesson, lesson_losses, named_inputs, new_config
+from osler.train.perception_stage import TRUNK_RATE, draw_lesson, keep_plan, lesson_losses, named_inputs, new_config
 from osler.train.run_log import RunLog
 from osler.train.taught import MicroBatch, micro_batch, numbers_of_update
 from osler.weights.checkpoint import Checkpoint, load_checkpoint
 from osler.weights.json_file import read_json
 from osler.weights.lora import LoraConfig
-from osler.weights.parts import HEAD_SKILLS
 
 Listener = Callable[[Mapping[str, float]], None]
 
@@ -98,6 +96,7 @@ def train_joint(recipe: JointRecipe, *, listener: Listener | None = None) -> Pat
     """
     run = open_run(recipe, listener=listener)
     trainee, out, steps = run.trainee, Path(recipe.out), recipe.optimizer.steps
+    keep_plan(recipe, weights=run.checkpoint.digest)
     optimizer = make_optimizer(parameter_groups(trainee, rate=recipe.answers.rate), config=recipe.optimizer)
     mean = RunningMean(trainee, decay=recipe.optimizer.average)
     before = _before(run)
@@ -296,8 +295,8 @@ def _write(run: JointRun) -> Path:
     )
     dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
     model = joint_model(run.trainee, base=checkpoint.model, heads=heads, dtype=dtype)
-    skills = frozenset().union(*(FILM_SKILLS[task] for task in recipe.answers.tasks))
-    trained = {*(checkpoint.trained - HEAD_SKILLS), *skills, *recipe.skills}
+    # The tower has changed, so of the base's skills none is known to be left.
+    trained = {"answers", *recipe.skills}
     write_model(folder, model, checkpoint=checkpoint, trained=trained)  # type: ignore[arg-type]
     return folder
 

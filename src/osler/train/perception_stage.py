@@ -25,7 +25,7 @@ from osler.model.heads import Heads, patch_positions, volume_features
 from osler.model.osler import Osler
 from osler.model.temporal import ClinicalTemporalAttention
 from osler.model.vision import VisionTower
-from osler.train.checkpoints import resume_training, save_training
+from osler.train.checkpoints import resume_training, save_json, save_training
 from osler.train.finite import require_finite
 from osler.train.heads_recipe import HeadsRecipe, PerceptionRecipe
 from osler.train.losses import (
@@ -51,6 +51,7 @@ from osler.train.perception_batch import (
 from osler.train.perception_data import PerceptionData, open_perception_data, share_of
 from osler.train.perception_parts import finish_heads, ship_parts
 from osler.train.run_log import RunLog
+from osler.train.run_plan import PLAN_FILE, plan_of, require_same_run
 from osler.weights import load_checkpoint
 
 CHANGE_WEIGHTS = (0.15, 1.0, 1.0, 1.0, 1.0, 1.0)
@@ -62,6 +63,12 @@ TRUNK_RATE = 0.3
 
 _AT_ONCE = 8
 """Pictures whose activations in a layer of the trunk stay in the caches: 80 together take 1.7 times the time."""
+
+FREE = (
+    "out", "ship", "save_every", "workers", "films", "banks", "data", "skills", "labels", "pictures", "boxes_on",
+    "witness", "told", "told_levels",
+)  # fmt: skip
+"""Keys that a run of heads may change when it goes on: places, and what is said of the heads at its end."""
 
 OTHER_REPORTS = 60
 """Of other patients, from which the last film of each patient is told apart in an update: their states are kept."""
@@ -142,6 +149,7 @@ def train_perception(
         base.model,
         config=new_config(base.model.config, findings=data.findings, trunk=recipe.trunk, states=recipe.states),
     )
+    keep_plan(recipe, weights=base.digest)
     optimizer = make_optimizer(
         [(trainee.heads.trunk.parameters(), TRUNK_RATE), (_fresh(trainee), 1.0)], config=recipe.optimizer
     )
@@ -157,6 +165,23 @@ def train_perception(
     if recipe.ship:
         _ship(recipe, trainee=mean.copy_to(trainee) if mean.decay > 0 else trainee, data=data, tower=base.model.vision)
     return out
+
+
+def keep_plan(recipe: HeadsRecipe, *, weights: str) -> None:
+    """Notes what a run of heads was begun with.
+
+    Args:
+        weights: Digest of the base.
+
+    Raises:
+        RequestError: If the folder holds a run of another recipe or base.
+        CheckpointError: If it cannot be written.
+    """
+    path = Path(recipe.out) / PLAN_FILE
+    plan = plan_of(recipe, free=FREE, also={"weights": weights})
+    require_same_run(path, recipe=recipe, plan=plan, free=FREE, anew="its files")
+    if not path.is_file():
+        save_json(path, plan)
 
 
 def _fresh(trainee: PerceptionTrainee) -> list[nn.Parameter]:
