@@ -136,12 +136,12 @@ def reached(data: str, rows: Sequence[Row], *, work: Path, name: str, shipped: S
 
 
 def overlap(session: Session, row: LocalRow, *, asked: Sequence[str]) -> float:
-    """IoU of the box around all that is drawn of what is asked for; 0 where one is not drawn."""
+    """IoU of the box around all that is drawn of what is asked for; 0 where nothing is drawn."""
     answer = osler.locate(session, row.path, list(asked))
     if isinstance(row.box, Box3D):
         return max((box.patient.iou(row.box) for box in answer.boxes if box.patient), default=0.0)
     found = [box.pixel for box in answer.boxes if box.pixel is not None]
-    if len(found) < len(asked):
+    if not found:
         return 0.0
     low = min(b.x0 for b in found), min(b.y0 for b in found)
     high = max(b.x1 for b in found), max(b.y1 for b in found)
@@ -207,7 +207,7 @@ def page(results: Sequence[Mapping[str, object]]) -> str:
         "",
         "`osler train --csv`, mean IoU on patients that neither Osler-mini nor the head saw; a box that is not drawn",
         "counts 0. X-rays: `lung-boxes` and Montgomery, one box around both lungs, which Osler-mini does not know;",
-        "*joined* is the box around the two lungs that it does draw. CT: drawn volumes of synthetic patients, stomach",
+        "*joined* is the box around what it does draw of the two lungs. CT: drawn volumes of synthetic patients, stomach",
         "and pancreas, which no weights of Osler-mini learned. The mean box is that of the training rows. Intervals",
         "are 95%, patients drawn again; the gain is that of the head over the mean box, in pairs. 400 updates a row.",
         "",

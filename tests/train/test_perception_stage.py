@@ -148,6 +148,7 @@ def offline(base: Osler, data: PerceptionData, monkeypatch: pytest.MonkeyPatch) 
     class _Loaded:
         model = base
         preprocess = preprocess_for(CONFIG)
+        digest = "of the base"
 
     monkeypatch.setattr(perception_stage, "load_checkpoint", lambda name, dtype: _Loaded())
     monkeypatch.setattr(perception_stage, "open_perception_data", lambda recipe, checkpoint, on_report: data)
@@ -361,3 +362,11 @@ def test_a_finished_run_ships_without_training_again(offline: Osler, tmp_path: P
     train_perception(replace(recipe, ship=str(folder)), listener=_ignore)
     assert (folder / "parts.safetensors").is_file()
     assert (tmp_path / STATE_FILE).read_bytes() == before
+
+
+def test_a_run_goes_on_with_its_own_recipe_alone(offline: Osler, tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, steps=1)
+    train_perception(recipe, listener=_ignore)
+    train_perception(replace(recipe, labels=("lung",), workers=7), listener=_ignore)
+    with pytest.raises(RequestError, match=r"holds a run with another seed, weights\."):
+        train_perception(replace(recipe, seed=9, weights=TaskWeights(boxes=0.5)), listener=_ignore)

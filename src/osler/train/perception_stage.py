@@ -178,7 +178,7 @@ def keep_plan(recipe: HeadsRecipe, *, weights: str) -> None:
         CheckpointError: If it cannot be written.
     """
     path = Path(recipe.out) / PLAN_FILE
-    plan = plan_of(recipe, free=FREE, also={"weights": weights})
+    plan = plan_of(recipe, free=FREE, also={"base_digest": weights})
     require_same_run(path, recipe=recipe, plan=plan, free=FREE, anew="its files")
     if not path.is_file():
         save_json(path, plan)
