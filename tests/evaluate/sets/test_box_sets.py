@@ -110,6 +110,21 @@ def test_a_broken_picture_is_counted(checkpoint: Checkpoint, tmp_path: Path) -> 
     assert values(result, LungBoxes())["mean box"] > 0.6  # boxes of the broken one have no fractions to average
 
 
+@pytest.mark.parametrize("edge", ["8 px", "", "nan", "99"])
+def test_a_damaged_row_of_boxes_costs_one_picture(checkpoint: Checkpoint, tmp_path: Path, edge: str) -> None:
+    write_lungs(tmp_path, count=3)
+    table = tmp_path / "cxr" / "lung-boxes" / "boxes.csv"
+    text = table.read_text()
+    assert text.count("1.png,p1,PA,right lung,9,") == 1
+    table.write_text(text.replace("1.png,p1,PA,right lung,9,", f"1.png,p1,PA,right lung,{edge},"))
+    result = evaluated(checkpoint, LungBoxes(), tmp_path, Threshold(), split="all")
+    (failed,) = result.failed
+    assert failed.case == "lung-boxes/1.png"
+    assert f"The box of right lung on 1.png has the edges {edge or 'nothing'}, " in failed.why
+    assert "boxes.csv" in failed.why
+    assert len(result.rows) == 4
+
+
 def test_hippocampi_are_compared_in_millimeters_however_they_are_stored(checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_hippocampi(tmp_path, count=4)
     result = evaluated(checkpoint, HIPPOCAMPUS, tmp_path, Threshold(), split="all")
