@@ -7,7 +7,7 @@ import json
 import pytest
 from sklearn.metrics import f1_score
 
-from osler.evaluate.laboratory_json import field_counts, matched, read_tests, same_value
+from osler.evaluate.laboratory_json import field_counts, matched, plain_test, read_tests, same_value
 
 ONE = {"name": "Hemoglobin", "result": "13.4", "unit": "g/dL"}
 TWO = {"name": "Potassium", "result": "5.8", "unit": "mmol/L"}
@@ -52,7 +52,35 @@ def test_tests_are_matched_in_phases_each_once() -> None:
         {"name": "25-OH Vitamin D", "result": "30"},
         {"name": "Chloride", "result": "139"},
     ]
-    assert sorted(matched(wanted, said)) == [(0, 1), (1, 0), (2, 2), (3, 3)]
+    found = {(match.wanted, match.said): match.named for match in matched(wanted, said)}
+    assert found == {(0, 1): True, (1, 0): True, (2, 2): True, (3, 3): False}
+
+
+def test_a_name_that_is_only_alike_is_not_right_and_its_values_are_compared() -> None:
+    wanted = [{"name": "Vitamin D 25-OH total", "result": "30", "unit": "ng/mL"}]
+    said = [{"name": "25-OH Vitamin D", "result": "30", "unit": "ng/mL"}]
+    assert field_counts(wanted, said) == {"name": (0.0, 2.0), "result": (2.0, 2.0), "unit": (2.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("LDL Cholesterol", "HDL Cholesterol"),
+        ("LDL cholesterol, calculated", "HDL cholesterol, calculated"),
+        ("Total bilirubin", "Direct bilirubin"),
+        ("Hepatitis A antibody", "Hepatitis B antibody"),  # "A" is no article here
+        ("Widgets %", "Widgets #"),
+    ],
+)
+def test_another_test_of_a_like_name_is_not_compared(one: str, other: str) -> None:
+    wanted, said = [{"name": one, "result": "1.0"}], [{"name": other, "result": "1.0"}]
+    assert field_counts(wanted, said) == {"name": (0.0, 2.0), "result": (0.0, 2.0)}
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_field_that_is_empty_in_every_wanted_test_is_not_counted(nothing: str | None) -> None:
+    wanted = [plain_test({**ONE, "specimen": nothing}), plain_test({**TWO, "specimen": nothing})]
+    assert set(field_counts(wanted, [{**ONE, "specimen": "Serum"}])) == {"name", "result", "unit"}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from osler.evaluate.metrics import auroc, calibration_error, exp_ratio, ratio, rouge_l, token_f1
 
@@ -82,6 +83,18 @@ def test_ratio_means_and_pools() -> None:
 )
 def test_token_f1_counts_words_as_squad_does(said: str, truth: str, expected: float) -> None:
     assert token_f1(said, truth) == pytest.approx(expected)
+
+
+WORDS = st.lists(st.sampled_from(("lung", "left", "right")), min_size=1, max_size=8)
+
+
+@given(WORDS, WORDS)
+def test_token_f1_is_the_f1_of_scikit_learn_over_numbered_words(said: list[str], truth: list[str]) -> None:
+    counts, wanted = Counter(said), Counter(truth)
+    every = [(word, number) for word in counts | wanted for number in range((counts | wanted)[word])]
+    found = [number < counts[word] for word, number in every]
+    expected = f1_score([number < wanted[word] for word, number in every], found)
+    assert token_f1(" ".join(said), " ".join(truth)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.shared_data import SHARED_DATA, needs_shared_data
 from tests.tasks.scripted import Scripted
 
 __all__ = ["checkpoint", "config", "model", "tokenizer"]
-HIPPOCAMPUS = next(one for one in VOLUME_BOX_SETS if one.name == "hippocampus-boxes")
+HIPPOCAMPUS, _, LESIONS = VOLUME_BOX_SETS
 
 
 class Threshold:
@@ -34,9 +34,10 @@ class Threshold:
 
     labels: frozenset[str] = frozenset()
     scope: str = ""
+    taught: frozenset[str] = frozenset()
 
     def scope_of(self, labels: Sequence[str]) -> str:
-        return self.scope
+        return "" if self.taught & set(labels) else self.scope
 
     def __init__(self, *, mirrored: bool = False) -> None:
         self.mirrored = mirrored
@@ -110,6 +111,21 @@ def test_a_broken_picture_is_counted(checkpoint: Checkpoint, tmp_path: Path) -> 
     assert values(result, LungBoxes())["mean box"] > 0.6  # boxes of the broken one have no fractions to average
 
 
+@pytest.mark.parametrize("edge", ["8 px", "", "nan", "99"])
+def test_a_damaged_row_of_boxes_costs_one_picture(checkpoint: Checkpoint, tmp_path: Path, edge: str) -> None:
+    write_lungs(tmp_path, count=3)
+    table = tmp_path / "cxr" / "lung-boxes" / "boxes.csv"
+    text = table.read_text()
+    assert text.count("1.png,p1,PA,right lung,9,") == 1
+    table.write_text(text.replace("1.png,p1,PA,right lung,9,", f"1.png,p1,PA,right lung,{edge},"))
+    result = evaluated(checkpoint, LungBoxes(), tmp_path, Threshold(), split="all")
+    (failed,) = result.failed
+    assert failed.case == "lung-boxes/1.png"
+    assert f"The box of right lung on 1.png has the edges {edge or 'nothing'}, " in failed.why
+    assert "boxes.csv" in failed.why
+    assert len(result.rows) == 4
+
+
 def test_hippocampi_are_compared_in_millimeters_however_they_are_stored(checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_hippocampi(tmp_path, count=4)
     result = evaluated(checkpoint, HIPPOCAMPUS, tmp_path, Threshold(), split="all")
@@ -127,6 +143,23 @@ def test_a_head_that_is_not_offered_for_volumes_is_said(checkpoint: Checkpoint, 
     head.scope = "frontal X-rays"
     (told,) = [n for n in evaluated(checkpoint, HIPPOCAMPUS, tmp_path, head).notes if n.startswith("NOT TRAINED")]
     assert "frontal X-rays only" in told
+    assert told.endswith(": hippocampus.")
+
+
+def test_labels_that_a_user_taught_are_offered_for_volumes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_hippocampi(tmp_path, count=2)
+    head = Threshold()
+    head.scope, head.taught = "frontal X-rays", frozenset({"hippocampus"})
+    assert not any("NOT TRAINED" in note for note in evaluated(checkpoint, HIPPOCAMPUS, tmp_path, head).notes)
+    session = Scripted(checkpoint, trained={"boxes"}, heads={"boxes": head})
+    head.taught = frozenset({"tumor"})
+    setting = Setting(root=tmp_path, responder=OslerResponder(session))
+    (told,) = [note for note in LESIONS.plan(setting).notes if note.startswith("NOT TRAINED")]
+    assert told.endswith(": nodule.")  # and the tumor is none of them
+    head.labels = frozenset({"tumor"})
+    session = Scripted(checkpoint, trained={"boxes", "box_text"}, heads={"boxes": head})
+    setting = Setting(root=tmp_path, responder=OslerResponder(session))
+    assert not any("NOT TRAINED" in note for note in LESIONS.plan(setting).notes)  # the decoder writes the nodule's
 
 
 def test_the_worst_are_drawn(checkpoint: Checkpoint, tmp_path: Path) -> None:

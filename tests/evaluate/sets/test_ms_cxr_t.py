@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import SetResult, run_set
 from osler.evaluate.sets.ms_cxr_t import _TABLE, FINDINGS, MsCxrT, read_change
 from osler.evaluate.sets.types import Setting
+from osler.train.pictures import split_of
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer
 from tests.evaluate.sets.published_folders import Scripting, mimic_place, write_ms_cxr_t, write_picture
@@ -99,6 +101,23 @@ def test_damaged_rows_and_missing_films_are_counted(tmp_path: Path) -> None:
     assert "has no column 'consolidation_progression'" in evaluated(tmp_path, responder).why
 
 
+def test_why_no_pair_is_asked_about_is_said(tmp_path: Path) -> None:
+    def why(*pairs: tuple[int, int, dict[str, str]], split: Literal["held-out", "all"] = "all") -> str:
+        write_ms_cxr_t(tmp_path, pairs)
+        return MsCxrT().plan(Setting(root=tmp_path, responder=responder, split=split)).absent
+
+    responder = Scripting(lambda n, q: "(B) stable", style=PLAIN, trained=("answers", "change_text"))
+    trained = [n for n in range(1, 9) if split_of("mimic-cxr", patient=str(n)) == "train"][:2]
+    edema = {"edema": "stable"}
+    write_films(tmp_path, count=9)
+    gone = (0, 99, edema)
+    place = "cxr/mimic-cxr/files"
+    told = f"none of the 2 judged pairs in {place} is held out (--split all asks anyway)"
+    assert why(*((0, n, edema) for n in trained), gone, split="held-out") == told
+    assert why(gone) == f"no pair of {Path(_TABLE).name} lies in {place}"
+    assert why((0, 1, {}), gone) == f"none of the 1 pairs in {place} is judged in {Path(_TABLE).name}"
+
+
 @pytest.mark.parametrize(
     ("text", "change"),
     [
@@ -109,6 +128,23 @@ def test_damaged_rows_and_missing_films_are_counted(tmp_path: Path) -> None:
         ("It may be stable or worse.", None),
         ("I cannot tell", None),
         ("The effusion improved at first. Final Answer: (B) stable", "stable"),
+        ("Worse", "worsened"),
+        ("B. Unchanged", "stable"),
+        ("not improved", None),
+        ("(A) not improved", None),
+        ("(A) worsened", None),
+        ("A stable effusion", None),  # the article looks like a letter
+        ("unstable", None),
+        ("non-stable", None),
+        ("There is no improvement.", None),
+        ("It hasn't worsened", None),
+        ("neither improved, nor worsened", None),
+        ("neither stable, improved nor worsened", None),
+        ("not stable or improved", None),
+        ("(A) improved, (B) stable or (C) worsened", None),
+        ("No significant change, stable", "stable"),
+        ("Not improved but stable", "stable"),
+        ("(C) It has not improved.", "worsened"),
     ],
 )
 def test_a_change_is_read_by_its_letter_or_its_word(text: str, change: str | None) -> None:

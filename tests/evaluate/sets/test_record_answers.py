@@ -84,6 +84,10 @@ def test_the_prompt_has_the_published_words_and_the_record(tmp_path: Path) -> No
         ("B", {"A": "Insulin", "B": "Aspirin"}, "Insulin", False),
         ("no", {}, "No, it was stopped", True),
         ("no", {}, "Yes", False),
+        ("No.", {}, "No, it was stopped", True),
+        ("No known allergies", {}, "No penicillin, peanut and latex allergy", False),
+        ("No known allergies", {}, "The patient has no known allergies.", True),
+        ("Yes, since 2019", {}, "Yes", False),
         ("2020-03-05", {}, "On 2020-03-05 .", True),
         ("2020-03-05", {}, "2020-05-03", False),
         ("13.4 g/dL", {}, "It was 13.4 g/dl.", True),
@@ -97,6 +101,14 @@ def test_answers_are_right_by_letter_word_or_value(
         question="?", answer=answer, options=options, record="", record_file=None, category="all", patient=""
     )
     assert question.is_right(said) is right
+
+
+def test_an_answer_with_a_no_in_it_has_no_chance_of_one_half(tmp_path: Path) -> None:
+    record = {"record": "Healthy.", "question": "Allergies?", "answer": "No known allergies"}
+    write_lines(tmp_path / "ehrqa/questions.jsonl", [record])
+    (row,) = run_set(RecordAnswers(), Setting(root=tmp_path, responder=Clerk())).rows
+    assert row.values["right"][MODEL] == (0.0, 1.0)  # it says "No."
+    assert "chance" not in row.values["right"]
 
 
 def test_what_is_absent_or_broken_is_said(tmp_path: Path) -> None:

@@ -53,3 +53,16 @@ def test_damaged_and_missing_slides_are_counted(tmp_path: Path) -> None:
     assert "1 slides that the table lists are not there, and are left out." in result.notes
     (tmp_path / "slides" / "diagnoses.csv").write_text("slide,diagnosis\n")
     assert "diagnoses.csv has no column 'patient'" in evaluated(tmp_path, model).why
+
+
+def test_a_slide_without_a_place_or_outside_the_folder_costs_one_case(tmp_path: Path) -> None:
+    write_diagnoses(tmp_path, [("skin", "Nevus")])
+    (tmp_path / "outside.svs").write_bytes((tmp_path / "slides" / "0.svs").read_bytes())
+    with (tmp_path / "slides" / "diagnoses.csv").open("a", encoding="utf-8") as file:
+        file.write(",p1,skin,Nevus\n.,p2,skin,Nevus\n../outside.svs,p3,skin,Nevus\n")
+    result = evaluated(tmp_path, Scripting(lambda n, q: "nevus", style=PLAIN))
+    assert [row.case for row in result.rows] == ["0.svs"]
+    why = {entry.case: entry.why for entry in result.failed}
+    assert set(why) == {"record 2", ".", "../outside.svs"}
+    assert "diagnoses.csv: '' names no file in slides" in why["record 2"]
+    assert "'../outside.svs' does not lie in slides" in why["../outside.svs"]

@@ -106,3 +106,17 @@ def test_a_table_of_ones_own_is_asked_with_its_history(tmp_path: Path, modality:
     assert found["macro accuracy", "renal calculus", MODEL] == 0.5
     assert found["macro accuracy", "appendicitis", MODEL] == 0.0
     assert found["macro accuracy", "", MODEL] == 0.25
+
+
+def test_a_volume_without_a_place_or_outside_the_folder_costs_one_case(tmp_path: Path) -> None:
+    write_conditions(tmp_path, "mr", [(1, "hemorrhage", "yes", "")])
+    write_volume(tmp_path / "outside.nii.gz", number=2, modality="mr")
+    with (tmp_path / "mr" / "conditions" / "questions.csv").open("a", encoding="utf-8") as file:
+        file.write(",p2,hemorrhage,yes,\n ,p3,edema,no,\n")
+        file.writelines(f"../../outside.nii.gz,p4,{one},yes,\n" for one in ("hemorrhage", "edema"))
+    result = evaluated("mr-conditions", tmp_path, Scripting(lambda n, q: "yes", style=PLAIN))
+    assert [row.case for row in result.rows] == ["volumes/1.nii.gz"]
+    why = {entry.case: entry.why for entry in result.failed}
+    assert set(why) == {"record 2", "record 3", "../../outside.nii.gz"}
+    assert "questions.csv, 'record 2': '' names no file in conditions" in why["record 2"]
+    assert "'../../outside.nii.gz' does not lie in conditions" in why["../../outside.nii.gz"]

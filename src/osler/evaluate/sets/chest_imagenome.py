@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from osler.errors import GeometryError
+from osler.errors import FileFormatError
 from osler.evaluate.sets import mimic
-from osler.evaluate.sets.lung_boxes import BoxedXray, BoxedXrays, Boxes, XrayBoxes, size_of
+from osler.evaluate.sets.lung_boxes import BoxedXray, BoxedXrays, Boxes, XrayBoxes, box_of, size_of
 from osler.evaluate.sets.types import Setting, missing_files
 from osler.evaluate.sets.xrays import each_row
-from osler.study import Box2D
 from osler.tasks.heads import BoxHead, head_for
 
 _TABLE = "cxr/chest-imagenome/gold_dataset/gold_bbox_coordinate_annotations_1000images.csv"
@@ -64,11 +63,9 @@ def _boxes(path: Path) -> tuple[dict[str, Boxes], dict[str, str], int]:
         dicom, name = row["image_id"].removesuffix(".dcm"), row["bbox_name"]
         film = boxes[dicom]
         try:
-            x0, y0, x1, y1 = (float(row[edge]) for edge in _EDGES)
-            box = Box2D(x0=x0, y0=y0, x1=x1, y1=y1)
-        except (ValueError, GeometryError):
-            edges = ", ".join(row[edge] or "nothing" for edge in _EDGES)
-            problems[dicom] = f"The box of {name} on {dicom} has the edges {edges} in {path.name}."
+            box = box_of(row, edges=_EDGES, where=f"{name} on {dicom}")
+        except FileFormatError as error:
+            problems[dicom] = f"{error} See {path.name}."
             continue
         if box.area > 0:
             film[name] = box

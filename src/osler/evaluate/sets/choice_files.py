@@ -284,9 +284,11 @@ def inside(folder: Path, name: object) -> Path:
     """A file that a record names, below its folder.
 
     Raises:
-        ValueError: If it would lie elsewhere.
+        ValueError: If it names nothing, or would lie elsewhere.
     """
     path = folder / str(name)
+    if not str(name).strip() or path.resolve() == folder.resolve():
+        raise ValueError(f"{str(name)!r} names no file in {folder.name}")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{str(name)!r} does not lie in {folder.name}")
     return path

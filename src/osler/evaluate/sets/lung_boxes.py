@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
 
-from osler.errors import FileFormatError
+from osler.errors import FileFormatError, GeometryError
 from osler.evaluate.responder import blank_study
 from osler.evaluate.rows import MODEL, Measure, Row
 from osler.evaluate.sets.other_patients import OtherPatients
@@ -21,6 +21,7 @@ from osler.weights.skills import Skill
 
 LUNGS = ("right lung", "left lung")
 _TABLE = "cxr/lung-boxes/boxes.csv"
+_EDGES = ("x0", "y0", "x1", "y1")
 _LEAST_PIXELS = 50
 _UNREAD = (1, 1)
 
@@ -188,7 +189,7 @@ def _drawn(root: Path) -> list[BoxedXray]:
     """Boxes drawn by people; pictures that Hannover has too keep Hannover's patient, as in training."""
     if not (root / _TABLE).is_file():
         return []
-    rows = read_table(root / _TABLE, columns=("image", "patient", "label", "x0", "y0", "x1", "y1"))
+    rows = read_table(root / _TABLE, columns=("image", "patient", "label", *_EDGES))
     table = root / "cxr" / "hannover" / "data.csv"
     owners = {}
     if table.is_file():
@@ -202,8 +203,10 @@ def _drawn(root: Path) -> list[BoxedXray]:
         source, patient = ("hannover", owner) if owner else ("lung-boxes", row["patient"])
         if row["image"] not in found:
             found[row["image"]] = BoxedXray(source=source, patient=patient, path=path, size=size_of(path), boxes={})
-        edges = {edge: float(row[edge]) for edge in ("x0", "y0", "x1", "y1")}
-        found[row["image"]].boxes[row["label"]] = Box2D(**edges)
+        try:
+            found[row["image"]].boxes[row["label"]] = box_of(row, edges=_EDGES, where=f"{row['label']} on {path.name}")
+        except FileFormatError as error:
+            found[row["image"]] = replace(found[row["image"]], problem=f"{error} See {Path(_TABLE).name}.")
     return list(found.values())
 
 
@@ -247,6 +250,25 @@ def lungs_of(path: Path, *, size: tuple[int, int]) -> Boxes:
                 y1=float(rows[-1] + 1) * scale_y,
             )
     return boxes
+
+
+def box_of(row: Mapping[str, str], *, edges: Sequence[str], where: str) -> Box2D:
+    """Reads a box, in pixels, from a row of a table.
+
+    Args:
+        row: By column.
+        edges: Columns of its left, top, right and bottom edge.
+        where: Which box it is, for an error's text.
+
+    Raises:
+        FileFormatError: If an edge is no number, or they are out of order.
+    """
+    try:
+        x0, y0, x1, y1 = (float(row[edge]) for edge in edges)
+        return Box2D(x0=x0, y0=y0, x1=x1, y1=y1)
+    except (ValueError, GeometryError) as error:
+        told = ", ".join(row[edge] or "nothing" for edge in edges)
+        raise FileFormatError(f"The box of {where} has the edges {told}.") from error
 
 
 def size_of(path: Path) -> tuple[int, int]:

@@ -22,7 +22,16 @@ from osler.tasks.heads import head_for
 FINDINGS = ("consolidation", "edema", "pleural effusion", "pneumonia", "pneumothorax")
 CHANGES = {"improving": "improved", "stable": "stable", "worsening": "worsened"}
 _TABLE = "cxr/ms-cxr-t/MS_CXR_T_temporal_image_classification_v1.0.0.csv"
-_WORDS = {"improved": r"improv", "stable": r"stable|unchanged", "worsened": r"wors"}
+_WORDS = {
+    "improved": r"improv(?:e|es|ed|ing|ement)",
+    "stable": r"stable|unchanged",
+    "worsened": r"worse|worsen(?:s|ed|ing)?",
+}
+_DENIED = re.compile(
+    r"\b(?:not|no|nor|never|without|cannot|unlikely|lack|\w+n['’]t)\b(?:(?!\bbut\b)[^.,;:!?()])*"
+    r"|\bneither\b(?:(?!\bbut\b)[^.;:!?()])*"
+)
+"""A denial and what it denies: the rest of its clause; of "neither", commas included."""
 _LETTERS = {"A": "improved", "B": "stable", "C": "worsened"}
 _HEAD_NAMES = {"edema": "pulmonary edema"}  # others have the same name in `osler.prepare.finding_names`
 _OF_HEADS = {"new": "worsened", "resolved": "improved"}
@@ -52,6 +61,7 @@ class MsCxrT:
         named = ("dicom_id", "previous_dicom_id", "subject_id", *columns)
         self._known = []
         cases, missing = [], 0
+        judged: list[bool] = []  # of each pair that is there
         for row in read_table(setting.root / _TABLE, columns=named):
             patient = row["subject_id"].removeprefix("p")
             cells = {name: row[column].strip() for name, column in zip(FINDINGS, columns, strict=True)}
@@ -60,7 +70,9 @@ class MsCxrT:
             paths = [mimic.picture(setting.root, row[name]) for name in ("previous_dicom_id", "dicom_id")]
             if not all(path.is_file() for path in paths):
                 missing += 1
-            elif labels and setting.keeps("mimic-cxr", patient=patient):
+                continue
+            judged.append(bool(labels))
+            if labels and setting.keeps("mimic-cxr", patient=patient):
                 name = f"{paths[0].stem}-{paths[1].stem}"
                 cases.append(Case(name=name, patient=patient, content=(paths, labels)))
         notes = [
@@ -69,7 +81,12 @@ class MsCxrT:
         ]
         if missing:
             notes.append(f"{missing} pairs that the table lists are not there, and are left out.")
-        absent = "no held-out pair" if not missing else f"no pair of {Path(_TABLE).name} lies in {mimic.FOLDER}/files"
+        place = f"{mimic.FOLDER}/files"
+        absent = f"no pair of {Path(_TABLE).name} lies in {place}"
+        if any(judged):
+            absent = f"none of the {sum(judged)} judged pairs in {place} is held out (--split all asks anyway)"
+        elif judged:
+            absent = f"none of the {len(judged)} pairs in {place} is judged in {Path(_TABLE).name}"
         return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=tuple(notes))
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
@@ -129,9 +146,19 @@ def _asked(setting: Setting, study: Study, *, findings: Sequence[str]) -> dict[s
 
 
 def read_change(text: str) -> str | None:
-    """The change that an answer names, by its letter or its word; ``None`` if it names none or several."""
+    """The change that an answer names, by its letter, its word or both.
+
+    Returns:
+        ``None`` if it names none or several, or denies the one that it names.
+    """
     said = final_answer(text)
-    if letter := letter_of(said, letters="".join(_LETTERS)):
-        return _LETTERS[letter]
-    found = [change for change, words in _WORDS.items() if re.search(words, said.lower())]
-    return found[0] if len(found) == 1 else None
+    letter = letter_of(said, letters="".join(_LETTERS))
+    low = said.lower()
+    named = _changes_in(_DENIED.sub(".", low)) | ({_LETTERS[letter]} if letter else set())
+    denied = _changes_in(" ".join(_DENIED.findall(low)))
+    return named.pop() if len(named) == 1 and not named & denied else None
+
+
+def _changes_in(text: str) -> set[str]:
+    """The changes whose words stand in a text, as whole words."""
+    return {change for change, words in _WORDS.items() if re.search(rf"(?<![\w-])(?:{words})\b", text)}

@@ -1,4 +1,4 @@
-"""VQA-RAD and SLAKE: closed questions by accuracy, open ones by token F1, as published; split by picture."""
+"""VQA-RAD and SLAKE: all questions by token F1, closed ones by accuracy too, as published; split by picture."""
 
 from __future__ import annotations
 

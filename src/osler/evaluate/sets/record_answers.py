@@ -48,6 +48,12 @@ class RecordQuestion:
     patient: str
 
     @property
+    def yes_no(self) -> str | None:
+        """``"yes"`` or ``"no"`` where that is the whole answer; "No known allergies" is an answer in words."""
+        word = self.answer.strip(" .").lower()
+        return word if word in ("yes", "no") else None
+
+    @property
     def choices(self) -> str:
         """The choices as they are listed; empty where there are none."""
         return " ".join(f"({letter}) {option}" for letter, option in self.options.items())
@@ -55,8 +61,9 @@ class RecordQuestion:
     def is_right(self, said: str) -> bool:
         """Whether an answer is right: its letter or the words of that choice, its yes or no, or all words in order."""
         if not self.options:
-            wanted = yes_or_no(self.answer)
-            return yes_or_no(said) == wanted if wanted else f" {_words(self.answer)} " in f" {_words(said)} "
+            if self.yes_no:
+                return yes_or_no(said) == self.yes_no
+            return f" {_words(self.answer)} " in f" {_words(said)} "
         chosen = letter_of(said, letters="".join(self.options))
         same = [letter for letter, option in self.options.items() if option.casefold() == said.casefold()]
         return (same[0] if len(same) == 1 else chosen) == self.answer
@@ -134,7 +141,7 @@ class RecordAnswers:
             "without record": (float(asked.is_right(final_answer(blind))), 1.0),
             "majority": (float(majority == asked.answer.casefold()), 1.0),
         }
-        if count := len(asked.options) or (2 if yes_or_no(asked.answer) else 0):
+        if count := len(asked.options) or (2 if asked.yes_no else 0):
             values["chance"] = (1 / count, 1.0)
         return Row(
             case=case.name,
@@ -181,4 +188,4 @@ def _words(text: str) -> str:
 
 
 def _kind(asked: RecordQuestion) -> tuple[object, ...]:
-    return asked.category, len(asked.options), yes_or_no(asked.answer) is not None
+    return asked.category, len(asked.options), asked.yes_no is not None

@@ -11,6 +11,7 @@ from osler.evaluate.metrics import rouge_l
 from osler.evaluate.published import final_answer
 from osler.evaluate.responder import Inquiry
 from osler.evaluate.rows import MODEL, Measure, Row
+from osler.evaluate.sets.choice_files import inside
 from osler.evaluate.sets.types import Case, Plan, Setting, commonest, missing_files, shuffled
 from osler.evaluate.sets.xrays import read_table
 from osler.readers import open_study
@@ -38,10 +39,11 @@ class SlideDiagnoses:
             return Plan(absent=absent)
         rows = read_table(setting.root / _TABLE, columns=("slide", "patient", "specimen", "diagnosis"))
         self._known = [row for row in rows if row["diagnosis"].strip()]
-        there = [row for row in rows if _path(setting.root, row).exists()]
+        named = [(row["slide"].strip() or f"record {number}", row) for number, row in enumerate(rows, start=1)]
+        there = [(name, row) for name, row in named if _is_there(setting.root, row)]
         cases = [
-            Case(name=row["slide"], patient=row["patient"], content=row)
-            for row in there
+            Case(name=name, patient=row["patient"], content=row)
+            for name, row in there
             if setting.keeps("slide-diagnoses", patient=row["patient"])
         ]
         notes = ["The report's slides are not public: its figure holds for them."]
@@ -92,4 +94,17 @@ class SlideDiagnoses:
 
 
 def _path(root: Path, row: dict[str, str]) -> Path:
-    return root / "slides" / row["slide"]
+    try:
+        return inside((root / _TABLE).parent, row["slide"].strip())
+    except ValueError as error:
+        raise FileFormatError(
+            f"{Path(_TABLE).name}: {error}.", allowed="A slide in the folder of the table."
+        ) from error
+
+
+def _is_there(root: Path, row: dict[str, str]) -> bool:
+    """Whether a slide can be asked about; one whose place is refused is, and fails alone."""
+    try:
+        return _path(root, row).exists()
+    except FileFormatError:
+        return True

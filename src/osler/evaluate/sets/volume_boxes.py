@@ -51,6 +51,7 @@ class VolumeBoxes:
 
     Args:
         name: Of the set. title: For people.
+        labels: Structures that it asks for.
         find: Lists the volumes below the folder of the data, or says why there are none.
         notes: What a reader must know.
     """
@@ -60,10 +61,17 @@ class VolumeBoxes:
     batch = 1
 
     def __init__(
-        self, name: str, *, title: str, find: Callable[[Path], tuple[list[Boxed], str]], notes: tuple[str, ...] = ()
+        self,
+        name: str,
+        *,
+        title: str,
+        labels: tuple[str, ...],
+        find: Callable[[Path], tuple[list[Boxed], str]],
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.title = title
+        self._labels = labels
         self._find = find
         self._notes = notes
         self._known: list[Boxed] = []
@@ -80,7 +88,7 @@ class VolumeBoxes:
         if self._known and not cases:
             absent = "every patient here belongs to those that trained the shipped weights (--split all asks anyway)"
         mean = "Mean box: the mean of the edges, as fractions of the volume, of other patients' boxes."
-        notes = (*_not_offered(setting), *self._notes, mean)
+        notes = (*_not_offered(setting, self._labels), *self._notes, mean)
         return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=notes)
 
     def open(self, setting: Setting, case: Case) -> tuple[Study, Boxes]:
@@ -161,15 +169,20 @@ class VolumeBoxes:
         return self._fractions[key]
 
 
-def _not_offered(setting: Setting) -> tuple[str, ...]:
-    """Says where the box head was found good for other pictures than volumes: then every box is missed."""
+def _not_offered(setting: Setting, labels: Sequence[str]) -> tuple[str, ...]:
+    """Says for which labels the box head was found good for other pictures than volumes: their boxes are missed."""
     session = setting.responder.session
     head: BoxHead | None = None if session is None else head_for(session, "boxes")
-    if head is None or not (scope := head.scope_of(())):
+    if head is None:
+        return ()
+    if head.labels and "box_text" in setting.responder.trained:
+        labels = [label for label in labels if label in head.labels]  # the decoder is asked for the others
+    scopes = {label: scope for label in labels if (scope := head.scope_of((label,)))}
+    if not scopes:
         return ()
     return (
-        f"NOT TRAINED: the box head of {setting.responder.name} is offered for {scope} only, so it draws nothing "
-        "in a volume and every box counts as missed.",
+        f"NOT TRAINED: the box head of {setting.responder.name} is offered for {', '.join(sorted({*scopes.values()}))} "
+        f"only with these labels, so in a volume every box of theirs counts as missed: {', '.join(scopes)}.",
     )
 
 
@@ -286,10 +299,11 @@ def _text(box: Box3D | None) -> str:
 
 
 VOLUME_BOX_SETS = (
-    VolumeBoxes("hippocampus-boxes", title="3D box of the hippocampus (MR)", find=hippocampi),
+    VolumeBoxes("hippocampus-boxes", title="3D box of the hippocampus (MR)", labels=("hippocampus",), find=hippocampi),
     VolumeBoxes(
         "organ-boxes",
         title="3D boxes of organs (CT)",
+        labels=tuple(volume_truth.ORGANS),
         find=organs,
         notes=(
             "Real torso CT: one patient, masks by another program: fit for plumbing, not for accuracy.",
@@ -299,6 +313,7 @@ VOLUME_BOX_SETS = (
     VolumeBoxes(
         "lesion-boxes",
         title="3D boxes of a nodule and a tumor (CT)",
+        labels=("nodule", "tumor"),
         find=lesions,
         notes=("One patient each: a smoke test.",),
     ),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from osler.errors import FileFormatError
 from osler.evaluate.imaging_prompts import ImagingPrompts
+from osler.evaluate.sets.choice_files import inside
 from osler.evaluate.sets.types import missing_files
 from osler.evaluate.sets.xrays import read_table
 from osler.evaluate.sets.yes_no_questions import (
@@ -71,16 +72,14 @@ def _ct_rate(root: Path) -> Exams:
 
 
 def _conditions(root: Path, *, modality: Modality) -> Exams:
-    """Volumes of a table, each with its conditions; rows that disagree on one fail with their volume."""
+    """Volumes of a table, each with its conditions; rows that disagree on one, or name no volume, fail alone."""
     folder = _CONDITIONS[modality]
     if absent := missing_files(root, f"{folder}/questions.csv"):
         return Exams(absent=absent)
     exams: dict[str, Exam] = {}
-    for row in read_table(root / folder / "questions.csv", columns=_COLUMNS):
-        volume, condition, label = row["volume"], row["condition"], row["label"]
-        exam = exams.get(volume) or Exam(
-            name=volume, patient=row["patient"], path=root / folder / volume, cells={}, history={}
-        )
+    for number, row in enumerate(read_table(root / folder / "questions.csv", columns=_COLUMNS), start=1):
+        volume, condition, label = row["volume"].strip() or f"record {number}", row["condition"], row["label"]
+        exam = exams.get(volume) or _exam(root / folder, row, name=volume)
         known = exam.cells.get(condition, label)
         exams[volume] = replace(
             exam,
@@ -90,8 +89,16 @@ def _conditions(root: Path, *, modality: Modality) -> Exams:
     return _there(list(exams.values()))
 
 
+def _exam(folder: Path, row: dict[str, str], *, name: str) -> Exam:
+    try:
+        path, problem = inside(folder, row["volume"].strip()), ""
+    except ValueError as error:
+        path, problem = folder, f"questions.csv, {name!r}: {error}."
+    return Exam(name=name, patient=row["patient"], path=path, cells={}, problem=problem)
+
+
 def _there(exams: list[Exam]) -> Exams:
-    found = tuple(exam for exam in exams if exam.path.exists())
+    found = tuple(exam for exam in exams if exam.problem or exam.path.exists())
     return Exams(found=found, missing=len(exams) - len(found))
 
 

@@ -38,6 +38,7 @@ class Exam:
         path: File or folder.
         cells: Finding to its label as the table has it.
         history: Finding to the indication and history that are told with it.
+        problem: What is wrong with its place; it fails by itself.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Exam:
     path: Path
     cells: Mapping[str, str]
     history: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,8 @@ class YesNoQuestions:
 
     def open(self, setting: Setting, case: Case) -> Study:
         """Reads the picture or volume."""
+        if case.content.problem:
+            raise FileFormatError(case.content.problem)
         return self._benchmark.open(case.content)
 
     def rows(self, setting: Setting, cases: Sequence[Case]) -> list[Row]:
