@@ -207,7 +207,7 @@ def page(results: Sequence[Mapping[str, object]]) -> str:
         "",
         "`osler train --csv`, mean IoU on patients that neither Osler-mini nor the head saw; a box that is not drawn",
         "counts 0. X-rays: `lung-boxes` and Montgomery, one box around both lungs, which Osler-mini does not know;",
-        "*joined* is the box around what it does draw of the two lungs. CT: drawn volumes of synthetic patients, stomach",
+        "*joined* is the box around what it draws of the two lungs. CT: drawn volumes of synthetic patients, stomach",
         "and pancreas, which no weights of Osler-mini learned. The mean box is that of the training rows. Intervals",
         "are 95%, patients drawn again; the gain is that of the head over the mean box, in pairs. 400 updates a row.",
         "",
