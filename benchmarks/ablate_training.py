@@ -3,14 +3,14 @@
     python -m benchmarks.ablate_training --recipe recipes/mini_perception.toml --held-films runs/films-test \
         --steps 300 --out benchmarks/ablate_training
 
-Variants: ``full``; ``no-temporal`` (progression without attention over time); ``no-contrastive``, ``no-boxes`` (and no
-presence), ``no-findings`` (weight 0 of that loss, which is then not learned); ``no-synthetic`` (synthetic films left
-out of findings and boxes); ``layer-states`` (states of findings normalized each by itself, not over pictures). All
-share banks and films; each trains in a folder and a process of its own and goes on where it was stopped. Figures are those of
-`benchmarks.mini_heads`, which resamples patients; parts that no figure belongs to are left out of the table. Beside
-them stands what a variant costs beyond the frozen tower: tokens (features that are read), FLOPs and time of an update
-and of the heads' answers on one patient's films, and the largest memory in training. Slices against the volumetric
-projection, and the adapter, are another recipe's: `benchmarks.ablate_volumes`.
+Variants: ``full``; ``no-temporal`` (progression without attention over time); ``no-contrastive``, ``no-boxes`` (and
+no presence), ``no-findings`` (weight 0 of that loss, which is then not learned); ``no-synthetic`` (synthetic films
+left out of findings and boxes); ``layer-states`` (states of findings normalized each by itself, not over pictures).
+All share banks and films; each trains in a folder and a process of its own and goes on where it was stopped. Figures
+are those of `benchmarks.mini_heads`, which resamples patients; parts that no figure belongs to are left out of the
+table. Beside them stands what a variant costs beyond the frozen tower: tokens (features that are read), FLOPs and
+time of an update and of the heads' answers on one patient's films, and the largest memory in training. Slices against
+the volumetric projection, and the adapter, are another recipe's: `benchmarks.ablate_volumes`.
 """
 
 from __future__ import annotations
