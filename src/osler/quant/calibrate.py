@@ -49,6 +49,7 @@ from osler.weights.assemble import empty_network
 
 _PRODUCTS = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
 _NORM = "language_model.norm"
+_EYES = ("vision_tower.", "multi_modal_projector.")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -83,6 +84,8 @@ class CalibratedProducts:
         self._method = calibration.method
         self._on_progress = on_progress
         self._streams = _embedded(calibration.samples, source=source, config=config)
+        read = [name for name in source.shapes() if name.startswith(_EYES) or name == f"{EMBEDDING}.weight"]
+        source.release(read)  # until they are quantized themselves
         self._packed: dict[str, list[PackedWeight]] = {}
         self._norms: dict[str, Tensor] = {}
         self._done = 0
@@ -295,7 +298,6 @@ def _embedded(samples: Sequence[CalibrationSample], *, source: WeightSource, con
 def _image_encoder(source: WeightSource, *, config: OslerConfig) -> Callable[[Tensor], Tensor]:
     """The image tower and its projector, without a decoder."""
     model = empty_network(config)
-    own = ("vision_tower.", "multi_modal_projector.")
-    state = {name: source.tensor(name, dtype=torch.float32) for name in model.state_dict() if name.startswith(own)}
+    state = {name: source.tensor(name, dtype=torch.float32) for name in model.state_dict() if name.startswith(_EYES)}
     model.load_state_dict(state, strict=False, assign=True)
     return model.requires_grad_(False).eval().encode_images

@@ -35,9 +35,9 @@ class InputMoment:
             self._flush()
 
     def mean(self) -> Tensor:
-        """Returns the mean over all tokens, (K, K) float32."""
+        """Returns the mean over all tokens, (K, K) float32, in place of the sum: nothing can be added afterwards."""
         self._flush()
-        return self._sum_KK / max(self._tokens, 1)
+        return self._sum_KK.div_(max(self._tokens, 1))
 
     def _flush(self) -> None:
         if self._waiting:
