@@ -153,7 +153,7 @@ def test_a_head_for_xrays_leaves_volumes_alone(session: Session) -> None:
     assert heads is not None
     heads.config = dataclasses.replace(heads.config, boxes_on="xrays")
     head = session.heads["boxes"]
-    assert head.scope == "frontal X-rays"
+    assert head.scope_of(LABELS) == "frontal X-rays"
     affine = oriented(np.eye(3), spacing=(2.0, 1.0, 5.0), origin=(0.0, 0.0, 0.0))
     assert head.locate(session, one(noise_volume(affine=affine, shape=(9, 30, 20))), labels=LABELS) == []
     assert len(head.locate(session, one(film(1)), labels=LABELS)) == 3

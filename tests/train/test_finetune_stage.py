@@ -34,7 +34,9 @@ SOURCES = Path(__file__).parents[2] / "src"
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scans")
-    return write_table(folder / "data.csv", [*questions(write_pictures(folder, count=12)), *questions(["gone.png"])])
+    rows = [*questions(write_pictures(folder, count=12)), *questions(["gone.png"])]
+    # Named patients: by paths, which differ from run to run, there may be none that is kept out.
+    return write_table(folder / "data.csv", [{**row, "patient": f"p{number}"} for number, row in enumerate(rows)])
 
 
 def _recipe(folder: Path, *, table: Path, base: Path, steps: int = 8, more: str = "") -> FinetuneRecipe:
