@@ -32,6 +32,7 @@ from tests.readers.orthanc import free_port
 _load_once = functools.cache(load)
 _NOT_RUN_HERE = {
     "doctor": "tests/cli/test_doctor.py",
+    "quantize": "tests/test_docs.py: the page on little memory has the same command",
 }
 
 
