@@ -23,6 +23,8 @@ Dimensions: L tokens, D width, N outputs, K inputs, J heads of queries, keys and
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,6 +119,7 @@ class CalibratedProducts:
         stem = f"language_model.layers.{number}"
         layer = _float_layer(self._source, config=self._config, number=number)
         moments = self._moments(layer)
+        _give_back()  # what the samples took, before the moments are inverted
         forms = {product: self._form(f"{stem}.{product}") for product in _PRODUCTS}
         if self._folds:
             for name, folded in fold_factors(layer, moments=moments, forms=forms, dtype=self._dtype).items():
@@ -189,6 +192,14 @@ class CalibratedProducts:
         rows, columns = self._source.shapes()[name]
         read = partial(self._source.rows, name)
         return [quantize_rows(read, rows=rows, columns=columns, form=form, rounding=rounding, name=EMBEDDING)]
+
+
+def _give_back() -> None:
+    """Returns freed memory to the system where the C library, glibc, keeps it between what is in use."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _add_inputs(moment: InputMoment, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
