@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from osler.engine.head_features import spread
 from osler.errors import OslerError
 from osler.prepare import PreparedImages, Preprocess, prepare_images
 from osler.readers import open_study
 from osler.study import Box2D, Box3D, Image, Study, Volume
-from osler.train.labeled_volumes import LEAST_SHARE, LabeledVolume, in_series, labeled_volume
+from osler.train.labeled_volumes import LEAST_SHARE, LabeledVolume, depth_of, in_series
 from osler.train.local_table import LocalRow, Unreadable, is_kept_out
 
 
@@ -103,9 +104,8 @@ class _Reading:
         patient = first.patient or hashlib.sha256(f"{self.study.patient or first.path}".encode()).hexdigest()
         out = first.split == "kept-out" if first.split else is_kept_out(patient, share=share)
         picture = isinstance(self._series(), Image)
-        item = self._picture(rows) if picture else self._volume(rows)
         return BoxScan(
-            item=replace(item, patient=patient),
+            item=replace(self._item(rows, picture=picture), patient=patient),
             picture=picture,
             absent=tuple(dict.fromkeys(row.label for row in rows if row.box is None)),
             kept_out=out,
@@ -141,19 +141,16 @@ class _Reading:
     def _prepared(self) -> PreparedImages:
         return prepare_images(self.study, preprocess=self.preprocess)
 
-    def _picture(self, rows: Sequence[LocalRow]) -> LabeledVolume:
+    def _item(self, rows: Sequence[LocalRow], *, picture: bool) -> LabeledVolume:
+        prepared = self._prepared
+        chosen = [0] if picture else spread(len(prepared.images), most=self.slices)
+        depth = [0.5 if picture else depth_of(prepared, index=index, study=self.study) for index in chosen]
         return LabeledVolume(
-            slices=self._prepared.pixels.rgb[:1],
-            depth=np.array([0.5], dtype=np.float32),
+            slices=prepared.pixels.rgb[chosen],
+            depth=np.array(depth, dtype=np.float32),
             boxes={row.label: self._edges(row.box) for row in rows if row.box is not None},
             source="local",
             patient="",
-        )
-
-    def _volume(self, rows: Sequence[LocalRow]) -> LabeledVolume:
-        boxes = {row.label: row.box for row in rows if isinstance(row.box, Box3D)}
-        return labeled_volume(
-            self.study, boxes=boxes, preprocess=self.preprocess, slices=self.slices, source="local", patient=""
         )
 
 

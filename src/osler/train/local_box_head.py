@@ -177,6 +177,11 @@ class _Lesson:
         blank = [_blank(to_square(blank_pictures(rng).pixels, size=size)) for _ in range(teaching.blanks)]
         pictures = [*(scan for scan in scans.scans if scan.picture), *blank]
         self.groups = {"pictures": pictures, "volumes": [scan for scan in scans.scans if not scan.picture]}
+        taught = {
+            name: [i for i, scan in enumerate(group) if not scan.kept_out and (scan.item.boxes or scan.absent)]
+            for name, group in self.groups.items()
+        }
+        self.train = {name: numbers for name, numbers in taught.items() if numbers}
         self.banks = {
             name: fill_bank(
                 folder / name,
@@ -234,18 +239,16 @@ class _Lesson:
 
     def _losses(self, head: BoxHead, *, rng: np.random.Generator) -> dict[str, Tensor]:
         """The losses of an update: scans of one kind, pictures and volumes as often as there are of each."""
-        train = {
-            name: [i for i, scan in enumerate(group) if not scan.kept_out and (scan.item.boxes or scan.absent)]
-            for name, group in self.groups.items()
-        }
-        sizes = {name: len(found) for name, found in train.items() if found}
+        sizes = {name: len(numbers) for name, numbers in self.train.items()}
         name = str(rng.choice(list(sizes), p=np.array(list(sizes.values())) / sum(sizes.values())))
-        chosen = [train[name][int(i)] for i in rng.integers(sizes[name], size=self.teaching.optimizer.batch)]
+        chosen = [self.train[name][int(i)] for i in rng.integers(sizes[name], size=self.teaching.optimizer.batch)]
         if name == "pictures" and self.teaching.blanks:
             first = next(i for i, scan in enumerate(self.groups[name]) if scan.item.source == _BLANK)
             chosen.append(first + int(rng.integers(self.teaching.blanks)))
         views = [any_view(self.banks[name].views[i], rng=rng) for i in chosen]
         boxes_BQ6, presence_BQ, wanted_BQ6, real_BQ = self._found(head, name, chosen, views)
+        if not bool(real_BQ.any()):  # all boxes were cut away in these views
+            return {"presence": presence_BQ.sum() * 0}
         there_BQ = real_BQ & ~wanted_BQ6[..., 0].isnan()
         losses = {"presence": presence_loss(presence_BQ[real_BQ], there_Q=there_BQ[real_BQ])}
         if bool(there_BQ.any()):
@@ -287,13 +290,13 @@ class _Lesson:
                     continue
                 view = self.banks[name].views[number][0]
                 boxes_1Q6, presence_1Q, wanted_1Q6, _ = self._found(head, name, [number], [view])
+                found = boxes_1Q6, presence_1Q
                 olds = {kind: self._found(old_head, name, [number], [view])[:2] for kind, old_head in old_heads.items()}
-                overlaps = box_overlap(boxes_1Q6[0], wanted_1Q6[0]) * (presence_1Q[0] > 0)
                 for place, label in enumerate((*(view.boxes or ()), *scan.absent)):
                     if wanted_1Q6[0, place, 0].isnan():
                         absent, refused = absent + 1, refused + int(presence_1Q[0, place] <= 0)
                         continue
-                    after.append(float(overlaps[place]))
+                    after.append(_overlap_of(found, wanted_1Q6, place=place))
                     kind = self._drawn_by(label, picture=scan.picture)
                     before.append(_overlap_of(olds[kind], wanted_1Q6, place=place) if kind else 0.0)
                     fixed = mean.get(label)
