@@ -157,7 +157,7 @@ def main() -> None:
         page_head(
             machine,
             options=options,
-            what=f"{options.layers} of {whole.decoder.layers} layers; tiles in registers "
+            what=f"{options.layers} of {whole.decoder.layers} layers; in registers "
             f"{peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), {peak['int8'] / 1e12:.2f} TOP/s (int8)",
         ),
         "",

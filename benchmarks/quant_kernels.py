@@ -86,26 +86,31 @@ def main() -> None:
 def limits(threads: int) -> dict[str, float]:
     """Measures bytes and operations a second: the best of several tries, as nothing can be faster than the machine.
 
-    Operations of tiles are 0 where the kernels do not run on them: see `share`.
+    Operations are those of the path that computes: of tiles, of vectors by VNNI (int8 alone), else 0, see `share`.
     """
     library = ctypes.CDLL(str(library_path()))
     library.osler_peak.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64)
     library.osler_read.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)
-    tiles = "amx" in choose_kernels().kernels.name
+    path, tile = choose_kernels().kernels.name, 4 * 16 * 16 * 2
     buffer = torch.ones(1 << 29, dtype=torch.uint8)
-    turns, operations = 100_000, 4 * 16 * 16 * 2 * threads
     read = min(timed(lambda: library.osler_read(buffer.data_ptr(), buffer.nbytes, threads)) for _ in range(9))
-    found = {"read": buffer.nbytes / read}
-    for kind, (name, depth) in enumerate((("bf16", 32), ("int8", 64))):
-        found[name] = 0.0
-        if tiles:  # elsewhere their instructions may not exist
-            seconds = min(timed(lambda kind=kind: library.osler_peak(kind, threads, turns)) for _ in range(9))
-            found[name] = operations * depth * turns / seconds
+    found = {"read": buffer.nbytes / read, "bf16": 0.0, "int8": 0.0}
+    # Elsewhere their instructions may not exist.
+    if "amx" in path:
+        kinds = {"bf16": (0, tile * 32), "int8": (1, tile * 64)}
+    elif "vnni" in path:
+        kinds = {"int8": (2, 16 * 64 * 2)}
+    else:
+        kinds = {}
+    turns = 100_000
+    for name, (kind, operations) in kinds.items():
+        seconds = min(timed(lambda kind=kind: library.osler_peak(kind, threads, turns)) for _ in range(9))
+        found[name] = operations * turns * threads / seconds
     return found
 
 
 def share(rate: float, *, peak: float) -> str:
-    """A rate as a share of what `limits` found, ``"-"`` where there are no tiles."""
+    """A rate as a share of what `limits` found, ``"-"`` where it was not measured."""
     return f"{rate / peak:.0%}" if peak else "-"
 
 

@@ -80,6 +80,7 @@ struct ManyRows {
 // Multiplies; returns false where memory ran out.
 using MultiplyRows = bool (*)(const ManyRows&, int threads);
 bool multiply_int8_vnni(const ManyRows&, int threads);
+void multiply_vectors(int64_t turns);  // the peak of VNNI, see `osler_peak`
 #ifdef OSLER_AMX
 bool multiply_int8_amx(const ManyRows&, int threads);
 

@@ -1,5 +1,6 @@
 // What the machine can do, so that a benchmark can say which share of it a kernel reaches.
 #include "kernels.h"
+#include "many_rows.h"
 
 #ifdef OSLER_AMX
 #include "tiles.h"
@@ -48,18 +49,21 @@ void read_part(void* data, int part, int parts) {
 
 extern "C" {
 
-// On each thread `turns` times four products of tiles, of bfloat16 (kind 0) or int8 (kind 1); nothing without tiles.
+// On each thread `turns` times four products of tiles, of bfloat16 (kind 0) or int8 (kind 1), or 16 of vectors by VNNI
+// (kind 2). Nothing where the compiler had no such instructions; the processor must have them.
 void osler_peak(int kind, int threads, int64_t turns) {
-#ifdef OSLER_AMX
   struct Peak { int kind; int64_t turns; } peak = {kind, turns};
   osler::parallel(threads, [](void* data, int, int) {
     const Peak& p = *static_cast<Peak*>(data);
-    if (p.kind == 1) multiply<true>(p.turns);
-    else multiply<false>(p.turns);
-  }, &peak);
-#else
-  (void)kind; (void)threads; (void)turns;
+#ifdef OSLER_X86
+    if (p.kind == 2) osler::multiply_vectors(p.turns);
 #endif
+#ifdef OSLER_AMX
+    if (p.kind == 1) multiply<true>(p.turns);
+    if (p.kind == 0) multiply<false>(p.turns);
+#endif
+    (void)p;
+  }, &peak);
 }
 
 // Reads `bytes` bytes on `threads` threads.
