@@ -113,9 +113,17 @@ def test_the_baseline_is_never_the_own_report(tmp_path: Path) -> None:
     out = tmp_path / "out"
     evaluated(tmp_path, writing(), out=out)
     path = annotate(out / "radgraph" / "mimic-cxr-reports.json", tmp_path / "annotations.json")
-    result = evaluated(tmp_path, writing(), out=out, annotations=read_annotations(path))
-    found = {row.case: row.values["rg_er"][ANOTHER][0] for row in result.rows}
+    annotations = read_annotations(path)
+    one, setting = MimicReports(), Setting(root=tmp_path, responder=writing(), split="all")
+    rows = run_set(one, setting, out=out).rows
+    found = {row.case: row.values["rg_er"][ANOTHER][0] for row in one.scored(rows, annotations)}
     assert found == {dicom(0): 0.0, dicom(1): 0.0, dicom(2): 1.0}
+    # With 0 and 1 of one patient, 0 is compared with 2.
+    kin = [dataclasses.replace(row, patient="kin") if row.case != dicom(2) else row for row in rows]
+    found = {row.case: row.values["rg_er"][ANOTHER][0] for row in one.scored(kin, annotations)}
+    assert found == {dicom(0): 1.0, dicom(1): 0.0, dicom(2): 1.0}
+    alone = [dataclasses.replace(row, patient="kin") for row in rows]
+    assert all(set(row.values["rg_er"]) == {MODEL} for row in one.scored(alone, annotations))
 
 
 def test_annotations_of_fewer_reports_score_nothing(tmp_path: Path) -> None:
