@@ -26,6 +26,7 @@ def test_sets_are_listed_without_data() -> None:
         (("--data", "nowhere"), "No folder 'nowhere' with data"),
         (("--sets", "lung-box"), "Did you mean 'lung-boxes'"),
         (("--split", "train"), "Unknown split 'train'"),
+        (("--radgraph", "gone.json"), "Cannot read RadGraph annotations from 'gone.json'"),
         (("--model", "no-such-model"), "Unknown model 'no-such-model'"),
     ],
 )

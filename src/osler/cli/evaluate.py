@@ -35,6 +35,9 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result, pictures and rows; a stopped run goes on from there.")
     ] = None,
+    radgraph: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="RadGraph annotations of the reports of mimic-cxr-reports.")
+    ] = None,
     list_sets: Annotated[bool, typer.Option("--list", help="Print the sets that are known, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     device: DeviceOption = "auto",
@@ -60,6 +63,7 @@ def evaluate(
         limit=limit,
         split=split,  # type: ignore[arg-type]
         untrained="ask" if untrained else "list",
+        radgraph=radgraph or "",
         out=out or "",
         bits=bits,
         backend=backend,

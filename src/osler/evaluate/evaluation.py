@@ -15,10 +15,12 @@ from osler.engine.backend import check_backend
 from osler.errors import RequestError, unknown_name
 from osler.evaluate.evaluation_text import evaluation_markdown
 from osler.evaluate.published import MEDGEMMA_15_4B
+from osler.evaluate.radgraph import ReportGraph, read_annotations
 from osler.evaluate.responder import OslerResponder, Responder
 from osler.evaluate.rows import Estimate, Measured, measured
 from osler.evaluate.runner import SetResult, chosen_sets, run_set
-from osler.evaluate.sets.types import EvaluationSet, Setting, SplitChoice
+from osler.evaluate.sets import all_sets
+from osler.evaluate.sets.types import Annotated, EvaluationSet, Setting, SplitChoice
 from osler.evaluate.worst import draw_worst, worst_rows
 from osler.progress import Progress
 from osler.train.checkpoints import save_json
@@ -40,6 +42,7 @@ class EvaluationRequest:
         split: ``"held-out"`` keeps to patients that training leaves out, ``"all"`` takes everyone, ``"auto"`` is
             ``"held-out"`` for Osler's own weights and ``"all"`` for others.
         untrained: ``"ask"`` asks for what the weights were not trained for, too.
+        radgraph: File of RadGraph annotations of written reports; see `osler.evaluate.radgraph`.
         out: Folder for the result; empty writes nothing, and a run that was stopped starts again.
         bits: See `osler.load`. backend: See there. device: See there. parts: See there.
     """
@@ -50,6 +53,7 @@ class EvaluationRequest:
     limit: int | None = None
     split: Literal["auto", "held-out", "all"] = "auto"
     untrained: Literal["list", "ask"] = "list"
+    radgraph: str | Path = ""
     out: str | Path = ""
     bits: int | None = None
     backend: str = "torch"
@@ -74,10 +78,18 @@ def evaluate(request: EvaluationRequest, *, on_progress: Progress | None = None)
     root = Path(request.data).expanduser()
     _check(request, root=root)
     sets = chosen_sets(request.sets)
+    annotations = _annotations(request, sets)
     out = _folder(request.out)
     responder = load_responder(request)
     split: SplitChoice = request.split if request.split != "auto" else _split_for(responder)
-    setting = Setting(root=root, responder=responder, split=split, untrained=request.untrained, limit=request.limit)
+    setting = Setting(
+        root=root,
+        responder=responder,
+        split=split,
+        untrained=request.untrained,
+        limit=request.limit,
+        annotations=annotations,
+    )
     return evaluate_sets(sets, setting, out=out, on_progress=on_progress)
 
 
@@ -149,6 +161,20 @@ def _check(request: EvaluationRequest, *, root: Path) -> None:
         raise unknown_name("split", name=str(request.split), known=_SPLITS)
     if request.limit is not None and (isinstance(request.limit, bool) or request.limit < 1):
         raise RequestError(f"A limit of {request.limit!r} cases.", allowed="A whole number from 1.")
+
+
+def _annotations(request: EvaluationRequest, sets: Sequence[EvaluationSet]) -> Mapping[str, ReportGraph] | None:
+    """Reads annotations before anything is asked: that may take hours."""
+    if not str(request.radgraph):
+        return None
+    if not any(isinstance(one, Annotated) for one in sets):
+        known = ", ".join(one.name for one in all_sets() if isinstance(one, Annotated))
+        raise RequestError(
+            f"RadGraph annotations ({str(request.radgraph)!r}) for sets that use none.",
+            allowed=f"With: {known}.",
+            next_step="Choose it with --sets, or leave --radgraph out.",
+        )
+    return read_annotations(request.radgraph)
 
 
 def _folder(out: str | Path) -> Path | None:

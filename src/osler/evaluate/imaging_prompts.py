@@ -1,7 +1,8 @@
 """How questions on scans and slides are asked, as MedGemma's report prints them.
 
-Source: MedGemma 1.5 technical report (arXiv 2604.05081), Tables 8, 9 and 13. Images come before each of these
-texts. Where the report prints no words, as for change between two films, the words are Osler's own.
+Source: MedGemma 1.5 technical report (arXiv 2604.05081), Tables 8, 9 and 13, and for reports the first one (arXiv
+2507.05201, Table A7), to which it refers. Images come before each of these texts.
+Where the report prints no words, as for change between two films, the words are Osler's own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from osler.evaluate.published import FINDING, PLAIN, PUBLISHED, YES_NO
+from osler.tasks.report import report_question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class ImagingPrompts:
         ct: Asks for a ``{finding}`` on CT, ``{history}`` known. mr: The same on MR.
         slide: Asks for the diagnosis of a slide, ``{specimen}`` and ``{question}`` known.
         change: Asks what became of a ``{finding}`` between two films.
-        argument_tokens: Of an answer that may argue first, at most.
+        report: Asks for the report on an X-ray, ``{indication}`` known.
+        argument_tokens: Of an answer that may argue first, at most. report_tokens: Of a report.
     """
 
     yes_no: str
@@ -31,7 +34,9 @@ class ImagingPrompts:
     mr: str
     slide: str
     change: str
+    report: str
     argument_tokens: int
+    report_tokens: int
 
 
 _CHANGE = "What became of {finding}: (A) improved, (B) stable or (C) worsened?"
@@ -62,7 +67,9 @@ IMAGING: dict[Literal["published", "plain"], ImagingPrompts] = {
         change=PUBLISHED.vqa.format(
             question=f"The first image is the prior chest X-ray, the second one is the current one. {_CHANGE}"
         ),
+        report="{indication} findings:",
         argument_tokens=2000,
+        report_tokens=1024,
     ),
     "plain": ImagingPrompts(
         yes_no="{question} Answer with yes or no.",
@@ -71,7 +78,9 @@ IMAGING: dict[Literal["published", "plain"], ImagingPrompts] = {
         mr=PLAIN.finding,
         slide="What is the diagnosis on this slide ({specimen})? {question}",
         change=_CHANGE,
+        report=report_question("{indication}"),
         argument_tokens=PLAIN.vqa_tokens,
+        report_tokens=512,
     ),
 }
 """By the name of a `osler.evaluate.published.PromptStyle`."""

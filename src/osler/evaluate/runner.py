@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import osler
 from osler.atomic import write_atomic
-from osler.errors import OslerError, RequestError, unknown_name
+from osler.errors import FileFormatError, OslerError, RequestError, unknown_name
+from osler.evaluate.radgraph import keyed_reports
 from osler.evaluate.rows import Row
 from osler.evaluate.sets import GROUPS, all_sets
-from osler.evaluate.sets.types import Case, EvaluationSet, Opening, Plan, Setting, Settling
+from osler.evaluate.sets.types import Annotated, Case, EvaluationSet, Opening, Plan, Setting, Settling
 from osler.progress import Progress
 
-State = Literal["measured", "not trained", "no data", "failed"]
+State = Literal["measured", "unscored", "not trained", "no data", "failed"]
 WHOLE = 1000
 """Sets with at least such a batch rank all cases against each other: no limit cuts them, and none is asked alone."""
 
@@ -41,8 +42,8 @@ class SetResult:
 
     Args:
         name: Of the set. title: For people.
-        state: ``"measured"``, or why there are no rows.
-        why: One sentence, where there are none.
+        state: ``"measured"``, or why there are no rows; those of ``"unscored"`` wait for annotations.
+        why: What is missing, where nothing is measured.
         notes: What a reader must know.
         rows: Everything that was asked.
         failed: Cases that could not be asked about.
@@ -116,6 +117,9 @@ def run_set(
     if not plan.cases:
         result.state, result.why = "no data", plan.absent or "no case"
         return result
+    if isinstance(one, Annotated) and out is None and setting.annotations is None:
+        result.state, result.why = "failed", "its reports are annotated elsewhere: name a folder for them with --out."
+        return result
     cases = plan.cases if one.batch >= WHOLE else plan.cases[: setting.limit]
     result.cases = len(plan.cases)
     result.asked = len(cases)
@@ -123,7 +127,40 @@ def run_set(
         _ask_all(one, setting, cases, kept=kept, result=result, on_progress=on_progress)
     if not result.rows and result.failed:
         result.state, result.why = "failed", f"all {len(result.failed)} cases failed; the first: {result.failed[0].why}"
+    elif isinstance(one, Annotated):
+        _score(one, setting, result, out=out)
     return result
+
+
+def _score(one: Annotated, setting: Setting, result: SetResult, *, out: Path | None) -> None:
+    """Scores reports by their annotations, and keeps the reports for who makes them."""
+    kept = "Name a folder for the reports with --out."
+    if out is not None:
+        folder = _made(out / "radgraph", what="reports")
+        texts = json.dumps(keyed_reports(one.reports(result.rows)), ensure_ascii=False, indent=1)
+        path = write_atomic(folder / f"{result.name}.json", data=texts.encode())
+        kept = (
+            f"Have {str(path)!r} annotated as docs/how-to/evaluate-a-model.md says, then give the same command with "
+            "--radgraph FILE: no report is written anew."
+        )
+    if setting.annotations is None:
+        result.state, result.why = "unscored", f"RadGraph annotations were not named. {kept}"
+        return
+    try:
+        result.rows = one.scored(result.rows, setting.annotations)
+    except FileFormatError as error:
+        result.state, result.why = "unscored", f"{error} {kept}"
+
+
+def _made(folder: Path, *, what: str) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"Cannot keep {what} in {str(folder)!r}: {error.strerror or type(error).__name__}.",
+            next_step="Name another folder with --out.",
+        ) from error
+    return folder
 
 
 def _untrained(one: EvaluationSet, setting: Setting) -> bool:
@@ -270,12 +307,12 @@ class _Kept:
     def __enter__(self) -> _Kept:
         if self._path is None:
             return self
+        _made(self._path.parent, what="rows")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         except OSError as error:
             raise RequestError(
-                f"Cannot keep rows in {str(self._path.parent)!r}: {error.strerror or type(error).__name__}.",
+                f"Cannot read {str(self._path)!r}: {error.strerror or type(error).__name__}.",
                 next_step="Name another folder with --out.",
             ) from error
         if lines and lines[0] == self._key:

@@ -136,6 +136,15 @@ def write_mimic(root: Path, labels: Sequence[Sequence[str]], *, table: str = "mi
     write_gzip(root / _MIMIC / f"{table}.gz", rows)
 
 
+def write_reports(root: Path, sections: dict[int, dict[str, str]]) -> None:
+    """Reports of MIMIC-CXR on the studies of some pictures, by heading."""
+    for number, parts in sections.items():
+        path = root / _MIMIC / "files" / f"{mimic_place(number).rpartition('/')[0]}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f" {heading}: \n \n {words}\n \n" for heading, words in parts.items()]
+        path.write_text("FINAL REPORT\n".rjust(48) + "".join(lines), encoding="utf-8")
+
+
 def write_imagenome(root: Path, boxes: Sequence[tuple[int, str, Sequence[object]]]) -> None:
     """The gold boxes of Chest ImaGenome: number of the picture of MIMIC-CXR, structure, edges in its pixels."""
     rows: list[dict[str, object]] = []

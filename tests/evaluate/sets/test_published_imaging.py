@@ -1,4 +1,4 @@
-"""All imaging benchmarks of the report with one tiny model, and their published column."""
+"""The imaging benchmarks of the report with one tiny model, and their published column."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from osler.evaluate.published import MEDGEMMA_15_4B
 from osler.evaluate.responder import OslerResponder
 from osler.evaluate.runner import chosen_sets
 from osler.evaluate.sets import PUBLISHED_IMAGING
+from osler.evaluate.sets.mimic_reports import MimicReports
 from osler.evaluate.sets.types import Setting
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer
@@ -38,9 +39,10 @@ def test_every_benchmark_runs_and_stands_beside_its_published_figure(checkpoint:
     trained = frozenset({"answers", "box_text", "change_text"})
     session = Session(dataclasses.replace(checkpoint, trained=trained))
     setting = Setting(root=tmp_path, responder=OslerResponder(session), split="all", limit=1)
-    record = evaluate_sets(chosen_sets(PUBLISHED_IMAGING), setting, out=tmp_path / "out")
-    assert {one["name"]: one["state"] for one in record["sets"]} == dict.fromkeys(PUBLISHED_IMAGING, "measured")
-    assert [one["failed"] for one in record["sets"]] == [[]] * len(PUBLISHED_IMAGING)
+    names = [name for name in PUBLISHED_IMAGING if name != MimicReports.name]  # its own test has both of its runs
+    record = evaluate_sets(chosen_sets(names), setting, out=tmp_path / "out")
+    assert {one["name"]: one["state"] for one in record["sets"]} == dict.fromkeys(names, "measured")
+    assert [one["failed"] for one in record["sets"]] == [[]] * len(names)
     for one in record["sets"]:
         published = {entry["measure"]: entry["published"] for entry in one["measures"] if "published" in entry}
         assert published == {m: figure for (name, m), figure in MEDGEMMA_15_4B.items() if name == one["name"]}

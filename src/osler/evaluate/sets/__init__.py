@@ -7,6 +7,7 @@ from osler.evaluate.sets.ehr_imaging import EhrImaging
 from osler.evaluate.sets.laboratory_reports import LABORATORY_REPORT_SETS
 from osler.evaluate.sets.language import Perplexity
 from osler.evaluate.sets.lung_boxes import LungBoxes
+from osler.evaluate.sets.mimic_reports import MimicReports
 from osler.evaluate.sets.ms_cxr_t import MsCxrT
 from osler.evaluate.sets.perception import Perception
 from osler.evaluate.sets.picture_questions import SLAKE, VQA_RAD, PictureQuestions
@@ -30,6 +31,7 @@ PUBLISHED_IMAGING: tuple[str, ...] = (
     ChestImagenome.name,
     MsCxrT.name,
     SlideDiagnoses.name,
+    MimicReports.name,
 )
 """Sets of MedGemma's report on X-rays, volumes and slides."""
 
@@ -76,6 +78,7 @@ def all_sets() -> tuple[EvaluationSet, ...]:
         ChestImagenome(),
         MsCxrT(),
         SlideDiagnoses(),
+        MimicReports(),
         *VOLUME_CONDITION_SETS,
         PictureQuestions(SLAKE),
         *(MultipleChoice(one) for one in (*TEXT_CHOICES, *PICTURE_CHOICES)),

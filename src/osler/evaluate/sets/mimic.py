@@ -1,4 +1,4 @@
-"""Where the tables and pictures of MIMIC-CXR-JPG lie: ``cxr/mimic-cxr``, as PhysioNet lays them out."""
+"""Where tables and pictures of MIMIC-CXR-JPG, and reports of MIMIC-CXR, lie: ``cxr/mimic-cxr``, as at PhysioNet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ class MimicImage:
 
     def path(self, root: Path) -> Path:
         """Where it lies."""
-        return picture(root, f"p{self.patient[:2]}/p{self.patient}/s{self.study}/{self.dicom}")
+        return picture(root, f"{self._study}/{self.dicom}")
+
+    def report(self, root: Path) -> Path:
+        """Where the report on its study lies: beside the folder of the pictures, of ``mimic-cxr-reports.zip``."""
+        return root / FOLDER / "files" / f"{self._study}.txt"
+
+    @property
+    def _study(self) -> str:
+        return f"p{self.patient[:2]}/p{self.patient}/s{self.study}"
 
 
 def picture(root: Path, place: str) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+from osler.evaluate.radgraph import ReportGraph
 from osler.evaluate.responder import Responder
 from osler.evaluate.rows import Measure, Row
 from osler.train.pictures import split_of
@@ -28,6 +29,7 @@ class Setting:
             (`osler.train.pictures.split_of`); ``"all"`` takes everyone.
         untrained: ``"ask"`` asks for what the weights were not trained for, too.
         limit: Cases of a set at most.
+        annotations: Of reports by their key, where the user has had them made; see `Annotated`.
     """
 
     root: Path
@@ -35,6 +37,7 @@ class Setting:
     split: SplitChoice = "held-out"
     untrained: Literal["list", "ask"] = "list"
     limit: int | None = None
+    annotations: Mapping[str, ReportGraph] | None = field(default=None, compare=False)
 
     def keeps(self, source: str, *, patient: str) -> bool:
         """Whether a patient may be asked about."""
@@ -125,6 +128,23 @@ class Settling(Protocol):
 
     def settle(self, rows: Sequence[Row]) -> list[Row]:
         """Returns the rows as they count, once all cases were asked about."""
+        ...
+
+
+@runtime_checkable
+class Annotated(Protocol):
+    """A set of written reports, scored by RadGraph annotations that the user makes elsewhere."""
+
+    def reports(self, rows: Sequence[Row]) -> list[str]:
+        """Returns the reports that must be annotated, of the model and of radiologists."""
+        ...
+
+    def scored(self, rows: Sequence[Row], annotations: Mapping[str, ReportGraph]) -> list[Row]:
+        """Returns the rows with their scores.
+
+        Raises:
+            FileFormatError: If reports have no annotation.
+        """
         ...
 
 
