@@ -36,9 +36,12 @@ def test_pages_are_given_back_and_read_again(mapped: torch.Tensor) -> None:
 
 
 def test_what_was_written_to_is_kept(mapped: torch.Tensor) -> None:
-    mapped[5] = -1
+    place = len(mapped) // 2
+    mapped[5], mapped[place] = -1, -2  # on the first page, which the file's header shares, and in the middle
     assert release_mapped([mapped]) == 0
-    assert mapped[5] == -1
+    assert (mapped[5], mapped[place]) == (-1, -2)
+    assert release_mapped([mapped[: place - 4096]]) > 0
+    assert mapped[5] == -1 and mapped[7] == 7
 
 
 def test_memory_without_a_file_is_kept() -> None:

@@ -12,9 +12,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
-_MAPPINGS = Path("/proc/self/smaps")
+_PAGES = Path("/proc/self/pagemap")
+"""Eight bytes for each page of this process; Linux, Documentation/admin-guide/mm/pagemap.rst."""
+_PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
 _DONT_NEED = 4
 """Of `madvise`, on Linux."""
 
@@ -22,21 +25,18 @@ _DONT_NEED = 4
 def release_mapped(tensors: Iterable[Tensor]) -> int:
     """Gives back the pages of tensors that lie in mapped files; what they hold does not change.
 
-    Only on Linux, and only in mappings of which no page was written to: those
-    are the file's own.
+    Only on Linux, and only where no page was written to: those are the file's own.
 
     Returns:
-        Bytes that were given back, 0 where the system does not say what is mapped.
+        Bytes that were given back, 0 where the system does not say which pages are a file's.
     """
     if sys.platform != "linux":
         return 0
-    files = list(_unchanged_files())
     released = 0
     for start, end in _joined(tensors):
         # A page that other tensors share stays.
         first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
-        inside = any(low <= first and last <= high for low, high in files)
-        if inside and last > first and _madvise(first, last - first):
+        if last > first and _unchanged(first, last) and _madvise(first, last - first):
             released += last - first
     return released
 
@@ -56,20 +56,17 @@ def _joined(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _unchanged_files() -> Iterator[tuple[int, int]]:
-    """Addresses of mapped files without a page of this process's own."""
+def _unchanged(start: int, end: int) -> bool:
+    """Whether no page between two addresses, multiples of a page, is this process's own."""
     try:
-        lines = _MAPPINGS.read_text().splitlines()
+        with _PAGES.open("rb", buffering=0) as pages:
+            pages.seek(start // mmap.PAGESIZE * 8)
+            found = pages.read((end - start) // mmap.PAGESIZE * 8)
     except OSError:
-        return
-    span: tuple[int, int] | None = None
-    for line in lines:
-        words = line.split()
-        if not words[0].endswith(":"):
-            low, high = (int(word, 16) for word in words[0].split("-"))
-            span = (low, high) if words[4] != "0" else None
-        elif words[0] == "Anonymous:" and span is not None and words[1] == "0":
-            yield span
+        return False
+    page = np.frombuffer(found, np.uint64)
+    own = (page & _SWAPPED != 0) | ((page & _PRESENT != 0) & (page & _OF_FILE == 0))
+    return len(page) == (end - start) // mmap.PAGESIZE and not bool(own.any())
 
 
 def _madvise(start: int, size: int) -> bool:
