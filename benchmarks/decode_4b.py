@@ -1,14 +1,15 @@
-"""Tokens and prompts of the 4B shape at 4 bits beside llama.cpp's Q4_0, in turns, on the same codes.
+"""Tokens and prompts of the 4B shape at 4 or 8 bits beside llama.cpp's Q4_0 or Q8_0, in turns, on the same codes.
 
     python -m benchmarks.decode_4b --work FOLDER --llama PYTHON --threads 1 2 --turns 5
 
 FOLDER gets a quantized folder of random weights, symmetric 4 bits in groups of
 32 with embedding and head at 8, and its export, Q4_0 and Q8_0: both programs
-read the same codes. A short prompt is read before, so that attention is a small
-part of a token. The floor is the bytes of a token over the reading of memory
-that the same threads reach in the same run, measured before and after.
-``--prompt 512`` times prompts of 512 tokens in place of tokens. ``--prepare``
-writes the files and ends: the figures want a quiet machine.
+read the same codes. ``--bits 8`` has all of it at 8 (another FOLDER, 9 GB). A
+short prompt is read before, so that attention is a small part of a token. The
+floor is the bytes of a token over the reading of memory that the same threads
+reach in the same run, measured before and after. ``--prompt 512`` times prompts
+of 512 tokens in place of tokens. ``--prepare`` writes the files and ends: the
+figures want a quiet machine.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from osler.model.config import OslerConfig, get_config
 from osler.quant import choose_kernels, load_quantized_folder
 from osler.quant.gguf_export import export_gguf
 
-LAYERS_FORMAT, PROMPT, ANSWER = "int4-g32", list(range(1000, 1032)), 12
+FORMATS, PROMPT, ANSWER = {4: "int4-g32", 8: "int8-g32"}, list(range(1000, 1032)), 12
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="for the folder and the GGUF file, 6 GB")
     parser.add_argument("--llama", type=Path, help="the Python of an environment with llama-cpp-python")
+    parser.add_argument("--bits", type=int, choices=tuple(FORMATS), default=4)
     parser.add_argument("--layers", type=int, help="fewer than all, where memory is short")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--turns", type=int, default=5)
@@ -50,7 +52,7 @@ def main() -> None:
     config = get_config("medgemma-1.5-4b")
     config = replace(config, decoder=replace(config.decoder, layers=options.layers or config.decoder.layers))
     folder, gguf = options.work / "folder", options.work / "file.gguf"
-    prepare(folder, gguf, config=config)
+    prepare(folder, gguf, config=config, bits=options.bits)
     if options.prepare:
         return
     runner = Runner(load_quantized_folder(folder, dtype="bfloat16", kernels=choose_kernels()).model)
@@ -72,15 +74,15 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def prepare(folder: Path, gguf: Path, *, config: OslerConfig) -> None:
+def prepare(folder: Path, gguf: Path, *, config: OslerConfig, bits: int) -> None:
     """Writes what is not there yet."""
-    write_random_folder(folder, config=config, bits=4, layers=LAYERS_FORMAT)
+    write_random_folder(folder, config=config, bits=bits, layers=FORMATS[bits])
     if not gguf.is_file():
         export_gguf(folder, gguf)
 
 
 _HEAD = (
-    "| 4B, 4 bits, threads | ms a token, median | tokens a second | MB a token | floor, ms | of the floor |",
+    "| 4B, threads | ms a token, median | tokens a second | MB a token | floor, ms | of the floor |",
     "|---|---|---|---|---|---|",
 )
 
