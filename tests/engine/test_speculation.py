@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import osler
+import osler.engine.draft_network as draft_module
 import osler.engine.session as session_module
 from osler.engine.constrained import Grammars, JsonSchema
 from osler.engine.decode import Generated
@@ -22,7 +23,7 @@ from osler.engine.options import Decoding, Sampling, check_speculation
 from osler.engine.prefix import PrefixStore
 from osler.engine.runner import Runner
 from osler.engine.session import Session
-from osler.engine.speculation import MOST_GUESSES, Drafter, DraftModel, PromptLookup, require_same_tokens
+from osler.engine.speculation import MOST_DRAFTED, Drafter, DraftModel, PromptLookup, require_same_tokens
 from osler.errors import RequestError
 from osler.model.config import OslerConfig
 from osler.model.osler import Osler
@@ -95,7 +96,7 @@ def test_a_draft_of_the_same_weights_is_always_right(model: Osler, make_prompt: 
     drafter = DraftModel(Runner(model), left_out=(500, 501, 502, 511), planned=200)
     found = run(runner, prompt, drafter=drafter)
     assert found.token_ids == wanted.token_ids
-    assert found.passes <= -(-60 // (MOST_GUESSES + 1)) + 2
+    assert found.passes <= -(-60 // (MOST_DRAFTED + 1)) + 2
 
 
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=["short", "images", "past the window"])
@@ -199,6 +200,58 @@ def test_a_session_that_looks_up_gives_the_same_answer_in_fewer_passes(
     assert len(done[0].token_ids) == 60
     assert done[0].guessed == 0 < done[1].guessed
     assert done[1].passes < 0.6 * done[0].passes
+
+
+@pytest.fixture
+def larger(checkpoint: Checkpoint) -> Checkpoint:
+    """A network of twice the layers of `checkpoint`, with its tokenizer."""
+    config = checkpoint.model.config
+    decoder = dataclasses.replace(config.decoder, layers=2 * config.decoder.layers)
+    torch.manual_seed(4)
+    model = Osler(dataclasses.replace(config, decoder=decoder)).eval().requires_grad_(False)
+    return dataclasses.replace(checkpoint, model=model, name="larger")
+
+
+def draft_of(small: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Has `DraftNetwork` load ``small``; returns the names that it asks for."""
+    asked: list[str] = []
+
+    def loaded(name: str, **options: Any) -> Checkpoint:
+        asked.append(name)
+        return small
+
+    monkeypatch.setattr(draft_module, "load_and_quantize", loaded)
+    return asked
+
+
+def test_a_session_loads_the_draft_once_and_answers_the_same(
+    checkpoint: Checkpoint, larger: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = draft_of(checkpoint, monkeypatch)
+    session = Session(larger)
+    done: list[Generated] = []
+
+    def kept(*arguments: Any, **options: Any) -> list[Generated]:
+        done.extend(generate(*arguments, **options))
+        return done[-1:]
+
+    monkeypatch.setattr(session_module, "generate", kept)
+    answers = [session.ask(None, "What?", max_tokens=40, speculation=name) for name in ("none", "draft", "draft")]
+    assert asked == ["gemma-3-270m"]
+    assert len({answer.text for answer in answers}) == 1
+    assert done[0].token_ids == done[1].token_ids == done[2].token_ids
+    session.ask(None, "What?", max_tokens=4, speculation="lookup")
+    assert asked == ["gemma-3-270m"]
+
+
+def test_a_draft_that_would_not_help_is_refused(
+    checkpoint: Checkpoint, larger: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft_of(larger, monkeypatch)
+    with pytest.raises(RequestError, match=r"as large as 'debug'.*--speculation lookup"):
+        Session(checkpoint).ask(None, "What?", speculation="draft")
+    with pytest.raises(RequestError, match=r"'draft' with a temperature of 0.5.*one greedy answer on PyTorch"):
+        Session(larger).ask(None, "What?", speculation="draft", temperature=0.5)
 
 
 def test_guessing_that_could_not_take_effect_is_refused(checkpoint: Checkpoint) -> None:

@@ -41,7 +41,7 @@ def test_what_was_written_to_is_kept(mapped: torch.Tensor) -> None:
     assert release_mapped([mapped]) == 0
     assert (mapped[5], mapped[place]) == (-1, -2)
     assert release_mapped([mapped[: place - 4096]]) > 0
-    assert mapped[5] == -1 and mapped[7] == 7
+    assert (mapped[5], mapped[7]) == (-1, 7)
 
 
 def test_memory_without_a_file_is_kept() -> None:

@@ -47,8 +47,8 @@ SpeculationOption = Annotated[
     str,
     typer.Option(
         "--speculation",
-        metavar="none|lookup",
-        help="lookup guesses ahead from the text so far; for one greedy answer on PyTorch.",
+        metavar="none|lookup|draft",
+        help="Guess ahead, for one greedy answer on PyTorch: lookup from the text so far, draft by the embedded 270M.",
     ),
 ]
 WithoutOption = Annotated[

@@ -70,7 +70,7 @@ def generate(
         on_prefill: Called with the tokens read so far and the tokens to read.
         prefix: Reuses and keeps the cache; only with a single prompt.
         rules: What each answer must follow, one a prompt; empty for none.
-        drafter: Guesses ahead for a single greedy answer; `Decoding.speculation` chooses one if not given.
+        drafter: Guesses ahead for a single greedy answer; if not given, `Decoding.speculation` may ask for lookup.
 
     Returns:
         One result a prompt, in order.
@@ -155,7 +155,7 @@ def _drafting(
     """Speculation, where it can leave the answer what it is: one greedy row on the PyTorch backend."""
     if len(prompts) > 1 or decoding.sampling.temperature > 0 or runner.backend != "torch":
         return None
-    if drafter is None and decoding.speculation == "none":
+    if drafter is None and decoding.speculation != "lookup":
         return None
     return Drafting(
         drafter=drafter or PromptLookup(), prompt=prompts[0].token_ids.tolist(), tokens=runner.config.tokens

@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 from osler.engine.chunks import CHUNK
 from osler.errors import RequestError, unknown_name
 
-Speculation = Literal["none", "lookup"]
+Speculation = Literal["none", "lookup", "draft"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,10 @@ class Decoding:
         sampling: How a token is drawn.
         chunk: Tokens read in one pass of prefill.
         speculation: ``"none"`` writes token by token; ``"lookup"`` checks guesses from the text so far several at
-            once, for a single greedy answer on PyTorch. With the compiled step, and where products of several tokens
-            repeat those of one (`Runner.repeats`), answers stay what they are by construction. Elsewhere a guess is
-            taken only where the likeliest token leads clearly, a bound that is measured and not proved.
+            once, ``"draft"`` those of the embedded 270M; for a single greedy answer on PyTorch. With the compiled step,
+            and where products of several tokens repeat those of one (`Runner.repeats`), answers stay what they are by
+            construction. Elsewhere a guess is taken only where the likeliest token leads clearly, a bound that is
+            measured and not proved.
 
     Raises:
         RequestError: If ``max_tokens`` or ``chunk`` is below 1, or ``speculation`` is unknown.
@@ -82,7 +83,7 @@ def check_speculation(name: str, *, temperature: float = 0.0, backend: str = "to
     """Refuses a way of guessing ahead that does not exist, or could not take effect.
 
     Args:
-        name: ``"none"`` or ``"lookup"``.
+        name: ``"none"``, ``"lookup"`` or ``"draft"``.
         temperature: Of the answer. backend: That computes it.
 
     Raises:

@@ -14,6 +14,7 @@ from osler.engine.ahead import Ready, draw_ahead, read_ahead, when_to_encode
 from osler.engine.answer_text import AnswerText
 from osler.engine.constrained import Constraint, Grammars
 from osler.engine.device import Choice
+from osler.engine.draft_network import DraftNetwork
 from osler.engine.features import FeatureStore, ImageEncoder
 from osler.engine.fingerprint import fingerprint
 from osler.engine.generate import Prompt, generate
@@ -97,6 +98,7 @@ class Session(SessionViews):
         self._memories = MemoryStore(self.network, slabs=self._slabs)
         self._timelines = TimelineStore(self.network)
         self._prefix = PrefixStore(disk=self._disk)
+        self._draft = DraftNetwork(checkpoint)
         self._prepared: tuple[Study, PreparedImages] | None = None
         self._views: dict[str, Session] = {}
         config = self.model.config
@@ -169,7 +171,7 @@ class Session(SessionViews):
             temperature: 0 takes the likeliest token each time.
             top_k: See `Sampling`. top_p: See there. min_p: See there. seed: See there.
             stop: Texts that end the answer and are not part of it.
-            speculation: ``"lookup"`` guesses ahead, for one greedy answer on PyTorch; see `Decoding`.
+            speculation: ``"lookup"`` or ``"draft"`` guesses ahead, for one greedy answer on PyTorch; see `Decoding`.
             constraint: A `JsonSchema`, `Regex` or `Lark` that the answer must follow. An answer that
                 `max_tokens` cuts off is not whole, and a warning says so.
             on_text: Called with each piece of text as it becomes certain.
@@ -191,6 +193,7 @@ class Session(SessionViews):
             speculation=speculation,
             backend=self.runner.backend,
         )
+        self._draft.open(decoding)
         words = Words(question=question, system=system, record=record, history=tuple(history))
         texts = check_stop(stop)
         rule = None if constraint is None else self._grammars.start(constraint, stop=texts)
@@ -423,6 +426,7 @@ class Session(SessionViews):
             on_prefill=staged(on_progress, "prefill"),
             prefix=self._prefix,
             rules=[row.rule for row in waiting],
+            drafter=self._draft.drafter([row.prompt for row in waiting], decoding=decoding),
         )
         for row in waiting:
             if piece := row.text.finish():

@@ -28,6 +28,9 @@ from osler.weights.tokenizer import GemmaTokenizer
 MOST_GUESSES = 8
 """Tokens that are guessed at once: a pass over nine tokens takes hardly longer than one over one."""
 
+MOST_DRAFTED = 4
+"""Guesses of a network at once, each of which takes a step of its own."""
+
 assert MOST_GUESSES <= SLACK
 
 
@@ -98,6 +101,7 @@ class DraftModel:
         self._forget(len(self._read) - min(same, len(wanted) - 1))
         logits_1V = self._take(wanted[len(self._read) :])
         guesses: list[int] = []
+        most = min(most, MOST_DRAFTED)
         while len(guesses) < most:
             guess = int(greedy(logits_1V)[0])
             if guess in self._left_out:

@@ -44,7 +44,7 @@ class AskRequest(SightChoice):
         min_p: Leave out tokens below this share of the likeliest.
         seed: Makes sampling repeatable.
         stop: The answer ends before any of these.
-        speculation: ``"lookup"`` guesses ahead from the text so far; for one greedy answer on PyTorch.
+        speculation: ``"lookup"`` or ``"draft"`` guesses ahead, for one greedy answer on PyTorch; see `Decoding`.
     """
 
     question: str

@@ -50,7 +50,7 @@ class ChatRequest(SightChoice):
         records: FHIR bundles, laboratory reports, letters of the same patient.
         mixing: ``"allow"`` takes files of different patients together.
         max_tokens: Longest answer.
-        speculation: ``"lookup"`` guesses ahead from the text so far; for greedy answers on PyTorch.
+        speculation: ``"lookup"`` or ``"draft"`` guesses ahead, for greedy answers on PyTorch; see `Decoding`.
     """
 
     paths: tuple[str | Path, ...] = ()

@@ -37,7 +37,7 @@ class ExtractRequest(ModelChoice):
         unread: Lines that the rules cannot read go to the language model, or are left and listed.
         form: JSON Schema of a form that the model fills from the documents.
         max_tokens: Longest filled form.
-        speculation: ``"lookup"`` guesses ahead from the document while the form is filled; on PyTorch.
+        speculation: ``"lookup"`` or ``"draft"`` guesses ahead while the form is filled, on PyTorch; see `Decoding`.
     """
 
     path: str | Path

@@ -63,7 +63,7 @@ class ReportRequest(SightChoice):
         path: The scan.
         indication: Why it was taken, in words; data, never an instruction.
         max_tokens: Longest text.
-        speculation: ``"lookup"`` guesses ahead from the text so far; on PyTorch.
+        speculation: ``"lookup"`` or ``"draft"`` guesses ahead, on PyTorch; see `Decoding`.
         priors: Earlier studies of the same patient.
         records: FHIR bundles, laboratory reports, letters of the same patient.
         mixing: ``"allow"`` takes files of different patients together.
