@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +23,9 @@ from tests.train.small_base import tokenizers_read_once
 from tests.train.small_joint import joint_data, joint_recipe
 
 RANK = os.environ.get("RANK", "0")
-_STOP = 3
+_KILL = 3
 _NAN = 0x7FC0
 """Of bfloat16."""
-
-
-class StoppedError(Exception):
-    """A kill, as far as what is on disk is concerned."""
 
 
 def recipe_of(folder: Path, *, base: Path, films: Path) -> JointRecipe:
@@ -58,17 +55,19 @@ def train(recipe: JointRecipe | PerceptionRecipe, *, data: PerceptionData) -> No
         run_stage(recipe, listener=lambda metrics: None)
 
 
-def _stopped(recipe: JointRecipe, *, data: PerceptionData) -> None:
-    """Stops all processes in the update after a state was saved."""
+def _train_and_copy(recipe: JointRecipe, *, data: PerceptionData, copy: Path) -> None:
+    """Trains, and copies the folder as a kill would leave it: an update later than the state that was saved last."""
     update = joint_stage.update
 
-    def stop(run: joint_stage.JointRun, *, step: int, **more: object) -> dict[str, float]:
-        if step == _STOP:
-            raise StoppedError
+    def watched(run: joint_stage.JointRun, *, step: int, **more: object) -> dict[str, float]:
+        run.place.wait()
+        if step == _KILL and run.place.first:
+            shutil.copytree(recipe.out, copy)
+        run.place.wait()
         return update(run, step=step, **more)  # type: ignore[arg-type]
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr(joint_stage, "update", stop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joint_stage, "update", watched)
         train(recipe, data=data)
 
 
@@ -109,8 +108,7 @@ def main(folder: Path, *, base: Path, films: Path, banks: Path) -> None:
     def named(name: str) -> JointRecipe:
         return dataclasses.replace(first, out=str(folder / name))
 
-    train(named("two"), data=data)
-    _stopped(named("again"), data=data)
+    _train_and_copy(named("two"), data=data, copy=folder / "again")
     train(named("again"), data=data)
     _told(named("xrays"), data=_broken(data))
     with pytest.MonkeyPatch.context() as patch:

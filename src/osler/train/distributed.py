@@ -17,6 +17,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.nn.functional import all_reduce
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -35,6 +35,23 @@ from osler.train.checkpoints import save_json
 
 STEP_FILE = "step.json"
 _PATIENCE = timedelta(days=1)
+_JOINS = count()
+"""Of this process: stages of a recipe join one after the other."""
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes; PyTorch's own is deprecated in favor of one in a private module."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        del ctx
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +89,7 @@ class Place:
 
     def sum(self, value: Tensor) -> Tensor:
         """Adds up a tensor over all processes; gradients pass through."""
-        return value if self.mesh is None else all_reduce(value)
+        return value if self.mesh is None else _Sum.apply(value)
 
     def names(self, names: list[str]) -> list[str]:
         """Collects names from all processes."""
@@ -125,7 +142,11 @@ def joined(*, device: torch.device | None = None) -> Iterator[Place]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # The first process prepares the scans while the others wait, which may take hours.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    store, rank, _ = next(dist.rendezvous("env://"))
+    # What an earlier stage left in the store would be taken for addresses of this one.
+    store = dist.PrefixStore(f"stage {next(_JOINS)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         mesh = init_device_mesh(device.type, (world,))
         yield Place(rank=dist.get_rank(), world=world, device=device, mesh=mesh)
