@@ -78,8 +78,9 @@ def test_two_processes_follow_every_curve_of_one(runs: Path, one: str, two: str)
     assert all(wanted <= line.keys() for line in ours)
     for mine, line in zip(ours, theirs, strict=True):
         assert mine.keys() == line.keys()
+        # Narrow: pairs that no longer meet, of pictures and reports of two processes, change little at the start.
         same = {name: value for name, value in line.items() if name != "seconds"}
-        assert {name: mine[name] for name in same} == pytest.approx(same, rel=3e-4, abs=2e-6)
+        assert {name: mine[name] for name in same} == pytest.approx(same, rel=2e-5, abs=2e-6)
     assert shared_step(runs / two / "shares") == 4
     assert len({line["loss"] for line in ours}) == 4
 

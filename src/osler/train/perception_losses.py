@@ -84,7 +84,7 @@ class _Found:
     def add(self, name: str, shown: str, *, mean: Tensor, count: float) -> None:
         """Notes the mean over ``count`` of something; nothing of a loss that does not count."""
         if getattr(self.weights, name):
-            self.parts[name, shown] = (mean * count, count)
+            self.parts[name, shown] = (mean.float() * count, count)
 
     def losses(self, zero: Tensor, *, place: Place) -> dict[str, Tensor]:
         """This process's parts of the losses that any process has; ``zero`` of those that others alone have."""
