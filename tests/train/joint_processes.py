@@ -48,7 +48,7 @@ def perception_of(recipe: JointRecipe, folder: Path) -> PerceptionRecipe:
 
 
 def train(recipe: JointRecipe | PerceptionRecipe, *, data: PerceptionData) -> None:
-    """Runs the stage on data that are there; reports are those of an update's patients alone, as there are few in all."""
+    """Runs the stage on data that are there; pictures meet the reports of an update alone, of few patients in all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(perception_losses, "OTHER_REPORTS", 0)
         for stage in (joint_stage, perception_stage):
