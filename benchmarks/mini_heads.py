@@ -69,7 +69,7 @@ class Bench:
         self.trainee = PerceptionTrainee(self.base.model, config=config)
         state = load_state(Path(recipe.out))
         if state is not None:
-            restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts["mean"]})
+            restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts.get("mean", {})})
         self.step = 0 if state is None else state.step
         if recipe.states == "batch":
             rows = [np.load(Path(recipe.banks) / name / "rows.npy", mmap_mode="r") for name in ("films", "xrays")]

@@ -137,7 +137,7 @@ def _teach(run: JointRun, *, listener: Listener | None) -> Path:
             saved.save(step + 1)
     saved.settle()
     after = measure_answers(run)
-    folder = Path(recipe.out) / MODEL_FOLDER
+    folder = out / MODEL_FOLDER
     learned = {name: whole(tensor.detach()) for name, tensor in trainee.state_dict().items()}
     if place.first:
         _write(run, folder=folder, learned=learned)
