@@ -37,7 +37,9 @@ from osler.errors import OslerError, RequestError, unknown_name
 from osler.train.heads_recipe import FilmShares
 from osler.train.losses import total_loss
 from osler.train.perception_data import PerceptionData, open_perception_data
-from osler.train.perception_stage import Lesson, draw_lesson, lesson_losses, train_perception
+from osler.train.perception_lesson import Lesson, draw_lesson
+from osler.train.perception_losses import lesson_losses
+from osler.train.perception_stage import train_perception
 from osler.train.recipe import PerceptionRecipe, load_recipes
 
 _LESSONS = 4

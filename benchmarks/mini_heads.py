@@ -41,8 +41,9 @@ from osler.train.labeled_xrays import (
 from osler.train.perception_bank import FeatureBank, fill_bank
 from osler.train.perception_batch import film_batch, known_findings
 from osler.train.perception_data import last_exams, report_states, reports_of, states_of
+from osler.train.perception_losses import progression_scores
 from osler.train.perception_parts import settle_states
-from osler.train.perception_stage import PerceptionTrainee, new_config, progression_scores
+from osler.train.perception_stage import PerceptionTrainee, new_config
 from osler.train.presence import LUNGS
 from osler.train.recipe import PerceptionRecipe, load_recipes
 from osler.weights import Checkpoint, load_checkpoint
@@ -68,7 +69,7 @@ class Bench:
         self.trainee = PerceptionTrainee(self.base.model, config=config)
         state = load_state(Path(recipe.out))
         if state is not None:
-            restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts["mean"]})
+            restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts.get("mean", {})})
         self.step = 0 if state is None else state.step
         if recipe.states == "batch":
             rows = [np.load(Path(recipe.banks) / name / "rows.npy", mmap_mode="r") for name in ("films", "xrays")]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -18,6 +20,30 @@ from osler.weights.embedded import embedded_gguf
 from osler.weights.gguf_file import read_gguf
 from osler.weights.osler_folder import save_osler_folder
 from osler.weights.tokenizer import GemmaTokenizer
+
+_TOKENIZERS = 3
+"""That are kept: one takes 73 MB."""
+
+
+@contextmanager
+def tokenizers_read_once() -> Iterator[None]:
+    """Reading 262,144 words takes longer than a small run: the same file is read once in this process."""
+    read, known = GemmaTokenizer.from_folder, {}
+
+    def from_folder(folder: Path) -> GemmaTokenizer:
+        try:
+            status = (folder / "tokenizer.json").stat()
+        except OSError:
+            return read(folder)
+        key = (str(folder), status.st_mtime_ns, status.st_size)
+        known[key] = known.pop(key, None) or read(folder)
+        if len(known) > _TOKENIZERS:
+            del known[next(iter(known))]  # the one not asked for longest
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GemmaTokenizer, "from_folder", from_folder)
+        yield
 
 
 def small_config() -> OslerConfig:

@@ -118,7 +118,6 @@ def test_half_a_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("vision", 'config = "debug"\ndata = "generated"\n'),
         ("answers", 'config = "debug"\ndata = "generated"\ntower = "tower"\npictures = "pictures"\n'),
-        ("perception", 'data = "data"\nfilms = "films"\nbanks = "banks"\n'),
     ],
 )
 def test_stages_whose_processes_would_not_join_are_refused(

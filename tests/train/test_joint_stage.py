@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,81 +22,31 @@ from osler.study import ArrayPixels, Image, Study, TimePoint
 from osler.tasks.locate import locate
 from osler.train import joint_stage, run_stage
 from osler.train.checkpoints import STATE_FILE, load_state, load_tensors
-from osler.train.heads_recipe import FilmAnswers, FilmShares
 from osler.train.joint_network import require_joint
 from osler.train.joint_stage import JointRun, open_run, parameter_groups, train_joint, update
-from osler.train.labeled_volumes import LabeledVolume
-from osler.train.labeled_xrays import synthetic_series, xray_findings
+from osler.train.labeled_xrays import xray_findings
 from osler.train.local_table import is_kept_out
 from osler.train.losses import TaskWeights, total_loss
 from osler.train.optimizer import make_optimizer
-from osler.train.perception_bank import fill_bank
 from osler.train.perception_data import PerceptionData
-from osler.train.perception_stage import draw_lesson, lesson_losses
-from osler.train.recipe import JointRecipe, OptimizerConfig
-from osler.train.synthetic_films import FilmRequest, render_films
+from osler.train.perception_lesson import draw_lesson
+from osler.train.perception_losses import lesson_losses
+from osler.train.recipe import JointRecipe
 from osler.train.teacher import AnswerTeacher
 from osler.weights.checkpoint import load_checkpoint
+from tests.train.small_joint import KEPT_OUT, joint_data, joint_recipe, write_films
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-KEPT_OUT = 0.3
-PATIENTS = 30
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    render_films(folder, request=FilmRequest(seed=11, patients=PATIENTS, size=64), workers=1)
-    return folder
+    return write_films(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture(scope="module")
 def data(small_base: Path, films: Path, tmp_path_factory: pytest.TempPathFactory) -> PerceptionData:
-    """Rendered films of synthetic patients; some of them stand for real ones."""
-    folder, checkpoint = tmp_path_factory.mktemp("banks"), load_checkpoint(small_base, dtype="float32")
-    series = tuple(synthetic_series(films, seed=11))
-    every = [film for item in series for film in item.films]
-    real = [dataclasses.replace(film, source="nih", changes={}) for film in every[:6]]
-    rng = np.random.default_rng(0)
-    volume = LabeledVolume(
-        slices=rng.integers(0, 255, (4, 32, 32, 3)).astype(np.uint8),
-        depth=np.array([0.1, 0.4, 0.6, 0.9], dtype=np.float32),
-        boxes={"hippocampus": (0.2, 0.3, 0.1, 0.7, 0.8, 0.9)},
-        source="hippocampus",
-        patient="1",
-    )
-    assert checkpoint.model.vision is not None
-    bank = partial(
-        fill_bank,
-        views=1,
-        tower=checkpoint.model.vision,
-        layers=1,
-        preprocess=checkpoint.preprocess,
-        slices=3,
-        key="drawn",
-        seed=0,
-        workers=1,
-    )
-    width, generator = checkpoint.model.config.decoder.width, torch.Generator().manual_seed(1)
-    labels = {label for film in every for label in (*(film.boxes or ()), *film.findings)} | {"hippocampus"}
-    labs = {name for item in series for name, _, _ in item.labs}
-    firsts = np.cumsum([0, *(len(item.films) for item in series[:-1])])
-    return PerceptionData(
-        findings=xray_findings(),
-        series=series,
-        first_film=tuple(int(first) for first in firsts),
-        films=bank(folder / "films", items=every),
-        xrays=tuple(real),
-        xray_bank=bank(folder / "xrays", items=real),
-        kept=tuple(real[:4]),
-        kept_bank=bank(folder / "kept", items=real[:4]),
-        volumes=(bank(folder / "volumes", items=[volume]),),
-        label_states={name: torch.randn(width, generator=generator) for name in sorted(labels)},
-        lab_states={name: torch.randn(width, generator=generator) for name in sorted(labs)},
-        report_states=torch.randn(len(series), width, generator=generator),
-        preprocess=checkpoint.preprocess,
-    )
+    return joint_data(tmp_path_factory.mktemp("banks"), base=small_base, films=films)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,22 +59,7 @@ def _drawn(data: PerceptionData) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def recipe(small_base: Path, films: Path, tmp_path_factory: pytest.TempPathFactory) -> JointRecipe:
     folder = tmp_path_factory.mktemp("joint")
-    return JointRecipe(
-        stage="joint",
-        data="unused",
-        out=str(folder / "run"),
-        films=str(films),
-        banks=str(folder / "encoded"),
-        base=str(small_base),
-        film_patients=PATIENTS,
-        trunk=1,
-        save_every=2,
-        precision="float32",
-        skills=("boxes",),
-        shares=FilmShares(series=3, xrays=2, volumes=1),
-        answers=FilmAnswers(samples=3, micro_batch=2, rank=2, kept_out=KEPT_OUT, judged=4),
-        optimizer=OptimizerConfig(steps=4, batch=1, learning_rate=1e-2, warmup=2, average=0.0),
-    )
+    return joint_recipe(folder / "run", base=small_base, films=films)
 
 
 @pytest.fixture(scope="module")
@@ -442,9 +376,3 @@ def test_bases_that_do_not_fit_are_refused() -> None:
         require_joint(Osler(config), base="b", trunk=9)
     with pytest.raises(RequestError, match="read the tower as it was: adapter"):
         require_joint(Osler(dataclasses.replace(config, adapter=AdapterConfig())), base="b", trunk=1)
-
-
-def test_several_processes_are_refused(recipe: JointRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RequestError, match=r"'joint' was started as 2 processes.*without torchrun"):
-        run_stage(recipe, listener=_ignore)

@@ -23,8 +23,10 @@ from osler.train.labeled_xrays import LabeledXray, XraySeries
 from osler.train.losses import TaskWeights, total_loss
 from osler.train.perception_bank import fill_bank
 from osler.train.perception_data import PerceptionData
+from osler.train.perception_lesson import draw_lesson
+from osler.train.perception_losses import lesson_losses
 from osler.train.perception_parts import settle_states
-from osler.train.perception_stage import PerceptionTrainee, draw_lesson, lesson_losses, new_config, train_perception
+from osler.train.perception_stage import PerceptionTrainee, new_config, train_perception
 from osler.train.recipe import OptimizerConfig, PerceptionRecipe
 from osler.weights.config_json import config_from_dict, config_to_dict
 

@@ -195,12 +195,18 @@ class PictureNorm(nn.Module):
         """Returns states with mean 0 and variance 1 over pictures, (B, F, V)."""
         x_BFV = state_BFV.float()
         mean_FV, variance_FV = self.mean.float(), self.variance.float()
-        if self.training and len(x_BFV) > 1:
-            mean_FV, variance_FV = x_BFV.mean(0), x_BFV.var(0, correction=0)
+        count, *moments = self.moments(x_BFV) if self.training else (1, mean_FV, variance_FV)
+        if count > 1:
+            mean_FV, variance_FV = moments
             with torch.no_grad():
                 self.mean.lerp_(mean_FV.detach().to(self.mean), _MOMENTUM)
-                self.variance.lerp_(x_BFV.detach().var(0).to(self.variance), _MOMENTUM)
+                # The estimate for all pictures, of which a batch is a few.
+                self.variance.lerp_((variance_FV.detach() * count / (count - 1)).to(self.variance), _MOMENTUM)
         return ((x_BFV - mean_FV) * (variance_FV + _EPS).rsqrt()).to(state_BFV.dtype)
+
+    def moments(self, x_BFV: Tensor) -> tuple[int, Tensor, Tensor]:
+        """Returns the number of pictures of a batch, and mean and variance of their states, (F, V)."""
+        return len(x_BFV), x_BFV.mean(0), x_BFV.var(0, correction=0)
 
 
 class FindingsHead(nn.Module):

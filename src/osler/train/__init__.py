@@ -70,9 +70,9 @@ def run_stage(recipe: Recipe, *, listener: Callable[[Mapping[str, float]], None]
 def _require_one_process(recipe: Recipe) -> None:
     """Refuses what `torchrun` starts of a stage whose processes would not join: all would write into one folder."""
     processes = os.environ.get("WORLD_SIZE") or "1"
-    if recipe.stage != "finetune" and processes != "1":
+    if recipe.stage not in ("finetune", "joint", "perception") and processes != "1":
         raise RequestError(
             f"The stage {recipe.stage!r} was started as {processes} processes (WORLD_SIZE).",
-            allowed="One process; only the stage 'finetune' runs on several.",
+            allowed="One process; the stages 'finetune', 'joint' and 'perception' run on several.",
             next_step="Start it without torchrun: osler train RECIPE",
         )

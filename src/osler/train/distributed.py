@@ -1,8 +1,9 @@
 """One run on several processes or machines: sharded by FSDP2, saved by DCP, started by `torchrun`.
 
 Each process holds a share of every weight, gradient and moment (`fully_shard`), gathers a
-layer while it computes, and learns from its own samples. Shares are saved as safetensors by
-PyTorch's distributed checkpoint, and read back by any number of processes, one included.
+layer while it computes, and learns from its own samples. Small parts that processes run unequally
+often stay whole in each, and their gradients are averaged (`mean_gradients`). What changes is saved
+as safetensors by PyTorch's distributed checkpoint, and read back by any number of processes, one included.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from osler.engine.device import choose_device
 from osler.errors import CheckpointError, RequestError
@@ -31,6 +35,23 @@ from osler.train.checkpoints import save_json
 
 STEP_FILE = "step.json"
 _PATIENCE = timedelta(days=1)
+_JOINS = count()
+"""Of this process: stages of a recipe join one after the other."""
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes; PyTorch's own is deprecated in favor of one in a private module."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        del ctx
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +76,20 @@ class Place:
 
     def total(self, value: float) -> float:
         """Adds up a number over all processes."""
-        if self.mesh is None:
-            return value
-        numbers = torch.tensor([value], dtype=torch.float64 if self.device.type == "cpu" else torch.float32)
+        return self.totals([value])[0]
+
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """Adds up numbers, each over all processes."""
+        if self.mesh is None or not values:
+            return list(values)
+        numbers = torch.tensor(list(values), dtype=torch.float64 if self.device.type == "cpu" else torch.float32)
         numbers = numbers.to(self.device)
         dist.all_reduce(numbers)
-        return float(numbers)
+        return numbers.tolist()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Adds up a tensor over all processes; gradients pass through."""
+        return value if self.mesh is None else _Sum.apply(value)
 
     def names(self, names: list[str]) -> list[str]:
         """Collects names from all processes."""
@@ -75,15 +104,31 @@ class Place:
         if self.mesh is not None:
             dist.barrier()
 
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """The first process goes through alone and prepares files, which the others then find."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+
+ALONE = Place(rank=0, world=1, device=torch.device("cpu"))
+"""A run of one process."""
+
 
 @contextmanager
-def joined() -> Iterator[Place]:
+def joined(*, device: torch.device | None = None) -> Iterator[Place]:
     """Joins the processes that `torchrun` has started; alone without it.
+
+    Args:
+        device: What to compute on; ``None`` for the best that is there.
 
     Raises:
         RequestError: If what `torchrun` sets is not there as a whole.
     """
-    device = choose_device("auto").value
+    device = choose_device("auto").value if device is None else device
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Place(rank=0, world=1, device=device)
@@ -97,7 +142,11 @@ def joined() -> Iterator[Place]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # The first process prepares the scans while the others wait, which may take hours.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    store, rank, _ = next(dist.rendezvous("env://"))
+    # What an earlier stage left in the store would be taken for addresses of this one.
+    store = dist.PrefixStore(f"stage {next(_JOINS)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         mesh = init_device_mesh(device.type, (world,))
         yield Place(rank=dist.get_rank(), world=world, device=device, mesh=mesh)
@@ -105,17 +154,48 @@ def joined() -> Iterator[Place]:
         dist.destroy_process_group()
 
 
-def shard(module: nn.Module, *, layers: list[nn.Module], place: Place) -> None:
+def shard(
+    module: nn.Module, *, layers: list[nn.Module], place: Place, but: AbstractSet[nn.Parameter] = frozenset()
+) -> None:
     """Divides the weights of a module among the processes, in place; nothing happens in a run of one.
 
     Args:
         module: Whose forward pass is called. layers: Parts of it that are gathered one at a time.
+        but: Parameters that stay whole in each process, see `mean_gradients`.
     """
     if place.mesh is None:
         return
     for layer in layers:
         fully_shard(layer, mesh=place.mesh)
-    fully_shard(module, mesh=place.mesh)
+    fully_shard(module, mesh=place.mesh, ignored_params=set(but))
+
+
+def mean_gradients(parameters: Iterable[nn.Parameter], *, place: Place) -> None:
+    """Takes the mean over all processes of the gradients of parameters that each holds whole; all must call it.
+
+    A gradient that is not there counts as zero; where no process has one, there is none afterwards.
+    """
+    held = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+    if place.mesh is None or not held:
+        return
+    there = torch.tensor([float(p.grad is not None) for p in held], device=place.device)
+    pieces = [torch.zeros(p.numel(), device=p.device) if p.grad is None else p.grad.flatten().float() for p in held]
+    flat = torch.cat([there, *pieces])
+    dist.all_reduce(flat)
+    found, *means = (flat / place.world).split([len(held), *(p.numel() for p in held)])
+    for parameter, some, mean in zip(held, found.tolist(), means, strict=True):
+        parameter.grad = mean.view_as(parameter).to(parameter.dtype) if some else None
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], *, most: float) -> float:
+    """Scales gradients, whole and shared out, so that their norm is not above ``most``; returns what it was."""
+    held = [parameter for parameter in parameters if parameter.grad is not None]
+    groups = [[p for p in held if isinstance(p.grad, DTensor) == shared] for shared in (True, False)]
+    groups = [group for group in groups if group]
+    norm = get_total_norm([whole(get_total_norm([p.grad for p in group])) for group in groups])
+    for group in groups:
+        clip_grads_with_norm_(group, most, norm)
+    return float(norm)
 
 
 def whole(value: Tensor) -> Tensor:

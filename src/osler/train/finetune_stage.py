@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from osler.errors import DataError, RequestError
 from osler.prepare import with_visual_tokens
 from osler.synth.xrays.render import LEAST_SIZE
@@ -24,17 +22,17 @@ from osler.train.film_samples import FilmSamples
 from osler.train.finetune_boxes import LearnedBoxes, boxed_scans, learn_boxes, rows_of_head, write_boxes
 from osler.train.finetune_model import FrozenEncoder, Learner, build_learner, image_encoder, ship_result, write_result
 from osler.train.finetune_recall import open_retention
-from osler.train.finetune_state import RUN_FOLDER, SUMMARY, resume_run, run_tensors, save_run, start_moments
+from osler.train.finetune_state import RUN_FOLDER, SUMMARY, SavedRun
 from osler.train.finetune_update import Measured, measure, update
 from osler.train.local_scans import KeptSamples, ScanKeeper
 from osler.train.local_table import LocalRow, is_kept_out, list_unreadable, read_local_table
-from osler.train.optimizer import RunningMean, make_optimizer, set_rate
+from osler.train.optimizer import make_optimizer, set_rate
 from osler.train.phantom_scans import QUESTIONS_FILE, PhantomRequest, render_phantoms
 from osler.train.picture_book import open_book
 from osler.train.picture_replay import PictureReplay
 from osler.train.recipe import FinetuneRecipe
 from osler.train.report_shards import ReportShards, ShardOrder
-from osler.train.run_log import RunLog
+from osler.train.run_log import RunLog, open_ledger
 from osler.train.run_plan import PLAN_FILE, plan_of, require_same_run
 from osler.train.synthetic_films import FilmRequest, read_films, render_films
 from osler.train.taught import ChosenOrder, Joined, Places, Source
@@ -130,16 +128,12 @@ def _teach(
         ([p for p in trainable.values() if id(p) in parts], recipe.parts_rate),
     ]
     optimizer = make_optimizer(groups, config=recipe.optimizer)
-    mean = RunningMean(learner.teacher, decay=recipe.optimizer.average) if recipe.optimizer.average else None
-    start_moments(optimizer)
-    tensors = run_tensors(trainable, optimizer=optimizer, mean=mean)
+    run = SavedRun(learner.teacher, optimizer=optimizer, average=recipe.optimizer.average, folder=folder, place=place)
     before = _before(recipe, learner=learner, lessons=lessons, place=place)
     retention = open_retention(recipe, learner=learner, folder=folder, place=place)
-    first = resume_run(folder, tensors, place=place)
-    if mean is not None:
-        mean.steps = first
+    first = run.resume()
     log = RunLog(folder, first=first, listener=listener) if place.first else None
-    ledger = _ledger(folder, first=first, place=place)
+    ledger = open_ledger(folder, first=first, place=place)
     steps = recipe.optimizer.steps
     for step in range(first, steps):
         rate = set_rate(optimizer, step=step, config=recipe.optimizer)
@@ -153,8 +147,7 @@ def _teach(
             place=place,
             retention=retention,
         )
-        if mean is not None:
-            mean.update(learner.teacher)
+        run.average()
         ledger.note(step=step, samples=done.names)
         if log is not None:
             drift = {} if done.drift is None else {"recall": done.drift}
@@ -162,11 +155,8 @@ def _teach(
                 step=step, rate=rate, norm=done.norm, loss=done.loss, right=done.right, tokens=done.tokens, **drift
             )
         if (step + 1) % recipe.save_every == 0 or step + 1 == steps:
-            save_run(folder, tensors, step=step + 1, place=place)
-    if mean is not None:
-        with torch.no_grad():
-            for name, parameter in trainable.items():
-                parameter.copy_(mean.mean[name])
+            run.save(step + 1)
+    run.settle()
     after = measure(recipe, learner=learner, source=lessons.judged, numbers=lessons.judges, place=place)
     sharded = place.mesh is not None
     weights = {name: whole(parameter.detach()).cpu() for name, parameter in trainable.items()} if sharded else None
@@ -199,15 +189,6 @@ def _before(recipe: FinetuneRecipe, *, learner: Learner, lessons: Lessons, place
     if place.first:
         save_json(path, {"key": key, "measured": asdict(before)})
     return before
-
-
-def _ledger(folder: Path, *, first: int, place: Place) -> RunLog:
-    """Which samples each update took, a file for each process; lines of updates that are done again are cut."""
-    if place.first:
-        for path in folder.glob("samples-*.jsonl"):
-            RunLog(folder, first=first, name=path.name)
-    place.wait()
-    return RunLog(folder, first=first, name=f"samples-{place.rank}.jsonl")
 
 
 def _lessons(

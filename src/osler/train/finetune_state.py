@@ -1,7 +1,8 @@
-"""The state of a fine-tuning run: weights, moments of the optimizer, running mean; saved whole, read back exactly."""
+"""The state of a run that may be shared out: weights, moments, running mean; saved whole, read back exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,6 +22,57 @@ SHARES = "shares"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+class SavedRun:
+    """All that changes in a run: weights, moments of the optimizer, running mean; saved whole, read back exactly.
+
+    Args:
+        module: Whose parameters learn; those that do not are left out.
+        optimizer: Of these. average: Decay of the running mean of the weights, 0 for none.
+        folder: Where it is saved. place: Which process this is.
+        buffers: That change, too.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        optimizer: torch.optim.Optimizer,
+        average: float,
+        folder: Path,
+        place: Place,
+        buffers: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._module, self._folder, self._place = module, folder, place
+        self._mean = RunningMean(module, decay=average) if average else None
+        start_moments(optimizer)
+        trainable = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self.tensors = run_tensors(trainable, optimizer=optimizer, mean=self._mean, buffers=buffers)
+
+    def resume(self) -> int:
+        """Goes back to the newest state; see `resume_run`."""
+        first = resume_run(self._folder, self.tensors, place=self._place)
+        if self._mean is not None:
+            self._mean.steps = first
+        return first
+
+    def average(self) -> None:
+        """Moves the running mean toward the weights of an update."""
+        if self._mean is not None:
+            self._mean.update(self._module)
+
+    def save(self, step: int) -> None:
+        """Saves the state after ``step`` updates; see `save_run`."""
+        save_run(self._folder, self.tensors, step=step, place=self._place)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Puts the running mean in place of the weights, where there is one."""
+        if self._mean is not None:
+            for name, parameter in self._module.named_parameters():
+                if name in self._mean.mean:
+                    parameter.copy_(self._mean.mean[name])
+
+
 def start_moments(optimizer: torch.optim.Optimizer) -> None:
     """Gives AdamW its moments before the first update, so that saved ones have a place to go."""
     for group in optimizer.param_groups:
@@ -32,10 +84,18 @@ def start_moments(optimizer: torch.optim.Optimizer) -> None:
 
 
 def run_tensors(
-    trainable: dict[str, nn.Parameter], *, optimizer: torch.optim.Optimizer, mean: RunningMean | None
+    trainable: Mapping[str, nn.Parameter],
+    *,
+    optimizer: torch.optim.Optimizer,
+    mean: RunningMean | None,
+    buffers: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """All that changes in a run, by name; the tensors themselves, not copies."""
-    tensors: dict[str, Tensor] = {}
+    """All that changes in a run, by name; the tensors themselves, not copies.
+
+    Args:
+        buffers: That change beside the parameters.
+    """
+    tensors = {f"weights/{name}": buffer for name, buffer in (buffers or {}).items()}
     for name, parameter in trainable.items():
         tensors[f"weights/{name}"] = parameter.detach()
         tensors |= {f"{part}/{name}": value for part, value in optimizer.state[parameter].items()}

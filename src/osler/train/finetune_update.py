@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from osler.train.distributed import Place, whole
+from osler.train.distributed import Place, clip_gradients
 from osler.train.finetune_model import Learner
 from osler.train.finetune_recall import Retention
 from osler.train.finite import not_a_number
@@ -87,8 +87,7 @@ def update(
         sums += torch.stack([loss.detach(), right]).double().cpu()
     _require_numbers(place.names(bad), step=step, what="loss")
     drift = retention.gradients(step) if retention is not None else None
-    norm_tensor = nn.utils.clip_grad_norm_(list(learner.trainable().values()), recipe.optimizer.clip)
-    norm = float(whole(norm_tensor))
+    norm = clip_gradients(learner.trainable().values(), most=recipe.optimizer.clip)
     names = [name for micro in micros for name in micro.names]
     if not math.isfinite(norm):
         _require_numbers(place.names(names), step=step, what="gradient")

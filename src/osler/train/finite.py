@@ -8,29 +8,36 @@ import torch
 from torch import Tensor
 
 from osler.errors import TrainingError
+from osler.train.distributed import ALONE, Place
 
 _SHOWN = 6
 
 
 def require_finite(
-    values: Mapping[str, Tensor], *, step: int, inputs: Sequence[tuple[str, Tensor]], names: Sequence[str]
+    values: Mapping[str, Tensor],
+    *,
+    step: int,
+    inputs: Sequence[tuple[str, Tensor]],
+    names: Sequence[str],
+    place: Place = ALONE,
 ) -> None:
-    """Checks the losses of an update, or the norm of its gradient.
+    """Checks the losses of an update, or the norm of its gradient; of several processes all stop, or none.
 
     Args:
         values: By name.
         step: Number of the update, from 0.
         inputs: What each sample holds, with the sample's name: those that are not numbers are to blame.
         names: Of all samples of the update, named where all inputs are numbers.
+        place: Which process this is; values, inputs and names are its own.
 
     Raises:
         TrainingError: If one is not a number.
     """
-    bad = [name for name, value in values.items() if not bool(torch.isfinite(value.detach()).all())]
+    bad = place.names([name for name, value in values.items() if not bool(torch.isfinite(value.detach()).all())])
     if not bad:
         return
-    blamed = [name for name, tensor in inputs if not bool(torch.isfinite(tensor).all())]
-    raise not_a_number(blamed or names, what=" and ".join(bad), step=step)
+    blamed = place.names([name for name, tensor in inputs if not bool(torch.isfinite(tensor).all())])
+    raise not_a_number(blamed or place.names(list(names)), what=" and ".join(dict.fromkeys(bad)), step=step)
 
 
 def not_a_number(names: Iterable[str], *, what: str, step: int | None) -> TrainingError:

@@ -17,7 +17,9 @@ from osler.model.config import HeadsConfig, OslerConfig
 from osler.model.osler import Osler
 from osler.model.projector import Projector
 from osler.prepare import Preprocess
+from osler.train.distributed import Place, shard
 from osler.train.losses import TaskWeights
+from osler.train.perception_losses import share_states
 from osler.train.perception_stage import PerceptionTrainee
 from osler.train.taught import MicroBatch
 from osler.train.teacher import AnswerTeacher, Weigh
@@ -48,11 +50,34 @@ class JointTrainee(PerceptionTrainee):
         self.projector = Projector(config, vision=config.vision)
         self.projector.load_state_dict({name: t.float() for name, t in base.projector.state_dict().items()})
         add_lora(base.language_model, config=lora)
+        self.take_adapter(base)
+        base.config, base.heads, base.temporal = config, self.heads, self.temporal
+        base.multi_modal_projector = self.projector
+
+    def take_adapter(self, base: Osler) -> None:
+        """Names the parameters of the LoRA, which are others once the decoder was shared out (`share_out`)."""
         # Names of a module's parameters hold no dot.
         named = {n: p for n, p in base.language_model.named_parameters() if p.requires_grad}
         self.adapter = nn.ParameterDict({name.replace(".", "/"): parameter for name, parameter in named.items()})
-        base.config, base.heads, base.temporal = config, self.heads, self.temporal
-        base.multi_modal_projector = self.projector
+
+
+def share_out(trainee: JointTrainee, *, teacher: JointTeacher, place: Place) -> None:
+    """Divides the network among the processes of a run; nothing happens in a run of one.
+
+    Decoder with LoRA and embeddings, nearly all of the weights, are shared out by FSDP2. Heads with their trunk,
+    attention over time and projector stay whole in each process: they are small, and run as often as a process has
+    pictures, which patients have unequally many of, so that shares would wait for each other. Their gradients are
+    averaged (`mean_gradients`), and states of findings are normalized over the pictures of all. The frozen tower stays
+    whole, too: it does not run, so there is no reason to gather it.
+    """
+    if place.mesh is None:
+        return
+    assert teacher.model.vision is not None
+    held = {parameter for name, parameter in trainee.named_parameters() if not name.startswith("adapter.")}
+    held |= set(teacher.model.vision.parameters())
+    shard(teacher, layers=list(teacher.model.decoder.layers), place=place, but=held)
+    trainee.take_adapter(teacher.model)
+    share_states(trainee, place=place)
 
 
 def require_joint(model: Osler, *, base: str, trunk: int) -> None:
@@ -105,6 +130,11 @@ class JointTeacher(AnswerTeacher):
 
     def losses(self, micro: MicroBatch, *, weights: TaskWeights) -> AnswerLosses:
         """Runs the network; what weighs nothing is not computed."""
+        sums, each_B, right = self(micro, weights=weights)
+        return AnswerLosses(sums=sums, each_B=each_B, right=right)
+
+    def forward(self, micro: MicroBatch, *, weights: TaskWeights) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Runs the network; returns what `AnswerLosses` holds, in types whose tensors FSDP finds."""
         micro = self._through_trunk(micro)
         hidden_BLD = self.read(micro)
         sums: dict[str, Tensor] = {}
@@ -113,7 +143,10 @@ class JointTeacher(AnswerTeacher):
             sums["next_token"], each_B, right = self.token_losses(hidden_BLD, micro)
         if weights.boxes and micro.boxes_Q6 is not None:
             sums["boxes"] = self.box_losses(hidden_BLD, micro)
-        return AnswerLosses(sums=sums, each_B=each_B, right=right.sum())
+        elif not weights.next_token:
+            # Other processes have boxes: all go backward through the decoder, or those would wait.
+            sums["boxes"] = hidden_BLD.float().sum() * 0
+        return sums, each_B, right.sum()
 
     def _through_trunk(self, micro: MicroBatch) -> MicroBatch:
         assert micro.images is not None

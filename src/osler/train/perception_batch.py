@@ -94,6 +94,7 @@ def film_batch(
     series: Sequence[Sequence[int]] = (),
     labs: Sequence[tuple[tuple[str, float, int], ...]] = (),
     texts: Sequence[int] = (),
+    mine: Sequence[int] | None = None,
 ) -> FilmBatch:
     """Gathers X-rays for a step.
 
@@ -102,13 +103,19 @@ def film_batch(
         findings: Keys in the order of the head's queries.
         rng: Picks labels; ``None``: all labels of all boxes are asked for.
         series: See `FilmBatch`. labs: See there. texts: See there.
+        mine: Numbers of the films that this process gathers, ``None`` for all. Labels are drawn for all, so that
+            what is asked about a film does not depend on which process learns from it.
     """
+    asked = [_ask(view.boxes, film=film, rng=rng) for view, film in zip(views, films, strict=True)]
+    if mine is not None:
+        films, views, asked = ([one[number] for number in mine] for one in (films, views, asked))
     changes = torch.tensor(
-        [[CHANGE_NUMBER[film.changes[key]] if key in film.changes else UNKNOWN for key in findings] for film in films]
+        [[CHANGE_NUMBER[film.changes[key]] if key in film.changes else UNKNOWN for key in findings] for film in films],
+        dtype=torch.int64,
     )
     return FilmBatch(
         features=bank.features([view.row for view in views]),
-        asked=tuple(_ask(view.boxes, film=film, rng=rng) for view, film in zip(views, films, strict=True)),
+        asked=tuple(asked),
         findings_NF=known_findings(films, findings=findings),
         series=tuple(tuple(rows) for rows in series),
         days=torch.tensor([film.day for film in films]),
@@ -121,7 +128,8 @@ def film_batch(
 
 def known_findings(films: Sequence[LabeledXray], *, findings: Sequence[str]) -> Tensor:
     """Labels of films, (N, F): 0 to 1, NaN where nobody labeled it."""
-    return torch.tensor([[film.findings.get(key, float("nan")) for key in findings] for film in films])
+    known = [[film.findings.get(key, float("nan")) for key in findings] for film in films]
+    return torch.tensor(known).reshape(len(films), len(findings))
 
 
 def _ask(
@@ -152,15 +160,16 @@ class VolumeBatch:
 
     Args:
         features: (B * S, P, V), of the frozen layers. depth_BS: Center of each slice, 0 to 1.
-        asked: One entry a volume.
+        asked: One entry a volume. names: Of the volumes.
     """
 
     features: Tensor
     depth_BS: Tensor
     asked: tuple[Asked, ...]
+    names: tuple[str, ...]
 
 
-def volume_batch(views: Sequence[View], *, bank: FeatureBank) -> VolumeBatch:
+def volume_batch(views: Sequence[View], *, bank: FeatureBank, names: Sequence[str]) -> VolumeBatch:
     """Gathers views of volumes."""
     asked = []
     for view in views:
@@ -172,6 +181,7 @@ def volume_batch(views: Sequence[View], *, bank: FeatureBank) -> VolumeBatch:
         features=bank.features([view.row + number for view in views for number in range(len(view.depth))]),
         depth_BS=torch.tensor([view.depth for view in views]),
         asked=tuple(asked),
+        names=tuple(names),
     )
 
 

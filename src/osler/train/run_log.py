@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from osler.errors import CheckpointError
+from osler.train.distributed import Place
 from osler.weights.cache import whole_file
 
 
@@ -78,3 +79,18 @@ class RunLog:
             allowed="The state that was saved last is whole.",
             next_step="Make room and give the same command again: it goes on from there.",
         )
+
+
+def open_ledger(folder: Path, *, first: int, place: Place) -> RunLog:
+    """Opens the log of the samples that each update took, a file for each process.
+
+    Lines of updates that are done again are cut, in the files of all processes that ever took part.
+
+    Raises:
+        CheckpointError: If the folder cannot be written or is full.
+    """
+    if place.first:
+        for path in folder.glob("samples-*.jsonl"):
+            RunLog(folder, first=first, name=path.name)
+    place.wait()
+    return RunLog(folder, first=first, name=f"samples-{place.rank}.jsonl")
