@@ -29,6 +29,7 @@ from osler.model.heads import CHANGES, patch_positions, volume_features
 from osler.train.cache_key import cache_key
 from osler.train.calibration import Calibration, fit_calibration
 from osler.train.checkpoints import load_state, restore_weights
+from osler.train.finetune_state import SHARES
 from osler.train.labeled_volumes import LabeledVolume, hippocampus_volumes, phantom_volumes
 from osler.train.labeled_xrays import (
     LabeledXray,
@@ -68,6 +69,8 @@ class Bench:
         config = new_config(self.base.model.config, findings=self.findings, trunk=recipe.trunk, states=recipe.states)
         self.trainee = PerceptionTrainee(self.base.model, config=config)
         state = load_state(Path(recipe.out))
+        if state is None and (Path(recipe.out) / SHARES).is_dir():
+            raise SystemExit(f"mini_heads: {recipe.out} was saved by several processes; go on with one, then measure.")
         if state is not None:
             restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts.get("mean", {})})
         self.step = 0 if state is None else state.step
