@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,22 @@ import pytest
 import torch
 
 from osler.errors import RequestError
-from osler.model.config import OslerConfig
+from osler.model.config import OslerConfig, VisionConfig
 from osler.model.decoder import ForwardStep
 from osler.model.osler import Osler
 from osler.prepare import PixelBatches, preprocess_for
-from osler.quant.calibrate import CalibratedProducts, fold_factors
+from osler.quant.calibrate import CalibratedProducts, _image_encoder, fold_factors
 from osler.quant.calibration import Calibration, CalibrationSample, Method, choose_method
 from osler.quant.folder import load_quantized_folder, quantize_to_folder
 from osler.quant.formats import parse_format
 from osler.quant.open import OpenedModel, open_model
 from osler.quant.plan import EMBEDDING, default_plan
+from osler.quant.source import WeightSource
 from osler.quant.stored import WEIGHTS_FILE, open_folder
 from osler.weights import load_huggingface
+from osler.weights.assemble import empty_network
 from osler.weights.safetensors_io import read_metadata, read_safetensors
+from tests.quant.test_large_blocks import needs_glibc, own_bytes
 
 FORMATS = {"bits": 4, "layers": "int4-g32-asym", "embedding": "int8-g32"}
 
@@ -162,6 +166,47 @@ def test_one_layer_is_held_at_a_time_and_progress_is_told(folder: Path) -> None:
     assert [weight.format.bits for weight in made.pack(EMBEDDING)] == [8]
     layers = opened.config.decoder.layers
     assert calls == [("calibrate", number, layers) for number in range(1, layers + 1)]
+
+
+def test_the_image_tower_is_held_layer_by_layer(folder: Path) -> None:
+    opened = open_model(str(folder))
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    encode = _image_encoder(opened.source, config=opened.config)
+    network = encode.__self__
+    held: list[int] = []
+
+    def note(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        held.append(sum(value.numel() for value in network.parameters() if value.device.type != "meta"))
+
+    for linear in (module for module in network.modules() if isinstance(module, torch.nn.Linear)):
+        linear.register_forward_hook(note)
+    with torch.inference_mode():
+        found = encode(pixels)
+        wanted = load_huggingface(folder, dtype="float32").model.encode_images(pixels)
+    layer = sum(value.numel() for value in network.vision.encoder.layers[0].parameters())
+    assert set(held) == {layer}
+    assert all(value.device.type == "meta" for value in network.parameters())
+    assert torch.equal(found, wanted)
+
+
+@needs_glibc
+def test_nothing_of_the_image_tower_stays(config: OslerConfig) -> None:
+    wide = replace(config, vision=VisionConfig(image_size=32, patch=4, width=512, mlp_width=2048, layers=16, heads=4))
+    tower = sum(value.nbytes for value in empty_network(wide).vision.parameters())
+    shapes = {name: value.shape for name, value in empty_network(wide).state_dict().items()}
+    source = WeightSource(stored={name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()})
+    pictures = samples(wide, count=1)
+    torch.ones(6 << 20)  # 24 MB, once freed: glibc keeps smaller blocks in its heap from here on
+    before = own_bytes()
+    made = CalibratedProducts(
+        source,
+        config=wide,
+        plan=default_plan(wide, bits=4),
+        calibration=Calibration(method="gptq", samples=pictures, source="random ids"),
+        dtype=torch.bfloat16,
+    )
+    assert own_bytes() - before < tower / 8
+    assert not made.held
 
 
 def test_methods_by_name() -> None:

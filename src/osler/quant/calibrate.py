@@ -23,8 +23,6 @@ Dimensions: L tokens, D width, N outputs, K inputs, J heads of queries, keys and
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +40,7 @@ from osler.quant.calibration import Calibration, CalibrationSample, folds_factor
 from osler.quant.formats import WeightFormat
 from osler.quant.gptq import Gptq, counted
 from osler.quant.input_moment import InputMoment, bfloat16_products
+from osler.quant.large_blocks import large_blocks_apart
 from osler.quant.network import keeps_blocks, pack_product, part_names
 from osler.quant.packed import PackedWeight, dequantize, quantize, quantize_rows
 from osler.quant.plan import EMBEDDING, QuantPlan
@@ -85,7 +84,8 @@ class CalibratedProducts:
         self._source, self._config, self._plan, self._dtype = source, config.decoder, plan, dtype
         self._method = calibration.method
         self._on_progress = on_progress
-        self._streams = _embedded(calibration.samples, source=source, config=config)
+        with large_blocks_apart():
+            self._streams = _embedded(calibration.samples, source=source, config=config)
         read = [name for name in source.shapes() if name.startswith(_EYES) or name == f"{EMBEDDING}.weight"]
         source.release(read)  # until they are quantized themselves
         self._packed: dict[str, list[PackedWeight]] = {}
@@ -114,12 +114,12 @@ class CalibratedProducts:
         """Returns a norm that factors were folded into, ``None`` for any other tensor."""
         return self._norms.get(name)
 
+    @large_blocks_apart()
     @torch.inference_mode()
     def _quantize_layer(self, number: int) -> None:
         stem = f"language_model.layers.{number}"
         layer = _float_layer(self._source, config=self._config, number=number)
         moments = self._moments(layer)
-        _give_back()  # what the samples took, before the moments are inverted
         forms = {product: self._form(f"{stem}.{product}") for product in _PRODUCTS}
         if self._folds:
             for name, folded in fold_factors(layer, moments=moments, forms=forms, dtype=self._dtype).items():
@@ -192,14 +192,6 @@ class CalibratedProducts:
         rows, columns = self._source.shapes()[name]
         read = partial(self._source.rows, name)
         return [quantize_rows(read, rows=rows, columns=columns, form=form, rounding=rounding, name=EMBEDDING)]
-
-
-def _give_back() -> None:
-    """Returns freed memory to the system where the C library, glibc, keeps it between what is in use."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def _add_inputs(moment: InputMoment, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -307,8 +299,21 @@ def _embedded(samples: Sequence[CalibrationSample], *, source: WeightSource, con
 
 
 def _image_encoder(source: WeightSource, *, config: OslerConfig) -> Callable[[Tensor], Tensor]:
-    """The image tower and its projector, without a decoder."""
-    model = empty_network(config)
-    state = {name: source.tensor(name, dtype=torch.float32) for name in model.state_dict() if name.startswith(_EYES)}
-    model.load_state_dict(state, strict=False, assign=True)
-    return model.requires_grad_(False).eval().encode_images
+    """The image tower and its projector, each layer read when its turn comes and let go after: whole, it is 1.7 GB."""
+    model = empty_network(config).requires_grad_(False).eval()
+    if model.vision is not None:
+        layers = [f"vision_tower.encoder.layers.{number}" for number in range(len(model.vision.encoder.layers))]
+        for name in ("vision_tower.embeddings", *layers, "vision_tower.post_layernorm", "multi_modal_projector"):
+            part = model.get_submodule(name)
+            part.register_forward_pre_hook(partial(_read_part, name, source))
+            part.register_forward_hook(_let_go)
+    return model.encode_images
+
+
+def _read_part(name: str, source: WeightSource, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    state = {entry: source.tensor(f"{name}.{entry}", dtype=torch.float32) for entry in part.state_dict()}
+    part.load_state_dict(state, assign=True)
+
+
+def _let_go(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    part.to("meta")
