@@ -42,6 +42,11 @@ class Threshold:
     def __init__(self, *, mirrored: bool = False) -> None:
         self.mirrored = mirrored
 
+    def everywhere(self) -> Threshold:
+        other = Threshold(mirrored=self.mirrored)
+        other.scope = self.scope
+        return other
+
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> list[HeadBox]:
         prepared = session.prepare(study)
         found = []
@@ -160,6 +165,24 @@ def test_labels_that_a_user_taught_are_offered_for_volumes(checkpoint: Checkpoin
     session = Scripted(checkpoint, trained={"boxes", "box_text"}, heads={"boxes": head})
     setting = Setting(root=tmp_path, responder=OslerResponder(session))
     assert not any("NOT TRAINED" in note for note in LESIONS.plan(setting).notes)  # the decoder writes the nodule's
+
+
+def test_a_head_that_is_asked_untrained_draws_what_the_decoder_would_be_asked_for(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    write_hippocampi(tmp_path, count=2)
+    head = Threshold()
+    head.scope, head.labels = "frontal X-rays", frozenset({"right lung"})
+    session = Scripted(checkpoint, trained={"boxes"}, heads={"boxes": head})
+    responder = OslerResponder(session, untrained="ask")
+    result = run_set(HIPPOCAMPUS, Setting(root=tmp_path, responder=responder, split="all", untrained="ask"))
+    assert result.failed == []
+    assert values(result, HIPPOCAMPUS)[MODEL] == pytest.approx(1.0)
+    assert session.asked == []  # nor is each slice asked about twice in words
+    (told,) = [note for note in result.notes if note.startswith("NOT TRAINED")]
+    assert "frontal X-rays only" in told
+    assert told.endswith("it was asked all the same: hippocampus.")
+    assert head.labels  # the head itself stays as it was
 
 
 def test_the_worst_are_drawn(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -180,9 +180,10 @@ def _not_offered(setting: Setting, labels: Sequence[str]) -> tuple[str, ...]:
     scopes = {label: scope for label in labels if (scope := head.scope_of((label,)))}
     if not scopes:
         return ()
+    asked = "it was asked all the same" if setting.untrained == "ask" else "in a volume every box of theirs is missed"
     return (
         f"NOT TRAINED: the box head of {setting.responder.name} is offered for {', '.join(sorted({*scopes.values()}))} "
-        f"only with these labels, so in a volume every box of theirs counts as missed: {', '.join(scopes)}.",
+        f"only with these labels, {asked}: {', '.join(scopes)}.",
     )
 
 
