@@ -9,6 +9,7 @@ draw nothing: boxes are never made up.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -207,7 +208,7 @@ def _placed(box: HeadBox, prepared: PreparedImages) -> FoundBox:
 
 @dataclass(slots=True, kw_only=True)
 class _ByText:
-    """Locates by the published box text, one image and one label at a time."""
+    """Locates by the published box text, one image and one label at a time; of equal images one is asked about."""
 
     session: Session
     study: Study
@@ -218,12 +219,17 @@ class _ByText:
         prepared = prepare_images(self.study, preprocess=contract)
         numbers = _chosen(prepared, limit=self.slices)
         written: list[_Written] = []
+        asked: dict[tuple[str, bytes], list[_Written]] = {}
         notes: list[str] = []
         total = len(numbers) * len(labels)
         for number, one in zip(numbers, one_by_one(prepared, numbers), strict=True):
             twin = self.session.showing(self.study, one)
+            pixels = hashlib.sha256(one.pixels.rgb.tobytes()).digest()
             for label in labels:
-                written += self._on_image(twin, one, number=number, label=label, notes=notes)
+                # The prompt holds nothing else of a slice, and answers are greedy: air and blanked slices say the same.
+                if (label, pixels) not in asked:
+                    asked[label, pixels] = self._on_image(twin, one, number=number, label=label, notes=notes)
+                written += [dataclasses.replace(entry, number=number) for entry in asked[label, pixels]]
                 if on_progress is not None:
                     on_progress("locate", len(written), total)
         boxes, evidence = _boxes(written, self.study, prepared=prepared, numbers=numbers)
