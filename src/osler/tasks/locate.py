@@ -128,16 +128,35 @@ def locate(
     _check_slices(slices)
     opened = as_study(study)
     said = flat(noticed(session, opened, wanted))
+    return draw_boxes(session, opened, wanted, slices=slices, warnings=said, on_progress=on_progress)
+
+
+def draw_boxes(
+    session: Session,
+    study: Study,
+    labels: Sequence[str],
+    *,
+    slices: int = DEFAULT_SLICES,
+    warnings: Sequence[str] = (),
+    on_progress: Progress | None = None,
+) -> Answer:
+    """Draws boxes as `locate` does, but never asks the decoder first which part of the body a study shows.
+
+    Args:
+        session: From `osler.load`. study: To look at. labels: As `osler.tasks.box_text.check_labels` gives them.
+        slices: See `locate`. warnings: Of the answer, before its own.
+        on_progress: See `locate`.
+    """
     head: BoxHead | None = head_for(session, "boxes")
     if head is not None or "box_tokens" in session.trained:
-        return _by_head(session, opened, head, labels=wanted, slices=slices, warnings=said, on_progress=on_progress)
+        return _by_head(session, study, head, labels=labels, slices=slices, warnings=warnings, on_progress=on_progress)
     if "box_text" in session.trained:
-        return _ByText(session=session, study=opened, slices=slices).answer(wanted, said, on_progress=on_progress)
+        return _ByText(session=session, study=study, slices=slices).answer(labels, warnings, on_progress=on_progress)
     text = (
         f"{session.checkpoint.name} was not trained to draw boxes, so none is drawn around "
-        f"{_listed(wanted)}. A model that was trained to (`osler models`), such as MedGemma 1.5, can."
+        f"{_listed(labels)}. A model that was trained to (`osler models`), such as MedGemma 1.5, can."
     )
-    return untrained(session, opened, task="locate", skill="boxes", text=text, warnings=said)
+    return untrained(session, study, task="locate", skill="boxes", text=text, warnings=warnings)
 
 
 def _by_head(

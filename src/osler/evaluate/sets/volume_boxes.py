@@ -17,7 +17,7 @@ from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffl
 from osler.readers import open_study
 from osler.study import Box3D, Study, Volume
 from osler.tasks.heads import BoxHead, head_for
-from osler.tasks.locate import locate
+from osler.tasks.locate import draw_boxes
 from osler.weights.skills import Skill
 
 Boxes = dict[str, Box3D]
@@ -192,7 +192,7 @@ def located(setting: Setting, study: Study, labels: Sequence[str]) -> Boxes:
     session = setting.responder.session
     assert session is not None
     best: dict[str, tuple[float, Box3D]] = {}
-    for found in locate(session, study, labels).boxes:
+    for found in draw_boxes(session, study, labels).boxes:
         if found.patient is not None and found.score > best.get(found.label, (-1.0, None))[0]:
             best[found.label] = (found.score, found.patient)
     return {label: box for label, (_, box) in best.items()}
