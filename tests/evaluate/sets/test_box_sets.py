@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import SetResult, run_set
 from osler.evaluate.sets.lung_boxes import LungBoxes, lungs_of
 from osler.evaluate.sets.types import Setting
-from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS
+from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS, Boxed, VolumeBoxes, hippocampi
 from osler.evaluate.worst import draw_worst, worst_rows
-from osler.study import Box2D, Box3D, Study
+from osler.study import Box2D, Box3D, Study, TimePoint
 from osler.tasks.heads import HeadBox
+from osler.tasks.locate import locate
 from osler.train.pictures import split_of
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer
@@ -183,6 +185,22 @@ def test_a_head_that_is_asked_untrained_draws_what_the_decoder_would_be_asked_fo
     assert "frontal X-rays only" in told
     assert told.endswith("it was asked all the same: hippocampus.")
     assert head.labels  # the head itself stays as it was
+
+
+def test_the_decoder_is_not_asked_which_region_a_volume_shows(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_hippocampi(tmp_path, count=2)
+    (crop, *_), _ = hippocampi(tmp_path)
+    named, truth = crop.open()
+    unnamed = dataclasses.replace(named.volumes()[0], series="scan", description="", body_part="")
+    study = Study(timepoints=(TimePoint(series=(unnamed,)),))
+    boxed = Boxed(open=lambda: (study, {"liver": truth["hippocampus"]}), source="torso", patient="p")
+    livers = VolumeBoxes("livers", title="Livers", labels=("liver",), find=lambda root: ([boxed], ""))
+    session = Scripted(checkpoint, trained={"boxes", "answers"}, heads={"boxes": Threshold()})
+    result = run_set(livers, Setting(root=tmp_path, responder=OslerResponder(session), split="all"))
+    assert values(result, livers)[MODEL] == pytest.approx(1.0)
+    assert session.asked == []  # the answer would be a warning, which no row keeps
+    locate(session, study, ["liver"])
+    assert len(session.asked) == 1  # people are warned
 
 
 def test_the_worst_are_drawn(checkpoint: Checkpoint, tmp_path: Path) -> None:
