@@ -183,7 +183,7 @@ def test_a_head_that_is_asked_untrained_draws_what_the_decoder_would_be_asked_fo
     assert session.asked == []  # nor is each slice asked about twice in words
     (told,) = [note for note in result.notes if note.startswith("NOT TRAINED")]
     assert "frontal X-rays only" in told
-    assert told.endswith("it was asked all the same: hippocampus.")
+    assert told.endswith("they were asked for all the same: hippocampus.")
     assert head.labels  # the head itself stays as it was
 
 

@@ -180,10 +180,11 @@ def _not_offered(setting: Setting, labels: Sequence[str]) -> tuple[str, ...]:
     scopes = {label: scope for label in labels if (scope := head.scope_of((label,)))}
     if not scopes:
         return ()
-    asked = "it was asked all the same" if setting.untrained == "ask" else "in a volume every box of theirs is missed"
+    asked = setting.untrained == "ask"
+    end = "they were asked for all the same" if asked else "in a volume every box of theirs counts as missed"
     return (
         f"NOT TRAINED: the box head of {setting.responder.name} is offered for {', '.join(sorted({*scopes.values()}))} "
-        f"only with these labels, {asked}: {', '.join(scopes)}.",
+        f"only with these labels, and {end}: {', '.join(scopes)}.",
     )
 
 
