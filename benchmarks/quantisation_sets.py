@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from osler.evaluate.rows import MODEL, Measure, Row, measured, paired_difference
@@ -37,39 +37,36 @@ def keyed(rows: Sequence[Row]) -> dict[Key, Row]:
     return {(row.patient, row.case, row.group, row.part, row.asked): row for row in rows}
 
 
-def shared(rows: Sequence[Row], *, other: Sequence[Row]) -> list[Row]:
-    """Rows that another run has, too: one that was stopped has fewer."""
-    known = keyed(other)
-    return [row for key, row in keyed(rows).items() if key in known]
+def shared(runs: Sequence[Sequence[Row]]) -> list[dict[Key, Row]]:
+    """The rows that all runs have, in one order: one that was stopped or limited has fewer."""
+    known = [keyed(rows) for rows in runs]
+    return [{key: rows[key] for key in known[0] if all(key in other for other in known)} for rows in known]
 
 
-def moved(first: Sequence[Row], second: Sequence[Row], *, field: str) -> int:
+def moved(first: Mapping[Key, Row], second: Mapping[Key, Row], *, field: str) -> int:
     """In how many rows the two numbers of a measure differ by more than a hundredth."""
-    others = keyed(second)
-    pairs = [(row.values[field][MODEL], others[key].values[field][MODEL]) for key, row in keyed(first).items()]
+    pairs = [(row.values[field][MODEL], second[key].values[field][MODEL]) for key, row in first.items()]
     return sum(any(abs(a - b) > _MOVED for a, b in zip(*pair, strict=True)) for pair in pairs)
 
 
 def compared(one: EvaluationSet, folders: Sequence[Path], *, groups: bool) -> Iterator[tuple[str, ...]]:
-    """Cells of each measure of a set in each folder, on the cases that the first folder and it have."""
-    reference = rows_of(folders[0], one)
-    for measure in one.measures:
-        for folder in folders:
-            mine = shared(rows_of(folder, one), other=reference)
-            theirs = shared(reference, other=mine)
-            mine = [row for row in mine if MODEL in row.values.get(measure.field, {})]
-            theirs = [row for row in theirs if MODEL in row.values.get(measure.field, {})]
-            for found in measured(mine, [measure]):
-                if found.part or (found.group != "all" and not groups):
+    """Cells of each measure of a set in each folder that has it, on the cases that all of them have."""
+    kept = [(folder, rows) for folder in folders if (rows := rows_of(folder, one))]
+    for measure in one.measures if len(kept) > 1 else ():
+        field = measure.field
+        runs = shared([[row for row in rows if MODEL in row.values.get(field, {})] for _, rows in kept])
+        for group in ("all", *(sorted({key[2] for key in runs[0]} - {"all"}) if groups else ())):
+            parts = [{key: row for key, row in rows.items() if group in ("all", row.group)} for rows in runs]
+            first = parts[0]
+            for (folder, _), rows in zip(kept, parts, strict=True):
+                found = next(iter(measured([*rows.values()], [measure])), None)
+                if found is None:
                     continue
-                first = [row for row in theirs if found.group in ("all", row.group)]
-                second = [row for row in mine if found.group in ("all", row.group)]
-                gap = "" if folder == folders[0] else _gap(second, first, measure=measure)
-                told = sum(keyed(first)[key].said != row.said for key, row in keyed(second).items())
+                gap = "" if rows is first else _gap([*rows.values()], [*first.values()], measure=measure)
+                told = sum(first[key].said != row.said for key, row in rows.items())
                 yield (
-                    one.name, measure.name, found.group, folder.name,
-                    _shown(found.systems[MODEL].value, measure=measure), gap,
-                    str(moved(first, second, field=measure.field)), str(told), str(len(second)),
+                    one.name, measure.name, group, folder.name, _shown(found.systems[MODEL].value, measure=measure),
+                    gap, str(moved(first, rows, field=field)), str(told), str(len(rows)),
                 )  # fmt: skip
 
 
