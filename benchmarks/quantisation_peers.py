@@ -8,7 +8,7 @@ that both projects give the same answers with the same codes. PYTHON is that of 
 ``llama-cpp-python``.
 *bitsandbytes* and *torchao*: the weights of the decoder's layers are quantized by the library, turned back by it, and
 computed in bfloat16, so that only the format counts; the embedding, which is the head, stays at 8 bits, as in Osler's
-plan. Bytes are those that the formats store.
+plan. Bytes are those that the formats store. Each row says the version that it was measured with.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ for number, ids in enumerate(texts):
     llama.reset()
     llama.eval(ids)
     np.save(os.path.join(out, f"{number}.npy"), llama.scores[: len(ids) - 1].astype(np.float16))
-print(json.dumps(os.path.getsize(target)))
+print(json.dumps([os.path.getsize(target), llama_cpp.__version__]))
 """
 
 LLAMA_FORMATS = {"llama.cpp, Osler's 8 bits": -1, "llama.cpp Q4_K_M": 15, "llama.cpp Q4_0": 2}
@@ -76,7 +77,9 @@ def llama_rows(options: argparse.Namespace, *, texts: Texts) -> Iterator[Row]:
             raise SystemExit(f"llama.cpp has ended: {found.stderr[-500:]}")
         kept = (torch.from_numpy(np.load(out / f"{number}.npy")) for number in range(len(ids)))
         scores = (list(part.float().split(CHUNK)) for part in kept)
-        yield row_of(name, texts.compare(scores), size=int(found.stdout.splitlines()[-1]), method="none")
+        size, version = json.loads(found.stdout.splitlines()[-1])
+        row = row_of(name, texts.compare(scores), size=size, method="none")
+        yield row | {"version": f"llama-cpp-python {version}"}
 
 
 def nf4(weight_NK: Tensor) -> tuple[Tensor, int]:
@@ -114,7 +117,9 @@ def library_rows(options: argparse.Namespace, *, texts: Texts) -> Iterator[Row]:
     for name, through in LIBRARIES.items():
         checkpoint = load_checkpoint(options.model, dtype="bfloat16")
         size = _head_bytes(checkpoint.model.config) + _replace(checkpoint.model, through=through)
-        yield row_of(name, texts.compare_model(checkpoint.model), size=size, method="none")
+        row = row_of(name, texts.compare_model(checkpoint.model), size=size, method="none")
+        library = name.partition(" ")[0]
+        yield row | {"version": f"{library} {metadata.version(library)}"}
 
 
 def _head_bytes(config: OslerConfig) -> int:

@@ -157,3 +157,18 @@ def test_a_head_for_xrays_leaves_volumes_alone(session: Session) -> None:
     affine = oriented(np.eye(3), spacing=(2.0, 1.0, 5.0), origin=(0.0, 0.0, 0.0))
     assert head.locate(session, one(noise_volume(affine=affine, shape=(9, 30, 20))), labels=LABELS) == []
     assert len(head.locate(session, one(film(1)), labels=LABELS)) == 3
+
+
+def test_a_head_is_asked_everywhere_only_where_that_is_wished(session: Session) -> None:
+    heads = session.model.heads
+    assert heads is not None
+    heads.config = dataclasses.replace(heads.config, boxes_on="xrays", labels=("lung",))
+    head = session.heads["boxes"]
+    affine = oriented(np.eye(3), spacing=(2.0, 1.0, 5.0), origin=(0.0, 0.0, 0.0))
+    volume = one(noise_volume(affine=affine, shape=(9, 30, 20)))
+    asked = head.everywhere()
+    assert [box.label for box in asked.locate(session, volume, labels=LABELS)] == list(LABELS)
+    assert asked.labels == frozenset()
+    assert asked.scope_of(LABELS) == "frontal X-rays"  # what it was found good for stays as it is
+    assert head.locate(session, volume, labels=LABELS) == []
+    assert head.labels == frozenset({"lung"})

@@ -83,6 +83,15 @@ def test_slices_behind_a_box_are_its_evidence_and_scores_say_what_they_are(check
     assert answer.preprocess != checkpoint.preprocess.hash  # padded to a square, as published
 
 
+def test_equal_slices_are_asked_about_once_and_keep_their_places(checkpoint: Checkpoint) -> None:
+    session = Scripted(checkpoint, writer=looking, trained={"box_text"})
+    study = study_of(straight())
+    slices = {plane.tobytes() for plane in study.volumes()[0].read()}
+    answer = locate(session, study, [_LABEL, "dark block"])
+    assert len(session.asked) == 2 * len(slices) < 2 * 10
+    assert [entry.slice for entry in answer.evidence if entry.note == _LABEL] == [2, 3, 4, 5]
+
+
 def test_the_picture_cuts_a_box_of_the_volume_on_each_of_its_slices(checkpoint: Checkpoint) -> None:
     session = Scripted(checkpoint, writer=looking, trained={"box_text"})
     study = study_of(straight())
@@ -264,8 +273,10 @@ def test_requests_at_fault_are_refused_before_anything_is_read(checkpoint: Check
 
 def test_few_slices_of_a_long_volume_are_asked_about_evenly(checkpoint: Checkpoint) -> None:
     session = Scripted(checkpoint, writer=looking, trained={"box_text"})
-    answer = locate(session, study_of(straight()), [_LABEL], slices=4)
-    assert len(session.asked) == 4  # slices 1, 4, 7 and 10
+    seen: list[tuple[str, int, int]] = []
+    answer = locate(session, study_of(straight()), [_LABEL], slices=4, on_progress=lambda *state: seen.append(state))
+    assert seen[-1] == ("locate", 4, 4)  # slices 1, 4, 7 and 10
+    assert [entry.slice for entry in answer.evidence] == [3]
     (box,) = answer.boxes
     assert box.patient.iou(BLOCK.to_patient(straight().affine)) > 0.4
     assert isinstance(box.patient, Box3D)

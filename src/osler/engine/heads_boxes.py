@@ -50,18 +50,24 @@ class BoxFinder:
         heads: Trained.
         features: Of its network.
         side: Patches along one side of an image.
+        anywhere: It is asked for any label in any picture or volume; see `everywhere`.
     """
 
-    def __init__(self, heads: AnyHeads, *, features: HeadFeatures, side: int) -> None:
+    def __init__(self, heads: AnyHeads, *, features: HeadFeatures, side: int, anywhere: bool = False) -> None:
         self._heads = heads
         self._features = features
         self._side = side
+        self._anywhere = anywhere
+
+    def everywhere(self) -> BoxFinder:
+        """Returns the same head, asked also where it was not found good: to measure it, not to use it."""
+        return BoxFinder(self._heads, features=self._features, side=self._side, anywhere=True)
 
     @property
     def labels(self) -> frozenset[str]:
         """Labels that it was trained on; empty where any text may be asked for."""
         config = self._heads.config
-        return frozenset((*config.labels, *config.taught)) if config.labels else frozenset()
+        return frozenset((*config.labels, *config.taught)) if config.labels and not self._anywhere else frozenset()
 
     def scope_of(self, labels: Sequence[str]) -> str:
         """What it was found good for with all of these labels, in words; empty where it reads everything."""
@@ -93,7 +99,8 @@ class BoxFinder:
         found: list[HeadBox] = []
         if shipped:
             ask = _Asked(head=self._heads.boxes, labels=shipped, text_1QC=text_states(session, shipped)[None])
-            kinds = ("xrays",) if self._heads.config.boxes_on == "xrays" else ("pictures", "volumes")
+            xrays = self._heads.config.boxes_on == "xrays" and not self._anywhere
+            kinds = ("xrays",) if xrays else ("pictures", "volumes")
             found += self._find(ask, study, prepared=prepared, kinds=kinds)
         if taught:
             assert self._heads.taught is not None

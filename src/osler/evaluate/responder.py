@@ -77,7 +77,8 @@ class OslerResponder:
 
     Args:
         session: From `osler.load`.
-        untrained: ``"ask"`` treats text skills, and those of heads that the weights have, as if they were trained.
+        untrained: ``"ask"`` treats text skills, and those of heads that the weights have, as if they were trained; a
+            box head is then asked for any label in any picture or volume, and not the decoder in its place.
     """
 
     def __init__(self, session: Session, *, untrained: Literal["list", "ask"] = "list") -> None:
@@ -85,6 +86,8 @@ class OslerResponder:
         if untrained == "ask":
             asked = taught | _TEXT_SKILLS | frozenset(session.heads)
             session.checkpoint = dataclasses.replace(session.checkpoint, trained=asked)
+            if "boxes" in session.heads:
+                session.heads = {**session.heads, "boxes": session.heads["boxes"].everywhere()}
         self.session: Session | None = session
         self._session = session
         self.name = session.checkpoint.name

@@ -33,6 +33,10 @@ class BoxHead(Protocol):
         """What it was found good for with all of these labels, in words; empty where it reads everything."""
         ...
 
+    def everywhere(self) -> BoxHead:
+        """Returns the same head without `labels`, asked also where it was not found good; its scopes stay."""
+        ...
+
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> Sequence[HeadBox]:
         """Returns the boxes that it is sure enough of; none for a label that is not there."""
         ...

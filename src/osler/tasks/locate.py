@@ -9,6 +9,7 @@ draw nothing: boxes are never made up.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,16 +128,35 @@ def locate(
     _check_slices(slices)
     opened = as_study(study)
     said = flat(noticed(session, opened, wanted))
+    return draw_boxes(session, opened, wanted, slices=slices, warnings=said, on_progress=on_progress)
+
+
+def draw_boxes(
+    session: Session,
+    study: Study,
+    labels: Sequence[str],
+    *,
+    slices: int = DEFAULT_SLICES,
+    warnings: Sequence[str] = (),
+    on_progress: Progress | None = None,
+) -> Answer:
+    """Draws boxes as `locate` does, but never asks the decoder first which part of the body a study shows.
+
+    Args:
+        session: From `osler.load`. study: To look at. labels: As `osler.tasks.box_text.check_labels` gives them.
+        slices: See `locate`. warnings: Of the answer, before its own.
+        on_progress: See `locate`.
+    """
     head: BoxHead | None = head_for(session, "boxes")
     if head is not None or "box_tokens" in session.trained:
-        return _by_head(session, opened, head, labels=wanted, slices=slices, warnings=said, on_progress=on_progress)
+        return _by_head(session, study, head, labels=labels, slices=slices, warnings=warnings, on_progress=on_progress)
     if "box_text" in session.trained:
-        return _ByText(session=session, study=opened, slices=slices).answer(wanted, said, on_progress=on_progress)
+        return _ByText(session=session, study=study, slices=slices).answer(labels, warnings, on_progress=on_progress)
     text = (
         f"{session.checkpoint.name} was not trained to draw boxes, so none is drawn around "
-        f"{_listed(wanted)}. A model that was trained to (`osler models`), such as MedGemma 1.5, can."
+        f"{_listed(labels)}. A model that was trained to (`osler models`), such as MedGemma 1.5, can."
     )
-    return untrained(session, opened, task="locate", skill="boxes", text=text, warnings=said)
+    return untrained(session, study, task="locate", skill="boxes", text=text, warnings=warnings)
 
 
 def _by_head(
@@ -207,7 +227,7 @@ def _placed(box: HeadBox, prepared: PreparedImages) -> FoundBox:
 
 @dataclass(slots=True, kw_only=True)
 class _ByText:
-    """Locates by the published box text, one image and one label at a time."""
+    """Locates by the published box text, one image and one label at a time; of equal images one is asked about."""
 
     session: Session
     study: Study
@@ -218,12 +238,17 @@ class _ByText:
         prepared = prepare_images(self.study, preprocess=contract)
         numbers = _chosen(prepared, limit=self.slices)
         written: list[_Written] = []
+        asked: dict[tuple[str, bytes], list[_Written]] = {}
         notes: list[str] = []
         total = len(numbers) * len(labels)
         for number, one in zip(numbers, one_by_one(prepared, numbers), strict=True):
             twin = self.session.showing(self.study, one)
+            pixels = hashlib.sha256(one.pixels.rgb.tobytes()).digest()
             for label in labels:
-                written += self._on_image(twin, one, number=number, label=label, notes=notes)
+                # The prompt holds nothing else of a slice, and answers are greedy: air and blanked slices say the same.
+                if (label, pixels) not in asked:
+                    asked[label, pixels] = self._on_image(twin, one, number=number, label=label, notes=notes)
+                written += [dataclasses.replace(entry, number=number) for entry in asked[label, pixels]]
                 if on_progress is not None:
                     on_progress("locate", len(written), total)
         boxes, evidence = _boxes(written, self.study, prepared=prepared, numbers=numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from osler.evaluate.rows import MODEL, measured
 from osler.evaluate.runner import SetResult, run_set
 from osler.evaluate.sets.lung_boxes import LungBoxes, lungs_of
 from osler.evaluate.sets.types import Setting
-from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS
+from osler.evaluate.sets.volume_boxes import VOLUME_BOX_SETS, Boxed, VolumeBoxes, hippocampi
 from osler.evaluate.worst import draw_worst, worst_rows
-from osler.study import Box2D, Box3D, Study
+from osler.study import Box2D, Box3D, Study, TimePoint
 from osler.tasks.heads import HeadBox
+from osler.tasks.locate import locate
 from osler.train.pictures import split_of
 from osler.weights import Checkpoint
 from tests.engine.conftest import checkpoint, config, model, tokenizer
@@ -41,6 +43,11 @@ class Threshold:
 
     def __init__(self, *, mirrored: bool = False) -> None:
         self.mirrored = mirrored
+
+    def everywhere(self) -> Threshold:
+        other = Threshold(mirrored=self.mirrored)
+        other.scope = self.scope
+        return other
 
     def locate(self, session: Session, study: Study, *, labels: Sequence[str]) -> list[HeadBox]:
         prepared = session.prepare(study)
@@ -160,6 +167,40 @@ def test_labels_that_a_user_taught_are_offered_for_volumes(checkpoint: Checkpoin
     session = Scripted(checkpoint, trained={"boxes", "box_text"}, heads={"boxes": head})
     setting = Setting(root=tmp_path, responder=OslerResponder(session))
     assert not any("NOT TRAINED" in note for note in LESIONS.plan(setting).notes)  # the decoder writes the nodule's
+
+
+def test_a_head_that_is_asked_untrained_draws_what_the_decoder_would_be_asked_for(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    write_hippocampi(tmp_path, count=2)
+    head = Threshold()
+    head.scope, head.labels = "frontal X-rays", frozenset({"right lung"})
+    session = Scripted(checkpoint, trained={"boxes"}, heads={"boxes": head})
+    responder = OslerResponder(session, untrained="ask")
+    result = run_set(HIPPOCAMPUS, Setting(root=tmp_path, responder=responder, split="all", untrained="ask"))
+    assert result.failed == []
+    assert values(result, HIPPOCAMPUS)[MODEL] == pytest.approx(1.0)
+    assert session.asked == []  # nor is each slice asked about twice in words
+    (told,) = [note for note in result.notes if note.startswith("NOT TRAINED")]
+    assert "frontal X-rays only" in told
+    assert told.endswith("they were asked for all the same: hippocampus.")
+    assert head.labels  # the head itself stays as it was
+
+
+def test_the_decoder_is_not_asked_which_region_a_volume_shows(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_hippocampi(tmp_path, count=2)
+    (crop, *_), _ = hippocampi(tmp_path)
+    named, truth = crop.open()
+    unnamed = dataclasses.replace(named.volumes()[0], series="scan", description="", body_part="")
+    study = Study(timepoints=(TimePoint(series=(unnamed,)),))
+    boxed = Boxed(open=lambda: (study, {"liver": truth["hippocampus"]}), source="torso", patient="p")
+    livers = VolumeBoxes("livers", title="Livers", labels=("liver",), find=lambda root: ([boxed], ""))
+    session = Scripted(checkpoint, trained={"boxes", "answers"}, heads={"boxes": Threshold()})
+    result = run_set(livers, Setting(root=tmp_path, responder=OslerResponder(session), split="all"))
+    assert values(result, livers)[MODEL] == pytest.approx(1.0)
+    assert session.asked == []  # the answer would be a warning, which no row keeps
+    locate(session, study, ["liver"])
+    assert len(session.asked) == 1  # people are warned
 
 
 def test_the_worst_are_drawn(checkpoint: Checkpoint, tmp_path: Path) -> None:

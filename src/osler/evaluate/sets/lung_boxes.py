@@ -16,7 +16,7 @@ from osler.evaluate.sets.other_patients import OtherPatients
 from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffled
 from osler.evaluate.sets.xrays import open_xray, read_table
 from osler.study import Box2D, Study
-from osler.tasks.locate import locate
+from osler.tasks.locate import draw_boxes
 from osler.weights.skills import Skill
 
 LUNGS = ("right lung", "left lung")
@@ -177,7 +177,7 @@ def _located(setting: Setting, study: Study, *, labels: Sequence[str]) -> Boxes:
     """The likeliest box of each structure, in pixels of the file."""
     session = setting.responder.session
     assert session is not None
-    answer = locate(session, study, labels)
+    answer = draw_boxes(session, study, labels)
     best: dict[str, tuple[float, Box2D]] = {}
     for found in answer.boxes:
         if found.pixel is not None and found.score > best.get(found.label, (-1.0, None))[0]:

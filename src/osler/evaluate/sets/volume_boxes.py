@@ -17,7 +17,7 @@ from osler.evaluate.sets.types import Case, Plan, Setting, missing_files, shuffl
 from osler.readers import open_study
 from osler.study import Box3D, Study, Volume
 from osler.tasks.heads import BoxHead, head_for
-from osler.tasks.locate import locate
+from osler.tasks.locate import draw_boxes
 from osler.weights.skills import Skill
 
 Boxes = dict[str, Box3D]
@@ -180,9 +180,11 @@ def _not_offered(setting: Setting, labels: Sequence[str]) -> tuple[str, ...]:
     scopes = {label: scope for label in labels if (scope := head.scope_of((label,)))}
     if not scopes:
         return ()
+    asked = setting.untrained == "ask"
+    end = "they were asked for all the same" if asked else "in a volume every box of theirs counts as missed"
     return (
         f"NOT TRAINED: the box head of {setting.responder.name} is offered for {', '.join(sorted({*scopes.values()}))} "
-        f"only with these labels, so in a volume every box of theirs counts as missed: {', '.join(scopes)}.",
+        f"only with these labels, and {end}: {', '.join(scopes)}.",
     )
 
 
@@ -191,7 +193,7 @@ def located(setting: Setting, study: Study, labels: Sequence[str]) -> Boxes:
     session = setting.responder.session
     assert session is not None
     best: dict[str, tuple[float, Box3D]] = {}
-    for found in locate(session, study, labels).boxes:
+    for found in draw_boxes(session, study, labels).boxes:
         if found.patient is not None and found.score > best.get(found.label, (-1.0, None))[0]:
             best[found.label] = (found.score, found.patient)
     return {label: box for label, (_, box) in best.items()}
