@@ -29,6 +29,7 @@ from osler.engine.runner import Runner
 from osler.engine.sampling import greedy
 from osler.model.config import OslerConfig, get_config
 from osler.quant import choose_kernels, load_quantized_folder
+from osler.quant.folder import folder_plan
 from osler.quant.gguf_export import export_gguf
 
 FORMATS, PROMPT, ANSWER = {4: "int4-g32", 8: "int8-g32"}, list(range(1000, 1032)), 12
@@ -56,7 +57,7 @@ def main() -> None:
     if options.prepare:
         return
     runner = Runner(load_quantized_folder(folder, dtype="bfloat16", kernels=choose_kernels()).model)
-    lines = [measure(threads=(), peaks=()).markdown(), "", *_HEAD]
+    lines = [measure(threads=(), peaks=()).markdown(), "", _HEAD[0].format(bits=options.bits), _HEAD[1]]
     with torch.inference_mode():
         for threads in options.threads:
             torch.set_num_threads(threads)
@@ -75,14 +76,20 @@ def main() -> None:
 
 
 def prepare(folder: Path, gguf: Path, *, config: OslerConfig, bits: int) -> None:
-    """Writes what is not there yet."""
+    """Writes what is not there yet.
+
+    Raises:
+        SystemExit: If the folder holds weights of other bits.
+    """
     write_random_folder(folder, config=config, bits=bits, layers=FORMATS[bits])
+    if (found := folder_plan(folder).bits) != bits:
+        raise SystemExit(f"decode_4b: {folder} holds weights of {found} bits, not {bits}: name another --work.")
     if not gguf.is_file():
         export_gguf(folder, gguf)
 
 
 _HEAD = (
-    "| 4B, threads | ms a token, median | tokens a second | MB a token | floor, ms | of the floor |",
+    "| 4B, {bits} bits, threads | ms a token, median | tokens a second | MB a token | floor, ms | of the floor |",
     "|---|---|---|---|---|---|",
 )
 

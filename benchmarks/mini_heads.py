@@ -69,8 +69,8 @@ class Bench:
         config = new_config(self.base.model.config, findings=self.findings, trunk=recipe.trunk, states=recipe.states)
         self.trainee = PerceptionTrainee(self.base.model, config=config)
         state = load_state(Path(recipe.out))
-        if state is None and (Path(recipe.out) / SHARES).is_dir():
-            raise SystemExit(f"mini_heads: {recipe.out} was saved by several processes; go on with one, then measure.")
+        if (Path(recipe.out) / SHARES).is_dir():
+            raise SystemExit(f"mini_heads: {recipe.out} was saved by several processes: only runs of one are measured.")
         if state is not None:
             restore_weights(self.trainee.state_dict(), {**state.parts["weights"], **state.parts.get("mean", {})})
         self.step = 0 if state is None else state.step

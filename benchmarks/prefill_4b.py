@@ -157,8 +157,8 @@ def main() -> None:
         page_head(
             machine,
             options=options,
-            what=f"{options.layers} of {whole.decoder.layers} layers; in registers "
-            f"{peak['bf16'] / 1e12:.2f} TFLOP/s (bfloat16), {peak['int8'] / 1e12:.2f} TOP/s (int8)",
+            what=f"{options.layers} of {whole.decoder.layers} layers; products in registers "
+            + ", ".join(f"{peak[name] / 1e12:.2f} TOP/s ({name})" for name in ("bf16", "int8") if peak[name]),
         ),
         "",
         "| 512 tokens | ms, median (least to most) | TOP/s of the products | of the int8 peak | of the bfloat16 peak "

@@ -209,6 +209,13 @@ def larger(checkpoint: Checkpoint) -> Checkpoint:
     decoder = dataclasses.replace(config.decoder, layers=2 * config.decoder.layers)
     torch.manual_seed(4)
     model = Osler(dataclasses.replace(config, decoder=decoder)).eval().requires_grad_(False)
+    # The first layers are those of `checkpoint`, the others add little: both mostly agree on the likeliest token.
+    model.load_state_dict(checkpoint.model.state_dict(), strict=False)
+    for layer in model.decoder.layers[config.decoder.layers :]:
+        layer.self_attn.o_proj.weight.mul_(1e-3)
+        layer.mlp.down_proj.weight.mul_(1e-3)
+        for norm in (layer.post_attention_layernorm, layer.post_feedforward_layernorm):
+            norm.weight.fill_(-0.999)  # which multiplies by 1 + weight
     return dataclasses.replace(checkpoint, model=model, name="larger")
 
 
@@ -221,6 +228,7 @@ def draft_of(small: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return small
 
     monkeypatch.setattr(draft_module, "load_and_quantize", loaded)
+    monkeypatch.setattr(draft_module, "open_model", lambda name: small.model)
     return asked
 
 
@@ -240,6 +248,8 @@ def test_a_session_loads_the_draft_once_and_answers_the_same(
     assert asked == ["gemma-3-270m"]
     assert len({answer.text for answer in answers}) == 1
     assert done[0].token_ids == done[1].token_ids == done[2].token_ids
+    assert done[0].guessed == 0 < done[1].guessed
+    assert done[1].passes < done[0].passes
     session.ask(None, "What?", max_tokens=4, speculation="lookup")
     assert asked == ["gemma-3-270m"]
 

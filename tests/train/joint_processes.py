@@ -116,6 +116,7 @@ def main(folder: Path, *, base: Path, films: Path, banks: Path) -> None:
         patch.setattr(joint_stage, "open_answers", _breaking(joint_stage.open_answers))
         _told(named("questions"), data=data)
     train(perception_of(first, folder / "heads-two"), data=data)
+    train(dataclasses.replace(named("half"), precision="bfloat16"), data=data)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,14 @@ def _lines(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def test_bfloat16_runs_where_one_process_judges_more_often(runs: Path) -> None:
+    judged = json.loads((runs / "half" / "summary.json").read_text(encoding="utf-8"))["kept_out"]
+    wanted = json.loads((runs / "two" / "summary.json").read_text(encoding="utf-8"))["kept_out"]
+    for when in ("before", "after"):
+        assert judged[when]["samples"] == wanted[when]["samples"] == 5
+    assert judged["before"]["loss"] == pytest.approx(wanted["before"]["loss"], rel=0.05)
+
+
 @pytest.mark.parametrize(("one", "two"), [("one", "two"), ("heads-one", "heads-two")])
 def test_two_processes_follow_every_curve_of_one(runs: Path, one: str, two: str) -> None:
     ours, theirs = (_lines(runs / name / "metrics.jsonl") for name in (two, one))

@@ -10,7 +10,7 @@ from osler.engine.runner import Runner
 from osler.engine.speculation import Drafter, DraftModel, require_same_tokens
 from osler.errors import RequestError
 from osler.quant.kernels import choose_kernels
-from osler.quant.open import load_and_quantize
+from osler.quant.open import load_and_quantize, open_model
 from osler.readers.limits import available_memory
 from osler.weights.catalog import EMBEDDED_NAME
 
@@ -44,15 +44,15 @@ class DraftNetwork:
         """
         if decoding.speculation != "draft" or self._runner is not None:
             return
-        plan_weights(self._name, itemsize=2, bits=_BITS).require(available_memory())
-        draft = load_and_quantize(self._name, bits=_BITS, dtype="bfloat16", kernels=choose_kernels())
-        small, large = draft.model.config.decoder, self._target.model.config.decoder
+        small, large = open_model(self._name).config.decoder, self._target.model.config.decoder
         if small.layers * small.width >= large.layers * large.width:
             raise RequestError(
                 f"The draft {self._name!r} is as large as {self._target.name!r}: writing ahead would take longer.",
                 allowed="A draft for a larger network, such as the 4B one.",
                 next_step="Use --speculation lookup, or none.",
             )
+        plan_weights(self._name, itemsize=2, bits=_BITS).require(available_memory())
+        draft = load_and_quantize(self._name, bits=_BITS, dtype="bfloat16", kernels=choose_kernels())
         require_same_tokens(draft.tokenizer, target=self._target.tokenizer)
         self._runner = Runner(draft.model)
 

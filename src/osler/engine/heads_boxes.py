@@ -105,7 +105,8 @@ class BoxFinder:
         if taught:
             assert self._heads.taught is not None
             ask = _Asked(head=self._heads.taught, labels=taught, text_1QC=text_states(session, taught)[None])
-            found += self._find(ask, study, prepared=prepared, kinds=self._heads.config.taught_on)
+            kinds = ("pictures", "volumes") if self._anywhere else self._heads.config.taught_on
+            found += self._find(ask, study, prepared=prepared, kinds=kinds)
         return found
 
     def _find(self, ask: _Asked, study: Study, *, prepared: PreparedImages, kinds: Sequence[str]) -> list[HeadBox]:

@@ -78,7 +78,7 @@ class OslerResponder:
     Args:
         session: From `osler.load`.
         untrained: ``"ask"`` treats text skills, and those of heads that the weights have, as if they were trained; a
-            box head is then asked for any label in any picture or volume, and not the decoder in its place.
+            box head is then asked for any label in any picture or volume, where the decoder was not taught boxes.
     """
 
     def __init__(self, session: Session, *, untrained: Literal["list", "ask"] = "list") -> None:
@@ -86,7 +86,7 @@ class OslerResponder:
         if untrained == "ask":
             asked = taught | _TEXT_SKILLS | frozenset(session.heads)
             session.checkpoint = dataclasses.replace(session.checkpoint, trained=asked)
-            if "boxes" in session.heads:
+            if "boxes" in session.heads and not taught & {"box_text", "box_tokens"}:
                 session.heads = {**session.heads, "boxes": session.heads["boxes"].everywhere()}
         self.session: Session | None = session
         self._session = session

@@ -135,9 +135,14 @@ def run_set(
 def _score(one: Annotated, setting: Setting, result: SetResult, *, out: Path | None) -> None:
     """Scores reports by their annotations, and keeps the reports for who makes them."""
     kept = "Name a folder for the reports with --out."
+    try:
+        reports = one.reports(result.rows)
+    except FileFormatError as error:
+        result.state, result.why = "unscored", str(error)
+        return
     if out is not None:
         folder = _made(out / "radgraph", what="reports")
-        texts = json.dumps(keyed_reports(one.reports(result.rows)), ensure_ascii=False, indent=1)
+        texts = json.dumps(keyed_reports(reports), ensure_ascii=False, indent=1)
         path = write_atomic(folder / f"{result.name}.json", data=texts.encode())
         kept = (
             f"Have {str(path)!r} annotated as docs/how-to/evaluate-a-model.md says, then give the same command with "

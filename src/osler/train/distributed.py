@@ -143,7 +143,8 @@ def joined(*, device: torch.device | None = None) -> Iterator[Place]:
         torch.cuda.set_device(device)
     # The first process prepares the scans while the others wait, which may take hours.
     backend = "nccl" if device.type == "cuda" else "gloo"
-    store, rank, _ = next(dist.rendezvous("env://"))
+    store, rank, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store.set_timeout(_PATIENCE)  # as PyTorch does where it opens the store itself
     # What an earlier stage left in the store would be taken for addresses of this one.
     store = dist.PrefixStore(f"stage {next(_JOINS)}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)

@@ -344,7 +344,8 @@ def measure_answers(run: JointRun) -> Measured:
     # All processes run equally often, because each gathers weights from all.
     rounds = math.ceil(math.ceil(len(judges) / place.world) / run.recipe.answers.micro_batch)
     for micro in run.micros(judges[:1] if len(micros) < rounds else ()):
-        run.teacher.losses(micro, weights=alone)
+        with run.precision():
+            run.teacher.losses(micro, weights=alone)
     require_answers(micros, found, step=None, place=place)
     loss, units, right, tokens = place.totals(sums.tolist())
     return Measured(

@@ -43,7 +43,7 @@ def release_mapped(tensors: Iterable[Tensor]) -> int:
 
 def _joined(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
     """Addresses from and to, neighbours as one."""
-    places = ((tensor.data_ptr(), tensor.nbytes) for tensor in tensors if tensor.is_contiguous())
+    places = ((tensor.data_ptr(), tensor.nbytes) for tensor in tensors if _addressed(tensor))
     spans = sorted((place, place + size) for place, size in places)
     start = end = 0
     for low, high in spans:
@@ -54,6 +54,10 @@ def _joined(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
         end = max(end, high)
     if end > start:
         yield start, end
+
+
+def _addressed(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.is_contiguous()
 
 
 def _unchanged(start: int, end: int) -> bool:

@@ -187,6 +187,21 @@ def test_a_head_that_is_asked_untrained_draws_what_the_decoder_would_be_asked_fo
     assert head.labels  # the head itself stays as it was
 
 
+def test_a_decoder_that_was_taught_boxes_is_asked_as_before(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_hippocampi(tmp_path, count=2)
+    head = Threshold()
+    head.labels = frozenset({"right lung"})
+    asked = {}
+    for untrained in ("list", "ask"):
+        session = Scripted(checkpoint, trained={"boxes", "box_text"}, heads={"boxes": head})
+        responder = OslerResponder(session, untrained=untrained)  # type: ignore[arg-type]
+        setting = Setting(root=tmp_path, responder=responder, split="all", untrained=untrained)  # type: ignore[arg-type]
+        result = run_set(HIPPOCAMPUS, setting)
+        assert not any("all the same" in note for note in result.notes)
+        asked[untrained] = len(session.asked)
+    assert asked["ask"] == asked["list"] > 0
+
+
 def test_the_decoder_is_not_asked_which_region_a_volume_shows(checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_hippocampi(tmp_path, count=2)
     (crop, *_), _ = hippocampi(tmp_path)

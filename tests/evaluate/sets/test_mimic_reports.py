@@ -161,8 +161,8 @@ def test_which_pictures_are_asked_about_is_said(tmp_path: Path) -> None:
     model, out = writing(), tmp_path / "out"
     notes = evaluated(tmp_path, model, out=out).notes
     assert [number for number, _ in model.asked] == [1]  # 3 is lateral
-    assert "5 pictures are left out: they are not there, or their report is not." in notes
-    assert "1 pictures are left out: their report lacks an indication, findings or an impression." in notes
+    assert "Pictures left out that are not there, or whose report is not: 5." in notes
+    assert "Pictures left out whose report lacks an indication, findings or an impression: 1." in notes
     write_csv(tmp_path / "cxr" / "mimic-cxr" / "report-images.csv", [{"dicom_id": dicom(3)}])
     model = writing()
     assert "Only the pictures that report-images.csv lists." in evaluated(tmp_path, model, out=out).notes
@@ -178,6 +178,19 @@ def test_a_damaged_file_costs_one_case(tmp_path: Path) -> None:
     assert {entry.case for entry in result.failed} == {dicom(0), dicom(1)}
     assert any("The report s50000001.txt cannot be read" in entry.why for entry in result.failed)
     assert [row.case for row in result.rows] == [dicom(2)]
+
+
+def test_a_report_that_is_damaged_after_it_was_asked_about_is_named(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    out = tmp_path / "out"
+    evaluated(tmp_path, writing(), out=out)
+    path = annotate(out / "radgraph" / "mimic-cxr-reports.json", tmp_path / "annotations.json")
+    next(tmp_path.rglob("s*.txt")).write_bytes(b"\xff\xfe\xff")
+    for known in (None, read_annotations(path)):
+        result = evaluated(tmp_path, writing(), out=out, annotations=known)
+        assert result.state == "unscored"
+        assert "cannot be read" in result.why
+        assert "Put the report files back" in result.why
 
 
 def test_small_models_are_asked_as_osler_report_asks(tmp_path: Path) -> None:

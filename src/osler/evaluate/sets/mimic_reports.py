@@ -37,6 +37,13 @@ class _Film:
     report: Path
 
 
+def _indication(report: Path) -> str:
+    try:
+        return read_sections(report)["indication"]
+    except KeyError as error:
+        raise FileFormatError(f"{report.name} has no indication any more.", next_step="Start the run again.") from error
+
+
 class MimicReports:
     """One picture, one report."""
 
@@ -77,9 +84,9 @@ class MimicReports:
         ]
         notes = [told, *_NOTES]
         if gone := len(films) - len(there):
-            notes.append(f"{gone} pictures are left out: they are not there, or their report is not.")
+            notes.append(f"Pictures left out that are not there, or whose report is not: {gone}.")
         if less := len(there) - len(whole):
-            notes.append(f"{less} pictures are left out: their report lacks an indication, findings or an impression.")
+            notes.append(f"Pictures left out whose report lacks an indication, findings or an impression: {less}.")
         absent = "no held-out patient" if whole else "no report has an indication, findings and an impression"
         return Plan(cases=shuffled(cases), absent="" if cases else absent, notes=tuple(notes))
 
@@ -104,7 +111,7 @@ class MimicReports:
         inquiries = [
             Inquiry(
                 study=case.opened or self.open(setting, case),
-                question=prompts.report.format(indication=read_sections(case.content.report)["indication"]),
+                question=prompts.report.format(indication=_indication(case.content.report)),
             )
             for case in cases
         ]
@@ -122,7 +129,16 @@ class MimicReports:
         ]
 
     def reports(self, rows: Sequence[Row]) -> list[str]:
-        """The reports of the model and of the radiologists."""
+        """The reports of the model and of the radiologists.
+
+        Raises:
+            FileFormatError: If one of the radiologists' cannot be read any more.
+        """
+        if gone := [row.case for row in rows if row.case not in self._truths]:
+            raise FileFormatError(
+                f"Of {len(gone)} reports that the model has written, the radiologist's cannot be read: {gone[0]!r}.",
+                next_step="Put the report files back, or write the model's anew in another --out.",
+            )
         return [text for row in rows for text in (row.said, self._truths[row.case])]
 
     def scored(self, rows: Sequence[Row], annotations: Mapping[str, ReportGraph]) -> list[Row]:

@@ -180,7 +180,7 @@ def _not_offered(setting: Setting, labels: Sequence[str]) -> tuple[str, ...]:
     scopes = {label: scope for label in labels if (scope := head.scope_of((label,)))}
     if not scopes:
         return ()
-    asked = setting.untrained == "ask"
+    asked = setting.untrained == "ask" and not head.labels  # see `BoxHead.everywhere`
     end = "they were asked for all the same" if asked else "in a volume every box of theirs counts as missed"
     return (
         f"NOT TRAINED: the box head of {setting.responder.name} is offered for {', '.join(sorted({*scopes.values()}))} "
