@@ -286,7 +286,7 @@ def test_the_embedded_model_writes_what_it_writes_alone(bits: int, path: str, mo
         pytest.skip(str(error))
     monkeypatch.setenv(VARIABLE, path)
     session = osler.load("osler-mini", bits=bits, studies="memory")
-    reports = [row.report for row in islice(iterate_reports(seed=11), 40) if len(row.report) < 700][:4]
+    reports = [row.report for row in islice(iterate_reports(seed=11), 40) if len(row.report) < 700][:2]
     # The fastest path of each width writes all; the others show with one that they do the same.
     written = reports if path in ("auto", "amx") else reports[:1]
     tokens = 40 if path in ("auto", "amx") else 12
