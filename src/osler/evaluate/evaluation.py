@@ -18,7 +18,7 @@ from osler.evaluate.published import MEDGEMMA_15_4B
 from osler.evaluate.radgraph import ReportGraph, read_annotations
 from osler.evaluate.responder import OslerResponder, Responder
 from osler.evaluate.rows import Estimate, Measured, measured
-from osler.evaluate.runner import SetResult, chosen_sets, run_set
+from osler.evaluate.runner import SetResult, chosen_sets, made_folder, run_set
 from osler.evaluate.sets import all_sets
 from osler.evaluate.sets.types import Annotated, EvaluationSet, Setting, SplitChoice
 from osler.evaluate.worst import draw_worst, worst_rows
@@ -178,17 +178,7 @@ def _annotations(request: EvaluationRequest, sets: Sequence[EvaluationSet]) -> M
 
 
 def _folder(out: str | Path) -> Path | None:
-    if not str(out):
-        return None
-    folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"Cannot make the folder {str(folder)!r}: {error.strerror or type(error).__name__}.",
-            next_step="Name another one with --out.",
-        ) from error
-    return folder
+    return made_folder(Path(out).expanduser(), what="results") if str(out) else None
 
 
 def _header(setting: Setting) -> dict[str, Any]:

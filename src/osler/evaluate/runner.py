@@ -141,7 +141,7 @@ def _score(one: Annotated, setting: Setting, result: SetResult, *, out: Path | N
         result.state, result.why = "unscored", str(error)
         return
     if out is not None:
-        folder = _made(out / "radgraph", what="reports")
+        folder = made_folder(out / "radgraph", what="reports")
         texts = json.dumps(keyed_reports(reports), ensure_ascii=False, indent=1)
         path = write_atomic(folder / f"{result.name}.json", data=texts.encode())
         kept = (
@@ -157,7 +157,12 @@ def _score(one: Annotated, setting: Setting, result: SetResult, *, out: Path | N
         result.state, result.why = "unscored", f"{error} {kept}"
 
 
-def _made(folder: Path, *, what: str) -> Path:
+def made_folder(folder: Path, *, what: str) -> Path:
+    """Makes a folder of results where it is not there.
+
+    Raises:
+        RequestError: If it cannot be made; ``what`` would have been kept in it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -312,7 +317,7 @@ class _Kept:
     def __enter__(self) -> _Kept:
         if self._path is None:
             return self
-        _made(self._path.parent, what="rows")
+        made_folder(self._path.parent, what="rows")
         try:
             lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         except OSError as error:
