@@ -31,6 +31,7 @@ from osler.model.pack import PackedAttention, PackedMLP, PackedNorm
 from osler.model.rope import rotary_table
 from osler.quant.linear import QuantLinear
 from osler.quant.packed import FEW_ROWS
+from osler.quant.prompt import PromptLayer
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -79,7 +80,7 @@ class LeanStep:
             decoder.config.attention_softcap is None
             and decoder.device.type == "cpu"
             and all(
-                type(layer) is DecoderLayer
+                type(layer) in (DecoderLayer, PromptLayer)
                 and dict(layer.named_children()).keys() == _CHILDREN.keys()
                 and all(isinstance(child, _CHILDREN[name]) for name, child in layer.named_children())
                 for layer in decoder.layers

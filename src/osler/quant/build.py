@@ -53,6 +53,7 @@ _AMX = {
     "many_bf16.cpp": TILES,
     "many_int8.cpp": TILES,
     "peak.cpp": TILES,
+    "prompt_rows.cpp": TILES,
     "tile_attend.cpp": TILES,
     "tower_linear.cpp": TILES,
     "tower_rows.cpp": TILES,

@@ -36,7 +36,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 8
+_ABI = 9
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 

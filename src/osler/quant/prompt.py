@@ -1,9 +1,9 @@
 """What a prompt needs between its products, on the compiled kernels: norms, heads normalized and rotated, attention.
 
 PyTorch passes over the activations once for each operation, in float32; the
-kernels do so once, with the same roundings. Attention is theirs where the
-processor has tiles (AMX), with scores that are not rounded. Parameters keep
-their names.
+kernels do so once, with the same roundings: the norm before a product together
+with the sum that it follows. Attention is theirs where the processor has tiles
+(AMX), with scores that are not rounded. Parameters keep their names.
 
 Dimensions: B batch, L tokens, S keys, D width, N query heads, K key heads,
 J = N + 2 K heads of queries, keys and values, H width of a head.
@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from osler.model.attention import FOLD, KeyView, causal_spans
-from osler.model.decoder import Decoder
+from osler.model.decoder import Decoder, DecoderLayer, ForwardStep
 from osler.model.pack import PackedAttention, PackedNorm
 from osler.quant.attention import attend, fits_head
 from osler.quant.kernels import Kernels, NativeKernels
 
 _MOST_HEAD, _HEAD_STEP = 512, 16
+_NORMS = 4  # of a layer
 
 
 class HeadsStruct(ctypes.Structure):
@@ -54,6 +55,8 @@ class NormStruct(ctypes.Structure):
         ("M", ctypes.c_int64),
         ("D", ctypes.c_int64),
         ("eps", ctypes.c_float),
+        ("then_scale", ctypes.c_void_p),
+        ("then", ctypes.c_void_p),
     )
 
 
@@ -68,17 +71,26 @@ class PromptNorm(PackedNorm):
 
     def forward(self, x_D: Tensor) -> Tensor:
         """See `PackedNorm`."""
-        return self._run(x_D, stream_D=None) if _on_kernels(x_D) else super().forward(x_D)
+        return self._run(x_D, stream_D=None, then=None)[0] if _on_kernels(x_D) else super().forward(x_D)
 
     def onto(self, stream_D: Tensor, *, update_D: Tensor) -> Tensor:
         """See `RMSNorm.onto`."""
-        if not _on_kernels(stream_D) or not _on_kernels(update_D) or stream_D.shape != update_D.shape:
+        if not _fit(stream_D, update_D):
             return super().onto(stream_D, update_D=update_D)
-        return self._run(update_D, stream_D=stream_D.contiguous())
+        return self._run(update_D, stream_D=stream_D, then=None)[0]
 
-    def _run(self, x_D: Tensor, *, stream_D: Tensor | None) -> Tensor:
+    def onto_then(self, stream_D: Tensor, *, update_D: Tensor, then: PromptNorm) -> tuple[Tensor, Tensor]:
+        """Returns what `onto` does, and the same normalized by another norm."""
+        if not _fit(stream_D, update_D) or self.eps != then.eps:
+            stream_D = self.onto(stream_D, update_D=update_D)
+            return stream_D, then(stream_D)
+        return self._run(update_D, stream_D=stream_D, then=then)
+
+    def _run(self, x_D: Tensor, *, stream_D: Tensor | None, then: PromptNorm | None) -> tuple[Tensor, Tensor]:
         x_D = x_D.contiguous()
+        stream_D = None if stream_D is None else stream_D.contiguous()
         out_D = torch.empty_like(x_D)
+        then_D = out_D if then is None else torch.empty_like(x_D)
         width = x_D.shape[-1]
         self._kernels.norm(
             NormStruct(
@@ -89,9 +101,50 @@ class PromptNorm(PackedNorm):
                 M=x_D.numel() // width,
                 D=width,
                 eps=self.eps,
+                then_scale=None if then is None else then.scale_D.data_ptr(),
+                then=None if then is None else then_D.data_ptr(),
             )
         )
-        return out_D
+        return out_D, then_D
+
+
+class PromptLayer(DecoderLayer):
+    """`DecoderLayer` whose sums and the norms that follow them are computed together.
+
+    Args:
+        plain: Whose norms are `PromptNorm`.
+        following: The norm that the next layer begins with; ``None`` after the last.
+    """
+
+    input_layernorm: PromptNorm
+    post_attention_layernorm: PromptNorm
+    pre_feedforward_layernorm: PromptNorm
+    post_feedforward_layernorm: PromptNorm
+
+    def __init__(self, plain: DecoderLayer, *, following: PromptNorm | None) -> None:
+        nn.Module.__init__(self)
+        for name, child in plain.named_children():
+            setattr(self, name, child)
+        self._following = (following,)  # not a part of this layer
+
+    def forward(self, x_BLD: Tensor, *, step: ForwardStep, last_only: bool = False) -> Tensor:
+        """See `DecoderLayer`."""
+        if step.memory is not None:
+            x_BLD = step.memory.read(x_BLD, layer=self.self_attn.index)
+        known = step.normalized
+        normed_BLD = known[1] if known is not None and known[0] is x_BLD else self.input_layernorm(x_BLD)
+        update_BLD = self.self_attn(normed_BLD, step=step)
+        if last_only:
+            x_BLD, update_BLD = x_BLD[:, -1:], update_BLD[:, -1:]
+        x_BLD, normed_BLD = self.post_attention_layernorm.onto_then(
+            x_BLD, update_D=update_BLD, then=self.pre_feedforward_layernorm
+        )
+        update_BLD = self.mlp(normed_BLD)
+        following = self._following[0]
+        if following is None:
+            return self.post_feedforward_layernorm.onto(x_BLD, update_D=update_BLD)
+        step.normalized = self.post_feedforward_layernorm.onto_then(x_BLD, update_D=update_BLD, then=following)
+        return step.normalized[0]
 
 
 class PromptAttention(PackedAttention):
@@ -152,6 +205,10 @@ def _on_kernels(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 and x.device.type == "cpu"
 
 
+def _fit(stream_D: Tensor, update_D: Tensor) -> bool:
+    return _on_kernels(stream_D) and _on_kernels(update_D) and stream_D.shape == update_D.shape
+
+
 def fuse_prompt(decoder: Decoder, *, kernels: Kernels) -> None:
     """Puts the kernels into what stands between the products of a packed decoder, in place, where they run."""
     config = decoder.config
@@ -163,3 +220,8 @@ def fuse_prompt(decoder: Decoder, *, kernels: Kernels) -> None:
                 setattr(module, name, PromptNorm(child, kernels=kernels))
             elif isinstance(child, PackedAttention):
                 setattr(module, name, PromptAttention(child, kernels=kernels))
+    layers = list(decoder.layers)
+    for number, (layer, after) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
+        norms = [child for child in layer.children() if isinstance(child, PromptNorm)]
+        if len(norms) == _NORMS:
+            decoder.layers[number] = PromptLayer(layer, following=None if after is None else after.input_layernorm)

@@ -3,8 +3,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
-
 #include "many_rows.h"
 
 namespace osler {
@@ -15,29 +13,28 @@ namespace {
 class Ahead {
  public:
   void start(const OslerWeight& w, const Span& span, int64_t bytes) {
-    const int64_t block = block_bytes(w), unit = kBlock * w.bits / 8;
-    next_ = w.codes + span.next * block + span.k0 * unit;
-    end_ = w.codes + span.block * block + span.k1 * unit;
-    at_ = w.codes + span.block * block + std::min(span.k0 * unit + bytes, span.k1 * unit);
-    if (at_ == end_) at_ = next_;
+    const int64_t block = block_bytes(w), unit = kBlock * w.bits / 8, length = (span.k1 - span.k0) * unit;
+    from_ = w.codes + span.block * block + span.k0 * unit + bytes;
+    next_ = w.codes + span.next * block + span.k0 * unit + bytes - length;
+    last_ = length - bytes;
     scales_ = (span.next - span.block) * scale_groups(w) * kBlock;
   }
 
-  // Of a vector of codes.
-  void codes() {
-    _mm_prefetch(reinterpret_cast<const char*>(at_), _MM_HINT_T1);
-    at_ += 64;
-    if (at_ == end_) at_ = next_;
+  // Of a vector of codes, by its place in the span.
+  __attribute__((always_inline)) void codes(int64_t at) const {
+    _mm_prefetch(reinterpret_cast<const char*>(from_ + at), _MM_HINT_T1);
   }
 
-  // Of a group, by the place of those of this span; null for none.
-  void scales(const uint16_t* at) const {
-    if (at) _mm_prefetch(reinterpret_cast<const char*>(at + scales_), _MM_HINT_T1);
+  // Of a group that begins at a place, by those of its scales and offsets in this span; null for none.
+  __attribute__((always_inline)) void group(const uint16_t* scale, const uint16_t* offset, int64_t at) {
+    if (at >= last_) from_ = next_;
+    _mm_prefetch(reinterpret_cast<const char*>(scale + scales_), _MM_HINT_T1);
+    if (offset) _mm_prefetch(reinterpret_cast<const char*>(offset + scales_), _MM_HINT_T1);
   }
 
  private:
-  const uint8_t *at_ = nullptr, *end_ = nullptr, *next_ = nullptr;
-  int64_t scales_ = 0;
+  const uint8_t *from_ = nullptr, *next_ = nullptr;
+  int64_t last_ = 0, scales_ = 0;
 };
 
 }  // namespace

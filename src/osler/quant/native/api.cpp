@@ -11,6 +11,7 @@
 #include <cpuid.h>
 
 #include "many_rows.h"
+#include "prompt_rows.h"
 #endif
 #include "tile_attend.h"
 #include "tower.h"
@@ -164,7 +165,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 8; }
+int osler_abi(void) { return 9; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
@@ -230,12 +231,18 @@ int osler_token(int path, const OslerToken* token, void* x, int threads) {
 // Normalizes, rotates and rearranges the heads of a prompt. Returns as `osler_linear`, 1 also for a head that does not fit.
 int osler_heads(int path, const OslerHeads* heads, int threads) {
   if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return 1;
+#ifdef OSLER_AMX
+  if (path >= kPathAmxBf16 && fits_prompt_rows(*heads)) return prompt_heads(*heads, std::max(1, threads)), 0;
+#endif
   return code_of(path).heads(*heads, std::max(1, threads));
 }
 
 // Normalizes rows. Returns as `osler_heads`.
 int osler_norm(int path, const OslerNorm* norm, int threads) {
-  if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return 1;
+  if (path < 0 || path >= kPaths || !(paths() & (1u << path)) || norm->D <= 0 || norm->M < 0) return 1;
+#ifdef OSLER_AMX
+  if (path >= kPathAmxBf16) return prompt_norm(*norm, std::max(1, threads)), 0;
+#endif
   return code_of(path).norm(*norm, std::max(1, threads));
 }
 

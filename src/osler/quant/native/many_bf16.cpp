@@ -25,11 +25,7 @@ struct AmxBf16 {
   template <class Meanwhile>
   static void multiply(const Square& s, Meanwhile meanwhile) {
     clear_sums();
-    const uint8_t *a = s.a, *b = s.b;
-    for (int64_t i = 0; i < s.steps; ++i, a += kTile, b += kTile) {
-      tile_step<Bf16Tiles>(a, s.a_next, b, s.b_next);
-      meanwhile();
-    }
+    multiply_steps<Bf16Tiles>(s.a, s.a_next, s.b, s.b_next, s.steps, meanwhile);
     store_sums(s.sums, 16, 16 * kSide, kSide);
   }
 };

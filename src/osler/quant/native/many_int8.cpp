@@ -18,17 +18,8 @@ struct AmxInt8 {
 
   template <class Meanwhile>
   static void multiply(const Square& s, Meanwhile meanwhile) {
-    if (s.large) {
-      clear_sums();
-      tile_step<Int8Tiles>(s.a_large, s.a_next, s.b_large, s.b_next);
-      store_sums(s.large, 16, 16 * kSide, kSide);
-    }
     clear_sums();
-    const uint8_t *a = s.a, *b = s.b;
-    for (int64_t i = 0; i < s.steps; ++i, a += kTile, b += kTile) {
-      tile_step<Int8Tiles>(a, s.a_next, b, s.b_next);
-      meanwhile();
-    }
+    multiply_steps<Int8Tiles>(s.a, s.a_next, s.b, s.b_next, s.steps, meanwhile);
     store_sums(s.sums, 16, 16 * kSide, kSide);
   }
 };

@@ -2,11 +2,12 @@
 //
 // A tile has 1024 bytes: A 16 rows by 64 bytes of inputs, B as many inputs by 16 outputs (as [16][16 outputs][4 bytes]).
 // A square is 32 rows by 32 outputs. It is multiplied over a whole span of inputs before its sums are stored, as storing
-// takes the tile unit as long as multiplying. Meanwhile the vector units do what else there is to do: they write the
-// square before, and unpack the weights that come next. They do so a little after every step: tiles that were begun
-// keep their unit busy for about two steps, and wait for longer work.
+// takes the tile unit as long as multiplying. Meanwhile the vector units do what else there is to do, a little in each place
+// of a step (see places.h): they write the square before, and unpack the weights that come next.
 //
-// In int8, activations have one scale for each row and span, weights one for each output and span.
+// In int8, activations have one scale for each row and span, weights one for each output and span. Large inputs would make
+// the steps of all others coarse. So their values are cut into parts that fit: each has places of its own in tiles that
+// follow those of the span, with the same weights once more.
 #pragma once
 
 #include "kernels.h"
@@ -17,8 +18,9 @@ constexpr int64_t kTile = 1024;      // bytes
 constexpr int64_t kInputs = 64;      // of a tile of int8
 constexpr int64_t kSide = 32;        // rows and outputs of a square
 constexpr int64_t kSquare = kSide * kSide;
-constexpr int64_t kLarge = 64;       // large inputs that have a scale of their own: a tile of int8
-constexpr int64_t kMostInt8 = 40;    // tiles of a span of int8
+constexpr int64_t kMostExtra = 4;    // tiles of a span for parts of large inputs
+constexpr int64_t kMostAgain = kMostExtra * kInputs;
+constexpr int64_t kMostInt8 = 40;    // tiles of a span of int8, without those
 
 struct Square {
   const uint8_t* a;        // [2][steps of the row][16][64], the second tile `a_next` bytes further
@@ -26,9 +28,7 @@ struct Square {
   int64_t a_next, b_next;
   int64_t steps;
   void* sums;              // (32 rows, 32 outputs), int32 or float32
-  const uint8_t *a_large, *b_large;  // a tile of large inputs, whose second one lies as far away
-  void* large;             // their sums; null for none
-  const int32_t *x_sum, *x_large;    // (32): sums of the codes of the rows, of large inputs
+  const int32_t* x_sum;    // (32): sums of the codes of the rows
 };
 
 // A part of a block of 16 outputs that is unpacked into tiles.
@@ -36,24 +36,27 @@ struct Span {
   int64_t block;           // past the last one: zeros
   int64_t k0, k1;          // inputs, up to `padded`
   int64_t steps;           // tiles
-  const int32_t* picked;   // (kLarge) large inputs, whose tile follows the others; null for none
+  int64_t extra;           // further tiles
+  const int32_t* again;    // (extra * kInputs) the inputs whose weights fill them
   uint8_t* to;
-  float* scales;           // (16), and `kSide` further those of the large inputs
+  float* scales;           // (16)
   int64_t next;            // the block whose same inputs are unpacked after it
 };
 
 // Rows laid out in tiles.
 struct Rows {
-  const uint8_t* tiles;    // [pairs * 2][steps + large][16][64]
+  const uint8_t* tiles;    // [pairs * 2][spans][tiles of the span, and `extra`][16][64]
   int64_t pairs;           // of tiles of rows
   int64_t steps, spans, depth;  // tiles of a row, spans, and tiles of a span
   int64_t inputs;          // of a tile
-  int64_t large;           // 1 where there is a tile of large inputs, else 0
-  const float* scale;      // [spans + large][pairs * 32]
+  int64_t extra;           // tiles of a span that hold inputs once more
+  const float* scale;      // [spans][pairs * 32]
   const int32_t* sum;
-  const int32_t* picked;   // (kLarge) the large inputs, ascending
+  const int32_t* again;    // [spans][kMostAgain] the inputs that have another place, `extra` tiles of them
 
   int64_t span_steps(int64_t span) const { return span + 1 < spans ? depth : steps - span * depth; }
+  int64_t row_tiles() const { return steps + spans * extra; }
+  int64_t first_tile(int64_t span) const { return span * (depth + extra); }
 };
 
 // Spans of even length.

@@ -42,10 +42,8 @@ struct VnniInt8 {
     for (int64_t row = 0; row < kSide; row += kRows) {
       const int64_t below = row / 16 * s.a_next + row % 16 * 64, at = row * kSide;
       multiply_some(s.a + below, s.b, s.b_next, s.steps, s.x_sum + row, static_cast<int32_t*>(s.sums) + at);
-      if (s.large)
-        multiply_some(s.a_large + below, s.b_large, s.b_next, 1, s.x_large + row, static_cast<int32_t*>(s.large) + at);
     }
-    for (int64_t step = 0; step < s.steps; ++step) meanwhile();
+    for (int64_t step = 0; step < s.steps; ++step) in_all_places(meanwhile);
   }
 };
 

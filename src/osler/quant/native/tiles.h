@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "places.h"
+
 namespace osler {
 
 constexpr int64_t kTileValues = 512;  // bfloat16 of a tile of A or B
@@ -21,32 +23,57 @@ static inline void configure_tiles() {
   _tile_loadconfig(&config);
 }
 
-// Sums (tiles 0 to 3) += two tiles of A (4, 5) times two tiles of B (6, 7).
+// One of the sums (tiles 0 to 3) += one of two tiles of A (4, 5) times one of two tiles of B (6, 7).
 struct Bf16Tiles {
+  template <int sum>
   __attribute__((always_inline)) static void multiply() {
-    _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7);
+    if constexpr (sum == 0) _tile_dpbf16ps(0, 4, 6);
+    if constexpr (sum == 1) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (sum == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (sum == 3) _tile_dpbf16ps(3, 5, 7);
   }
 };
 
 struct Int8Tiles {
+  template <int sum>
   __attribute__((always_inline)) static void multiply() {
-    _tile_dpbssd(0, 4, 6); _tile_dpbssd(1, 4, 7); _tile_dpbssd(2, 5, 6); _tile_dpbssd(3, 5, 7);
+    if constexpr (sum == 0) _tile_dpbssd(0, 4, 6);
+    if constexpr (sum == 1) _tile_dpbssd(1, 4, 7);
+    if constexpr (sum == 2) _tile_dpbssd(2, 5, 6);
+    if constexpr (sum == 3) _tile_dpbssd(3, 5, 7);
   }
 };
 
-// One step of four tiles that lie whole; the second ones of A and B so many bytes further.
+// Sums += A times B over some steps of four tiles that lie whole; the second ones of A and B so many bytes further.
+// `meanwhile` is called in each place of each step.
 //
-// All tiles are loaded before they are multiplied: so the loads of a step run beside the products of the one before,
-// from the second-level cache too. Three of the four are loaded with the hint that they are not needed soon: so the
-// fourth, a block of weights, stays in the first-level cache while all rows pass over it.
-template <class Tiles>
-__attribute__((always_inline)) static inline void tile_step(const uint8_t* a, int64_t a_next, const uint8_t* b,
-                                                            int64_t b_next) {
-  _tile_stream_loadd(4, a, 64);
-  _tile_loadd(6, b, 64);
-  _tile_stream_loadd(7, b + b_next, 64);
-  _tile_stream_loadd(5, a + a_next, 64);
-  Tiles::multiply();
+// Loads alternate with products, the last two of the step before: so they run beside them, from the second-level cache
+// too. Three of the four are loaded with the hint that they are not needed soon: so the fourth, a block of weights, stays
+// in the first-level cache while all rows pass over it.
+template <class Tiles, class Meanwhile>
+__attribute__((always_inline)) static inline void multiply_steps(const uint8_t* a, int64_t a_next, const uint8_t* b,
+                                                                 int64_t b_next, int64_t steps, Meanwhile meanwhile) {
+  _tile_zero(5); _tile_zero(6); _tile_zero(7);
+  for (int64_t step = 0; step < steps; ++step, a += 1024, b += 1024) {
+    _tile_stream_loadd(4, a, 64);
+    meanwhile(Place<0>());
+    Tiles::template multiply<2>();
+    meanwhile(Place<1>());
+    _tile_loadd(6, b, 64);
+    meanwhile(Place<2>());
+    Tiles::template multiply<3>();
+    meanwhile(Place<3>());
+    _tile_stream_loadd(7, b + b_next, 64);
+    meanwhile(Place<4>());
+    Tiles::template multiply<0>();
+    meanwhile(Place<5>());
+    _tile_stream_loadd(5, a + a_next, 64);
+    meanwhile(Place<6>());
+    Tiles::template multiply<1>();
+    meanwhile(Place<7>());
+  }
+  Tiles::template multiply<2>();
+  Tiles::template multiply<3>();
 }
 
 __attribute__((always_inline)) static inline void clear_sums() {
@@ -93,7 +120,10 @@ static inline void multiply_bf16(const TileRows& a, const uint16_t* b0, const ui
     _tile_loadd(6, b0 + step * kTileValues, 64);
     _tile_loadd(7, b1 + step * kTileValues, 64);
     _tile_loadd(5, a.second + step * a.step, rows);
-    Bf16Tiles::multiply();
+    Bf16Tiles::multiply<0>();
+    Bf16Tiles::multiply<1>();
+    Bf16Tiles::multiply<2>();
+    Bf16Tiles::multiply<3>();
   }
   store_sums(c.at, c.right, c.below, c.stride);
 }

@@ -49,12 +49,15 @@ struct OslerHeads {
 };
 
 // out (M, D) = x (M, D) / root mean square * scale (D), to which `stream` (M, D) is added after rounding if not null.
+// If `then` is not null, then (M, D) = out / root mean square * then_scale (D).
 struct OslerNorm {
   const uint16_t *x, *stream;
   const float* scale;
   uint16_t* out;
   int64_t M, D;
   float eps;
+  const float* then_scale;
+  uint16_t* then;
 };
 
 int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads);

@@ -1,6 +1,6 @@
 // Products of the tower. A span of some rows stays in the second-level cache while outputs pass over it, 32 at a time;
-// sums leave the tiles once for a span. Vectors finish a square while tiles multiply the next one, a row after each step;
-// tiles are loaded with hints, and whole lines are written past the cache, as `many_rows.h` and `many_int8.cpp` say.
+// sums leave the tiles once for a span. Vectors finish a square while tiles multiply the next one, a row beside each step;
+// tiles are loaded with hints, and whole lines are written past the cache, as `tiles.h` and `many_rows.inc` say.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -37,17 +37,15 @@ inline void fetch(const uint16_t* from, int64_t values) {
   for (int64_t at = 0; at < values; at += 32) _mm_prefetch(reinterpret_cast<const char*>(from + at), _MM_HINT_T1);
 }
 
-// C (four tiles) += A times B, both with a second row of tiles so many values further. After every step `meanwhile` is
-// called.
+// C (four tiles) += A times B, both with a second row of tiles so many values further. `meanwhile` is called in each place
+// of each step.
 template <class Meanwhile>
 __attribute__((always_inline)) inline void multiply(const uint16_t* a, int64_t a_next, const uint16_t* b, int64_t b_next,
                                                     int64_t steps, float* c, bool first, Meanwhile meanwhile) {
   if (first) clear_sums();
   else load_sums(c, kTileC, 2 * kTileC, 16);
-  for (int64_t step = 0; step < steps; ++step, a += kTileValues, b += kTileValues) {
-    tile_step<Bf16Tiles>(reinterpret_cast<const uint8_t*>(a), a_next * 2, reinterpret_cast<const uint8_t*>(b), b_next * 2);
-    meanwhile();
-  }
+  multiply_steps<Bf16Tiles>(reinterpret_cast<const uint8_t*>(a), a_next * 2, reinterpret_cast<const uint8_t*>(b), b_next * 2,
+                            steps, meanwhile);
   store_sums(c, kTileC, 2 * kTileC, 16);
 }
 
@@ -97,19 +95,26 @@ class Writer {
 
   int64_t left() const { return s_.rows - row_; }
 
-  __attribute__((always_inline)) void row() {
-    const float* c = s_.c + row_ / 16 * 2 * kTileC + row_ % 16 * 16;
-    __m512 one = _mm512_add_ps(_mm512_load_ps(c), s_.bias[0]);
-    __m512 other = _mm512_add_ps(_mm512_load_ps(c + kTileC), s_.bias[1]);
-    if constexpr (kGelu) {
-      one = gelu(one);
-      other = gelu(other);
+  void rows(int64_t count) {
+    for (; count > 0 && left() > 0; --count) {
+      const __m512 one = finish(sum(0), 0);
+      write(one, finish(sum(1), 1));
     }
-    if (s_.residual) {
-      const __m512i added = _mm512_maskz_loadu_epi16(s_.mask, s_.residual + row_ * w_.N);
-      one = _mm512_add_ps(one, from_bf16(_mm512_castsi512_si256(added)));
-      other = _mm512_add_ps(other, from_bf16(_mm512_extracti64x4_epi64(added, 1)));
-    }
+  }
+
+  // Half of the next row, with its bias.
+  __attribute__((always_inline)) __m512 sum(int64_t half) const {
+    return _mm512_add_ps(_mm512_load_ps(s_.c + row_ / 16 * 2 * kTileC + row_ % 16 * 16 + half * kTileC), s_.bias[half]);
+  }
+
+  __attribute__((always_inline)) __m512 finish(__m512 value, int64_t half) const {
+    if constexpr (kGelu) value = gelu(value);
+    if (!s_.residual) return value;
+    const __mmask16 mask = static_cast<__mmask16>(s_.mask >> half * 16);
+    return _mm512_add_ps(value, from_bf16(_mm256_maskz_loadu_epi16(mask, s_.residual + row_ * w_.N + half * 16)));
+  }
+
+  __attribute__((always_inline)) void write(__m512 one, __m512 other) {
     uint16_t* to = s_.out + row_ / 16 * s_.below + row_ % 16 * s_.stride;
     if (s_.line) _mm512_stream_si512(reinterpret_cast<__m512i*>(to), to_bf16(one, other));
     else _mm512_mask_storeu_epi16(to, s_.mask, to_bf16(one, other));
@@ -143,14 +148,27 @@ void run_item(const Job& job, int64_t m0, int64_t n0, float* c, Writer<kGelu>& w
         const uint16_t* next = b + 2 * column + fetched * kTileValues;
         int64_t lines = (fetching - fetched) * 16, each = (lines + deep - 1) / deep;
         const int64_t rows = (writer.left() + deep - 1) / deep;
-        multiply(a, column, b, column, deep, to, step == 0,
-                      [&] {
-                        for (int64_t i = rows; i > 0 && writer.left() > 0; --i) writer.row();
-                        for (int64_t i = each; i > 0 && lines > 0; --i, --lines, next += 32) {
-                          _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
-                          _mm_prefetch(reinterpret_cast<const char*>(next + column), _MM_HINT_T1);
-                        }
-                      });
+        bool writing = false;
+        __m512 one, other;
+        // A row, in quarters, and lines of weights.
+        multiply(a, column, b, column, deep, to, step == 0, [&](auto place) {
+          if constexpr (place == 0) {
+            for (int64_t i = each; i > 0 && lines > 0; --i, --lines, next += 32) {
+              _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+              _mm_prefetch(reinterpret_cast<const char*>(next + column), _MM_HINT_T1);
+            }
+          } else if constexpr (place == 1) {
+            if (rows > 1) writer.rows(rows - 1);
+            writing = writer.left() > 0;
+            if (writing) one = writer.sum(0);
+          } else if constexpr (place == 3) {
+            if (writing) one = writer.finish(one, 0);
+          } else if constexpr (place == 5) {
+            if (writing) other = writer.sum(1);
+          } else if constexpr (place == 7) {
+            if (writing) writer.write(one, writer.finish(other, 1));
+          }
+        });
         if (step + deep == job.steps) writer.start(to, m, n0 + pair_n * 32);
       }
     }
@@ -171,7 +189,7 @@ void run_items(void* data, int, int) {
   for (int64_t item = job.next++; item < items; item = job.next++) {
     Writer<kGelu> writer(job.w);
     run_item(job, item / panels * job.at_once, item % panels * job.panel, c, writer);
-    while (writer.left() > 0) writer.row();
+    writer.rows(writer.left());
   }
   _tile_release();
   _mm_sfence();  // what went past the cache must be seen by other threads
@@ -206,7 +224,7 @@ struct Unpack {
 void unpack_blocks(void* data, int part, int parts) {
   const Unpack& job = *static_cast<Unpack*>(data);
   const int64_t blocks = (job.w.rows + 31) / 32 * 2, last = (job.w.rows + 15) / 16 - 1, steps = job.w.padded / kStep;
-  Bf16Unpacker unpacker(job.w, nullptr);
+  Bf16Unpacker unpacker(job.w);
   for (int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) {
     Span span = {};
     span.block = block;
@@ -214,7 +232,10 @@ void unpack_blocks(void* data, int part, int parts) {
     span.steps = steps;
     span.to = reinterpret_cast<uint8_t*>(job.tiles + block * steps * kTileValues);
     span.next = std::min(block + 1, last);
-    for (int64_t pieces = unpacker.start(span); pieces > 0; --pieces) unpacker.next();
+    for (int64_t pieces = unpacker.start(span); pieces > 0; --pieces) {
+      unpacker.first();
+      unpacker.second();
+    }
   }
 }
 

@@ -11,57 +11,66 @@
 namespace osler {
 namespace {
 
-// Unpacks a span in pieces of one vector of codes, so that tiles never wait for long.
+// Unpacks a span in pieces of two halves, eight inputs, so that tiles never wait for long.
 class Bf16Unpacker {
  public:
-  explicit Bf16Unpacker(const OslerWeight& w, const int32_t*) : w_(w), wide_(w.bits == 8) {}
+  explicit Bf16Unpacker(const OslerWeight& w) : w_(w), wide_(w.bits == 8) {}
 
-  // Starts a span, and returns in how many pieces it is unpacked.
+  // Starts a span, and returns in how many pieces it is unpacked. Past the last output all is done: zeros.
   int64_t start(const Span& span) {
-    k_ = scaled_ = span.k0;
     to_ = reinterpret_cast<uint16_t*>(span.to);
-    past_ = span.block >= (w_.rows + kBlock - 1) / kBlock;
-    if (past_) {
+    k0_ = span.k0;
+    piece_ = scaled_ = 0;
+    if (span.block >= (w_.rows + kBlock - 1) / kBlock) {
       std::memset(span.to, 0, span.steps * kTile);
-    } else {
-      codes_ = w_.codes + span.block * block_bytes(w_) + k_ * kBlock * w_.bits / 8;
-      const int64_t at = (span.block * scale_groups(w_) + k_ / w_.group) * kBlock;
-      scale_at_ = w_.scale + at;
-      offset_at_ = w_.offset ? w_.offset + at : nullptr;
-      ahead_.start(w_, span, kAhead);
+      return 0;
     }
-    return (span.k1 - span.k0) / (wide_ ? 4 : 8);
+    codes_ = w_.codes + span.block * block_bytes(w_) + span.k0 * kBlock * w_.bits / 8;
+    const int64_t at = (span.block * scale_groups(w_) + span.k0 / w_.group) * kBlock;
+    scale_at_ = w_.scale + at;
+    offset_at_ = w_.offset ? w_.offset + at : nullptr;
+    ahead_.start(w_, span, kAhead);
+    return (span.k1 - span.k0) / 8;
   }
 
-  // The next piece.
-  __attribute__((always_inline)) void next() {
-    if (past_) return;
-    if (k_ == scaled_) scale_group();
-    ahead_.codes();
-    const __m512i codes = _mm512_loadu_si512(codes_);
-    codes_ += 64;
+  // The first half of the next piece.
+  __attribute__((always_inline)) void first() {
+    if (piece_ == scaled_) scale_group();
+    uint16_t* to = to_ + piece_ * 128;
     if (wide_) {
-      unpack_quad(codes);
-      k_ += 4;
-      return;
+      ahead_.codes(piece_ * 128);
+      unpack_quad(to, _mm512_loadu_si512(codes_ + piece_ * 128));
+    } else {
+      ahead_.codes(piece_ * 64);
+      unpack_quad(to, _mm512_and_si512(_mm512_loadu_si512(codes_ + piece_ * 64), _mm512_set1_epi8(15)));
     }
-    const __m512i nibble = _mm512_set1_epi8(15);
-    unpack_quad(_mm512_and_si512(codes, nibble));
-    unpack_quad(_mm512_and_si512(_mm512_srli_epi16(codes, 4), nibble));
-    k_ += 8;
   }
+
+  __attribute__((always_inline)) void second() {
+    uint16_t* to = to_ + piece_ * 128 + 64;
+    if (wide_) {
+      ahead_.codes(piece_ * 128 + 64);
+      unpack_quad(to, _mm512_loadu_si512(codes_ + piece_ * 128 + 64));
+    } else {
+      const __m512i high = _mm512_srli_epi16(_mm512_loadu_si512(codes_ + piece_ * 64), 4);
+      unpack_quad(to, _mm512_and_si512(high, _mm512_set1_epi8(15)));
+    }
+    ++piece_;
+  }
+
+  void finish() {}
 
  private:
   static constexpr int64_t kAhead = 4096;  // bytes of codes that are fetched before they are unpacked
 
   // The scales of the inputs up to the next group.
-  void scale_group() {
-    ahead_.scales(scale_at_);
-    ahead_.scales(offset_at_);
+  __attribute__((always_inline)) void scale_group() {
+    ahead_.group(scale_at_, offset_at_, piece_ * (wide_ ? 128 : 64));
     scale_ = load_half(scale_at_);
     const __m512 zero = _mm512_set1_ps(-static_cast<float>(zero_point(w_)));
     offset_ = offset_at_ ? load_half(offset_at_) : _mm512_mul_ps(scale_, zero);
-    scaled_ += w_.group - scaled_ % w_.group;
+    const int64_t k = k0_ + piece_ * 8;
+    scaled_ += (w_.group - k % w_.group) / 8;
     scale_at_ += kBlock;
     if (offset_at_) offset_at_ += kBlock;
   }
@@ -79,17 +88,15 @@ class Bf16Unpacker {
   }
 
   // Four inputs of 16 outputs, one code a byte.
-  __attribute__((always_inline)) void unpack_quad(__m512i codes) {
-    _mm512_store_si512(to_, pairs_of(value_of(codes, 0), value_of(codes, 8)));
-    _mm512_store_si512(to_ + 32, pairs_of(value_of(codes, 16), value_of(codes, 24)));
-    to_ += 64;
+  __attribute__((always_inline)) void unpack_quad(uint16_t* to, __m512i codes) const {
+    _mm512_store_si512(to, pairs_of(value_of(codes, 0), value_of(codes, 8)));
+    _mm512_store_si512(to + 32, pairs_of(value_of(codes, 16), value_of(codes, 24)));
   }
 
   const OslerWeight& w_;
   const bool wide_;
-  bool past_ = false;
-  int64_t k_ = 0, scaled_ = 0;  // the next input, and the first one without scales
-  const uint8_t* codes_ = nullptr;
+  int64_t k0_ = 0, piece_ = 0, scaled_ = 0;  // the first input; the next piece, and the first one without scales
+  const uint8_t* codes_ = nullptr;           // of the span
   const uint16_t *scale_at_ = nullptr, *offset_at_ = nullptr;
   uint16_t* to_ = nullptr;
   Ahead ahead_;
