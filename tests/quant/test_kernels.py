@@ -206,15 +206,30 @@ def test_zeros_and_tiny_activations(choose: Choose, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_one_bad_row_stays_alone(choose: Choose, path: str) -> None:
-    weight = quantize(torch.randn(32, 64), form=parse_format("int8-g32"))
-    x = torch.randn(40, 64)
+@pytest.mark.parametrize("name", ["int8-g32", "int4-g32"])
+@pytest.mark.parametrize("columns", [64, 640])
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_one_bad_row_stays_alone(choose: Choose, path: str, name: str, columns: int, bad: str) -> None:
+    weight = quantize(torch.randn(32, columns), form=parse_format(name))
+    x = torch.randn(40, columns)
+    x[:, 5] *= 40  # where rows are many, an input with several places
+    x[7] = 0.0  # as a row that is not finite does, this one says nothing about how large inputs are
     wanted = product(choose(path), weight, x)
-    x[7] = float("nan")
+    x[7, 5] = float(bad)
     found = product(choose(path), weight, x)
-    assert bool(found[7].isnan().all())
+    assert not bool(found[7].isfinite().any())
     rest = torch.arange(40) != 7
     assert torch.equal(found[rest], wanted[rest])
+
+
+@pytest.mark.parametrize("name", ["int8-g32", "int8-g64-asym"])
+@pytest.mark.parametrize("rows", [16, 48, 70])
+def test_many_rows_by_vectors_have_the_bits_of_few(choose: Choose, name: str, rows: int) -> None:
+    weight = quantize(torch.randn(rows, 192), form=parse_format(name))
+    x, kernels = torch.randn(45, 192), choose("avx512-vnni")
+    together = product(kernels, weight, x)
+    for first in range(0, 45, 5):
+        assert torch.equal(together[first : first + 5], product(kernels, weight, x[first : first + 5]))
 
 
 @pytest.mark.parametrize("path", ["portable", "amx"])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from osler.model.config import get_config
-from osler.model.decoder import Attention, Decoder
+from osler.model.decoder import Attention, Decoder, ForwardStep
 from osler.model.norm import RMSNorm
 from osler.model.pack import PackedAttention, PackedLinear, PackedNorm, pack
 from osler.model.rope import rotary_table
 from osler.quant.build import Built
 from osler.quant.kernels import PATHS, NativeKernels, TorchKernels, choose_kernels
-from osler.quant.prompt import PromptAttention, PromptNorm, fuse_prompt
+from osler.quant.prompt import PromptAttention, PromptLayer, PromptNorm, fuse_prompt
 from tests.kernels import by_name
 
 
@@ -49,6 +52,19 @@ def test_a_normalized_update_is_added_as_pytorch_does(kernels: NativeKernels, wi
     assert torch.equal(
         fused.onto(stream.float(), update_D=update.float()), plain.onto(stream.float(), update_D=update.float())
     )
+
+
+@pytest.mark.parametrize("width", [1, 40, 640])
+def test_a_sum_and_the_norm_that_follows_have_the_bits_that_they_have_apart(kernels: NativeKernels, width: int) -> None:
+    norms = [RMSNorm(width, eps=1e-6), RMSNorm(width, eps=1e-6)]
+    for norm in norms:
+        norm.weight.data.normal_()
+    first, then = (PromptNorm(PackedNorm(norm), kernels=kernels) for norm in norms)
+    stream, update = torch.randn(2, 21, width).bfloat16() * 9, torch.randn(2, 21, width).bfloat16() * 30
+    for dtype in (torch.bfloat16, torch.float32):
+        summed, normed = first.onto_then(stream.to(dtype), update_D=update.to(dtype), then=then)
+        assert torch.equal(summed, first.onto(stream.to(dtype), update_D=update.to(dtype)))
+        assert torch.equal(normed, then(summed))
 
 
 @pytest.mark.parametrize("width", [1, 40, 640])
@@ -94,3 +110,50 @@ def test_a_decoder_is_fused_where_the_kernels_run(built: Built) -> None:
     fuse_prompt(decoder, kernels=choose_kernels("portable", library=built.path).kernels)
     norms = [module for module in decoder.modules() if isinstance(module, PackedNorm)]
     assert all(isinstance(norm, PromptNorm) for norm in norms) == (config.head_dim % 16 == 0)
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+def test_layers_hand_the_next_one_its_input(
+    kernels: NativeKernels, monkeypatch: pytest.MonkeyPatch, *, last_only: bool
+) -> None:
+    config = replace(get_config("debug").decoder, head_dim=32)
+    decoder = Decoder(config).bfloat16().eval()
+    pack(decoder)
+    fuse_prompt(decoder, kernels=kernels)
+    assert all(type(layer) is PromptLayer for layer in decoder.layers)
+    inputs = [layer.input_layernorm for layer in decoder.layers]
+    asked: list[nn.Module] = []
+    for norm in inputs:
+        norm.register_forward_hook(lambda module, *_: asked.append(module))
+    x, positions = torch.randn(1, 30, config.width).bfloat16(), torch.arange(30)[None]
+
+    def run() -> torch.Tensor:
+        asked.clear()
+        with torch.inference_mode():
+            return decoder(x, positions_BL=positions, last_only=last_only)
+
+    together = run()
+    assert asked == inputs[:1]
+    # What another part, such as the adapter, changed in between is normalized anew.
+    step = ForwardStep(
+        config=config,
+        positions_BL=positions,
+        cache=None,
+        image_blocks_BL=None,
+        padding_BL=None,
+        dtype=torch.bfloat16,
+    )
+    with torch.inference_mode():
+        between = decoder.layers[0](x, step=step)
+        asked.clear()
+        decoder.layers[1](between + 1, step=step)
+        assert asked == inputs[1:2]
+
+    def apart(
+        norm: PromptNorm, stream: torch.Tensor, *, update_D: torch.Tensor, then: PromptNorm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        summed = norm.onto(stream, update_D=update_D)
+        return summed, then(summed)
+
+    monkeypatch.setattr(PromptNorm, "onto_then", apart)
+    assert torch.equal(run(), together)

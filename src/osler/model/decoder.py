@@ -156,8 +156,8 @@ class ForwardStep:
                 positions_BL, head_dim=config.head_dim, theta=config.rope_theta_sliding, scale=1.0, dtype=dtype
             ),
         }
-        # The stream after a layer, and the same normalized for the next one, where the two were computed together.
-        self.normalized: tuple[Tensor, Tensor] | None = None
+        # The stream after a layer, the norm of the next one, and what that makes of it, where they run together.
+        self.normalized: tuple[Tensor, nn.Module, Tensor] | None = None
         self._views: dict[LayerKind, KeyView] = {}
 
     def view(self, kind: LayerKind, *, keys: int, keys_BS: Tensor | None) -> KeyView | None:

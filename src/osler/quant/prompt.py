@@ -131,8 +131,12 @@ class PromptLayer(DecoderLayer):
         """See `DecoderLayer`."""
         if step.memory is not None:
             x_BLD = step.memory.read(x_BLD, layer=self.self_attn.index)
-        known = step.normalized
-        normed_BLD = known[1] if known is not None and known[0] is x_BLD else self.input_layernorm(x_BLD)
+        known, step.normalized = step.normalized, None
+        if known is None or known[0] is not x_BLD or known[1] is not self.input_layernorm:
+            normed_BLD = self.input_layernorm(x_BLD)
+        else:
+            normed_BLD = known[2]
+        del known
         update_BLD = self.self_attn(normed_BLD, step=step)
         if last_only:
             x_BLD, update_BLD = x_BLD[:, -1:], update_BLD[:, -1:]
@@ -143,8 +147,9 @@ class PromptLayer(DecoderLayer):
         following = self._following[0]
         if following is None:
             return self.post_feedforward_layernorm.onto(x_BLD, update_D=update_BLD)
-        step.normalized = self.post_feedforward_layernorm.onto_then(x_BLD, update_D=update_BLD, then=following)
-        return step.normalized[0]
+        x_BLD, normed_BLD = self.post_feedforward_layernorm.onto_then(x_BLD, update_D=update_BLD, then=following)
+        step.normalized = (x_BLD, following, normed_BLD)
+        return x_BLD
 
 
 class PromptAttention(PackedAttention):

@@ -22,12 +22,11 @@ class Ahead {
 
   // Of a vector of codes, by its place in the span.
   __attribute__((always_inline)) void codes(int64_t at) const {
-    _mm_prefetch(reinterpret_cast<const char*>(from_ + at), _MM_HINT_T1);
+    _mm_prefetch(reinterpret_cast<const char*>((at < last_ ? from_ : next_) + at), _MM_HINT_T1);
   }
 
-  // Of a group that begins at a place, by those of its scales and offsets in this span; null for none.
-  __attribute__((always_inline)) void group(const uint16_t* scale, const uint16_t* offset, int64_t at) {
-    if (at >= last_) from_ = next_;
+  // Of a group, by those of its scales and offsets in this span; null for none.
+  __attribute__((always_inline)) void group(const uint16_t* scale, const uint16_t* offset) const {
     _mm_prefetch(reinterpret_cast<const char*>(scale + scales_), _MM_HINT_T1);
     if (offset) _mm_prefetch(reinterpret_cast<const char*>(offset + scales_), _MM_HINT_T1);
   }

@@ -116,26 +116,52 @@ void quantize_rows(void* data, int part, int parts) {
   }
 }
 
-void run_blocks(void* data, int part, int parts) {
-  Job& job = *static_cast<Job*>(data);
-  const int64_t N = job.w.rows, blocks = (N + kBlock - 1) / kBlock;
-  alignas(64) float found[kMaxRows * kBlock];
-  for (int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) {
-    const int64_t n0 = block * kBlock, width = std::min<int64_t>(kBlock, N - n0);
-    for (int64_t m = 0; m < job.M; m += kMaxRows) {
-      const int count = static_cast<int>(std::min<int64_t>(kMaxRows, job.M - m));
-      job.path.dot(job.w, job.a, block, m, count, found);
-      for (int row = 0; row < count; ++row) {
-        const float* from = found + row * kBlock;
-        const int64_t at = (m + row) * N + n0;
-        if (job.dtype == kFloat32) {
-          std::memcpy(static_cast<float*>(job.out) + at, from, width * sizeof(float));
-        } else {
-          for (int64_t n = 0; n < width; ++n) static_cast<uint16_t*>(job.out)[at + n] = float_to_bf16(from[n]);
-        }
-      }
+// Writes `width` outputs of some rows, which lie `stride` apart in `found`.
+void write_outputs(const Job& job, const float* found, int64_t stride, int64_t m0, int64_t count, int64_t n0,
+                   int64_t width) {
+  const int64_t N = job.w.rows;
+  for (int64_t row = 0; row < count; ++row) {
+    const float* from = found + row * stride;
+    const int64_t at = (m0 + row) * N + n0;
+    if (job.dtype == kFloat32) {
+      std::memcpy(static_cast<float*>(job.out) + at, from, width * sizeof(float));
+    } else {
+      for (int64_t n = 0; n < width; ++n) static_cast<uint16_t*>(job.out)[at + n] = float_to_bf16(from[n]);
     }
   }
+}
+
+void run_block(const Job& job, int64_t block, int64_t m0) {
+  alignas(64) float found[kMaxRows * kBlock];
+  const int64_t n0 = block * kBlock, width = std::min<int64_t>(kBlock, job.w.rows - n0);
+  for (int64_t m = m0; m < job.M; m += kMaxRows) {
+    const int count = static_cast<int>(std::min<int64_t>(kMaxRows, job.M - m));
+    job.path.dot(job.w, job.a, block, m, count, found);
+    write_outputs(job, found, kBlock, m, count, n0, width);
+  }
+}
+
+void run_blocks(void* data, int part, int parts) {
+  Job& job = *static_cast<Job*>(data);
+  const int64_t blocks = (job.w.rows + kBlock - 1) / kBlock;
+  const int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
+  if (job.M < kManyRows || !job.path.pair || job.w.bits != 8) {
+    for (int64_t block = first; block < last; ++block) run_block(job, block, 0);
+    return;
+  }
+  alignas(64) float found[kPairRows * 2 * kBlock];
+  int64_t block = first;
+  for (; block + 2 <= last; block += 2) {
+    const int64_t n0 = block * kBlock, width = std::min<int64_t>(2 * kBlock, job.w.rows - n0);
+    int64_t m = 0;
+    for (; m + kPairRows <= job.M; m += kPairRows) {
+      job.path.pair(job.w, job.a, block, m, found);
+      write_outputs(job, found, 2 * kBlock, m, kPairRows, n0, width);
+    }
+    run_block(job, block, m);
+    run_block(job, block + 1, m);
+  }
+  if (block < last) run_block(job, block, 0);
 }
 
 bool can_multiply(int path, const OslerWeight& w, int dtype) {

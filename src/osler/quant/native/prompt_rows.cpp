@@ -1,5 +1,5 @@
 // Norms and heads of a prompt with the instructions for bfloat16 that every processor with tiles has. Bits are those of
-// token.inc: sums run in the same 16 lanes.
+// token.inc, whose sums run in the same 16 lanes, but for results below 2^-126.
 #include "prompt_rows.h"
 
 #include <immintrin.h>

@@ -224,7 +224,7 @@ int64_t tiles_for(const float* sizes, int64_t count, float* room) {
   std::nth_element(room, room + count / 2, room + count);
   const float bound = std::max(5.0f * room[count / 2], 1e-6f);
   int64_t needed = 0;
-  for (int64_t k = 0; k < count; ++k) needed += static_cast<int64_t>(std::min(sizes[k] / bound, 1e4f));
+  for (int64_t k = 0; k < count; ++k) needed += static_cast<int64_t>(std::min(1e4f, sizes[k] / bound));
   return std::clamp<int64_t>((needed + kInputs - 1) / kInputs, 1, kMostExtra);
 }
 

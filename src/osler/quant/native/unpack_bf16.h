@@ -65,7 +65,7 @@ class Bf16Unpacker {
 
   // The scales of the inputs up to the next group.
   __attribute__((always_inline)) void scale_group() {
-    ahead_.group(scale_at_, offset_at_, piece_ * (wide_ ? 128 : 64));
+    ahead_.group(scale_at_, offset_at_);
     scale_ = load_half(scale_at_);
     const __m512 zero = _mm512_set1_ps(-static_cast<float>(zero_point(w_)));
     offset_ = offset_at_ ? load_half(offset_at_) : _mm512_mul_ps(scale_, zero);

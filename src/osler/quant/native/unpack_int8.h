@@ -50,7 +50,8 @@ inline __m512i new_codes(__m512i even, __m512i odd, const Steps& s) {
   return kFlip ? _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(kFlip))) : codes;
 }
 
-// Unpacks a span in pieces of eight inputs, in two halves, so that tiles never wait for long.
+// Unpacks a span in pieces of eight inputs, in two halves, so that tiles seldom wait for long: a span's scale is found at
+// once, and weights that are needed once more are copied at once.
 //
 // `kFlip`: 0 for weights as signed codes; 128 for unsigned ones, 128 more.
 template <uint8_t kFlip>
@@ -155,7 +156,7 @@ class Int8Unpacker {
   // The steps of the inputs up to the next group.
   __attribute__((always_inline)) void scale_group() {
     steps_ = steps_of(scale_, offset_, zero_, inverse_);
-    ahead_.group(scale_, offset_, piece_ * (wide_ ? 128 : 64));
+    ahead_.group(scale_, offset_);
     const int64_t k = span_.k0 + piece_ * 8;
     scaled_ += (w_.group - k % w_.group) / 8;
     scale_ += kBlock;
