@@ -14,10 +14,6 @@ namespace {
 
 constexpr int64_t kMostHead = 512;
 
-inline __m512 load(const uint16_t* from, int64_t count) {
-  return from_bf16(_mm256_maskz_loadu_epi16(first_lanes(count), from));
-}
-
 inline void store(uint16_t* to, int64_t count, __m512 value) {
   _mm256_mask_storeu_epi16(to, first_lanes(count), to_bf16(value));
 }
@@ -39,7 +35,7 @@ inline float row_factor(const uint16_t* x, int64_t D, float eps) {
   __m512 sums = _mm512_setzero_ps();
   int64_t i = 0;
   for (; i + 16 <= D; i += 16) {
-    const __m512 value = load(x + i, 16);
+    const __m512 value = load_bf16(x + i, 16);
     sums = _mm512_fmadd_ps(value, value, sums);
   }
   float rest = 0.0f;
@@ -53,8 +49,8 @@ inline void scale_row(const uint16_t* x, const uint16_t* stream, const float* sc
   for (int64_t i = 0; i < D; i += 16) {
     const int64_t count = D - i;
     const __m512 scales = _mm512_maskz_loadu_ps(first_lanes(count), scale + i);
-    __m512 value = _mm512_mul_ps(_mm512_mul_ps(load(x + i, count), by), scales);
-    if (stream) value = _mm512_add_ps(load(stream + i, count), rounded(value));
+    __m512 value = _mm512_mul_ps(_mm512_mul_ps(load_bf16(x + i, count), by), scales);
+    if (stream) value = _mm512_add_ps(load_bf16(stream + i, count), rounded(value));
     store(out + i, count, value);
   }
 }
@@ -79,7 +75,7 @@ inline void place_head(const uint16_t* from, const float* scale, const Angles& a
                        uint16_t* to) {
   const __m512 by = _mm512_set1_ps(scale ? row_factor(from, H, eps) : 1.0f);
   const auto value = [&](int64_t h) {
-    const __m512 x = load(from + h, 16);
+    const __m512 x = load_bf16(from + h, 16);
     return scale ? rounded(_mm512_mul_ps(_mm512_mul_ps(x, by), _mm512_loadu_ps(scale + h))) : x;
   };
   const auto turned = [&](__m512 x, __m512 other, int64_t h) {
@@ -99,8 +95,8 @@ void heads_part(void* data, int part, int parts) {
   Angles angles;
   for (int64_t m = M * part / parts; m < M * (part + 1) / parts; ++m) {
     for (int64_t h = 0; h < H; h += 16) {
-      _mm512_storeu_ps(angles.cos + h, load(p.cos + m * H + h, 16));
-      _mm512_storeu_ps(angles.sin + h, load(p.sin + m * H + h, 16));
+      _mm512_storeu_ps(angles.cos + h, load_bf16(p.cos + m * H + h, 16));
+      _mm512_storeu_ps(angles.sin + h, load_bf16(p.sin + m * H + h, 16));
     }
     for (int64_t j = 0; j < J; ++j) {
       const uint16_t* from = p.qkv + (m * J + j) * H;

@@ -11,10 +11,6 @@
 namespace osler {
 namespace {
 
-__m512 load(const uint16_t* from, int64_t count) {
-  return from_bf16(_mm256_maskz_loadu_epi16(first_lanes(count), from));
-}
-
 // What a row is multiplied by, and what is added then.
 struct Norm {
   float by, plus;
@@ -22,10 +18,10 @@ struct Norm {
 
 Norm norm_of(const uint16_t* x, int64_t D, float eps) {
   __m512 sum = _mm512_setzero_ps(), squares = sum;
-  for (int64_t at = 0; at < D; at += 16) sum = _mm512_add_ps(sum, load(x + at, D - at));
+  for (int64_t at = 0; at < D; at += 16) sum = _mm512_add_ps(sum, load_bf16(x + at, D - at));
   const float mean = _mm512_reduce_add_ps(sum) / static_cast<float>(D);
   for (int64_t at = 0; at < D; at += 16) {
-    const __m512 off = _mm512_maskz_sub_ps(first_lanes(D - at), load(x + at, D - at), _mm512_set1_ps(mean));
+    const __m512 off = _mm512_maskz_sub_ps(first_lanes(D - at), load_bf16(x + at, D - at), _mm512_set1_ps(mean));
     squares = _mm512_fmadd_ps(off, off, squares);
   }
   const float by = 1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / static_cast<float>(D) + eps);
@@ -44,10 +40,10 @@ void lay_rows(void* data, int part, int parts) {
       __m512 halves[2];
       for (int64_t half = 0; half < 2; ++half) {
         const int64_t from = at + half * 16, left = r.D - from;
-        halves[half] = load(x + from, left);
+        halves[half] = load_bf16(x + from, left);
         if (!r.scale) continue;
-        halves[half] = _mm512_fmadd_ps(_mm512_fmadd_ps(halves[half], by, plus), load(r.scale + from, left),
-                                       load(r.bias + from, left));
+        halves[half] = _mm512_fmadd_ps(_mm512_fmadd_ps(halves[half], by, plus), load_bf16(r.scale + from, left),
+                                       load_bf16(r.bias + from, left));
       }
       _mm512_stream_si512(reinterpret_cast<__m512i*>(to), to_bf16(halves[0], halves[1]));
     }

@@ -20,6 +20,11 @@ static inline __m512 from_bf16(__m256i half) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
+// The first `count` of 16 values, zeros after them.
+static inline __m512 load_bf16(const uint16_t* from, int64_t count) {
+  return from_bf16(_mm256_maskz_loadu_epi16(first_lanes(count), from));
+}
+
 // To bfloat16, ties to even; a NaN stays one. The instruction takes numbers below 2^-126 for zero.
 static inline __m256i to_bf16(__m512 value) {
 #ifdef __AVX512BF16__
