@@ -6,6 +6,9 @@ All ways run in turns; a figure is the median of the turns. Ways: `SiglipVisionM
 attention, Osler's tower in PyTorch as it runs without the compiled kernels, with them, and with them on weights that
 are stored in 8 bits, as `osler quantize` leaves them. The peak is that of tiles of bfloat16 that stay in registers,
 measured in the same run with the same threads. The results are compared with the first layers in float32.
+
+Without tiles (`OSLER_KERNELS=avx512-vnni`, and for PyTorch ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 or AVX512_CORE_VNNI and
+MKL_ENABLE_INSTRUCTIONS=AVX512) the kernels only multiply by weights in 8 bits, and the peak is that of VNNI.
 """
 
 from __future__ import annotations
@@ -58,8 +61,8 @@ def peer_of(config: VisionConfig) -> SiglipVisionModel:
     ).eval()
 
 
-def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower]:
-    """Peer, plain and fused, with the same weights in the same memory."""
+def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower | None]:
+    """Peer, plain and fused, with the same weights in the same memory; ``None``: this processor has no tiles."""
     peer = peer_of(config).to(torch.bfloat16)
     state = {name.removeprefix("vision_model."): value for name, value in peer.state_dict().items()}
     with torch.device("meta"):
@@ -67,9 +70,7 @@ def towers(config: VisionConfig) -> tuple[nn.Module, VisionTower, VisionTower]:
     for tower in (plain, fused):
         tower.load_state_dict({name: state[name] for name in tower.state_dict()}, assign=True)
         tower.eval()
-    if not fuse_tower(fused.encoder.layers, kernels=choose_kernels().kernels):
-        raise SystemExit("This processor has no tiles: the compiled kernels do not run the tower here.")
-    return peer, plain, fused
+    return peer, plain, fused if fuse_tower(fused.encoder.layers, kernels=choose_kernels().kernels) else None
 
 
 def stored_tower(plain: VisionTower) -> VisionTower:
@@ -82,6 +83,25 @@ def stored_tower(plain: VisionTower) -> VisionTower:
             tower.encoder.set_submodule(name, WidenedLinear(weight, kernels=kernels, bias=layer.bias))
     fuse_tower(tower.encoder.layers, kernels=kernels)
     return tower
+
+
+def parts_without_tiles(
+    config: VisionConfig, *, stored: VisionTower, plain: VisionTower
+) -> dict[str, Callable[[], object]]:
+    """What a layer consists of, in PyTorch and with weights in 8 bits."""
+    x_BPD = torch.randn(1, config.side**2, config.width).bfloat16()
+    layer, peer = stored.encoder.layers[0], plain.encoder.layers[0]
+    return {
+        "attention with its products, PyTorch": lambda: peer.self_attn(x_BPD),
+        "attention with its products, 8 bits": lambda: layer.self_attn(x_BPD),
+        "a product of the width, PyTorch": lambda: peer.self_attn.q_proj(x_BPD),
+        "a product of the width, 8 bits": lambda: layer.self_attn.q_proj(x_BPD),
+        "MLP, PyTorch": lambda: peer.mlp(x_BPD),
+        "MLP, 8 bits": lambda: layer.mlp(x_BPD),
+        "norm": lambda: peer.layer_norm1(x_BPD),
+        "whole layer, PyTorch": lambda: peer(x_BPD),
+        "whole layer, 8 bits": lambda: layer(x_BPD),
+    }
 
 
 def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> dict[str, Callable[[], object]]:
@@ -110,7 +130,7 @@ def parts(config: VisionConfig, *, fused: VisionTower, plain: VisionTower) -> di
     }
 
 
-def differences(plain: VisionTower, *, fused: VisionTower, pixels_1CSS: Tensor) -> dict[str, float]:
+def differences(plain: VisionTower, *, others: dict[str, VisionTower], pixels_1CSS: Tensor) -> dict[str, float]:
     """Distances of the first layers from float32, relative to its size."""
     exact = deepcopy(plain.encoder.layers[:COMPARED_LAYERS]).float()
     x_1PD = plain.embeddings(pixels_1CSS)
@@ -118,7 +138,7 @@ def differences(plain: VisionTower, *, fused: VisionTower, pixels_1CSS: Tensor) 
     for layer in exact:
         wanted = layer(wanted)
     found = {}
-    for name, tower in ((PLAIN, plain), (FUSED, fused)):
+    for name, tower in ({PLAIN: plain} | others).items():
         got = x_1PD
         for layer in tower.encoder.layers[:COMPARED_LAYERS]:
             got = layer(got)
@@ -141,20 +161,24 @@ def main() -> None:
     with torch.inference_mode():
         peer, plain, fused = towers(config)
         pixels_1CSS = torch.rand(1, 3, config.image_size, config.image_size).bfloat16() * 2 - 1
-        ways = {
-            PEER: lambda: peer(pixel_values=pixels_1CSS),
-            PLAIN: lambda: plain(pixels_1CSS),
-            FUSED: lambda: fused(pixels_1CSS),
-        }
+        osler = {FUSED: fused} if fused else {}
         if STORED in options.ways:
-            stored = stored_tower(plain)
-            ways[STORED] = lambda: stored(pixels_1CSS)
+            osler[STORED] = stored_tower(plain)
+        ways: dict[str, Callable[[], object]] = {PEER: lambda: peer(pixel_values=pixels_1CSS)}
+        for name, tower in ({PLAIN: plain} | osler).items():
+            ways[name] = lambda tower=tower: tower(pixels_1CSS)
         machine = measure(threads=(options.threads,), peaks=())
-        peak = limits(options.threads)["bf16"]
-        seconds = in_turns({name: ways[name] for name in options.ways}, turns=options.turns)
-        layer = in_turns(parts(config, fused=fused, plain=plain), turns=5)
-        off = differences(plain, fused=fused, pixels_1CSS=pixels_1CSS)
-        peak = max(peak, limits(options.threads)["bf16"])
+        kind = "bf16" if fused else "int8"
+        peak = limits(options.threads)[kind]
+        seconds = in_turns({name: way for name, way in ways.items() if name in options.ways}, turns=options.turns)
+        if fused:
+            layer = in_turns(parts(config, fused=fused, plain=plain), turns=5)
+        elif STORED in osler:
+            layer = in_turns(parts_without_tiles(config, stored=osler[STORED], plain=plain), turns=5)
+        else:
+            layer = {}
+        off = differences(plain, others=osler, pixels_1CSS=pixels_1CSS)
+        peak = max(peak, limits(options.threads)[kind])
     result = {"threads": options.threads, "layers": config.layers, "peak": peak, "seconds": seconds, "layer": layer}
     options.out.with_suffix(".json").write_text(json.dumps(result | {"off": off}, indent=2) + "\n", encoding="utf-8")
     flops = tower_flops(config)
@@ -164,7 +188,7 @@ def main() -> None:
             machine,
             options=options,
             what=f"{config.layers} layers, {flops / 1e12:.2f} TFLOP an image; "
-            f"tiles of bfloat16 in registers {peak / 1e12:.2f} TFLOP/s",
+            f"{'tiles of bfloat16' if fused else 'VNNI'} in registers {peak / 1e12:.2f} T a second",
         ),
         "",
         "| 896 px, one image | seconds, median (least to most) | TFLOP/s | of the peak | times `transformers` |",

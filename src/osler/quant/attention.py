@@ -1,6 +1,6 @@
-"""Attention in one pass by tiles of bfloat16 (AMX), of prompts and of the image tower.
+"""Attention in one pass, of prompts and of the image tower: by tiles of bfloat16 (AMX), or vectors of float32 (AVX-512).
 
-Scores and sums are float32; only the weights of the values are rounded to
+Scores and sums are float32; tiles take the weights of the values rounded to
 bfloat16, as the values are.
 
 Dimensions: B batch, L queries, S keys, N query heads, K key heads, H width of a
@@ -63,7 +63,7 @@ def attend(
     """Computes attention, query heads in groups that share a key head.
 
     Args:
-        kernels: With tiles.
+        kernels: That attend.
         q_BNLH: Queries, bfloat16. k_BKSH: Keys. v_BKSH: Values. Of each only the last dimension need be contiguous.
         scale: Factor on the scores.
         spans: Which keys each query sees; ``None`` for all.

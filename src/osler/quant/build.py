@@ -38,8 +38,10 @@ FUSED = ("-ffp-contract=fast",)
 _BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": (), "token_portable.cpp": FUSED}
 _VNNI = (*AVX512, "-mavx512vnni")
 _X86 = {
+    "attend_vectors.cpp": AVX512,
     "avx2.cpp": AVX2,
     "vnni.cpp": _VNNI,
+    "many_grouped.cpp": _VNNI,
     "many_vnni.cpp": _VNNI,
     "rows_int8.cpp": _VNNI,
     "token_avx2.cpp": (*FUSED, *AVX2),

@@ -22,8 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from osler.errors import CapacityError, ModelError, RequestError, unknown_name
@@ -36,7 +38,8 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 9
+_ABI = 10
+_UNKNOWN = 1
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
@@ -99,6 +102,7 @@ class NativeKernels:
     def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
         self._linear = library.osler_linear
         self._gated = library.osler_gated
+        self._biased = library.osler_biased
         self._rows = library.osler_rows
         self._token = library.osler_token
         self._heads = library.osler_heads
@@ -135,6 +139,34 @@ class NativeKernels:
         """Returns ``gelu(first half of the outputs) * second half``, (M, N / 2)."""
         return self._multiply(self._gated, x_MK, prepared=prepared, outputs=prepared.weight.rows // 2)
 
+    def biased(
+        self, x_MK: Tensor, prepared: Prepared, *, bias_N: Tensor | None, activation: Literal["none", "gelu"]
+    ) -> Tensor:
+        """Returns ``act(product + bias)``, (M, N); GELU by its tanh approximation.
+
+        In one pass, with sums in float32, where the path has it: bfloat16 and weights of 8 bits on ``avx512-vnni``.
+        """
+        if x_MK.dtype == torch.bfloat16 and (bias_N is None or bias_N.dtype == torch.bfloat16):
+            x_MK = x_MK.contiguous()
+            out_MN = torch.empty(x_MK.shape[0], prepared.weight.rows, dtype=x_MK.dtype)
+            status = self._biased(
+                self._number,
+                ctypes.byref(prepared.struct),
+                x_MK.data_ptr(),
+                x_MK.shape[0],
+                None if bias_N is None else bias_N.data_ptr(),
+                activation == "gelu",
+                out_MN.data_ptr(),
+                torch.get_num_threads(),
+            )
+            if status != _UNKNOWN:
+                _require_done(status)
+                return out_MN
+        out_MN = self.linear(x_MK, prepared)
+        if bias_N is not None:
+            out_MN = out_MN + bias_N
+        return F.gelu(out_MN, approximate="tanh") if activation == "gelu" else out_MN
+
     def _multiply(self, function: Callable[..., int], x_MK: Tensor, *, prepared: Prepared, outputs: int) -> Tensor:
         x_MK = x_MK.contiguous()
         out_MN = torch.empty(x_MK.shape[0], outputs, dtype=x_MK.dtype)
@@ -167,6 +199,16 @@ class NativeKernels:
         """Whether this path has tiles of bfloat16, which attention and the image tower need."""
         return self.name.startswith("amx")
 
+    @property
+    def vectors(self) -> bool:
+        """Whether this path multiplies by instructions for vectors of int8, and has no tiles."""
+        return self.name.startswith("avx")
+
+    @property
+    def attends(self) -> bool:
+        """Whether this path has an attention of its own."""
+        return self.tiles or self.name == "avx512-vnni"
+
     def tower_tiles(self, weight_NK: Tensor) -> Tensor:
         """Lays a matrix of the image tower (bfloat16) into tiles, for `tower_linear`."""
         rows, columns = weight_NK.shape
@@ -192,7 +234,7 @@ class NativeKernels:
         _require_done(self._tower_linear(self._number, ctypes.byref(product), torch.get_num_threads()))
 
     def attend(self, attention: ctypes.Structure) -> None:
-        """Runs an attention by tiles, see `osler.quant.attention`."""
+        """Runs an attention, see `osler.quant.attention`."""
         _require_done(self._attend(self._number, ctypes.byref(attention), torch.get_num_threads()))
 
     def take_rows(self, prepared: Prepared, ids: Tensor, *, dtype: torch.dtype) -> Tensor:
@@ -286,6 +328,10 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
                 ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p,
                 ctypes.c_int,
             )  # fmt: skip
+        library.osler_biased.argtypes = (
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
+            ctypes.c_void_p, ctypes.c_int,
+        )  # fmt: skip
         library.osler_rows.argtypes = (
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip

@@ -6,13 +6,14 @@ Dimensions: N outputs, K inputs, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from osler.model.pack import gate
-from osler.quant.kernels import Kernels
+from osler.quant.kernels import Kernels, NativeKernels
 from osler.quant.packed import PackedWeight
 
 
@@ -56,11 +57,26 @@ class WidenedLinear(QuantLinear):
     """A product whose weight becomes floating point for as long as it runs: activations keep their precision.
 
     For the many rows that the image tower and the heads have, which do not wait for the weight.
+
+    Attributes:
+        activations: ``"int8"`` rounds them for the kernels after all, as `QuantLinear` does (`osler.quant.tower_int8`).
     """
+
+    activations: Literal["kept", "int8"] = "kept"
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (..., N)."""
-        return F.linear(x, self.kernels.widen(self.prepared, dtype=x.dtype), self.bias)
+        return self.activated(x, activation="none")
+
+    def activated(self, x: Tensor, *, activation: Literal["none", "gelu"]) -> Tensor:
+        """Returns (..., N) after an activation; GELU by its tanh approximation."""
+        if self.activations == "kept":
+            out = F.linear(x, self.kernels.widen(self.prepared, dtype=x.dtype), self.bias)
+            return F.gelu(out, approximate="tanh") if activation == "gelu" else out
+        assert isinstance(self.kernels, NativeKernels)
+        rows = x.reshape(-1, self.in_features)
+        out = self.kernels.biased(rows, self.prepared, bias_N=self.bias, activation=activation)
+        return out.view(*x.shape[:-1], self.out_features)
 
 
 class JoinedLinear(nn.Module):

@@ -1,8 +1,8 @@
 """The image tower on the compiled kernels: bfloat16 in tiles, attention in one pass, and no copy of the weights.
 
 `fuse_tower` puts them in the place of PyTorch's layers where the processor has
-tiles (AMX); elsewhere the tower stays as it is. Parameters keep their names and
-their memory, in floating point or stored in 8 bits: a mapped file stays mapped.
+tiles (AMX), and `osler.quant.tower_int8` elsewhere. Parameters keep their names
+and their memory, in floating point or stored in 8 bits: a mapped file stays mapped.
 
 Between the parts of a layer activations lie in tiles, as the products load
 them: norms, attention and the first layer of an MLP leave them so. What is
@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from osler.model.osler import Osler
 from osler.model.vision import EncoderLayer, VisionAttention, VisionMLP
-from osler.quant.attention import attend, fits_head
+from osler.quant.attention import attend
 from osler.quant.kernels import Kernels, NativeKernels
 from osler.quant.linear import QuantLinear
+from osler.quant.tower_int8 import fits_layer, multiply_in_int8
 
 MLP_ROWS = 1024
 """Rows that pass through both layers of an MLP at a time, so that what lies between them is small."""
@@ -148,9 +149,14 @@ def fuse_tower(layers: nn.ModuleList, *, kernels: Kernels) -> bool:
         kernels: Of the decoder's weights.
 
     Returns:
-        Whether they were put in: the processor has tiles, and the layers are in bfloat16 and of a shape that fits.
+        Whether they took over whole layers: the processor has tiles, and the layers are in bfloat16 and of a shape that
+        fits.
     """
-    if not (isinstance(kernels, NativeKernels) and kernels.tiles and all(_fits(layer) for layer in layers)):
+    if not isinstance(kernels, NativeKernels):
+        return False
+    if kernels.vectors:
+        multiply_in_int8(layers, kernels=kernels)
+    if not (kernels.tiles and all(fits_layer(layer) for layer in layers)):
         return False
     for index, layer in enumerate(layers):
         if isinstance(layer, EncoderLayer):
@@ -255,14 +261,3 @@ def _multiply(
         gelu=activation == "gelu",
     )
     kernels.tower_linear(product)
-
-
-def _fits(layer: EncoderLayer) -> bool:
-    scale_D, heads = layer.layer_norm1.weight, layer.self_attn.heads
-    head = len(scale_D) // heads
-    return (
-        scale_D.dtype == torch.bfloat16
-        and scale_D.device.type == "cpu"
-        and fits_head(head)
-        and head * heads == len(scale_D)
-    )

@@ -116,12 +116,11 @@ void quantize_rows(void* data, int part, int parts) {
   }
 }
 
-// Writes `width` outputs of some rows, which lie `stride` apart in `found`.
-void write_outputs(const Job& job, const float* found, int64_t stride, int64_t m0, int64_t count, int64_t n0,
-                   int64_t width) {
+// Writes `width` outputs of some rows.
+void write_outputs(const Job& job, const float* found, int64_t m0, int64_t count, int64_t n0, int64_t width) {
   const int64_t N = job.w.rows;
   for (int64_t row = 0; row < count; ++row) {
-    const float* from = found + row * stride;
+    const float* from = found + row * kBlock;
     const int64_t at = (m0 + row) * N + n0;
     if (job.dtype == kFloat32) {
       std::memcpy(static_cast<float*>(job.out) + at, from, width * sizeof(float));
@@ -131,13 +130,13 @@ void write_outputs(const Job& job, const float* found, int64_t stride, int64_t m
   }
 }
 
-void run_block(const Job& job, int64_t block, int64_t m0) {
+void run_block(const Job& job, int64_t block) {
   alignas(64) float found[kMaxRows * kBlock];
   const int64_t n0 = block * kBlock, width = std::min<int64_t>(kBlock, job.w.rows - n0);
-  for (int64_t m = m0; m < job.M; m += kMaxRows) {
+  for (int64_t m = 0; m < job.M; m += kMaxRows) {
     const int count = static_cast<int>(std::min<int64_t>(kMaxRows, job.M - m));
     job.path.dot(job.w, job.a, block, m, count, found);
-    write_outputs(job, found, kBlock, m, count, n0, width);
+    write_outputs(job, found, m, count, n0, width);
   }
 }
 
@@ -145,23 +144,7 @@ void run_blocks(void* data, int part, int parts) {
   Job& job = *static_cast<Job*>(data);
   const int64_t blocks = (job.w.rows + kBlock - 1) / kBlock;
   const int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
-  if (job.M < kManyRows || !job.path.pair || job.w.bits != 8) {
-    for (int64_t block = first; block < last; ++block) run_block(job, block, 0);
-    return;
-  }
-  alignas(64) float found[kPairRows * 2 * kBlock];
-  int64_t block = first;
-  for (; block + 2 <= last; block += 2) {
-    const int64_t n0 = block * kBlock, width = std::min<int64_t>(2 * kBlock, job.w.rows - n0);
-    int64_t m = 0;
-    for (; m + kPairRows <= job.M; m += kPairRows) {
-      job.path.pair(job.w, job.a, block, m, found);
-      write_outputs(job, found, 2 * kBlock, m, kPairRows, n0, width);
-    }
-    run_block(job, block, m);
-    run_block(job, block + 1, m);
-  }
-  if (block < last) run_block(job, block, 0);
+  for (int64_t block = first; block < last; ++block) run_block(job, block);
 }
 
 bool can_multiply(int path, const OslerWeight& w, int dtype) {
@@ -169,20 +152,29 @@ bool can_multiply(int path, const OslerWeight& w, int dtype) {
   return (dtype == kFloat32 || dtype == kBFloat16) && (w.bits == 4 || w.bits == 8) && w.group % kGroup == 0;
 }
 
-// Whether a path multiplies so many rows in int8. Weights of 4 bits lose far more than activations of 8 bits do; with
-// those of 8 bits, activations stay finer.
-bool in_int8(int path, const OslerWeight& w, int64_t M) {
-  return M >= kManyRows && (path == kPathAmxInt8 || (w.bits == 4 && (path == kPathAmx || path == kPathVnni)));
-}
-
+// Multiplies many rows by what the path has for them; returns false where it has nothing. Weights of 4 bits lose far more
+// than activations with one scale do; with those of 8 bits, activations stay finer.
+bool multiply_many(int path, const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
+                   int* status) {
+  if (M < kManyRows || path < kPathVnni || (gated && w.rows % (2 * kBlock))) return false;
 #ifdef OSLER_X86
-MultiplyRows multiply_of(int path) {
+  bool done = false;
+  if (path == kPathVnni) {
+    done = w.bits == 8 ? grouped_linear({w, x, dtype, M, gated, nullptr, false, out}, threads)
+                       : int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_vnni);
 #ifdef OSLER_AMX
-  if (path != kPathVnni) return multiply_int8_amx;
+  } else if (path == kPathAmxInt8 || (path == kPathAmx && w.bits == 4)) {
+    done = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_amx);
+  } else {
+    done = bf16_linear(w, x, dtype, M, gated, out, threads);
 #endif
-  return multiply_int8_vnni;
+  }
+  *status = done ? 0 : 2;
+  return true;
+#else
+  return false;
+#endif
 }
-#endif
 
 }  // namespace
 }  // namespace osler
@@ -191,7 +183,7 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 9; }
+int osler_abi(void) { return 10; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
@@ -201,12 +193,8 @@ int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64
   if (!can_multiply(path, *w, dtype)) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-#ifdef OSLER_X86
-  if (in_int8(path, *w, M)) return int8_linear(*w, x, dtype, M, false, out, threads, multiply_of(path)) ? 0 : 2;
-#endif
-#ifdef OSLER_AMX
-  if (path >= kPathAmxBf16 && M >= kManyRows) return bf16_linear(*w, x, dtype, M, false, out, threads) ? 0 : 2;
-#endif
+  int status;
+  if (multiply_many(path, *w, x, dtype, M, false, out, threads, &status)) return status;
   const int64_t padded = w->padded, groups = padded / kGroup;
   const size_t codes = static_cast<size_t>(M) * padded, scales = static_cast<size_t>(M) * groups;
   // One row is quantized by the caller: it takes less time than waking anybody.
@@ -230,20 +218,27 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
   if (!can_multiply(path, *w, dtype) || w->rows % 2) return 1;
   if (M <= 0) return 0;
   threads = std::max(1, threads);
-#ifdef OSLER_X86
-  if (in_int8(path, *w, M) && w->rows % (2 * kBlock) == 0)
-    return int8_linear(*w, x, dtype, M, true, out, threads, multiply_of(path)) ? 0 : 2;
-#endif
-#ifdef OSLER_AMX
-  if (path >= kPathAmxBf16 && M >= kManyRows && w->rows % (2 * kBlock) == 0)
-    return bf16_linear(*w, x, dtype, M, true, out, threads) ? 0 : 2;
-#endif
+  int status;
+  if (multiply_many(path, *w, x, dtype, M, true, out, threads, &status)) return status;
   void* both = std::malloc(static_cast<size_t>(M) * w->rows * (dtype == kFloat32 ? 4 : 2));
   if (!both) return 2;
-  const int status = osler_linear(path, w, x, dtype, M, both, threads);
+  status = osler_linear(path, w, x, dtype, M, both, threads);
   if (!status) code_of(path).gate({both, out, dtype, M, w->rows / 2}, threads);
   std::free(both);
   return status;
+}
+
+// out (M, N) = act(x (M, K) times W transposed + bias (N)), all bfloat16; act is GELU by its tanh approximation, or nothing.
+// For many rows and weights of 8 bits on the path for VNNI. Returns as `osler_linear`, 1 also elsewhere.
+int osler_biased(int path, const OslerWeight* w, const void* x, int64_t M, const void* bias, int gelu, void* out,
+                 int threads) {
+  if (path != kPathVnni || !can_multiply(path, *w, kBFloat16) || w->bits != 8 || M < kManyRows) return 1;
+#ifdef OSLER_X86
+  const auto* added = static_cast<const uint16_t*>(bias);
+  return grouped_linear({*w, x, kBFloat16, M, false, added, gelu != 0, out}, std::max(1, threads)) ? 0 : 2;
+#else
+  return 1;
+#endif
 }
 
 // Replaces x (M, D, bfloat16) by the hidden states of a few tokens. Returns as `osler_linear`.
@@ -320,14 +315,19 @@ int osler_tower_linear(int path, const OslerTowerLinear* product, int threads) {
 
 // Attention by tiles. Returns as `osler_tower_linear`.
 int osler_attend(int path, const OslerAttention* attention, int threads) {
-#ifdef OSLER_AMX
+#ifdef OSLER_X86
   const OslerAttention& a = *attention;
-  if (path < kPathAmxBf16 || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
+  if (path < kPathVnni || path >= kPaths || !(osler_paths() & (1u << path))) return 1;
   if (a.B < 0 || a.L < 0 || a.S <= 0 || a.key_heads <= 0 || a.heads <= 0 || a.heads % a.key_heads) return 1;
   if (a.H <= 0 || a.H > kMostHead || a.H % 8 || a.scale <= 0 || !a.first != !a.last) return 1;
   for (int64_t i = 0; a.first && i < a.B * a.L; ++i)
     if (a.first[i] < 0 || a.last[i] > a.S) return 1;
-  return a.B == 0 || a.L == 0 || tile_attend(a, std::max(1, threads)) ? 0 : 2;
+  if (a.B == 0 || a.L == 0) return 0;
+  threads = std::max(1, threads);
+#ifdef OSLER_AMX
+  if (path != kPathVnni) return tile_attend(a, threads) ? 0 : 2;
+#endif
+  return vector_attend(a, threads) ? 0 : 2;
 #else
   return 1;
 #endif

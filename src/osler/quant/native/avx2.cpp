@@ -81,6 +81,6 @@ void dot_block(const OslerWeight& w, const Activations& a, int64_t block, int64_
 
 }  // namespace
 
-const Path kAvx2 = {"avx2", dot_block, quantize_row, nullptr};
+const Path kAvx2 = {"avx2", dot_block, quantize_row};
 
 }  // namespace osler

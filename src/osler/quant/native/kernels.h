@@ -33,7 +33,6 @@ namespace osler {
 constexpr int kBlock = 16;       // outputs of a block
 constexpr int kGroup = 32;       // inputs that share a scale of the quantized activations
 constexpr int kMaxRows = 8;      // rows of inputs that a block kernel takes at a time
-constexpr int kPairRows = 6;     // the same of a kernel that takes two blocks
 constexpr int kFloat32 = 0, kBFloat16 = 1;
 
 // Numbers of the paths, as `PATHS` in osler/quant/kernels.py names them.
@@ -54,14 +53,10 @@ using DotBlock = void (*)(const OslerWeight&, const Activations&, int64_t block,
 // Quantizes one row of float32 inputs, filled up to `padded`.
 using QuantizeRow = void (*)(const float* x, const Activations&, int64_t m);
 
-// Fills out[kPairRows][2][16] with the outputs of two blocks of 8-bit weights for kPairRows rows: the bits of `DotBlock`.
-using DotPair = void (*)(const OslerWeight&, const Activations&, int64_t block, int64_t m0, float* out);
-
 struct Path {
   const char* name;
   DotBlock dot;
   QuantizeRow quantize;
-  DotPair pair;  // null for none
 };
 
 extern const Path kPortable;

@@ -91,6 +91,21 @@ bool multiply_int8_amx(const ManyRows&, int threads);
 bool bf16_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads);
 #endif
 
+// out (M, N) = act(x (M, K) times W transposed + bias (N)), or (M, N / 2) if gated.
+struct GroupedProduct {
+  const OslerWeight& w;  // of 8 bits
+  const void* x;
+  int dtype;             // of x and out
+  int64_t M;
+  bool gated;            // then without bias and act
+  const uint16_t* bias;  // bfloat16, null for none
+  bool gelu;             // act is GELU by its tanh approximation, else the identity
+  void* out;
+};
+
+// Multiplies activations that have a scale for each 32 inputs; returns false where memory ran out.
+bool grouped_linear(const GroupedProduct&, int threads);
+
 // out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed; return false where memory ran out.
 bool int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
                  MultiplyRows);

@@ -51,6 +51,6 @@ void dot_block(const OslerWeight& w, const Activations& a, int64_t block, int64_
 
 }  // namespace
 
-const Path kPortable = {"portable", dot_block, quantize_row, nullptr};
+const Path kPortable = {"portable", dot_block, quantize_row};
 
 }  // namespace osler

@@ -1,4 +1,4 @@
-// Attention in one pass by tiles of bfloat16: of prompts, and of the image tower.
+// Attention in one pass, by tiles of bfloat16 or by vectors of float32: of prompts, and of the image tower.
 #pragma once
 
 #include <cstdint>
@@ -23,5 +23,8 @@ constexpr int64_t kMostHead = 256;
 
 // Returns false where memory ran out.
 bool tile_attend(const OslerAttention&, int threads);
+
+// The same without tiles.
+bool vector_attend(const OslerAttention&, int threads);
 
 }  // namespace osler

@@ -88,55 +88,8 @@ void dot_block(const OslerWeight& w, const Activations& a, int64_t block, int64_
   else dot_bits<8>(w, a, block, m0, count, out);
 }
 
-// Six rows by two blocks: an activation is loaded once for both, where eight rows by one block load more than they multiply.
-void dot_pair(const OslerWeight& w, const Activations& a, int64_t block, int64_t m0, float* out) {
-  const int64_t bytes = block_bytes(w), scales = scale_groups(w) * kBlock;
-  const uint8_t* codes = w.codes + block * bytes;
-  const uint16_t* scale = w.scale + block * scales;
-  const uint16_t* offset = w.offset ? w.offset + block * scales : nullptr;
-  const int8_t* x = a.codes + m0 * a.padded;
-  const float* x_scale = a.scale + m0 * a.groups;
-  const int32_t* x_sum = a.sum + m0 * a.groups;
-  const int zero = offset ? 0 : zero_point(w);
-  __m512 total[kPairRows][2];
-  for (int row = 0; row < kPairRows; ++row) total[row][0] = total[row][1] = _mm512_setzero_ps();
-  for (int64_t g = 0; g < a.groups; ++g, x += kGroup) {
-    __m512i dot[kPairRows][2];
-    for (int row = 0; row < kPairRows; ++row)
-      dot[row][0] = dot[row][1] = _mm512_set1_epi32(-zero * x_sum[row * a.groups + g]);
-#pragma GCC unroll 8
-    for (int quad = 0; quad < kGroup / 4; ++quad, codes += 64) {
-      const __m512i one = _mm512_loadu_si512(codes), other = _mm512_loadu_si512(codes + bytes);
-#pragma GCC unroll 6
-      for (int row = 0; row < kPairRows; ++row) {
-        const __m512i four = quad_of(x + row * a.padded + quad * 4);
-        dot[row][0] = _mm512_dpbusd_epi32(dot[row][0], one, four);
-        dot[row][1] = _mm512_dpbusd_epi32(dot[row][1], other, four);
-      }
-    }
-    const int64_t at = g * kGroup / w.group * kBlock;
-    for (int half = 0; half < 2; ++half) {
-      const __m512 s = load_half(scale + half * scales + at);
-      for (int row = 0; row < kPairRows; ++row) {
-        const __m512 factor = _mm512_mul_ps(s, _mm512_set1_ps(x_scale[row * a.groups + g]));
-        total[row][half] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[row][half]), factor, total[row][half]);
-      }
-      if (!offset) continue;
-      const __m512 o = load_half(offset + half * scales + at);
-      for (int row = 0; row < kPairRows; ++row) {
-        const float weight = x_scale[row * a.groups + g] * static_cast<float>(x_sum[row * a.groups + g]);
-        total[row][half] = _mm512_fmadd_ps(o, _mm512_set1_ps(weight), total[row][half]);
-      }
-    }
-  }
-  for (int row = 0; row < kPairRows; ++row) {
-    _mm512_storeu_ps(out + row * 2 * kBlock, total[row][0]);
-    _mm512_storeu_ps(out + row * 2 * kBlock + kBlock, total[row][1]);
-  }
-}
-
 }  // namespace
 
-const Path kVnni = {"avx512-vnni", dot_block, quantize_row, dot_pair};
+const Path kVnni = {"avx512-vnni", dot_block, quantize_row};
 
 }  // namespace osler

@@ -1,0 +1,82 @@
+"""The image tower on processors without tiles: products of stored weights in int8, attention in float32.
+
+Vectors multiply int8 several times as fast as bfloat16, which older processors
+do not have at all. So products whose weights are stored in 8 bits round their
+activations to int8, with a scale for each 32 of a row, as the decoder's do; bias
+and GELU are applied to the sums. Weights in floating point stay with PyTorch.
+
+Dimensions: B images, P patches, D width, N heads, H width of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from osler.model.vision import EncoderLayer, VisionAttention, VisionMLP
+from osler.quant.attention import attend, fits_head
+from osler.quant.kernels import NativeKernels
+from osler.quant.linear import WidenedLinear
+
+
+class VectorAttention(nn.Module):
+    """`VisionAttention` whose attention runs on the kernels; takes no gradient."""
+
+    def __init__(self, plain: VisionAttention, *, kernels: NativeKernels) -> None:
+        super().__init__()
+        self.heads = plain.heads
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = plain.k_proj, plain.v_proj, plain.q_proj, plain.out_proj
+        self._kernels = kernels
+
+    def forward(self, x_BPD: Tensor) -> Tensor:
+        """Returns (B, P, D)."""
+        q_BNPH, k_BNPH, v_BNPH = (
+            projection(x_BPD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        scale = q_BNPH.shape[-1] ** -0.5
+        out_BNPH = attend(self._kernels, q_BNPH, k_BKSH=k_BNPH, v_BKSH=v_BNPH, scale=scale)
+        return self.out_proj(out_BNPH.transpose(1, 2).flatten(2))
+
+
+class StoredMLP(nn.Module):
+    """`VisionMLP` with stored weights, whose GELU is part of the first product."""
+
+    def __init__(self, plain: VisionMLP) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = plain.fc1, plain.fc2
+
+    def forward(self, x_BPD: Tensor) -> Tensor:
+        """Returns (B, P, D)."""
+        return self.fc2(self.fc1.activated(x_BPD, activation="gelu"))
+
+
+def multiply_in_int8(layers: nn.ModuleList, *, kernels: NativeKernels) -> None:
+    """Puts int8 into the products of layers of a tower whose weights are stored, in place.
+
+    Args:
+        layers: Of `EncoderLayer`, in evaluation mode, on the CPU.
+        kernels: With vectors.
+    """
+    for product in layers.modules():
+        if isinstance(product, WidenedLinear):
+            product.activations = "int8"
+    for layer in layers:
+        if not isinstance(layer, EncoderLayer):
+            continue
+        if isinstance(layer.mlp.fc1, WidenedLinear):
+            layer.mlp = StoredMLP(layer.mlp)
+        if kernels.attends and fits_layer(layer):
+            layer.self_attn = VectorAttention(layer.self_attn, kernels=kernels)
+
+
+def fits_layer(layer: EncoderLayer) -> bool:
+    """Whether the attention of a layer fits `attend`: in bfloat16, on the CPU, with heads of such a width."""
+    scale_D, heads = layer.layer_norm1.weight, layer.self_attn.heads
+    head = len(scale_D) // heads
+    return (
+        scale_D.dtype == torch.bfloat16
+        and scale_D.device.type == "cpu"
+        and fits_head(head)
+        and head * heads == len(scale_D)
+    )
