@@ -23,6 +23,7 @@ int osler_tower_unpack(int, const OslerWeight*, uint16_t*, int);
 int osler_tower_rows(int, const OslerTowerRows*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
 int osler_attend(int, const OslerAttention*, int);
+int osler_biased(int, const OslerWeight*, const void*, int64_t, const void*, int, void*, int);
 }
 
 namespace {
@@ -229,7 +230,42 @@ int check_attention(int path, int64_t B, int64_t L, int64_t S, int64_t heads, in
   return wrong + compare("attention", out, wanted);
 }
 
-// Where this processor has tiles: whole and odd sizes, more than is multiplied at a time.
+// Whole and odd sizes, more than is multiplied at a time.
+int check_attentions(int path) {
+  if (!(osler_paths() >> path & 1)) return 0;
+  int wrong = 0;
+  for (const bool all : {true, false}) {
+    wrong += check_attention(path, 1, 1, 1, 1, 1, 8, all) + check_attention(path, 2, 50, 50, 3, 1, 24, all);
+    wrong += check_attention(path, 1, 300, 300, 2, 1, 72, all) + check_attention(path, 1, 64, 64, 1, 1, 128, all);
+    wrong += check_attention(path, 2, 40, 333, 4, 2, 256, all) + check_attention(path, 1, 530, 20, 2, 2, 40, all);
+  }
+  return wrong;
+}
+
+// A product with bias and GELU, where the processor has VNNI.
+int check_biased(int64_t M, int64_t N, int64_t K) {
+  constexpr int kVnni = 2;
+  if (!(osler_paths() >> kVnni & 1)) return 0;
+  const Weight stored(N, K);
+  const auto x = random_bf16(M * K), bias = random_bf16(N);
+  std::vector<uint16_t> out(M * N);
+  std::vector<double> wanted(M * N);
+  std::vector<float> rows(N * K);
+  std::vector<int64_t> ids(N);
+  for (int64_t n = 0; n < N; ++n) ids[n] = n;
+  int wrong = osler_rows(&stored.w, ids.data(), N, rows.data(), 0);
+  wrong += osler_biased(kVnni, &stored.w, x.data(), M, bias.data(), 1, out.data(), 1 + below(3)) != 0;
+  for (int64_t m = 0; m < M; ++m) {
+    for (int64_t n = 0; n < N; ++n) {
+      double sum = value_at(bias, n);
+      for (int64_t k = 0; k < K; ++k) sum += value_at(x, m * K + k) * rows[n * K + k];
+      wanted[m * N + n] = sum * 0.5 * (1 + std::tanh(0.7978845608 * (sum + 0.044715 * sum * sum * sum)));
+    }
+  }
+  return wrong + compare("product with bias", out, wanted);
+}
+
+// Where this processor has tiles, alike.
 int check_tower() {
   constexpr int kTiles = 3;
   if (!(osler_paths() >> kTiles & 1)) return 0;
@@ -240,11 +276,6 @@ int check_tower() {
     wrong += check_tower_linear(kTiles, 32, 530, 32, gelu) + check_tower_linear(kTiles, 40, 48, 290, gelu);
   }
   for (const int64_t N : {1, 16, 33, 96}) wrong += check_tower_unpack(kTiles, N, 32) + check_tower_unpack(kTiles, N, 160);
-  for (const bool all : {true, false}) {
-    wrong += check_attention(kTiles, 1, 1, 1, 1, 1, 8, all) + check_attention(kTiles, 2, 50, 50, 3, 1, 24, all);
-    wrong += check_attention(kTiles, 1, 300, 300, 2, 1, 72, all) + check_attention(kTiles, 1, 64, 64, 1, 1, 128, all);
-    wrong += check_attention(kTiles, 2, 40, 333, 4, 2, 256, all) + check_attention(kTiles, 1, 530, 20, 2, 2, 40, all);
-  }
   return wrong;
 }
 
@@ -289,6 +320,7 @@ int check_bf16(int path, const OslerWeight& w, const std::vector<float>& x, int6
 
 int main() {
   int wrong = check_token() + check_prompt(48) + check_prompt(64) + check_tower(), runs = 3;
+  wrong += check_attentions(2) + check_attentions(3) + check_biased(40, 33, 96) + check_biased(530, 16, 1024);
   for (int turn = 0; turn < 153; ++turn) {
     const int bits = below(2) ? 4 : 8, group = below(3) ? 32 : 64;
     const bool channel = below(3) == 0, offset = below(2);

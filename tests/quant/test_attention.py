@@ -1,4 +1,4 @@
-"""Attention by tiles against float32: odd lengths, groups, windows, images, cached prefixes."""
+"""Attention by tiles and by vectors against float32: odd lengths, groups, windows, images, cached prefixes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from osler.errors import RequestError
 from osler.model.attention import KeySpans, KeyView, causal_spans, last_seen
 from osler.quant.attention import attend
 from osler.quant.build import Built
@@ -21,11 +22,23 @@ BF16 = 2.0**-8
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
 
+@pytest.fixture(scope="module", params=["amx", "avx512-vnni"])
+def kernels(request: pytest.FixtureRequest, built: Built) -> NativeKernels:
+    return attending(request.param, built=built)
+
+
 @pytest.fixture(scope="module")
-def kernels(built: Built) -> NativeKernels:
-    chosen = choose_kernels("auto", library=built.path).kernels
-    if not isinstance(chosen, NativeKernels) or not chosen.tiles:
-        pytest.skip("this processor has no tiles (AMX)")
+def tiles(built: Built) -> NativeKernels:
+    return attending("amx", built=built)
+
+
+def attending(path: str, *, built: Built) -> NativeKernels:
+    try:
+        chosen = choose_kernels(path, library=built.path).kernels
+    except RequestError as error:
+        pytest.skip(error.problem)
+    assert isinstance(chosen, NativeKernels)
+    assert chosen.attends
     return chosen
 
 
@@ -128,19 +141,17 @@ def test_a_query_that_sees_nothing_gets_zeros_and_nan_stays(kernels: NativeKerne
     assert got[0, 0, :30].isfinite().all()
 
 
-def test_with_and_without_a_running_maximum(kernels: NativeKernels) -> None:
+def test_with_and_without_a_running_maximum(tiles: NativeKernels) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 1, 2, 150, 72).bfloat16()
     everything = KeySpans(first_BL=torch.zeros(1, 150).int(), last_BL=torch.full((1, 150), 150).int())
-    without, running = (attend(kernels, q, k_BKSH=k, v_BKSH=v, scale=0.1, spans=each) for each in (None, everything))
+    without, running = (attend(tiles, q, k_BKSH=k, v_BKSH=v, scale=0.1, spans=each) for each in (None, everything))
     assert not torch.equal(without, running)  # else both went one way
     assert distance(without, running.float()) < 2 * BF16  # a step of both roundings
     # One query whose scores leave the range of weights: it and the 63 beside it go the other way, all others as ever.
     for far in (300.0, -300.0):
         q[:, :, 5] = far
-        got, wanted = (
-            attend(kernels, q, k_BKSH=k.abs(), v_BKSH=v, scale=0.1, spans=each) for each in (None, everything)
-        )
+        got, wanted = (attend(tiles, q, k_BKSH=k.abs(), v_BKSH=v, scale=0.1, spans=each) for each in (None, everything))
         assert torch.equal(got[:, :, :64], wanted[:, :, :64])
         assert not torch.equal(got[:, :, 64:], wanted[:, :, 64:])
         assert distance(got, exact(q.float() * (0.1 * 72**0.5), k.abs(), v)) < BF16

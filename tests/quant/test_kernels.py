@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -222,14 +223,39 @@ def test_one_bad_row_stays_alone(choose: Choose, path: str, name: str, columns: 
     assert torch.equal(found[rest], wanted[rest])
 
 
-@pytest.mark.parametrize("name", ["int8-g32", "int8-g64-asym"])
-@pytest.mark.parametrize("rows", [16, 48, 70])
-def test_many_rows_by_vectors_have_the_bits_of_few(choose: Choose, name: str, rows: int) -> None:
-    weight = quantize(torch.randn(rows, 192), form=parse_format(name))
-    x, kernels = torch.randn(45, 192), choose("avx512-vnni")
-    together = product(kernels, weight, x)
-    for first in range(0, 45, 5):
-        assert torch.equal(together[first : first + 5], product(kernels, weight, x[first : first + 5]))
+@pytest.mark.parametrize("name", ["int8-g32", "int8-g64-asym", "int8-g128", "int8-channel"])
+@pytest.mark.parametrize(("rows", "columns", "count"), [(16, 128, 45), (70, 896, 33), (48, 1664, 40), (33, 128, 530)])
+def test_many_rows_by_vectors_have_the_bits_of_few(
+    choose: Choose, name: str, rows: int, columns: int, count: int
+) -> None:
+    weight = quantize(torch.randn(rows, columns), form=parse_format(name))
+    kernels = choose("avx512-vnni")
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.randn(count, columns).to(dtype)
+        x[3] *= 1e-33
+        together = product(kernels, weight, x)
+        for first in [*range(0, 45, 5), count - 7]:
+            assert torch.equal(together[first : first + 5], product(kernels, weight, x[first : first + 5]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", ["int8-g32", "int8-channel-asym", "int4-g32"])
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+@pytest.mark.parametrize("count", [5, 40])
+def test_bias_and_activation_follow_the_product(
+    choose: Choose, path: str, name: str, activation: Literal["none", "gelu"], count: int
+) -> None:
+    weight, kernels = quantize(torch.randn(37, 96), form=parse_format(name)), choose(path)
+    assert isinstance(kernels, NativeKernels)
+    for dtype in (torch.bfloat16, torch.float32):
+        x, bias = torch.randn(count, 96).to(dtype), torch.randn(37).to(dtype) * 20
+        for added in (None, bias):
+            got = kernels.biased(x, kernels.prepare(weight), bias_N=added, activation=activation)
+            wanted = F.linear(x.float(), dequantize(weight), None if added is None else added.float())
+            if activation == "gelu":
+                wanted = F.gelu(wanted, approximate="tanh")
+            assert got.dtype == dtype
+            assert float((got.float() - wanted).norm() / wanted.norm()) < 0.02
 
 
 @pytest.mark.parametrize("path", ["portable", "amx"])

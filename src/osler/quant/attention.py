@@ -1,4 +1,4 @@
-"""Attention in one pass, of prompts and of the image tower: by tiles of bfloat16 (AMX), or vectors of float32 (AVX-512).
+"""Attention of prompts and the image tower in one pass: by tiles of bfloat16 (AMX), or vectors of float32 (AVX-512).
 
 Scores and sums are float32; tiles take the weights of the values rounded to
 bfloat16, as the values are.

@@ -48,9 +48,9 @@ static inline __m512i to_bf16(__m512 low, __m512 high) {
 #endif
 }
 
-// e to the power of x, where what is below 2^-126 may become that.
+// e to the power of x, where what is below 2^-126 may become that. Of a number and none, the second one is the greater.
 static inline __m512 power(__m512 x) {
-  const __m512 t = _mm512_max_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _mm512_set1_ps(-126.0f));
+  const __m512 t = _mm512_max_ps(_mm512_set1_ps(-126.0f), _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)));
   const __m512 r = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
   __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.0135341676f), r, _mm512_set1_ps(0.0520114612f));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.241442757f));
