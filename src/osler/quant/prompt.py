@@ -3,7 +3,7 @@
 PyTorch passes over the activations once for each operation, in float32; the
 kernels do so once, with the same roundings: the norm before a product together
 with the sum that it follows. Attention is theirs where the processor has tiles
-(AMX), with scores that are not rounded. Parameters keep their names.
+(AMX) or AVX-512, with scores that are not rounded. Parameters keep their names.
 
 Dimensions: B batch, L tokens, S keys, D width, N query heads, K key heads,
 J = N + 2 K heads of queries, keys and values, H width of a head.
@@ -197,8 +197,8 @@ class PromptAttention(PackedAttention):
     def gather(self, q_BNLH: Tensor, *, k_BKSH: Tensor, v_BKSH: Tensor, view: KeyView | None) -> Tensor:
         """See `Attention.gather`."""
         kernels, (batch, _, queries, width) = self._kernels, q_BNLH.shape
-        in_tiles = kernels.tiles and q_BNLH.dtype == k_BKSH.dtype == torch.bfloat16 and fits_head(width)
-        if not in_tiles or self.softcap is not None or queries <= FOLD or q_BNLH.device.type != "cpu":
+        fits = kernels.attends and q_BNLH.dtype == k_BKSH.dtype == torch.bfloat16 and fits_head(width)
+        if not fits or self.softcap is not None or queries <= FOLD or q_BNLH.device.type != "cpu":
             return super().gather(q_BNLH, k_BKSH=k_BKSH, v_BKSH=v_BKSH, view=view)
         spans = causal_spans(batch, queries) if view is None else view.spans()
         if spans is None:
