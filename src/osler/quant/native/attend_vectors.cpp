@@ -182,7 +182,7 @@ class Worker {
     const OslerAttention& a = job_.a;
     start(head, first, count);
     const int64_t key_head = head / (a.heads / a.key_heads) - job_.head0;
-    for (int64_t key0 = first_ / kKeys * kKeys; key0 < last_; key0 += kChunk) {
+    for (int64_t key0 = first_ / kChunk * kChunk; key0 < last_; key0 += kChunk) {
       const int64_t keys = std::min(kChunk, job_.padded - key0);
       const float* k = job_.keys + (key_head * job_.padded + key0) * a.H;
       const float* v = job_.values + (key_head * job_.padded + key0) * wide_;

@@ -27,8 +27,10 @@ constexpr int64_t kSums = kPanel * 2 * kBlock;
 struct alignas(64) PanelGroup {
   int8_t codes[kGroup / 4][kPanel][4];
   float scale[kPanel];
-  int32_t start[kPanel];  // what codes of weights stand above their zero, times the sum of the codes
-  float sum[kPanel];      // scale times the sum of the codes
+  union {
+    int32_t start[kPanel];  // weights without offsets: the sum of the codes times what those of weights stand above zero
+    float sum[kPanel];      // with offsets: the sum of the codes times the scale
+  };
 };
 
 struct Job {
@@ -107,6 +109,7 @@ struct Order {
 };
 
 // Quantizes a group of inputs of six rows, with the codes, scales and sums of quantize_row.inc.
+template <bool kOffset>
 inline void quantize_group(const __m512 (&x)[kPanel][2], int32_t zero, const Order& order, PanelGroup& to) {
   const __m256i bits = largest(x);
   const __m256 most = _mm256_castsi256_ps(bits), by = _mm256_set1_ps(127.0f);
@@ -115,8 +118,7 @@ inline void quantize_group(const __m512 (&x)[kPanel][2], int32_t zero, const Ord
   // What depends on a group that is not finite becomes NaN, as it would in floating point.
   const __mmask8 finite = _mm256_cmplt_epi32_mask(bits, _mm256_set1_epi32(0x7f800000));
   const __m256 scale = _mm256_mask_div_ps(_mm256_set1_ps(std::numeric_limits<float>::quiet_NaN()), finite, most, by);
-  alignas(32) float inverse[8], scales[8], sums[8];
-  alignas(32) int32_t starts[8];
+  alignas(32) float inverse[8], scales[8];
   _mm256_store_ps(inverse, _mm256_maskz_div_ps(counts & finite, by, most));
   __m512i codes[kPanel / 2];
   for (int i = 0; i < kPanel / 2; ++i) {
@@ -134,17 +136,22 @@ inline void quantize_group(const __m512 (&x)[kPanel][2], int32_t zero, const Ord
     _mm512_store_si512(reinterpret_cast<int8_t*>(to.codes) + line * 64,
                        _mm512_permutex2var_epi32(four, _mm512_load_si512(order.third[line]), codes[2]));
   }
-  const __m256i sum = sums_of(codes);
   _mm256_store_ps(scales, scale);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(starts), _mm256_mullo_epi32(sum, _mm256_set1_epi32(-zero)));
-  _mm256_store_ps(sums, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
   std::memcpy(to.scale, scales, sizeof to.scale);
-  std::memcpy(to.start, starts, sizeof to.start);
-  std::memcpy(to.sum, sums, sizeof to.sum);
+  const __m256i sum = sums_of(codes);
+  if constexpr (kOffset) {
+    alignas(32) float sums[8];
+    _mm256_store_ps(sums, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+    std::memcpy(to.sum, sums, sizeof to.sum);
+  } else {
+    alignas(32) int32_t starts[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(starts), _mm256_mullo_epi32(sum, _mm256_set1_epi32(-zero)));
+    std::memcpy(to.start, starts, sizeof to.start);
+  }
 }
 
 // Quantizes the rows of some panels and lays them out; those past the end are the last one once more, and not written.
-template <int kType>
+template <int kType, bool kOffset>
 void pack_panels(void* data, int part, int parts) {
   const Job& job = *static_cast<Job*>(data);
   const int32_t zero = zero_point(job.w);
@@ -156,7 +163,7 @@ void pack_panels(void* data, int part, int parts) {
         const int64_t m = std::min(panel * kPanel + row, job.M - 1);
         for (int64_t half = 0; half < 2; ++half) x[row][half] = load_inputs<kType>(job, m, g * kGroup + half * 16);
       }
-      quantize_group(x, zero, order, job.panel_at(panel, g / kDepth * kDepth)[g % kDepth]);
+      quantize_group<kOffset>(x, zero, order, job.panel_at(panel, g / kDepth * kDepth)[g % kDepth]);
     }
   }
 }
@@ -337,6 +344,11 @@ void run_shares(void* data, int, int) {
     worker.run(first, std::min(first + job.share, job.pairs));
 }
 
+template <int kType>
+void pack_typed(Job& job, int threads) {
+  parallel(threads, job.w.offset ? pack_panels<kType, true> : pack_panels<kType, false>, &job);
+}
+
 template <bool gated>
 void run_typed(Job& job, int threads) {
   parallel(threads, job.p.dtype == kFloat32 ? run_shares<ResultOf<gated, kFloat32>> : run_shares<ResultOf<gated, kBFloat16>>,
@@ -358,7 +370,8 @@ bool grouped_linear(const GroupedProduct& p, int threads) {
     const int64_t count = std::min(kRowsAtOnce, p.M - m);
     Job job = {p, w, static_cast<const char*>(p.x) + m * w.columns * size, count, groups, (count + kPanel - 1) / kPanel,
                static_cast<char*>(p.out) + m * (p.gated ? w.rows / 2 : w.rows) * size, pairs, share, memory};
-    parallel(threads, p.dtype == kFloat32 ? pack_panels<kFloat32> : pack_panels<kBFloat16>, &job);
+    if (p.dtype == kFloat32) pack_typed<kFloat32>(job, threads);
+    else pack_typed<kBFloat16>(job, threads);
     if (p.gated) run_typed<true>(job, threads);
     else run_typed<false>(job, threads);
     done = !job.failed;
