@@ -149,7 +149,9 @@ void run_blocks(void* data, int part, int parts) {
 
 bool can_multiply(int path, const OslerWeight& w, int dtype) {
   if (path < 0 || path >= kPaths || !(paths() & (1u << path))) return false;
-  return (dtype == kFloat32 || dtype == kBFloat16) && (w.bits == 4 || w.bits == 8) && w.group % kGroup == 0;
+  const int groups = w.group / kGroup;
+  const bool fits = w.group % kGroup == 0 && groups > 0 && (w.group == w.padded || (groups & (groups - 1)) == 0);
+  return (dtype == kFloat32 || dtype == kBFloat16) && (w.bits == 4 || w.bits == 8) && fits;
 }
 
 // Multiplies many rows by what the path has for them; returns false where it has nothing. Weights of 4 bits lose far more

@@ -24,7 +24,7 @@ struct OslerWeight {
   int64_t columns;         // K
   int64_t padded;          // K, filled up to a multiple of 32
   int32_t bits;            // 4 or 8
-  int32_t group;           // inputs that share a scale, a multiple of 32
+  int32_t group;           // inputs that share a scale: 32 times a power of two, or all that are padded
 };
 }
 
