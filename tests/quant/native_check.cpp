@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels.h"
-#include "tile_attend.h"
+#include "attention.h"
 #include "token.h"
 #include "tower.h"
 

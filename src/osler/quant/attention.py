@@ -23,7 +23,7 @@ _Strides = ctypes.c_int64 * 3
 
 
 class AttentionStruct(ctypes.Structure):
-    """``OslerAttention`` of ``native/tile_attend.h``."""
+    """``OslerAttention`` of ``native/attention.h``."""
 
     _fields_ = (
         ("q", ctypes.c_void_p),

@@ -13,7 +13,7 @@
 #include "many_rows.h"
 #include "prompt_rows.h"
 #endif
-#include "tile_attend.h"
+#include "attention.h"
 #include "tower.h"
 #if defined(OSLER_AMX) && defined(__linux__)
 #include <sys/syscall.h>

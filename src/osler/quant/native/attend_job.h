@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "tile_attend.h"
+#include "attention.h"
 #include "tiles.h"
 
 namespace osler {
@@ -42,10 +42,6 @@ inline __m512i most_of(__m512i most, __m512i values) {
   return _mm512_max_epu16(most, _mm512_and_si512(values, _mm512_set1_epi16(0x7fff)));
 }
 inline bool exceeds(__m512i most) { return _mm512_cmpgt_epu16_mask(most, _mm512_set1_epi16(kLargest)); }
-
-inline const uint16_t* row_of(const uint16_t* of, const int64_t (&stride)[3], int64_t b, int64_t head, int64_t row) {
-  return of + b * stride[0] + head * stride[1] + row * stride[2];
-}
 
 // Of queries first..first+count-1 of a head (count at most kWhole) over all keys. Returns false, and writes nothing,
 // where weights without a common factor leave the range of numbers.

@@ -13,8 +13,8 @@
 #include <cstring>
 #include <limits>
 
+#include "attention.h"
 #include "kernels.h"
-#include "tile_attend.h"
 #include "vectors.h"
 
 namespace osler {
@@ -40,10 +40,6 @@ struct Job {
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
 };
-
-const uint16_t* row_of(const uint16_t* of, const int64_t (&stride)[3], int64_t b, int64_t head, int64_t row) {
-  return of + b * stride[0] + head * stride[1] + row * stride[2];
-}
 
 // Some blocks of 32 keys, with their values, become float32.
 void widen_keys(void* data, int part, int parts) {
