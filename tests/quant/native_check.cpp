@@ -23,7 +23,7 @@ int osler_tower_unpack(int, const OslerWeight*, uint16_t*, int);
 int osler_tower_rows(int, const OslerTowerRows*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
 int osler_attend(int, const OslerAttention*, int);
-int osler_biased(int, const OslerWeight*, const void*, int64_t, const void*, int, void*, int);
+int osler_biased(int, const OslerWeight*, const void*, int, int64_t, const void*, int, void*, int);
 }
 
 namespace {
@@ -254,7 +254,7 @@ int check_biased(int64_t M, int64_t N, int64_t K) {
   std::vector<int64_t> ids(N);
   for (int64_t n = 0; n < N; ++n) ids[n] = n;
   int wrong = osler_rows(&stored.w, ids.data(), N, rows.data(), 0);
-  wrong += osler_biased(kVnni, &stored.w, x.data(), M, bias.data(), 1, out.data(), 1 + below(3)) != 0;
+  wrong += osler_biased(kVnni, &stored.w, x.data(), 1, M, bias.data(), 1, out.data(), 1 + below(3)) != 0;
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {
       double sum = value_at(bias, n);

@@ -174,6 +174,15 @@ def test_what_is_not_finite_stays_visible(kernels: NativeKernels, what: float) -
         assert torch.equal(got.isfinite(), wanted.isfinite())
 
 
+@pytest.mark.parametrize("what", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_stays_with_those_near_it(kernels: NativeKernels, what: float) -> None:
+    q, k, v = torch.randn(3, 1, 1, 700, 24).bfloat16()
+    v[0, 0, 400, 3] = what
+    got = attend(kernels, q, k_BKSH=k, v_BKSH=v, scale=0.2, spans=causal_spans(1, 700))
+    assert got[0, 0, :320].isfinite().all()  # queries are multiplied together with some that see more
+    assert not got[0, 0, 400:, 3].isfinite().any()
+
+
 def test_keys_out_of_order_are_left_to_others() -> None:
     keys = torch.tensor([[0, 1, 2, -1, -1]])
     assert view_of(torch.arange(5)[None], keys_BS=keys, window=None).spans() is None

@@ -258,6 +258,20 @@ def test_bias_and_activation_follow_the_product(
             assert float((got.float() - wanted).norm() / wanted.norm()) < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bias_and_activation_are_part_of_a_product_by_vectors(
+    choose: Choose, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = choose("avx512-vnni")
+    assert isinstance(kernels, NativeKernels)
+    weight = quantize(torch.randn(70, 96), form=parse_format("int8-g32"))
+    x, bias = torch.randn(FEW_ROWS + 30, 96).to(dtype), torch.randn(140).to(dtype)[::2]  # not side by side
+    sums = product(kernels, weight, x.float())
+    monkeypatch.setattr(NativeKernels, "linear", None)
+    got = kernels.biased(x, kernels.prepare(weight), bias_N=bias, activation="none")
+    assert torch.equal(got, (sums + bias.float()).to(dtype))
+
+
 @pytest.mark.parametrize("path", ["portable", "amx"])
 @pytest.mark.parametrize("name", GROUPED + CHANNEL)
 def test_rows_are_looked_up(choose: Choose, path: str, name: str) -> None:

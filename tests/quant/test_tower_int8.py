@@ -56,12 +56,12 @@ def added(tower: VisionTower, pixels_BCSS: Tensor) -> Tensor:
     return tower.encoder(x_BPD).float() - x_BPD.float()
 
 
-@pytest.mark.parametrize("path", ["avx2", "avx512-vnni"])
-@pytest.mark.parametrize("form", ["int8-g32", "int8-channel", "int4-g32-asym"])
-def test_the_tower_is_near_float32(built: Built, config: VisionConfig, path: str, form: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", ["int8-g32", "int8-channel"])
+def test_the_tower_is_near_float32(built: Built, config: VisionConfig, dtype: torch.dtype, form: str) -> None:
     torch.manual_seed(0)
-    kernels, tower = on(path, built=built), VisionTower(config).bfloat16().eval()
-    pixels_BCSS = torch.rand(2, 3, config.image_size, config.image_size).bfloat16() * 2 - 1
+    kernels, tower = on("avx512-vnni", built=built), VisionTower(config).to(dtype).eval()
+    pixels_BCSS = torch.rand(2, 3, config.image_size, config.image_size).to(dtype) * 2 - 1
     packed, exact = stored(tower, kernels=kernels, form=form)
     widened, wanted = added(packed, pixels_BCSS), added(exact, pixels_BCSS.float())
     names = set(packed.state_dict())
@@ -74,7 +74,17 @@ def test_the_tower_is_near_float32(built: Built, config: VisionConfig, path: str
     assert float((got - wanted).norm() / size) < 0.04  # activations in int8 as well
     layer = packed.encoder.layers[0]
     assert isinstance(layer.mlp, StoredMLP)
-    assert isinstance(layer.self_attn, VectorAttention) == (path == "avx512-vnni")
+    assert isinstance(layer.self_attn, VectorAttention) == (dtype == torch.bfloat16)
+
+
+@pytest.mark.parametrize(("path", "form"), [("avx2", "int8-g32"), ("avx512-vnni", "int4-g32-asym")])
+def test_other_products_keep_their_activations(built: Built, config: VisionConfig, path: str, form: str) -> None:
+    kernels = on(path, built=built)
+    packed, _ = stored(VisionTower(config).eval(), kernels=kernels, form=form)
+    pixels_BCSS = torch.rand(1, 3, config.image_size, config.image_size)
+    wanted = added(packed, pixels_BCSS)
+    fuse_tower(packed.encoder.layers, kernels=kernels)
+    assert torch.equal(added(packed, pixels_BCSS), wanted)
 
 
 def test_weights_in_floating_point_stay_with_pytorch(built: Built, config: VisionConfig) -> None:

@@ -144,15 +144,19 @@ class NativeKernels:
     ) -> Tensor:
         """Returns ``act(product + bias)``, (M, N); GELU by its tanh approximation.
 
-        In one pass, with sums in float32, where the path has it: bfloat16 and weights of 8 bits on ``avx512-vnni``.
+        In one pass, added to sums in float32, for more than a few rows (`FEW_ROWS`) and weights of 8 bits on
+        ``avx512-vnni``; elsewhere added to what the product was rounded to.
         """
-        if x_MK.dtype == torch.bfloat16 and (bias_N is None or bias_N.dtype == torch.bfloat16):
+        if bias_N is not None:
+            bias_N = bias_N.to(x_MK.dtype).contiguous()
+        if self.vectors and prepared.weight.format.bits == 8:
             x_MK = x_MK.contiguous()
             out_MN = torch.empty(x_MK.shape[0], prepared.weight.rows, dtype=x_MK.dtype)
             status = self._biased(
                 self._number,
                 ctypes.byref(prepared.struct),
                 x_MK.data_ptr(),
+                _TYPES[x_MK.dtype],
                 x_MK.shape[0],
                 None if bias_N is None else bias_N.data_ptr(),
                 activation == "gelu",
@@ -196,18 +200,18 @@ class NativeKernels:
 
     @property
     def tiles(self) -> bool:
-        """Whether this path has tiles of bfloat16, which attention and the image tower need."""
+        """Whether this path has tiles of bfloat16, which the fused layers of the image tower need."""
         return self.name.startswith("amx")
 
     @property
     def vectors(self) -> bool:
-        """Whether this path multiplies by instructions for vectors of int8, and has no tiles."""
-        return self.name.startswith("avx")
+        """Whether this path has AVX-512 VNNI and no tiles: then bias, GELU and attention run by vectors."""
+        return self.name == "avx512-vnni"
 
     @property
     def attends(self) -> bool:
         """Whether this path has an attention of its own."""
-        return self.tiles or self.name == "avx512-vnni"
+        return self.tiles or self.vectors
 
     def tower_tiles(self, weight_NK: Tensor) -> Tensor:
         """Lays a matrix of the image tower (bfloat16) into tiles, for `tower_linear`."""
@@ -329,7 +333,7 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
                 ctypes.c_int,
             )  # fmt: skip
         library.osler_biased.argtypes = (
-            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int,
             ctypes.c_void_p, ctypes.c_int,
         )  # fmt: skip
         library.osler_rows.argtypes = (

@@ -56,7 +56,8 @@ class QuantLinear(nn.Module):
 class WidenedLinear(QuantLinear):
     """A product whose weight becomes floating point for as long as it runs: activations keep their precision.
 
-    For the many rows that the image tower and the heads have, which do not wait for the weight.
+    For the many rows that the image tower and the heads have, which do not wait for the weight. Gives ``x`` a gradient
+    as long as activations are kept.
 
     Attributes:
         activations: ``"int8"`` rounds them for the kernels after all, as `QuantLinear` does (`osler.quant.tower_int8`).

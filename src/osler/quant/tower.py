@@ -1,7 +1,7 @@
 """The image tower on the compiled kernels: bfloat16 in tiles, attention in one pass, and no copy of the weights.
 
 `fuse_tower` puts them in the place of PyTorch's layers where the processor has
-tiles (AMX), and `osler.quant.tower_int8` elsewhere. Parameters keep their names
+tiles (AMX); see `osler.quant.tower_int8` for AVX-512. Parameters keep their names
 and their memory, in floating point or stored in 8 bits: a mapped file stays mapped.
 
 Between the parts of a layer activations lie in tiles, as the products load

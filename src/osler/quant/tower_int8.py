@@ -1,9 +1,10 @@
-"""The image tower on processors without tiles: products of stored weights in int8, attention in float32.
+"""The image tower by AVX-512 VNNI without tiles: products of stored weights in int8, attention in float32.
 
 Vectors multiply int8 several times as fast as bfloat16, which older processors
-do not have at all. So products whose weights are stored in 8 bits round their
-activations to int8, with a scale for each 32 of a row, as the decoder's do; bias
-and GELU are applied to the sums. Weights in floating point stay with PyTorch.
+do not have at all, and as float32. So products whose weights are stored in 8 bits
+round their activations to int8, with a scale for each 32 of a row, as the
+decoder's do; bias and GELU are applied to the sums. All other weights stay with
+PyTorch, and so does attention where activations are float32.
 
 Dimensions: B images, P patches, D width, N heads, H width of a head.
 """
@@ -17,6 +18,9 @@ from osler.model.vision import EncoderLayer, VisionAttention, VisionMLP
 from osler.quant.attention import attend, fits_head
 from osler.quant.kernels import NativeKernels
 from osler.quant.linear import WidenedLinear
+
+_BITS = 8
+"""Of weights beside which activations in int8 have a scale for each 32."""
 
 
 class VectorAttention(nn.Module):
@@ -52,14 +56,14 @@ class StoredMLP(nn.Module):
 
 
 def multiply_in_int8(layers: nn.ModuleList, *, kernels: NativeKernels) -> None:
-    """Puts int8 into the products of layers of a tower whose weights are stored, in place.
+    """Puts int8 into the products of layers of a tower whose weights are stored in 8 bits, in place.
 
     Args:
         layers: Of `EncoderLayer`, in evaluation mode, on the CPU.
         kernels: With vectors.
     """
     for product in layers.modules():
-        if isinstance(product, WidenedLinear):
+        if isinstance(product, WidenedLinear) and product.weight.format.bits == _BITS:
             product.activations = "int8"
     for layer in layers:
         if not isinstance(layer, EncoderLayer):

@@ -230,14 +230,13 @@ int osler_gated(int path, const OslerWeight* w, const void* x, int dtype, int64_
   return status;
 }
 
-// out (M, N) = act(x (M, K) times W transposed + bias (N)), all bfloat16; act is GELU by its tanh approximation, or nothing.
+// out (M, N) = act(x (M, K) times W transposed + bias (N)), all of one type; act is GELU by its tanh approximation, or nothing.
 // For many rows and weights of 8 bits on the path for VNNI. Returns as `osler_linear`, 1 also elsewhere.
-int osler_biased(int path, const OslerWeight* w, const void* x, int64_t M, const void* bias, int gelu, void* out,
+int osler_biased(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, const void* bias, int gelu, void* out,
                  int threads) {
-  if (path != kPathVnni || !can_multiply(path, *w, kBFloat16) || w->bits != 8 || M < kManyRows) return 1;
+  if (path != kPathVnni || !can_multiply(path, *w, dtype) || w->bits != 8 || M < kManyRows) return 1;
 #ifdef OSLER_X86
-  const auto* added = static_cast<const uint16_t*>(bias);
-  return grouped_linear({*w, x, kBFloat16, M, false, added, gelu != 0, out}, std::max(1, threads)) ? 0 : 2;
+  return grouped_linear({*w, x, dtype, M, false, bias, gelu != 0, out}, std::max(1, threads)) ? 0 : 2;
 #else
   return 1;
 #endif
@@ -315,7 +314,7 @@ int osler_tower_linear(int path, const OslerTowerLinear* product, int threads) {
 #endif
 }
 
-// Attention by tiles. Returns as `osler_tower_linear`.
+// Attention by tiles, or by vectors. Returns as `osler_linear`, 1 also where there are neither.
 int osler_attend(int path, const OslerAttention* attention, int threads) {
 #ifdef OSLER_X86
   const OslerAttention& a = *attention;

@@ -223,14 +223,19 @@ class Worker {
   // 12 queries over a chunk of keys.
   void run_rows(int64_t m, const float* k, const float* v, int64_t key0, int64_t keys) {
     const int64_t H = job_.a.H;
-    bool sees = false;
-    for (int64_t row = m; row < m + kRows; ++row) sees |= rows_[row].first < key0 + keys && rows_[row].last > key0;
-    if (!sees) return;
-    for (int64_t i = 0; i < keys; i += kKeys) score(q_ + m * H, k + i * H, H, scores_ + i);
+    int64_t from = keys, to = 0;  // what any of them sees: values of other keys may be anything
+    for (const Row* row = rows_ + m; row < rows_ + m + kRows; ++row) {
+      if (row->first >= row->last || row->first >= key0 + keys || row->last <= key0) continue;
+      from = std::min(from, std::max<int64_t>(0, row->first - key0));
+      to = std::max(to, std::min(keys, row->last - key0));
+    }
+    if (from >= to) return;
+    const int64_t first = from / kKeys * kKeys, scored = (to + kKeys - 1) / kKeys * kKeys - first;
+    for (int64_t i = first; i < first + scored; i += kKeys) score(q_ + m * H, k + i * H, H, scores_ + i);
     for (int64_t row = 0; row < kRows; ++row) {
       Row& now = rows_[m + row];
-      const bool all = now.first <= key0 && now.last >= key0 + keys;
-      const float factor = (all ? weigh<true> : weigh<false>)(scores_ + row * kChunk, key0, keys, now);
+      const bool all = now.first <= key0 + first && now.last >= key0 + first + scored;
+      const float factor = (all ? weigh<true> : weigh<false>)(scores_ + row * kChunk + first, key0 + first, scored, now);
       if (factor == 1.0f) continue;
       float* sums = sums_ + (m + row) * wide_;
       for (int64_t i = 0; i < wide_; i += 16)
@@ -238,8 +243,9 @@ class Worker {
     }
     for (int64_t row = 0; row < kRows; row += kSome) {
       for (int64_t group = 0; group < job_.groups; ++group) {
-        const int64_t from = job_.columns * group / job_.groups, to = job_.columns * (group + 1) / job_.groups;
-        kAddValues[to - from](scores_ + row * kChunk, v + from * 16, keys, wide_, sums_ + (m + row) * wide_ + from * 16);
+        const int64_t column = job_.columns * group / job_.groups, next = job_.columns * (group + 1) / job_.groups;
+        kAddValues[next - column](scores_ + row * kChunk + from, v + from * wide_ + column * 16, to - from, wide_,
+                                  sums_ + (m + row) * wide_ + column * 16);
       }
     }
   }

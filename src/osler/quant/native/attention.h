@@ -21,7 +21,7 @@ namespace osler {
 
 constexpr int64_t kMostHead = 256;
 
-inline const uint16_t* row_of(const uint16_t* of, const int64_t (&stride)[3], int64_t b, int64_t head, int64_t row) {
+static inline const uint16_t* row_of(const uint16_t* of, const int64_t (&stride)[3], int64_t b, int64_t head, int64_t row) {
   return of + b * stride[0] + head * stride[1] + row * stride[2];
 }
 

@@ -304,7 +304,7 @@ class Worker {
         }
         continue;
       }
-      if (job_.p.bias) add_bias(job_.p.bias + n, count, total);
+      if (job_.p.bias) add_bias(n, count, total);
       if (job_.p.gelu) {
         for (int row = 0; row < kPanel; ++row) {
           total[row][0] = osler::gelu(total[row][0]);
@@ -318,8 +318,14 @@ class Worker {
     }
   }
 
-  static void add_bias(const uint16_t* bias, int64_t count, __m512 (&total)[kPanel][2]) {
-    const __m512 one = load_bf16(bias, count), other = load_bf16(bias + kBlock, count - kBlock);
+  __m512 bias_from(int64_t n, int64_t count) const {
+    if constexpr (Result::kSize == 4) return _mm512_maskz_loadu_ps(first_lanes(count), static_cast<const float*>(job_.p.bias) + n);
+    else return load_bf16(static_cast<const uint16_t*>(job_.p.bias) + n, count);
+  }
+
+  void add_bias(int64_t n, int64_t count, __m512 (&total)[kPanel][2]) const {
+    const __m512 one = bias_from(n, count);
+    const __m512 other = count > kBlock ? bias_from(n + kBlock, count - kBlock) : _mm512_setzero_ps();
     for (int row = 0; row < kPanel; ++row) {
       total[row][0] = _mm512_add_ps(total[row][0], one);
       total[row][1] = _mm512_add_ps(total[row][1], other);

@@ -98,7 +98,7 @@ struct GroupedProduct {
   int dtype;             // of x and out
   int64_t M;
   bool gated;            // then without bias and act
-  const uint16_t* bias;  // bfloat16, null for none
+  const void* bias;      // as x, null for none
   bool gelu;             // act is GELU by its tanh approximation, else the identity
   void* out;
 };
