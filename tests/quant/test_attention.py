@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from osler.errors import RequestError
 from osler.model.attention import KeySpans, KeyView, causal_spans, last_seen
 from osler.quant.attention import attend
 from osler.quant.build import Built
 from osler.quant.kernels import NativeKernels, choose_kernels
+from tests.kernels import by_name
 
 BF16 = 2.0**-8
 """The step of bfloat16: a result is half of it away from what was meant, or less."""
@@ -33,10 +33,7 @@ def tiles(built: Built) -> NativeKernels:
 
 
 def attending(path: str, *, built: Built) -> NativeKernels:
-    try:
-        chosen = choose_kernels(path, library=built.path).kernels
-    except RequestError as error:
-        pytest.skip(error.problem)
+    chosen = by_name(choose_kernels, library=built.path)(path)
     assert isinstance(chosen, NativeKernels)
     assert chosen.attends
     return chosen

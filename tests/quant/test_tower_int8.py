@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from osler.errors import RequestError
 from osler.model.config import VisionConfig, get_config
 from osler.model.vision import VisionTower
 from osler.quant.build import Built
@@ -19,6 +18,7 @@ from osler.quant.linear import WidenedLinear
 from osler.quant.packed import dequantize, quantize
 from osler.quant.tower import fuse_tower
 from osler.quant.tower_int8 import StoredMLP, VectorAttention
+from tests.kernels import by_name
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -31,10 +31,7 @@ def config() -> VisionConfig:
 
 
 def on(path: str, *, built: Built) -> NativeKernels:
-    try:
-        kernels = choose_kernels(path, library=built.path).kernels
-    except RequestError as error:
-        pytest.skip(error.problem)
+    kernels = by_name(choose_kernels, library=built.path)(path)
     assert isinstance(kernels, NativeKernels)
     return kernels
 
