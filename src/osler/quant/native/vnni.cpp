@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels.h"
+#include "vectors.h"
 
 namespace osler {
 namespace {
@@ -14,10 +15,6 @@ namespace {
 // Bytes that are fetched before they are needed: memory answers about so late (the best of 0 to 4096, measured).
 template <int kBits>
 constexpr int kAhead = kBits == 4 ? 4096 : 2048;
-
-inline __m512 load_half(const uint16_t* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
 
 inline __m512i quad_of(const int8_t* x) { return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(x)); }
 
