@@ -113,8 +113,11 @@ class VisionAttention(nn.Module):
             projection(x_BPD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        out_BNPH = F.scaled_dot_product_attention(q_BNPH, k_BNPH, v_BNPH)
-        return self.out_proj(out_BNPH.transpose(1, 2).flatten(2))
+        return self.out_proj(self.gather(q_BNPH, k_BNPH=k_BNPH, v_BNPH=v_BNPH).transpose(1, 2).flatten(2))
+
+    def gather(self, q_BNPH: Tensor, *, k_BNPH: Tensor, v_BNPH: Tensor) -> Tensor:
+        """Returns the values that queries attend to, (B, N, P, H)."""
+        return F.scaled_dot_product_attention(q_BNPH, k_BNPH, v_BNPH)
 
 
 class VisionMLP(nn.Module):

@@ -23,24 +23,18 @@ _BITS = 8
 """Of weights beside which activations in int8 have a scale for each 32."""
 
 
-class VectorAttention(nn.Module):
+class VectorAttention(VisionAttention):
     """`VisionAttention` whose attention runs on the kernels; takes no gradient."""
 
     def __init__(self, plain: VisionAttention, *, kernels: NativeKernels) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.heads = plain.heads
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = plain.k_proj, plain.v_proj, plain.q_proj, plain.out_proj
         self._kernels = kernels
 
-    def forward(self, x_BPD: Tensor) -> Tensor:
-        """Returns (B, P, D)."""
-        q_BNPH, k_BNPH, v_BNPH = (
-            projection(x_BPD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        scale = q_BNPH.shape[-1] ** -0.5
-        out_BNPH = attend(self._kernels, q_BNPH, k_BKSH=k_BNPH, v_BKSH=v_BNPH, scale=scale)
-        return self.out_proj(out_BNPH.transpose(1, 2).flatten(2))
+    def gather(self, q_BNPH: Tensor, *, k_BNPH: Tensor, v_BNPH: Tensor) -> Tensor:
+        """See `VisionAttention.gather`."""
+        return attend(self._kernels, q_BNPH, k_BKSH=k_BNPH, v_BKSH=v_BNPH, scale=q_BNPH.shape[-1] ** -0.5)
 
 
 class StoredMLP(nn.Module):
@@ -70,7 +64,7 @@ def multiply_in_int8(layers: nn.ModuleList, *, kernels: NativeKernels) -> None:
             continue
         if isinstance(layer.mlp.fc1, WidenedLinear):
             layer.mlp = StoredMLP(layer.mlp)
-        if kernels.attends and fits_layer(layer):
+        if fits_layer(layer):
             layer.self_attn = VectorAttention(layer.self_attn, kernels=kernels)
 
 
