@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -54,3 +57,17 @@ def test_other_types_are_refused() -> None:
     assert torch_dtype("bfloat16") is torch.bfloat16
     with pytest.raises(CheckpointError, match=r"'float16'.*'bfloat16' or 'float32'.*overflow"):
         torch_dtype("float16")
+
+
+def test_an_empty_network_needs_no_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from dataclasses import replace\n"
+        "from osler.model.config import HeadsConfig, get_config\n"
+        "from osler.weights.assemble import empty_network\n"
+        "config = replace(get_config('medgemma-1.5-4b'), heads=HeadsConfig(findings=('mass',)))\n"
+        "assert empty_network(config).heads is not None\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "False", "an operation on the meta device imported a compiler: seconds of every start"

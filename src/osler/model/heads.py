@@ -222,10 +222,10 @@ class FindingsHead(nn.Module):
     def __init__(self, config: HeadsConfig, *, width: int) -> None:
         super().__init__()
         count = len(config.findings)
-        self.queries = nn.Parameter(torch.randn(count, width) * 0.02)
+        self.queries = nn.Parameter(normal(count, width, std=0.02))
         self.attention = CrossAttention(width, heads=config.heads)
         self.norm = PictureNorm(count, width) if config.states == "batch" else nn.LayerNorm(width)
-        self.weight = nn.Parameter(torch.randn(count, width) * width**-0.5)
+        self.weight = nn.Parameter(normal(count, width, std=width**-0.5))
         self.bias = nn.Parameter(torch.full((count,), -2.0))
         # Fitted on patients kept out of training: logit -> scale * logit + shift. NaN: not calibrated.
         self.register_buffer("scale", torch.full((count,), torch.nan))
@@ -268,7 +268,7 @@ class ContrastiveHead(nn.Module):
 
     def __init__(self, config: HeadsConfig, *, width: int, text_width: int) -> None:
         super().__init__()
-        self.query = nn.Parameter(torch.randn(1, width) * 0.02)
+        self.query = nn.Parameter(normal(1, width, std=0.02))
         self.attention = CrossAttention(width, heads=config.heads)
         self.image = nn.Linear(width, config.embedding, bias=False)
         self.text_norm = nn.LayerNorm(text_width)
@@ -311,6 +311,11 @@ class Heads(nn.Module):
         self.contrastive = ContrastiveHead(config.heads, width=width, text_width=text_width)
         # Of local scans: what was measured of the shipped head stays true of it.
         self.taught = BoxHead(config.heads, width=width, text_width=text_width) if config.heads.taught else None
+
+
+def normal(rows: int, width: int, *, std: float) -> Tensor:
+    """Draws a matrix by an initialization that networks without storage skip: other operations import a compiler."""
+    return nn.init.normal_(torch.empty(rows, width), std=std)
 
 
 def patch_positions(side: int, *, slices: int = 1, device: torch.device | None = None) -> Tensor:

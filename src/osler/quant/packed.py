@@ -20,6 +20,7 @@ outputs, G groups of inputs, W inputs of a group, R rows, M rows of activations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -137,11 +138,12 @@ def quantize_rows(
         stop = min(rows, start + step)
         # A copy, which the rounding may work on.
         x_RK = read(start, stop).to(torch.float32, copy=True)
-        if not bool(x_RK.isfinite().all()):
+        # What is not finite stays so in the extremes.
+        most = max(abs(float(extreme)) for extreme in x_RK.aminmax()) if x_RK.numel() else 0.0
+        if not math.isfinite(most):
             raise CheckpointError(
                 f"The weight {name!r} holds values that are not finite.", next_step="Copy the weights again."
             )
-        most = float(x_RK.abs().amax()) if x_RK.numel() else 0.0
         codes_RK, ranges = rounding(x_RK, form=form)
         _require_storable(ranges, most=most, name=name)
         blocks = slice(start // LANES, -(-stop // LANES))

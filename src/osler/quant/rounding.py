@@ -87,8 +87,11 @@ def search_ranges(x_RGW: Tensor, *, form: WeightFormat, counted_GW: Tensor | Non
         form: Of the codes.
         counted_GW: What an error at each input counts; all alike if not given.
     """
+    shrinks = _SHRINK[form.bits, form.zero]
+    if len(shrinks) == 1:
+        return cover(x_RGW, form=form, shrink=shrinks[0])
     best: tuple[Tensor, Tensor, Tensor] | None = None
-    for shrink in _SHRINK[form.bits, form.zero]:
+    for shrink in shrinks:
         tried = cover(x_RGW, form=form, shrink=shrink)
         # Codes are chosen for the scales as they are stored, not as they were computed.
         errors = (tried.values(tried.codes(x_RGW, form=form)) - x_RGW).square_()
