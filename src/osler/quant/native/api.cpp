@@ -160,18 +160,21 @@ bool multiply_many(int path, const OslerWeight& w, const void* x, int dtype, int
                    int* status) {
   if (M < kManyRows || path < kPathVnni || (gated && w.rows % (2 * kBlock))) return false;
 #ifdef OSLER_X86
-  bool done = false;
-  if (path == kPathVnni) {
-    done = w.bits == 8 ? grouped_linear({w, x, dtype, M, gated, nullptr, false, out}, threads)
-                       : int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_vnni);
+  Outcome outcome = Outcome::kTooCoarse;
+  if (path == kPathVnni && w.bits == 8) {
+    outcome = grouped_linear({w, x, dtype, M, gated, nullptr, false, out}, threads) ? Outcome::kDone : Outcome::kNoMemory;
+  } else if (path == kPathVnni) {
+    outcome = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_vnni, kAnyError);
 #ifdef OSLER_AMX
-  } else if (path == kPathAmxInt8 || (path == kPathAmx && w.bits == 4)) {
-    done = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_amx);
   } else {
-    done = bf16_linear(w, x, dtype, M, gated, out, threads);
+    const bool fine = path == kPathAmx && w.bits == 8;
+    if (path != kPathAmxBf16)
+      outcome = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_amx, fine ? kMostError : kAnyError);
+    if (outcome == Outcome::kTooCoarse)
+      outcome = bf16_linear(w, x, dtype, M, gated, out, threads) ? Outcome::kDone : Outcome::kNoMemory;
 #endif
   }
-  *status = done ? 0 : 2;
+  *status = outcome == Outcome::kDone ? 0 : 2;
   return true;
 #else
   return false;

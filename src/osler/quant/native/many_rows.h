@@ -10,6 +10,8 @@
 // follow those of the span, with the same weights once more.
 #pragma once
 
+#include <limits>
+
 #include "kernels.h"
 
 namespace osler {
@@ -87,7 +89,7 @@ void multiply_vectors(int64_t turns);  // the peak of VNNI, see `osler_peak`
 #ifdef OSLER_AMX
 bool multiply_int8_amx(const ManyRows&, int threads);
 
-// As `int8_linear`, by tiles of bfloat16.
+// As `int8_linear`, by tiles of bfloat16; returns false where memory ran out.
 bool bf16_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads);
 #endif
 
@@ -106,8 +108,16 @@ struct GroupedProduct {
 // Multiplies activations that have a scale for each 32 inputs; returns false where memory ran out.
 bool grouped_linear(const GroupedProduct&, int threads);
 
-// out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed; return false where memory ran out.
-bool int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
-                 MultiplyRows);
+// What rounding activations and weights of 8 bits to int8 may add, relative to their size. Normal activations and weights
+// come to 0.8% each; the measured ones are in benchmarks/quantisation.md.
+constexpr float kMostError = 0.013f;
+constexpr float kAnyError = std::numeric_limits<float>::infinity();
+
+enum class Outcome { kDone, kNoMemory, kTooCoarse };
+
+// out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed. Too coarse, and nothing done, where rounding x and W to
+// int8 would move them by more than `most_error` of their size.
+Outcome int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads, MultiplyRows,
+                    float most_error);
 
 }  // namespace osler

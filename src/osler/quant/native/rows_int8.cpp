@@ -18,6 +18,10 @@ namespace {
 
 // Rows among which large inputs are looked for, at least: what is large in one is so in nearly all.
 constexpr int64_t kLooked = 64;
+// Blocks of weights of which it is asked what rounding adds.
+constexpr int64_t kLookedBlocks = 8;
+// Inputs from which on large ones are looked for: fewer are a span that is short enough.
+constexpr int64_t kMeasured = 4 * kInputs;
 
 struct Job {
   const OslerWeight& w;
@@ -34,6 +38,7 @@ struct Job {
   const float* portion;      // [spans][kMostAgain]: 1 / places of the input
   const uint16_t* ordinary;  // [steps * 4]: a bit for each input that is there and has one place
   int64_t looked;       // every how many rows large inputs are looked for
+  float* errors;        // (M): of these rows, what rounding adds, relative to the row, squared
 };
 
 template <int kType>
@@ -53,9 +58,14 @@ void measure_rows(const Job& job, int64_t from, int64_t to) {
   const int64_t K = job.w.columns;
   for (int64_t m = (from + job.looked - 1) / job.looked * job.looked; m < to; m += job.looked) {
     __m512i most_bits = _mm512_setzero_si512();
-    for (int64_t k = 0; k < K; k += 16)
-      most_bits = _mm512_max_epi32(most_bits, size_bits(load_input<kType>(job.x, m * K + k, first_lanes(K - k))));
+    __m512 squares = _mm512_setzero_ps();
+    for (int64_t k = 0; k < K; k += 16) {
+      const __m512 x = load_input<kType>(job.x, m * K + k, first_lanes(K - k));
+      most_bits = _mm512_max_epi32(most_bits, size_bits(x));
+      squares = _mm512_fmadd_ps(x, x, squares);
+    }
     const int32_t bits = _mm512_reduce_max_epi32(most_bits);
+    job.errors[m] = _mm512_reduce_add_ps(squares);
     float most;
     std::memcpy(&most, &bits, sizeof most);
     job.sizes[m] = bits < 0x7f800000 && most > 1e-15f ? 1.0f / most / most : 0.0f;
@@ -126,6 +136,43 @@ void read_again(const void* x, int64_t at, const int32_t* again, int64_t count, 
                               : bf16_to_float(static_cast<const uint16_t*>(x)[at + again[i]]);
 }
 
+// The bits of the largest part of a row's inputs over a span; reads those with further places into `large`.
+template <int kType>
+int32_t largest_part(const Job& job, int64_t m, int64_t span, float* large) {
+  const Rows& layout = job.layout;
+  const int64_t x_at = m * job.w.columns, first = span * layout.depth;
+  const int64_t places = span * kMostAgain, further = layout.extra * kInputs;
+  const int32_t bits = most_bits<kType>(job.x, x_at + first * kInputs, job.ordinary + first * 4, layout.span_steps(span),
+                                        job.w.columns);
+  read_again<kType>(job.x, x_at, job.again + places, further, large);
+  __m512i most_large = _mm512_setzero_si512();
+  for (int64_t i = 0; i < further; i += 16) {
+    const __m512 portion = _mm512_loadu_ps(job.portion + places + i);
+    most_large = _mm512_max_epi32(most_large, size_bits(_mm512_mul_ps(_mm512_load_ps(large + i), portion)));
+  }
+  return std::max(bits, _mm512_reduce_max_epi32(most_large));
+}
+
+// What rounding adds to rows, where `errors` holds their squares: a twelfth of a step's square to each input.
+template <int kType>
+void measure_errors(const Job& job, int64_t from, int64_t to) {
+  const Rows& layout = job.layout;
+  alignas(64) float large[kMostAgain];
+  for (int64_t m = (from + job.looked - 1) / job.looked * job.looked; m < to; m += job.looked) {
+    if (job.sizes[m] == 0.0f) continue;
+    float added = 0.0f;
+    for (int64_t span = 0; span < layout.spans; ++span) {
+      const int32_t bits = largest_part<kType>(job, m, span, large);
+      float most;
+      std::memcpy(&most, &bits, sizeof most);
+      const int64_t k0 = span * layout.depth * kInputs;
+      const int64_t inputs = std::min(job.w.columns - k0, layout.span_steps(span) * kInputs);
+      added += static_cast<float>(inputs) * (most / 127.0f) * (most / 127.0f) / 12.0f;
+    }
+    job.errors[m] = added / job.errors[m];
+  }
+}
+
 // Inputs of 16 rows over a span to tiles: first the scales of all rows, then tile after tile, whose lines lie side by side.
 template <int kType>
 void quantize_part(const Job& job, const Part& part) {
@@ -133,21 +180,12 @@ void quantize_part(const Job& job, const Part& part) {
   const int64_t K = job.w.columns, span = part.span, steps = layout.span_steps(span), first = span * layout.depth;
   const int64_t k0 = first * kInputs, places = span * kMostAgain, further = layout.extra * kInputs;
   const int64_t at = span * layout.pairs * kSide + part.m0;
-  const uint16_t* ordinary = job.ordinary + first * 4;
   alignas(64) __m512i sum[16] = {};
   alignas(64) float large[16][kMostAgain];
   float inverse[16] = {};
   uint16_t kept[16] = {};  // no input of rows that are not there, or not finite
   for (int64_t row = 0; row < part.count; ++row) {
-    const int64_t x_at = (part.m0 + row) * K;
-    int32_t bits = most_bits<kType>(job.x, x_at + k0, ordinary, steps, K);
-    read_again<kType>(job.x, x_at, job.again + places, further, large[row]);
-    __m512i most_large = _mm512_setzero_si512();
-    for (int64_t i = 0; i < further; i += 16) {
-      const __m512 portion = _mm512_loadu_ps(job.portion + places + i);
-      most_large = _mm512_max_epi32(most_large, size_bits(_mm512_mul_ps(_mm512_load_ps(large[row] + i), portion)));
-    }
-    bits = std::max(bits, _mm512_reduce_max_epi32(most_large));
+    const int32_t bits = largest_part<kType>(job, part.m0 + row, span, large[row]);
     float most;
     std::memcpy(&most, &bits, sizeof most);
     const bool finite = bits < 0x7f800000;
@@ -217,6 +255,25 @@ void measure_inputs_part(void* data, int part, int parts) {
   else measure_inputs<kBFloat16>(job, from, to);
 }
 
+void measure_errors_part(void* data, int part, int parts) {
+  Job& job = *static_cast<Job*>(data);
+  const int64_t from = job.M * part / parts, to = job.M * (part + 1) / parts;
+  if (job.dtype == kFloat32) measure_errors<kFloat32>(job, from, to);
+  else measure_errors<kBFloat16>(job, from, to);
+}
+
+// The mean over rows of what rounding adds to them, relative to each, as a square.
+float mean_error(const Job& job) {
+  float sum = 0.0f;
+  int64_t count = 0;
+  for (int64_t m = 0; m < job.M; m += job.looked) {
+    if (job.sizes[m] == 0.0f) continue;
+    sum += job.errors[m];
+    ++count;
+  }
+  return count ? sum / static_cast<float>(count) : 0.0f;
+}
+
 // How many tiles of further places a span needs, so that no input is much larger than most for those that it has. (Among
 // ordinary ones, a row's largest is three to four times as large as most.)
 int64_t tiles_for(const float* sizes, int64_t count, float* room) {
@@ -283,22 +340,58 @@ void pack_rows(void* data, int part, int parts) {
   }
 }
 
+// The mean over some outputs of what one scale for all inputs adds to weights of 8 bits, relative to each, as a square.
+float weights_error(const OslerWeight& w) {
+  const int64_t blocks = (w.rows + kBlock - 1) / kBlock, groups = scale_groups(w), quads = w.group / 4;
+  const int64_t looked = std::min(blocks, kLookedBlocks);
+  float sum = 0.0f;
+  for (int64_t i = 0; i < looked; ++i) {
+    const int64_t block = blocks * i / looked;
+    const uint8_t* codes = w.codes + block * block_bytes(w);
+    __m512 most = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int64_t group = 0; group < groups; ++group) {
+      __m512i counted = _mm512_setzero_si512();
+      for (int64_t quad = 0; quad < quads; ++quad, codes += kBlock * 4) {
+        const __m512i code = _mm512_xor_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(128)));
+        const __m512i size = _mm512_min_epu8(_mm512_abs_epi8(code), _mm512_set1_epi8(127));
+        counted = _mm512_dpbusd_epi32(counted, size, size);
+      }
+      const __m512 scale = _mm512_abs_ps(load_half(w.scale + (block * groups + group) * kBlock));
+      most = _mm512_max_ps(most, scale);
+      squares = _mm512_fmadd_ps(_mm512_mul_ps(scale, scale), _mm512_cvtepi32_ps(counted), squares);
+    }
+    const __m512 added = _mm512_mul_ps(_mm512_mul_ps(most, most), _mm512_set1_ps(static_cast<float>(w.columns) / 12.0f));
+    // Outputs that are not there, and zeros, add nothing.
+    const __mmask16 there = _mm512_cmp_ps_mask(squares, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    sum += _mm512_reduce_add_ps(_mm512_maskz_div_ps(there, added, squares));
+  }
+  return sum / static_cast<float>(looked * kBlock);
+}
+
+// Whether rounding moves the rows and the weights little enough. What is not a number does not fit.
+bool fits_limit(Job& job, float most_error, int threads) {
+  parallel(threads, measure_errors_part, &job);
+  return mean_error(job) + weights_error(job.w) <= most_error * most_error;
+}
+
 }  // namespace
 
-bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
-                 MultiplyRows multiply) {
+Outcome int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
+                    MultiplyRows multiply, float most_error) {
   const int64_t K = w.columns, steps = (w.padded + kInputs - 1) / kInputs;
+  const bool limited = most_error < kAnyError;
+  if (limited && (w.offset || K < kMeasured)) return Outcome::kTooCoarse;
   Rows rows = rows_of(M, steps, kMostInt8, kInputs);
   const int64_t filled = rows.pairs * kSide, codes = filled * (steps + rows.spans * kMostExtra) * kInputs;
   const int64_t scales = filled * rows.spans, places = rows.spans * kMostAgain;
-  const int64_t bytes = codes + K * 8 + scales * 8 + (M + K + 16) * 4 + places * 12 + steps * 8;
+  const int64_t bytes = codes + K * 8 + scales * 8 + (2 * M + K + 16) * 4 + places * 12 + steps * 8;
   auto* memory = static_cast<uint8_t*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
-  if (!memory) return false;
+  if (!memory) return Outcome::kNoMemory;
   auto* keys = reinterpret_cast<uint64_t*>(memory + codes);
   auto* x_scale = reinterpret_cast<float*>(keys + K);
   auto* x_sum = reinterpret_cast<int32_t*>(x_scale + scales);
   auto* sizes = reinterpret_cast<float*>(x_sum + scales);
-  auto* again = reinterpret_cast<int32_t*>(sizes + M + K + 16);
+  auto* again = reinterpret_cast<int32_t*>(sizes + 2 * M + K + 16);
   auto* before = again + places;
   auto* portion = reinterpret_cast<float*>(before + places);
   auto* ordinary = reinterpret_cast<uint16_t*>(portion + places);
@@ -307,10 +400,9 @@ bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool
   rows.sum = x_sum;
   rows.again = again;
   Job job = {w, x, dtype, M, rows, reinterpret_cast<int8_t*>(memory), x_scale, x_sum, sizes, again, before, portion,
-             ordinary, std::max<int64_t>(1, M / kLooked)};
+             ordinary, std::max<int64_t>(1, M / kLooked), sizes + M + K + 16};
   for (int64_t i = 0; i < steps * 4; ++i) ordinary[i] = first_lanes(K - i * 16);
-  // With few inputs, the spans are short enough.
-  if (K >= 4 * kInputs) {
+  if (K >= kMeasured) {
     parallel(threads, measure_rows_part, &job);
     parallel(threads, measure_inputs_part, &job);
     float* size = sizes + M;
@@ -323,10 +415,14 @@ bool int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, bool
                   {rows.extra * kInputs, again + at, before + at, portion + at, ordinary});
     job.layout.extra = rows.extra;
   }
+  if (limited && !fits_limit(job, most_error, threads)) {
+    std::free(memory);
+    return Outcome::kTooCoarse;
+  }
   parallel(threads, pack_rows, &job);
   const bool done = multiply({w, rows, M, dtype, gated, out}, threads);
   std::free(memory);
-  return done;
+  return done ? Outcome::kDone : Outcome::kNoMemory;
 }
 
 }  // namespace osler
