@@ -24,7 +24,8 @@ struct AmxBf16 {
 
   template <class Meanwhile>
   static void multiply(const Square& s, Meanwhile meanwhile) {
-    clear_sums();
+    if (s.before) load_sums(s.before, 16, 16 * kSide, kSide);
+    else clear_sums();
     multiply_steps<Bf16Tiles>(s.a, s.a_next, s.b, s.b_next, s.steps, meanwhile);
     store_sums(s.sums, 16, 16 * kSide, kSide);
   }

@@ -29,7 +29,8 @@ struct Square {
   const uint8_t* b;        // [2][steps of the span][16][16][4], alike
   int64_t a_next, b_next;
   int64_t steps;
-  void* sums;              // (32 rows, 32 outputs), int32 or float32
+  const float* before;     // (32 rows, 32 outputs): sums that go on, null for none; of float32 alone
+  void* sums;              // alike, int32 or float32
   const int32_t* x_sum;    // (32): sums of the codes of the rows
 };
 

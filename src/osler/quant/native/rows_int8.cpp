@@ -371,7 +371,8 @@ float weights_error(const OslerWeight& w) {
 // Whether rounding moves the rows and the weights little enough. What is not a number does not fit.
 bool fits_limit(Job& job, float most_error, int threads) {
   parallel(threads, measure_errors_part, &job);
-  return mean_error(job) + weights_error(job.w) <= most_error * most_error;
+  const float most = most_error * most_error, activations = mean_error(job);
+  return activations <= most && activations + weights_error(job.w) <= most;
 }
 
 }  // namespace
