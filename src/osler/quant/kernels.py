@@ -7,9 +7,11 @@ The choice is automatic and has a reason, which `osler doctor` shows.
 Few rows, as at decoding, are always multiplied as int8, with one scale for 32
 inputs; a row's result is then the same to the bit whatever rows are multiplied
 beside it (up to `osler.quant.packed.FEW_ROWS`), on every path. For many rows, as
-of a prompt, ``amx`` takes tiles of int8 where weights have 4 bits and tiles of
-bfloat16 where they have 8, so that the activations lose less than the weights do;
-``amx-int8`` and ``amx-bf16`` take one kind for both.
+of a prompt, ``amx`` takes tiles of int8 where weights have 4 bits, so that the
+activations lose less than the weights do. Where they have 8, it measures at each
+product what rounding to int8 would add, and takes tiles of bfloat16 where that is
+more than 1.3% (``kMostError`` in ``native/many_rows.h``). ``amx-int8`` and
+``amx-bf16`` take one kind for all.
 
 Legend: M rows of activations, N outputs, K inputs.
 """
