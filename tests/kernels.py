@@ -1,4 +1,4 @@
-"""Kernels that a test asks for by name, and what the sanitizers find in them."""
+"""Kernels that a test asks for by name, their products, and what the sanitizers find in them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from osler.errors import RequestError
 from osler.quant.build import find_compiler
+from osler.quant.kernels import Kernels
+from osler.quant.packed import PackedWeight
 
 
 def by_name(choose_kernels: Callable[..., Any], *, library: Path) -> Callable[[str], Any]:
@@ -25,6 +28,16 @@ def by_name(choose_kernels: Callable[..., Any], *, library: Path) -> Callable[[s
             pytest.skip(str(error))
 
     return chosen
+
+
+def product(kernels: Kernels, weight: PackedWeight, x: torch.Tensor) -> torch.Tensor:
+    """Returns what kernels make of rows, float32."""
+    return kernels.linear(x, kernels.prepare(weight)).float()
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Returns how far a matrix is from another, relative to that."""
+    return float((found - wanted).norm() / wanted.norm())
 
 
 def run_sanitized(build: Callable[..., Any], *, folder: Path) -> str:

@@ -67,7 +67,7 @@ class Runner:
             place = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()} amx={amx}"
         found = {"device": place, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
         head = self.model.decoder.head
-        return found | {"products": head.kernels.name} if isinstance(head, QuantLinear) else found
+        return found | {"products": head.kernels.build} if isinstance(head, QuantLinear) else found
 
     def new_cache(self, *, planned: int) -> KVCache:
         """Makes an empty cache for this many tokens."""

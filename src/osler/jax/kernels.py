@@ -64,12 +64,7 @@ class KernelChoice:
     @property
     def name(self) -> str:
         """Of the path, ``"xla"`` for none."""
-        return kernels_name(self.kernels)
-
-
-def kernels_name(kernels: Kernels | None) -> str:
-    """Returns the name of a path, ``"xla"`` for none."""
-    return "xla" if kernels is None else kernels.name
+        return "xla" if self.kernels is None else self.kernels.name
 
 
 def choose_kernels(wish: str | None = None, *, library: Path | None = None, platform: str = "cpu") -> KernelChoice:

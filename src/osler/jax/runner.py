@@ -25,7 +25,6 @@ from osler.jax import decoder, osler
 from osler.jax.adapter import AdapterMemory, layer_numbers
 from osler.jax.arrays import IMAGE_BUCKETS, bucket, filled, put, to_jax, to_torch
 from osler.jax.devices import find_device, require_32_bits
-from osler.jax.kernels import kernels_name
 from osler.jax.kv_cache import Cache, LayerKeys, empty_cache, grown, stack
 from osler.jax.kv_cache import bucket as slots
 from osler.jax.module import JaxOsler
@@ -217,7 +216,7 @@ class JaxRunner:
     def kernels(self) -> dict[str, str]:
         """What decides the last bits of a result, beside weights and inputs."""
         table = self.weights["language_model"]["embed_tokens"]
-        own = {} if isinstance(table, jax.Array) else {"products": kernels_name(table.kernels)}
+        own = {} if isinstance(table, jax.Array) else {"products": table.kernels.build if table.kernels else "xla"}
         return {"device": f"{self._device.platform} {self._device.device_kind}", "jax": jax.__version__} | own
 
     def new_cache(self, *, planned: int) -> JaxCache:

@@ -63,7 +63,7 @@ class WeightStruct(ctypes.Structure):
 class TorchKernels:
     """Products in PyTorch: dequantize a few outputs, multiply, go on."""
 
-    name = "torch"
+    name = build = "torch"
 
     def prepare(self, weight: PackedWeight) -> PackedWeight:
         """Returns what `linear` takes."""
@@ -99,6 +99,9 @@ class NativeKernels:
 
     Args:
         library: Loaded. number: Of the path, an index into `PATHS`.
+
+    Attributes:
+        build: The path and the library's file, whose name follows from its sources: what the bits of results depend on.
     """
 
     def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
@@ -116,6 +119,7 @@ class NativeKernels:
         self._attend = library.osler_attend
         self._number = number
         self.name = PATHS[number]
+        self.build = f"{self.name} {Path(library._name).stem}"
 
     def prepare(self, weight: PackedWeight) -> Prepared:
         """Returns what `linear` takes; the weight must have passed `PackedWeight.check`."""

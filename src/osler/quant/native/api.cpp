@@ -155,14 +155,15 @@ bool can_multiply(int path, const OslerWeight& w, int dtype) {
 }
 
 // Multiplies many rows by what the path has for them; returns false where it has nothing. Weights of 4 bits lose far more
-// than activations with one scale do; with those of 8 bits, activations stay finer.
+// than activations with one scale do; with those of 8 bits activations have more scales, or what one adds is asked first.
 bool multiply_many(int path, const OslerWeight& w, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
                    int* status) {
   if (M < kManyRows || path < kPathVnni || (gated && w.rows % (2 * kBlock))) return false;
 #ifdef OSLER_X86
   Outcome outcome = Outcome::kTooCoarse;
   if (path == kPathVnni && w.bits == 8) {
-    outcome = grouped_linear({w, x, dtype, M, gated, nullptr, false, out}, threads) ? Outcome::kDone : Outcome::kNoMemory;
+    const bool done = grouped_linear({w, x, dtype, M, gated, nullptr, false, out}, threads);
+    outcome = done ? Outcome::kDone : Outcome::kNoMemory;
   } else if (path == kPathVnni) {
     outcome = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_vnni, kAnyError);
 #ifdef OSLER_AMX

@@ -16,7 +16,7 @@ constexpr int64_t kStep = 32;        // inputs of a tile
 struct AmxBf16 {
   using Unpacker = Bf16Unpacker;
   static constexpr bool kScaled = false;
-  // Shorter spans leave more of a second-level cache free, which gains more than adding up their sums takes.
+  // Shorter spans leave more of a second-level cache free, which gains more than their sums take.
   static constexpr int64_t kRowsAtOnce = 512, kMostSteps = 20;
 
   static void begin() { configure_tiles(); }

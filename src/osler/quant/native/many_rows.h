@@ -109,16 +109,17 @@ struct GroupedProduct {
 // Multiplies activations that have a scale for each 32 inputs; returns false where memory ran out.
 bool grouped_linear(const GroupedProduct&, int threads);
 
-// What rounding activations and weights of 8 bits to int8 may add, relative to their size. Normal activations and weights
-// come to 0.8% each; the measured ones are in benchmarks/quantisation.md.
+// What rounding activations and weights of 8 bits to int8 may add, relative to their size: together it is 1.0 to 1.2% for
+// normal ones. What it costs a network is in benchmarks/quantisation.md.
 constexpr float kMostError = 0.013f;
 constexpr float kAnyError = std::numeric_limits<float>::infinity();
 
 enum class Outcome { kDone, kNoMemory, kTooCoarse };
 
 // out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed. Too coarse, and nothing done, where rounding x and W to
-// int8 would move them by more than `most_error` of their size.
-Outcome int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads, MultiplyRows,
-                    float most_error);
+// int8 would move them by more than `most_error` of their size, by 64 rows or more and 8 blocks of outputs; and unasked
+// where weights have offsets or few inputs.
+Outcome int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
+                    MultiplyRows, float most_error);
 
 }  // namespace osler

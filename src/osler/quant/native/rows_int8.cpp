@@ -41,6 +41,12 @@ struct Job {
   float* errors;        // (M): of these rows, what rounding adds, relative to the row, squared
 };
 
+// The first row from one on that is looked at: every `looked`-th, and not the first of many, which is seldom like others.
+inline int64_t looked_from(const Job& job, int64_t from) {
+  const int64_t first = job.looked / 2;
+  return from <= first ? first : first + (from - first + job.looked - 1) / job.looked * job.looked;
+}
+
 template <int kType>
 inline __m512 load_input(const void* x, int64_t at, __mmask16 mask) {
   if (kType == kFloat32) return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(x) + at);
@@ -56,7 +62,7 @@ inline __m512i size_bits(__m512 x) {
 template <int kType>
 void measure_rows(const Job& job, int64_t from, int64_t to) {
   const int64_t K = job.w.columns;
-  for (int64_t m = (from + job.looked - 1) / job.looked * job.looked; m < to; m += job.looked) {
+  for (int64_t m = looked_from(job, from); m < to; m += job.looked) {
     __m512i most_bits = _mm512_setzero_si512();
     __m512 squares = _mm512_setzero_ps();
     for (int64_t k = 0; k < K; k += 16) {
@@ -79,7 +85,7 @@ void measure_inputs(const Job& job, int64_t from, int64_t to) {
   const int64_t K = job.w.columns;
   float* sums = job.sizes + job.M;
   std::fill(sums + from, sums + std::min(to, K), 0.0f);
-  for (int64_t m = 0; m < job.M; m += job.looked) {
+  for (int64_t m = looked_from(job, 0); m < job.M; m += job.looked) {
     if (job.sizes[m] == 0.0f) continue;
     const __m512 factor = _mm512_set1_ps(job.sizes[m]);
     for (int64_t k = from; k < to; k += 16) {
@@ -158,7 +164,7 @@ template <int kType>
 void measure_errors(const Job& job, int64_t from, int64_t to) {
   const Rows& layout = job.layout;
   alignas(64) float large[kMostAgain];
-  for (int64_t m = (from + job.looked - 1) / job.looked * job.looked; m < to; m += job.looked) {
+  for (int64_t m = looked_from(job, from); m < to; m += job.looked) {
     if (job.sizes[m] == 0.0f) continue;
     float added = 0.0f;
     for (int64_t span = 0; span < layout.spans; ++span) {
@@ -169,7 +175,7 @@ void measure_errors(const Job& job, int64_t from, int64_t to) {
       const int64_t inputs = std::min(job.w.columns - k0, layout.span_steps(span) * kInputs);
       added += static_cast<float>(inputs) * (most / 127.0f) * (most / 127.0f) / 12.0f;
     }
-    job.errors[m] = added / job.errors[m];
+    job.errors[m] = std::isfinite(job.errors[m]) ? added / job.errors[m] : std::numeric_limits<float>::infinity();
   }
 }
 
@@ -266,7 +272,7 @@ void measure_errors_part(void* data, int part, int parts) {
 float mean_error(const Job& job) {
   float sum = 0.0f;
   int64_t count = 0;
-  for (int64_t m = 0; m < job.M; m += job.looked) {
+  for (int64_t m = looked_from(job, 0); m < job.M; m += job.looked) {
     if (job.sizes[m] == 0.0f) continue;
     sum += job.errors[m];
     ++count;
@@ -341,17 +347,20 @@ void pack_rows(void* data, int part, int parts) {
 }
 
 // The mean over some outputs of what one scale for all inputs adds to weights of 8 bits, relative to each, as a square.
+// (A product has one for each span: where there are several, less is added.)
 float weights_error(const OslerWeight& w) {
-  const int64_t blocks = (w.rows + kBlock - 1) / kBlock, groups = scale_groups(w), quads = w.group / 4;
+  const int64_t blocks = (w.rows + kBlock - 1) / kBlock, groups = scale_groups(w);
   const int64_t looked = std::min(blocks, kLookedBlocks);
   float sum = 0.0f;
+  int count = 0;
   for (int64_t i = 0; i < looked; ++i) {
     const int64_t block = blocks * i / looked;
     const uint8_t* codes = w.codes + block * block_bytes(w);
     __m512 most = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
     for (int64_t group = 0; group < groups; ++group) {
       __m512i counted = _mm512_setzero_si512();
-      for (int64_t quad = 0; quad < quads; ++quad, codes += kBlock * 4) {
+      const int64_t inputs = std::min<int64_t>(w.group, w.padded - group * w.group);
+      for (int64_t k = 0; k < inputs; k += 4, codes += kBlock * 4) {
         const __m512i code = _mm512_xor_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(128)));
         const __m512i size = _mm512_min_epu8(_mm512_abs_epi8(code), _mm512_set1_epi8(127));
         counted = _mm512_dpbusd_epi32(counted, size, size);
@@ -360,12 +369,14 @@ float weights_error(const OslerWeight& w) {
       most = _mm512_max_ps(most, scale);
       squares = _mm512_fmadd_ps(_mm512_mul_ps(scale, scale), _mm512_cvtepi32_ps(counted), squares);
     }
-    const __m512 added = _mm512_mul_ps(_mm512_mul_ps(most, most), _mm512_set1_ps(static_cast<float>(w.columns) / 12.0f));
-    // Outputs that are not there, and zeros, add nothing.
+    const __m512 twelfth = _mm512_set1_ps(static_cast<float>(w.columns) / 12.0f);
+    const __m512 added = _mm512_mul_ps(_mm512_mul_ps(most, most), twelfth);
+    // Outputs that are not there, and zeros, are left out.
     const __mmask16 there = _mm512_cmp_ps_mask(squares, _mm512_setzero_ps(), _CMP_NEQ_UQ);
     sum += _mm512_reduce_add_ps(_mm512_maskz_div_ps(there, added, squares));
+    count += __builtin_popcount(there);
   }
-  return sum / static_cast<float>(looked * kBlock);
+  return count ? sum / static_cast<float>(count) : 0.0f;
 }
 
 // Whether rounding moves the rows and the weights little enough. What is not a number does not fit.
@@ -396,12 +407,14 @@ Outcome int8_linear(const OslerWeight& w, const void* x, int dtype, int64_t M, b
   auto* before = again + places;
   auto* portion = reinterpret_cast<float*>(before + places);
   auto* ordinary = reinterpret_cast<uint16_t*>(portion + places);
+  // An odd number, as the rows of pictures repeat themselves after even ones.
+  const int64_t looked = M < 2 * kLooked ? 1 : (M / kLooked - 1) | 1;
   rows.tiles = memory;
   rows.scale = x_scale;
   rows.sum = x_sum;
   rows.again = again;
   Job job = {w, x, dtype, M, rows, reinterpret_cast<int8_t*>(memory), x_scale, x_sum, sizes, again, before, portion,
-             ordinary, std::max<int64_t>(1, M / kLooked), sizes + M + K + 16};
+             ordinary, looked, sizes + M + K + 16};
   for (int64_t i = 0; i < steps * 4; ++i) ordinary[i] = first_lanes(K - i * 16);
   if (K >= kMeasured) {
     parallel(threads, measure_rows_part, &job);
