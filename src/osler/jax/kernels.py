@@ -42,6 +42,7 @@ class Kernels:
 
     Args:
         name: Of the path. number: Its index in `PATHS`.
+        build: The path and the library's file, see `osler.quant.kernels.NativeKernels`.
         linear: The name under which products with packed weights are registered.
         dense: Of products with bfloat16 weights in tiles.
         attention: Of attention over a cache.
@@ -49,6 +50,7 @@ class Kernels:
 
     name: str
     number: int
+    build: str
     linear: str
     dense: str
     attention: str
@@ -191,10 +193,12 @@ class _Registered:
     """A library whose kernels XLA knows, and a bit for each path that runs here."""
 
     paths: int
+    file: str
     names: tuple[tuple[str, str], ...]
 
     def kernels(self, number: int) -> Kernels:
-        return Kernels(name=PATHS[number], number=number, **dict(self.names))
+        name = PATHS[number]
+        return Kernels(name=name, number=number, build=f"{name} {self.file}", **dict(self.names))
 
 
 def _without(wish: str, *, reason: str) -> KernelChoice:
@@ -221,6 +225,6 @@ def _register(path: str, changed: int) -> _Registered:
         for kind, name in names.items():
             handler = jax.ffi.pycapsule(getattr(library, f"osler_ffi_{kind}"))
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
-        return _Registered(paths=int(library.osler_paths()), names=tuple(names.items()))
+        return _Registered(paths=int(library.osler_paths()), file=Path(path).stem, names=tuple(names.items()))
     except (OSError, AttributeError) as error:
         raise ModelError(f"the kernels at {path!r} cannot be loaded: {error}") from error
