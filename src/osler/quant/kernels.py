@@ -10,8 +10,8 @@ beside it (up to `osler.quant.packed.FEW_ROWS`), on every path. For many rows, a
 of a prompt, ``amx`` takes tiles of int8 where weights have 4 bits, so that the
 activations lose less than the weights do. Where they have 8, it measures at each
 product what rounding to int8 would add, and takes tiles of bfloat16 where that is
-more than 1.3% (``kMostError`` in ``native/many_rows.h``). ``amx-int8`` and
-``amx-bf16`` take one kind for all.
+more than 1.3% (``kMostError`` in ``native/many_rows.h``): so a row may differ by
+about as much beside other rows. ``amx-int8`` and ``amx-bf16`` take one kind for all.
 
 Legend: M rows of activations, N outputs, K inputs.
 """
