@@ -15,6 +15,9 @@ from osler.quant.build import find_compiler
 from osler.quant.kernels import Kernels
 from osler.quant.packed import PackedWeight
 
+Choose = Callable[[str], Kernels]
+"""Returns kernels by their name."""
+
 
 def by_name(choose_kernels: Callable[..., Any], *, library: Path) -> Callable[[str], Any]:
     """Returns kernels by their name; a path that this processor lacks is skipped with that reason."""

@@ -10,9 +10,11 @@ import torch
 
 from osler.model.osler import Osler
 from osler.quant.build import Built, build_kernels, find_compiler
+from osler.quant.kernels import choose_kernels
 from osler.weights import save_huggingface
 from osler.weights.tokenizer import GemmaTokenizer
 from tests.engine.conftest import config, model, parts_checkpoint, parts_model, tokenizer
+from tests.kernels import Choose, by_name
 
 __all__ = ["config", "model", "parts_checkpoint", "parts_model", "tokenizer"]
 
@@ -37,3 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: Osler, tokenizer: Ge
 def without_gradients() -> Iterator[None]:
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session")
+def choose(built: Built) -> Choose:
+    """Kernels by name; a path that this processor lacks is skipped with that reason."""
+    return by_name(choose_kernels, library=built.path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +15,9 @@ from osler.errors import RequestError
 from osler.model.pack import gate
 from osler.quant.build import Built
 from osler.quant.formats import parse_format
-from osler.quant.kernels import PATHS, VARIABLE, Kernels, NativeKernels, TorchKernels, choose_kernels
+from osler.quant.kernels import PATHS, VARIABLE, NativeKernels, TorchKernels, choose_kernels
 from osler.quant.packed import FEW_ROWS, PackedWeight, dequantize, quantize
-from tests.kernels import by_name, error, product
+from tests.kernels import Choose, error, product
 
 GROUPED = ["int4-g32", "int4-g64-asym", "int8-g32", "int8-g64-asym"]
 CHANNEL = ["int4-channel", "int4-channel-asym", "int8-channel"]
@@ -30,15 +29,6 @@ def many_rows_error(path: str, name: str) -> float:
     if path == "amx-int8" or (path == "amx" and not fine) or (path == "avx512-vnni" and name.startswith("int4")):
         return 2e-2  # int8 with scales that more of the inputs and weights share
     return 8e-3 if fine else 2e-6
-
-
-Choose = Callable[[str], Kernels]
-
-
-@pytest.fixture(scope="session")
-def choose(built: Built) -> Choose:
-    """Kernels by name; a path that this processor lacks is skipped with that reason."""
-    return by_name(choose_kernels, library=built.path)
 
 
 def emulated(weight: PackedWeight, x_MK: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import pytest
@@ -10,20 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from osler.quant.build import Built
 from osler.quant.formats import parse_format
-from osler.quant.kernels import Kernels, choose_kernels
 from osler.quant.packed import dequantize, quantize
-from tests.kernels import by_name, error, product
-
-Choose = Callable[[str], Kernels]
-
-
-@pytest.fixture(scope="session")
-def choose(built: Built) -> Choose:
-    """Kernels by name; a path that this processor lacks is skipped with that reason."""
-    return by_name(choose_kernels, library=built.path)
-
+from tests.kernels import Choose, error, product
 
 Case = Literal["normal", "tails", "uneven weights", "uneven weights of one output", "offsets", "first row alone"]
 
