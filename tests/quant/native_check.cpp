@@ -23,6 +23,7 @@ int osler_tower_unpack(int, const OslerWeight*, uint16_t*, int);
 int osler_tower_rows(int, const OslerTowerRows*, int);
 int osler_tower_linear(int, const OslerTowerLinear*, int);
 int osler_attend(int, const OslerAttention*, int);
+int64_t osler_known_bytes(int, const OslerWeight*);
 int osler_biased(int, const OslerWeight*, const void*, int, int64_t, const void*, int, void*, int);
 }
 
@@ -316,6 +317,45 @@ int check_bf16(int path, const OslerWeight& w, const std::vector<float>& x, int6
   return wrong + (other != 0) + far;
 }
 
+// Rows with tails are multiplied by tiles of int8 after they were mixed, the same with room for what is known of a weight
+// and without.
+int check_mixed(int64_t N, int64_t K, int64_t M) {
+  if (!(osler_paths() >> 5 & 1)) return 0;
+  Weight weight(N, K);
+  std::vector<float> x(M * K), rows(N * K), out[4];
+  for (auto& value : x) {
+    const float part = static_cast<float>(below(2001) - 1000) / 1000.0f;
+    value = part * std::pow(part, 40.0f);
+  }
+  std::vector<int64_t> ids(N);
+  for (int64_t n = 0; n < N; ++n) ids[n] = n;
+  int wrong = osler_rows(&weight.w, ids.data(), N, rows.data(), 0) != 0;
+  const int64_t bytes = osler_known_bytes(5, &weight.w);
+  wrong += bytes <= 0 || osler_known_bytes(4, &weight.w) != 0;
+  Lines known(bytes / 2);
+  std::fill(known.data, known.data + bytes / 2, uint16_t{0});
+  // Twice with room, as the second product finds what the first one kept.
+  for (int turn = 0; turn < 4; ++turn) {
+    out[turn].resize(M * N);
+    weight.w.known = turn % 3 ? known.data : nullptr;
+    wrong += osler_linear(turn < 3 ? 5 : 4, &weight.w, x.data(), 0, M, out[turn].data(), 1 + below(3)) != 0;
+  }
+  const bool same = out[0] == out[1] && out[0] == out[2], mixed = out[0] != out[3];
+  double error = 0, size = 1e-9;
+  for (int64_t m = 0; m < M; ++m) {
+    for (int64_t n = 0; n < N; ++n) {
+      double sum = 0;
+      for (int64_t k = 0; k < K; ++k) sum += static_cast<double>(x[m * K + k]) * rows[n * K + k];
+      error += (out[0][m * N + n] - sum) * (out[0][m * N + n] - sum);
+      size += sum * sum;
+    }
+  }
+  const double off = std::sqrt(error / size);
+  if (same && mixed && off < 0.02) return wrong;
+  std::printf("mixed: N %ld K %ld M %ld: same %d, mixed %d, error %.4f\n", N, K, M, same, mixed, off);
+  return wrong + 1;
+}
+
 }  // namespace
 
 int main() {
@@ -385,6 +425,7 @@ int main() {
       }
     }
   }
+  wrong += check_mixed(1, 512, 24) + check_mixed(33, 2592, 45) + check_mixed(70, 5152, 139) + check_mixed(64, 320, 530);
   std::printf("%d of %d runs were wrong\n", wrong, runs);
   return wrong != 0;
 }

@@ -43,6 +43,8 @@ _X86 = {
     "vnni.cpp": _VNNI,
     "many_grouped.cpp": _VNNI,
     "many_vnni.cpp": _VNNI,
+    "known_weight.cpp": _VNNI,
+    "measure_int8.cpp": _VNNI,
     "rows_int8.cpp": _VNNI,
     "token_avx2.cpp": (*FUSED, *AVX2),
     "token_avx512.cpp": (*FUSED, *AVX512, "-mprefer-vector-width=512"),

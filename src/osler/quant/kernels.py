@@ -40,7 +40,7 @@ VARIABLE = "OSLER_KERNELS"
 PATHS = ("portable", "avx2", "avx512-vnni", "amx-bf16", "amx-int8", "amx")
 """In the order of the library's numbers, slowest first."""
 
-_ABI = 10
+_ABI = 11
 _UNKNOWN = 1
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -57,6 +57,7 @@ class WeightStruct(ctypes.Structure):
         ("padded", ctypes.c_int64),
         ("bits", ctypes.c_int32),
         ("group", ctypes.c_int32),
+        ("known", ctypes.c_void_p),
     )
 
 
@@ -88,10 +89,15 @@ class TorchKernels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A weight as the library takes it, and the tensors that keep its memory."""
+    """A weight as the library takes it, and the tensors that keep its memory.
+
+    Attributes:
+        known: uint8, where products of many rows keep what they found of the weight; empty where they look for nothing.
+    """
 
     struct: WeightStruct
     weight: PackedWeight
+    known: Tensor
 
 
 class NativeKernels:
@@ -106,6 +112,7 @@ class NativeKernels:
 
     def __init__(self, library: ctypes.CDLL, *, number: int) -> None:
         self._linear = library.osler_linear
+        self._known_bytes = library.osler_known_bytes
         self._gated = library.osler_gated
         self._biased = library.osler_biased
         self._rows = library.osler_rows
@@ -123,19 +130,20 @@ class NativeKernels:
 
     def prepare(self, weight: PackedWeight) -> Prepared:
         """Returns what `linear` takes; the weight must have passed `PackedWeight.check`."""
-        return Prepared(
-            WeightStruct(
-                codes=weight.codes.data_ptr(),
-                scale=weight.scale.data_ptr(),
-                offset=None if weight.offset is None else weight.offset.data_ptr(),
-                rows=weight.rows,
-                columns=weight.columns,
-                padded=weight.padded,
-                bits=weight.format.bits,
-                group=weight.group,
-            ),
-            weight,
+        struct = WeightStruct(
+            codes=weight.codes.data_ptr(),
+            scale=weight.scale.data_ptr(),
+            offset=None if weight.offset is None else weight.offset.data_ptr(),
+            rows=weight.rows,
+            columns=weight.columns,
+            padded=weight.padded,
+            bits=weight.format.bits,
+            group=weight.group,
         )
+        known = torch.zeros(self._known_bytes(self._number, ctypes.byref(struct)), dtype=torch.uint8)
+        if len(known):
+            struct.known = known.data_ptr()
+        return Prepared(struct, weight, known)
 
     def linear(self, x_MK: Tensor, prepared: Prepared) -> Tensor:
         """Returns (M, N); float32 or bfloat16 on the CPU, as ``x_MK`` has it."""
@@ -355,6 +363,8 @@ def _load(path: str, changed: int) -> ctypes.CDLL:
         library.osler_tower_rows.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_tower_linear.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         library.osler_attend.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        library.osler_known_bytes.argtypes = (ctypes.c_int, ctypes.c_void_p)
+        library.osler_known_bytes.restype = ctypes.c_int64
         library.osler_paths.restype = ctypes.c_uint
         library.osler_use_openmp.argtypes = (ctypes.c_void_p,) * 3
         abi = library.osler_abi()

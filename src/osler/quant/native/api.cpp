@@ -10,6 +10,7 @@
 #ifdef OSLER_X86
 #include <cpuid.h>
 
+#include "known_weight.h"
 #include "many_rows.h"
 #include "prompt_rows.h"
 #endif
@@ -165,12 +166,12 @@ bool multiply_many(int path, const OslerWeight& w, const void* x, int dtype, int
     const bool done = grouped_linear({w, x, dtype, M, gated, nullptr, false, out}, threads);
     outcome = done ? Outcome::kDone : Outcome::kNoMemory;
   } else if (path == kPathVnni) {
-    outcome = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_vnni, kAnyError);
+    outcome = int8_linear({w, x, dtype, M, gated, out, threads, multiply_int8_vnni, nullptr});
 #ifdef OSLER_AMX
   } else {
-    const bool fine = path == kPathAmx && w.bits == 8;
+    const bool asked = path == kPathAmx && w.bits == 8;
     if (path != kPathAmxBf16)
-      outcome = int8_linear(w, x, dtype, M, gated, out, threads, multiply_int8_amx, fine ? kMostError : kAnyError);
+      outcome = int8_linear({w, x, dtype, M, gated, out, threads, multiply_int8_amx, asked ? multiply_hadamard_amx : nullptr});
     if (outcome == Outcome::kTooCoarse)
       outcome = bf16_linear(w, x, dtype, M, gated, out, threads) ? Outcome::kDone : Outcome::kNoMemory;
 #endif
@@ -189,10 +190,18 @@ using namespace osler;
 
 extern "C" {
 
-int osler_abi(void) { return 10; }
+int osler_abi(void) { return 11; }
 
 // A bit for each path of this build that this processor and its system have.
 unsigned osler_paths(void) { return paths(); }
+
+// The bytes of room in which products on a path keep what they once found of a weight; 0 where they ask for nothing.
+int64_t osler_known_bytes(int path, const OslerWeight* w) {
+#ifdef OSLER_AMX
+  if (path == kPathAmx && asks(*w)) return known_bytes(*w);
+#endif
+  return 0;
+}
 
 // out (M, N) = x (M, K) times W transposed. Returns 0, 1 for an unknown path or type, 2 where memory ran out.
 int osler_linear(int path, const OslerWeight* w, const void* x, int dtype, int64_t M, void* out, int threads) {

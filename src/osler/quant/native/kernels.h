@@ -25,6 +25,7 @@ struct OslerWeight {
   int64_t padded;          // K, filled up to a multiple of 32
   int32_t bits;            // 4 or 8
   int32_t group;           // inputs that share a scale: 32 times a power of two, or all that are padded
+  void* known;             // null, or room of `osler_known_bytes`, zeros at first, at a multiple of 64
 };
 }
 

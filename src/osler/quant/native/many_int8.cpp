@@ -3,13 +3,15 @@
 
 #include "many_rows.inc"
 #include "tiles.h"
+#include "unpack_hadamard.h"
 #include "unpack_int8.h"
 
 namespace osler {
 namespace {
 
+template <class Weights>
 struct AmxInt8 {
-  using Unpacker = Int8Unpacker<0>;
+  using Unpacker = Weights;
   static constexpr bool kScaled = true;
   static constexpr int64_t kRowsAtOnce = 512;  // their span takes 1.3, at most 1.4, of the 2 MB of a second-level cache
 
@@ -26,6 +28,8 @@ struct AmxInt8 {
 
 }  // namespace
 
-bool multiply_int8_amx(const ManyRows& p, int threads) { return lead_rows<AmxInt8>(p, threads); }
+bool multiply_int8_amx(const ManyRows& p, int threads) { return lead_rows<AmxInt8<Int8Unpacker<0>>>(p, threads); }
+
+bool multiply_hadamard_amx(const ManyRows& p, int threads) { return lead_rows<AmxInt8<HadamardUnpacker>>(p, threads); }
 
 }  // namespace osler

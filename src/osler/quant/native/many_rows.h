@@ -10,8 +10,6 @@
 // follow those of the span, with the same weights once more.
 #pragma once
 
-#include <limits>
-
 #include "kernels.h"
 
 namespace osler {
@@ -74,6 +72,9 @@ inline Rows rows_of(int64_t M, int64_t steps, int64_t most, int64_t inputs) {
   return rows;
 }
 
+// Those of a weight in int8.
+inline Rows spans_of(const OslerWeight& w) { return rows_of(0, (w.padded + kInputs - 1) / kInputs, kMostInt8, kInputs); }
+
 struct ManyRows {
   const OslerWeight& w;
   const Rows& rows;
@@ -89,6 +90,7 @@ bool multiply_int8_vnni(const ManyRows&, int threads);
 void multiply_vectors(int64_t turns);  // the peak of VNNI, see `osler_peak`
 #ifdef OSLER_AMX
 bool multiply_int8_amx(const ManyRows&, int threads);
+bool multiply_hadamard_amx(const ManyRows&, int threads);  // rows and weights of 8 bits, both mixed, see hadamard.h
 
 // As `int8_linear`, by tiles of bfloat16; returns false where memory ran out.
 bool bf16_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads);
@@ -109,17 +111,28 @@ struct GroupedProduct {
 // Multiplies activations that have a scale for each 32 inputs; returns false where memory ran out.
 bool grouped_linear(const GroupedProduct&, int threads);
 
-// What rounding activations and weights of 8 bits to int8 may add, relative to their size: together it is 1.0 to 1.2% for
-// normal ones. What it costs a network is in benchmarks/quantisation.md.
+// What rounding activations and weights of 8 bits to int8 may add, relative to their size: as they are, where it is 1.0 to
+// 1.2% for normal ones, and mixed. What it costs a network is in benchmarks/quantisation.md.
 constexpr float kMostError = 0.013f;
-constexpr float kAnyError = std::numeric_limits<float>::infinity();
+constexpr float kMostHadamardError = 0.017f;
 
 enum class Outcome { kDone, kNoMemory, kTooCoarse };
 
-// out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed. Too coarse, and nothing done, where rounding x and W to
-// int8 would move them by more than `most_error` of their size, by 64 rows or more and 8 blocks of outputs; and unasked
-// where weights have offsets or few inputs.
-Outcome int8_linear(const OslerWeight&, const void* x, int dtype, int64_t M, bool gated, void* out, int threads,
-                    MultiplyRows, float most_error);
+// out (M, N), or (M, N / 2) if gated, = x (M, K) times W transposed.
+struct Int8Product {
+  const OslerWeight& w;
+  const void* x;
+  int dtype;             // of x and out
+  int64_t M;
+  bool gated;
+  void* out;
+  int threads;
+  MultiplyRows plain;
+  MultiplyRows hadamard;  // null: rounding may add anything, and only `plain` multiplies
+};
+
+// With `hadamard`, asks first what rounding would add, by 64 rows or more: as they are, then mixed. Too coarse, and nothing
+// done, where both are beyond their limits; and unasked where weights have offsets or few inputs.
+Outcome int8_linear(const Int8Product&);
 
 }  // namespace osler

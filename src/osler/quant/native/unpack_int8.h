@@ -50,6 +50,26 @@ inline __m512i new_codes(__m512i even, __m512i odd, const Steps& s) {
   return kFlip ? _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(kFlip))) : codes;
 }
 
+// Past the last output: zeros.
+inline void fill_past(const Span& span, uint8_t zero) {
+  std::memset(span.to, zero, (span.steps + span.extra) * kTile);
+  _mm512_storeu_ps(span.scales, _mm512_setzero_ps());
+}
+
+// The weights that are needed once more, from the tiles that are there by now.
+inline void copy_again(const Span& span) {
+  const __m512i kept = _mm512_set1_epi32(255);
+  for (int64_t i = 0; i < span.extra * kInputs; i += 4) {
+    __m512i four = _mm512_setzero_si512();
+    for (int j = 0; j < 4; ++j) {
+      const int64_t k = span.again[i + j] - span.k0;
+      const __m512i codes = _mm512_srl_epi32(_mm512_load_si512(span.to + k / 4 * 64), _mm_cvtsi64_si128(k % 4 * 8));
+      four = _mm512_or_si512(four, _mm512_sll_epi32(_mm512_and_si512(codes, kept), _mm_cvtsi32_si128(8 * j)));
+    }
+    _mm512_store_si512(span.to + span.steps * kTile + i * kBlock, four);
+  }
+}
+
 // Unpacks a span in pieces of eight inputs, in two halves, so that tiles seldom wait for long: a span's scale is found at
 // once, and weights that are needed once more are copied at once.
 //
@@ -65,8 +85,7 @@ class Int8Unpacker {
     span_ = span;
     piece_ = scaled_ = 0;
     if (span.block >= (w_.rows + kBlock - 1) / kBlock) {
-      std::memset(span.to, kFlip, (span.steps + span.extra) * kTile);
-      _mm512_storeu_ps(span.scales, _mm512_setzero_ps());
+      fill_past(span, kFlip);
       span_.extra = 0;
       return 0;
     }
@@ -107,19 +126,7 @@ class Int8Unpacker {
     ++piece_;
   }
 
-  // The weights that are needed once more, from the tiles that are there by now.
-  void finish() {
-    const __m512i kept = _mm512_set1_epi32(255);
-    for (int64_t i = 0; i < span_.extra * kInputs; i += 4) {
-      __m512i four = _mm512_setzero_si512();
-      for (int j = 0; j < 4; ++j) {
-        const int64_t k = span_.again[i + j] - span_.k0;
-        const __m512i codes = _mm512_srl_epi32(_mm512_load_si512(span_.to + k / 4 * 64), _mm_cvtsi64_si128(k % 4 * 8));
-        four = _mm512_or_si512(four, _mm512_sll_epi32(_mm512_and_si512(codes, kept), _mm_cvtsi32_si128(8 * j)));
-      }
-      _mm512_store_si512(span_.to + span_.steps * kTile + i * kBlock, four);
-    }
-  }
+  void finish() { copy_again(span_); }
 
  private:
   // Four inputs of 16 outputs: the codes of the even and of the odd bytes, at the top of 16 bits; other bits are not `kept`.
