@@ -317,12 +317,11 @@ int check_bf16(int path, const OslerWeight& w, const std::vector<float>& x, int6
   return wrong + (other != 0) + far;
 }
 
-// Rows with tails are multiplied by tiles of int8 after they were mixed, the same with room for what is known of a weight
-// and without.
+// Rows with tails are multiplied by tiles of int8 after they were mixed, where what is known of a weight can be kept.
 int check_mixed(int64_t N, int64_t K, int64_t M) {
   if (!(osler_paths() >> 5 & 1)) return 0;
   Weight weight(N, K);
-  std::vector<float> x(M * K), rows(N * K), out[4];
+  std::vector<float> x(M * K), rows(N * K), out[5];
   for (auto& value : x) {
     const float part = static_cast<float>(below(2001) - 1000) / 1000.0f;
     value = part * std::pow(part, 40.0f);
@@ -334,13 +333,14 @@ int check_mixed(int64_t N, int64_t K, int64_t M) {
   wrong += bytes <= 0 || osler_known_bytes(4, &weight.w) != 0;
   Lines known(bytes / 2);
   std::fill(known.data, known.data + bytes / 2, uint16_t{0});
-  // Twice with room, as the second product finds what the first one kept.
-  for (int turn = 0; turn < 4; ++turn) {
+  // Twice, as the second product finds what the first one kept; without room and by the other paths nothing is mixed.
+  for (int turn = 0; turn < 5; ++turn) {
     out[turn].resize(M * N);
-    weight.w.known = turn % 3 ? known.data : nullptr;
-    wrong += osler_linear(turn < 3 ? 5 : 4, &weight.w, x.data(), 0, M, out[turn].data(), 1 + below(3)) != 0;
+    weight.w.known = turn == 2 ? nullptr : known.data;
+    const int path = turn < 3 ? 5 : turn == 3 ? 4 : 3;
+    wrong += osler_linear(path, &weight.w, x.data(), 0, M, out[turn].data(), 1 + below(3)) != 0;
   }
-  const bool same = out[0] == out[1] && out[0] == out[2], mixed = out[0] != out[3];
+  const bool same = out[0] == out[1] && out[2] == out[4], mixed = out[0] != out[3] && out[0] != out[4];
   double error = 0, size = 1e-9;
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {

@@ -55,6 +55,7 @@ _BYTES = (*TILES, "-mavx512vbmi")
 _AMX = {
     "attend_whole.cpp": _BYTES,
     "many_bf16.cpp": TILES,
+    "many_hadamard.cpp": TILES,
     "many_int8.cpp": TILES,
     "peak.cpp": TILES,
     "prompt_rows.cpp": TILES,

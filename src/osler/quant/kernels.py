@@ -9,9 +9,11 @@ inputs; a row's result is then the same to the bit whatever rows are multiplied
 beside it (up to `osler.quant.packed.FEW_ROWS`), on every path. For many rows, as
 of a prompt, ``amx`` takes tiles of int8 where weights have 4 bits, so that the
 activations lose less than the weights do. Where they have 8, it measures at each
-product what rounding to int8 would add, and takes tiles of bfloat16 where that is
-more than 1.3% (``kMostError`` in ``native/many_rows.h``): so a row may differ by
-about as much beside other rows. ``amx-int8`` and ``amx-bf16`` take one kind for all.
+product what rounding to int8 would add. Where that is more than 1.3%, rows and
+weights are mixed by a Hadamard matrix first; where it is still more than 1.7%
+(``kMostError`` and ``kMostHadamardError`` in ``native/many_rows.h``), tiles of
+bfloat16 multiply. So a row may differ by about as much beside other rows.
+``amx-int8`` and ``amx-bf16`` take one kind for all, unmixed.
 
 Legend: M rows of activations, N outputs, K inputs.
 """

@@ -130,6 +130,7 @@ int64_t known_bytes(const OslerWeight& w) {
 }
 
 float plain_error(const OslerWeight& w) {
+  if (!w.known) return find_plain(w);
   KnownWeight& known = *known_of(w);
   if (!is_done(known.plain_done)) {
     known.plain = find_plain(w);

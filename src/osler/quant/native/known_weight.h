@@ -21,8 +21,8 @@ inline KnownWeight* known_of(const OslerWeight& w) { return static_cast<KnownWei
 // The scales with which weights that were mixed become int8.
 inline float* hadamard_scales(const OslerWeight& w) { return reinterpret_cast<float*>(known_of(w) + 1); }
 
-// Of weights of 8 bits without offsets whose room is there. Threads that ask at once find the same.
+// Of weights of 8 bits without offsets. Threads that ask at once find the same.
 float plain_error(const OslerWeight&);
-float hadamard_error(const OslerWeight&, int threads);
+float hadamard_error(const OslerWeight&, int threads);  // whose room is there
 
 }  // namespace osler

@@ -131,8 +131,9 @@ struct Int8Product {
   MultiplyRows hadamard;  // null: rounding may add anything, and only `plain` multiplies
 };
 
-// With `hadamard`, asks first what rounding would add, by 64 rows or more: as they are, then mixed. Too coarse, and nothing
-// done, where both are beyond their limits; and unasked where weights have offsets or few inputs.
+// With `hadamard`, asks first what rounding would add, by 64 rows or more: as they are, then mixed, which finding a weight's
+// scales anew each time would not pay for: so only where they can be kept (`known`). Too coarse, and nothing done, where
+// both are beyond their limits; and unasked where weights have offsets or few inputs.
 Outcome int8_linear(const Int8Product&);
 
 }  // namespace osler

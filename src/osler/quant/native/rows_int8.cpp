@@ -173,7 +173,7 @@ class Parts {
 
 // Where the parts of a product's memory begin.
 struct Memory {
-  int64_t tiles, x_scale, x_sum, keys, extra, sizes, rows, again, before, portion, ordinary, sample, room, known, bytes;
+  int64_t tiles, x_scale, x_sum, keys, extra, sizes, rows, again, before, portion, ordinary, sample, room, bytes;
 
   // `sample_rows`: that are looked at mixed; none where that is not asked.
   Memory(const Int8Product& p, const Rows& layout, int64_t sample_rows) {
@@ -192,7 +192,6 @@ struct Memory {
     ordinary = parts.add(layout.steps * 4 * 2);
     sample = parts.add(sample_rows * width * 4);
     room = parts.add(sample_rows ? p.threads * room_size(layout) * 4 : 0);
-    known = parts.add(sample_rows && !p.w.known ? known_bytes(p.w) : 0);
     bytes = parts.bytes();
   }
 };
@@ -200,10 +199,11 @@ struct Memory {
 bool fits(float rows_square, float weights_square, float limit) { return rows_square + weights_square <= limit * limit; }
 
 // Chooses how rows are multiplied, and finds places for it; null where both ways are too coarse.
-MultiplyRows choose(const Int8Product& p, const OslerWeight& w, Measure& measure, float* sample) {
+MultiplyRows choose(const Int8Product& p, Measure& measure, float* sample) {
   find_places(measure, p.threads);
   if (!p.hadamard) return p.plain;
-  if (fits(rows_error(measure, p.threads), plain_error(w), kMostError)) return p.plain;
+  if (fits(rows_error(measure, p.threads), plain_error(p.w), kMostError)) return p.plain;
+  if (!p.w.known) return nullptr;
   const Inputs all = measure.in;
   const int64_t width = measure.layout.steps * kInputs;
   Sample mixed = {all, measure.looked, width, sample};
@@ -211,7 +211,7 @@ MultiplyRows choose(const Int8Product& p, const OslerWeight& w, Measure& measure
   measure.in = {sample, kFloat32, looked_rows(all.M), width};
   measure.looked = 1;
   find_places(measure, p.threads);
-  return fits(rows_error(measure, p.threads), hadamard_error(w, p.threads), kMostHadamardError) ? p.hadamard : nullptr;
+  return fits(rows_error(measure, p.threads), hadamard_error(p.w, p.threads), kMostHadamardError) ? p.hadamard : nullptr;
 }
 
 }  // namespace
@@ -220,35 +220,33 @@ Outcome int8_linear(const Int8Product& p) {
   if (p.hadamard && !asks(p.w)) return Outcome::kTooCoarse;
   const int64_t steps = (p.w.padded + kInputs - 1) / kInputs;
   const Rows rows = rows_of(p.M, steps, kMostInt8, kInputs);
-  const Memory parts(p, rows, p.hadamard ? looked_rows(p.M) : 0);
+  const Memory parts(p, rows, p.hadamard && p.w.known ? looked_rows(p.M) : 0);
   auto* memory = static_cast<uint8_t*>(std::aligned_alloc(4096, (parts.bytes + 4095) / 4096 * 4096));
   if (!memory) return Outcome::kNoMemory;
-  OslerWeight w = p.w;
-  if (p.hadamard && !w.known) w.known = std::memset(memory + parts.known, 0, sizeof(KnownWeight));
   const auto floats = [&](int64_t at) { return reinterpret_cast<float*>(memory + at); };
   const auto numbers = [&](int64_t at) { return reinterpret_cast<int32_t*>(memory + at); };
-  const Inputs in = {p.x, p.dtype, p.M, w.columns};
+  const Inputs in = {p.x, p.dtype, p.M, p.w.columns};
   const Places places = {numbers(parts.again), numbers(parts.before), floats(parts.portion),
                          reinterpret_cast<uint16_t*>(memory + parts.ordinary)};
   float* of_rows = floats(parts.rows);
   Measure measure = {in, rows, places, of_rows, of_rows + p.M, of_rows + 2 * p.M, floats(parts.sizes),
                      reinterpret_cast<uint64_t*>(memory + parts.keys), reinterpret_cast<int64_t*>(memory + parts.extra),
                      looked_of(p.M)};
-  const MultiplyRows multiply = choose(p, w, measure, floats(parts.sample));
+  const MultiplyRows multiply = choose(p, measure, floats(parts.sample));
   if (!multiply) {
     std::free(memory);
     return Outcome::kTooCoarse;
   }
   const bool mixed = multiply == p.hadamard;
-  Job job = {in, measure.layout, places, reinterpret_cast<int8_t*>(memory + parts.tiles), floats(parts.x_scale), numbers(parts.x_sum),
-             mixed ? &in : nullptr, floats(parts.room)};
+  Job job = {in, measure.layout, places, reinterpret_cast<int8_t*>(memory + parts.tiles), floats(parts.x_scale),
+             numbers(parts.x_sum), mixed ? &in : nullptr, floats(parts.room)};
   if (mixed) job.in.dtype = kFloat32, job.in.K = steps * kInputs;
   job.layout.tiles = memory + parts.tiles;
   job.layout.scale = job.x_scale;
   job.layout.sum = job.x_sum;
   job.layout.again = places.again;
   parallel(p.threads, pack_rows, &job);
-  const bool done = multiply({w, job.layout, p.M, p.dtype, p.gated, p.out}, p.threads);
+  const bool done = multiply({p.w, job.layout, p.M, p.dtype, p.gated, p.out}, p.threads);
   std::free(memory);
   return done ? Outcome::kDone : Outcome::kNoMemory;
 }
