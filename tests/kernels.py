@@ -15,6 +15,8 @@ from osler.quant.build import find_compiler
 from osler.quant.kernels import Kernels
 from osler.quant.packed import PackedWeight
 
+SIMULATED_TILES = Path(__file__).parent / "quant" / "simulated_tiles.h"
+
 Choose = Callable[[str], Kernels]
 """Returns kernels by their name."""
 
@@ -31,6 +33,15 @@ def by_name(choose_kernels: Callable[..., Any], *, library: Path) -> Callable[[s
             pytest.skip(str(error))
 
     return chosen
+
+
+def missing_tiles() -> Path | None:
+    """Returns the header that computes tiles by vectors, for ``build_kernels``; ``None`` on a processor with tiles."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    return SIMULATED_TILES if "avx512_bf16" in flags and "amx_int8" not in flags else None
 
 
 def product(kernels: Kernels, weight: PackedWeight, x: torch.Tensor) -> torch.Tensor:

@@ -14,17 +14,17 @@ from osler.quant.kernels import choose_kernels
 from osler.weights import save_huggingface
 from osler.weights.tokenizer import GemmaTokenizer
 from tests.engine.conftest import config, model, parts_checkpoint, parts_model, tokenizer
-from tests.kernels import Choose, by_name
+from tests.kernels import Choose, by_name, missing_tiles
 
 __all__ = ["config", "model", "parts_checkpoint", "parts_model", "tokenizer"]
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The kernels, compiled from the sources under test."""
+    """The kernels, compiled from the sources under test; tiles are computed by vectors on processors without."""
     if find_compiler() is None:
         pytest.skip("no C++ compiler on this machine")
-    return build_kernels(target=tmp_path_factory.mktemp("kernels") / "osler-kernels.so")
+    return build_kernels(target=tmp_path_factory.mktemp("kernels") / "osler-kernels.so", tiles=missing_tiles())
 
 
 @pytest.fixture(scope="session")

@@ -32,15 +32,21 @@ namespace {
 std::mt19937 random_bits(7);
 int below(int n) { return static_cast<int>(random_bits() % n); }
 
+enum class Grouped { k32, kWhole };  // inputs that share a scale
+
 // Packed weights in heap buffers of exactly their size, so that a read or write past the end of any of them is seen.
 struct Weight {
   std::vector<uint8_t> codes;
   std::vector<uint16_t> scale;
   OslerWeight w;
-  Weight(int64_t N, int64_t K) : codes((N + 15) / 16 * 16 * K), scale((N + 15) / 16 * 16 * (K / 32), 0x1800) {
+  Weight(int64_t N, int64_t K, Grouped grouped = Grouped::k32)
+      : codes((N + 15) / 16 * 16 * filled(K)),
+        scale((N + 15) / 16 * 16 * (grouped == Grouped::k32 ? filled(K) / 32 : 1), 0x1800) {
     for (auto& code : codes) code = static_cast<uint8_t>(random_bits());
-    w = {codes.data(), scale.data(), nullptr, N, K, K, 8, 32};
+    const int64_t padded = filled(K), group = grouped == Grouped::k32 ? 32 : padded;
+    w = {codes.data(), scale.data(), nullptr, N, K, padded, 8, static_cast<int32_t>(group)};
   }
+  static int64_t filled(int64_t K) { return (K + 31) / 32 * 32; }
 };
 
 // Three tokens through two layers, one after the other and together, which must not change a bit, in a cache whose last
@@ -318,13 +324,14 @@ int check_bf16(int path, const OslerWeight& w, const std::vector<float>& x, int6
 }
 
 // Rows with tails are multiplied by tiles of int8 after they were mixed, where what is known of a weight can be kept.
-int check_mixed(int64_t N, int64_t K, int64_t M) {
+int check_mixed(int64_t N, int64_t K, int64_t M, Grouped grouped, int& runs) {
   if (!(osler_paths() >> 5 & 1)) return 0;
-  Weight weight(N, K);
+  ++runs;
+  Weight weight(N, K, grouped);
   std::vector<float> x(M * K), rows(N * K), out[5];
   for (auto& value : x) {
     const float part = static_cast<float>(below(2001) - 1000) / 1000.0f;
-    value = part * std::pow(part, 40.0f);
+    value = osler::bf16_to_float(osler::float_to_bf16(part * std::pow(part, 40.0f)));
   }
   std::vector<int64_t> ids(N);
   for (int64_t n = 0; n < N; ++n) ids[n] = n;
@@ -340,6 +347,8 @@ int check_mixed(int64_t N, int64_t K, int64_t M) {
     const int path = turn < 3 ? 5 : turn == 3 ? 4 : 3;
     wrong += osler_linear(path, &weight.w, x.data(), 0, M, out[turn].data(), 1 + below(3)) != 0;
   }
+  weight.w.known = known.data;
+  wrong += check_bf16(5, weight.w, x, M, out[0]);
   const bool same = out[0] == out[1] && out[2] == out[4], mixed = out[0] != out[3] && out[0] != out[4];
   double error = 0, size = 1e-9;
   for (int64_t m = 0; m < M; ++m) {
@@ -425,7 +434,9 @@ int main() {
       }
     }
   }
-  wrong += check_mixed(1, 512, 24) + check_mixed(33, 2592, 45) + check_mixed(70, 5152, 139) + check_mixed(64, 320, 530);
+  wrong += check_mixed(1, 512, 24, Grouped::k32, runs) + check_mixed(33, 2592, 45, Grouped::k32, runs);
+  wrong += check_mixed(70, 5152, 139, Grouped::k32, runs) + check_mixed(64, 320, 530, Grouped::kWhole, runs);
+  wrong += check_mixed(34, 2661, 40, Grouped::kWhole, runs) + check_mixed(16, 2705, 33, Grouped::kWhole, runs);
   std::printf("%d of %d runs were wrong\n", wrong, runs);
   return wrong != 0;
 }

@@ -127,7 +127,12 @@ def find_compiler() -> str | None:
 
 
 def build_kernels(
-    *, target: Path | None = None, checked: Checked = "plain", main: Path | None = None, variant: Variant | None = None
+    *,
+    target: Path | None = None,
+    checked: Checked = "plain",
+    main: Path | None = None,
+    variant: Variant | None = None,
+    tiles: Path | None = None,
 ) -> Built:
     """Compiles the kernels for every path that the compiler knows.
 
@@ -136,6 +141,7 @@ def build_kernels(
         checked: ``"sanitized"`` adds the address and undefined-behavior sanitizers.
         main: A source with a main function, for a program in place of a library.
         variant: Adds sources, such as those that call the kernels from JAX.
+        tiles: A header that computes what tiles do, to try kernels for them on a processor with AVX-512 alone.
 
     Raises:
         ModelError: If there is no compiler, or it fails.
@@ -154,6 +160,8 @@ def build_kernels(
         )
     target = target or library_path(variant)
     flags = (*_COMMON, *(_SANITIZE if checked == "sanitized" else ()))
+    if tiles is not None:
+        flags = (*flags, "-include", str(tiles), "-DOSLER_SIMULATED_TILES")
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     sets = [_BASE | _X86 | _AMX, _BASE | _X86, _BASE] if x86 else [_BASE]
     if variant is not None:

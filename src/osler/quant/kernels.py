@@ -9,10 +9,12 @@ inputs; a row's result is then the same to the bit whatever rows are multiplied
 beside it (up to `osler.quant.packed.FEW_ROWS`), on every path. For many rows, as
 of a prompt, ``amx`` takes tiles of int8 where weights have 4 bits, so that the
 activations lose less than the weights do. Where they have 8, it measures at each
-product what rounding to int8 would add. Where that is more than 1.3%, rows and
+product what rounding to int8 would add to the rows, and once what it would add to
+the weight. Where that is more than 1.3%, rows and
 weights are mixed by a Hadamard matrix first; where it is still more than 1.7%
 (``kMostError`` and ``kMostHadamardError`` in ``native/many_rows.h``), tiles of
-bfloat16 multiply. So a row may differ by about as much beside other rows.
+bfloat16 multiply, as they always do where weights have offsets or fewer than 256
+inputs. So a row may differ by about as much beside other rows.
 ``amx-int8`` and ``amx-bf16`` take one kind for all, unmixed.
 
 Legend: M rows of activations, N outputs, K inputs.
@@ -94,6 +96,7 @@ class Prepared:
     """A weight as the library takes it, and the tensors that keep its memory.
 
     Attributes:
+        struct: Points to the other two. weight: What was prepared.
         known: uint8, where products of many rows keep what they found of the weight; empty where they look for nothing.
     """
 
@@ -142,7 +145,7 @@ class NativeKernels:
             bits=weight.format.bits,
             group=weight.group,
         )
-        known = torch.zeros(self._known_bytes(self._number, ctypes.byref(struct)), dtype=torch.uint8)
+        known = torch.zeros(self._known_bytes(self._number, ctypes.byref(struct)), dtype=torch.uint8, device="cpu")
         if len(known):
             struct.known = known.data_ptr()
         return Prepared(struct, weight, known)

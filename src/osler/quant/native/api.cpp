@@ -36,7 +36,9 @@ bool has_state(uint32_t wanted) {
 }
 #endif
 
-#if defined(OSLER_AMX) && defined(__linux__)
+#ifdef OSLER_SIMULATED_TILES
+bool request_tiles() { return true; }
+#elif defined(OSLER_AMX) && defined(__linux__)
 // The kernel grants tiles to a process on request only.
 bool request_tiles() {
   constexpr long kRequest = 0x1023, kTileData = 18;
@@ -62,7 +64,12 @@ unsigned find_paths() {
   found |= 1u << kPathVnni;
 #ifdef OSLER_AMX
   const bool bf16 = __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && (a71 & (1u << 5));
-  const bool tiles = (d7 & (1u << 24)) && (d7 & (1u << 22)) && has_state(0x60000), vbmi = c7 & (1u << 1);
+  const bool vbmi = c7 & (1u << 1);
+#ifdef OSLER_SIMULATED_TILES
+  const bool tiles = true;
+#else
+  const bool tiles = (d7 & (1u << 24)) && (d7 & (1u << 22)) && has_state(0x60000);
+#endif
   if (bf16 && tiles && vbmi && request_tiles()) found |= 1u << kPathAmx | 1u << kPathAmxInt8 | 1u << kPathAmxBf16;
 #endif
 #endif

@@ -1,8 +1,9 @@
 // Inputs times a Hadamard matrix, so that no input of a row is far larger than the others; for AVX-512.
 //
 // What multiplies both rows and weights changes their product by 16 alone: W H^T H x = 16 W x. Each 32 inputs are mixed by
-// themselves, in two sets of 16: those whose second bit is 0, and 1. The scales of weights take the sixteenth. (Ashkboos et al., "QuaRot", 2024, do so
-// with whole rows. Sets of 16 stay whole numbers of 16 bits, and within what shares a scale.)
+// themselves, in two sets of 16: those whose second bit is 0, and 1. Rows take the sixteenth, before they are added, so that
+// finite ones stay finite. (Ashkboos et al., "QuaRot", 2024, mix whole rows. Sets of 16 stay whole numbers of 16 bits, and
+// within what shares a scale.)
 #pragma once
 
 #include <immintrin.h>
@@ -12,7 +13,8 @@
 namespace osler {
 
 constexpr int64_t kMixed = 32;       // inputs
-constexpr float kHadamardRoot = 0.25f, kHadamardScale = kHadamardRoot * kHadamardRoot;  // of weights
+constexpr float kHadamardShare = 1.0f / 16.0f;  // of the inputs of rows
+constexpr float kHadamardGrowth = 4.0f;         // of the root of the sum of squares of weights
 
 // Weights of 16 outputs and 32 inputs, codes of 8 bits with 128 for zero, to sums and differences in 16 bits, 2^11 in size at
 // most. First `spread` of both kinds and halves, then `pair`, in pieces that fit between tiles.
@@ -65,9 +67,10 @@ __attribute__((always_inline)) static inline __m512 mix(__m512 x, __m512 other) 
   return _mm512_fmadd_ps(x, signs, other);
 }
 
-// 32 inputs of a row, as `MixedCodes` has them of weights.
+// 32 inputs of a row, as `MixedCodes` has them of weights, and a sixteenth of that.
 __attribute__((always_inline)) static inline void mix_inputs(__m512& low, __m512& high) {
-  const __m512 sum = _mm512_add_ps(low, high), difference = _mm512_sub_ps(low, high);
+  const __m512 share = _mm512_set1_ps(kHadamardShare), first = _mm512_mul_ps(low, share), second = _mm512_mul_ps(high, share);
+  const __m512 sum = _mm512_add_ps(first, second), difference = _mm512_sub_ps(first, second);
   const auto mixed = [](__m512 x) {
     x = mix<1>(x, _mm512_permute_ps(x, 0xb1));
     x = mix<4>(x, _mm512_shuffle_f32x4(x, x, 0xb1));

@@ -4,6 +4,8 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <limits>
+#include <mutex>
 
 #include "hadamard.h"
 #include "vectors.h"
@@ -16,19 +18,15 @@ constexpr int64_t kLookedBlocks = 8;
 
 int64_t blocks_of(const OslerWeight& w) { return (w.rows + kBlock - 1) / kBlock; }
 
-// The mean over outputs of what is added, relative to each; outputs that are not there, and zeros, are left out.
-class Mean {
- public:
+// What is added to outputs, relative to each; those that are not there, and zeros, are left out.
+struct Found {
+  float sum = 0.0f, count = 0.0f;
+
   void add(__m512 added, __m512 squares) {
     const __mmask16 there = _mm512_cmp_ps_mask(squares, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    sum_ += _mm512_reduce_add_ps(_mm512_maskz_div_ps(there, added, squares));
-    count_ += __builtin_popcount(there);
+    sum += _mm512_reduce_add_ps(_mm512_maskz_div_ps(there, added, squares));
+    count += static_cast<float>(__builtin_popcount(there));
   }
-  float value() const { return count_ ? sum_ / static_cast<float>(count_) : 0.0f; }
-
- private:
-  float sum_ = 0.0f;
-  int count_ = 0;
 };
 
 // Squares of 16 outputs: of codes of some inputs that share a scale.
@@ -51,7 +49,7 @@ __m512 added_by(__m512 most, int64_t inputs) {
 // One scale for all inputs of an output. (A product has one for each span: where there are several, less is added.)
 float find_plain(const OslerWeight& w) {
   const int64_t blocks = blocks_of(w), groups = scale_groups(w), looked = std::min(blocks, kLookedBlocks);
-  Mean mean;
+  Found found;
   for (int64_t i = 0; i < looked; ++i) {
     const int64_t block = blocks * i / looked;
     const uint8_t* codes = w.codes + block * block_bytes(w);
@@ -63,9 +61,9 @@ float find_plain(const OslerWeight& w) {
       squares = _mm512_add_ps(squares, squares_of(codes, inputs, scale));
       codes += inputs * kBlock;
     }
-    mean.add(added_by(_mm512_mul_ps(most, _mm512_set1_ps(127.0f)), w.columns), squares);
+    found.add(added_by(_mm512_mul_ps(most, _mm512_set1_ps(127.0f)), w.columns), squares);
   }
-  return mean.value();
+  return found.count ? found.sum / found.count : std::numeric_limits<float>::infinity();
 }
 
 // The largest size of each output among 32 inputs that were mixed, in whole numbers.
@@ -83,7 +81,8 @@ __m512 largest(MixedCodes& mixed, const uint8_t* codes) {
 
 struct Job {
   const OslerWeight& w;
-  float *scales, *errors;  // [blocks][spans][16]; (blocks)
+  float* scales;           // [blocks][spans][16]
+  Found* found;            // (blocks)
 };
 
 void find_block(const Job& job, int64_t block) {
@@ -100,15 +99,14 @@ void find_block(const Job& job, int64_t block) {
       const __m512 scale = _mm512_abs_ps(load_half(w.scale + (block * groups + k / w.group) * kBlock));
       // A step of the new codes must not be smaller than one of the stored sums, see `HadamardUnpacker`.
       const __m512 numbers = _mm512_max_ps(largest(mixed, codes), _mm512_set1_ps(127.1f));
-      most = _mm512_max_ps(most, _mm512_mul_ps(numbers, _mm512_mul_ps(scale, _mm512_set1_ps(kHadamardScale))));
-      squares = _mm512_add_ps(squares, squares_of(codes, kMixed, _mm512_mul_ps(scale, _mm512_set1_ps(kHadamardRoot))));
+      most = _mm512_max_ps(most, _mm512_mul_ps(numbers, scale));
+      squares = _mm512_add_ps(squares, squares_of(codes, kMixed, _mm512_mul_ps(scale, _mm512_set1_ps(kHadamardGrowth))));
     }
     added = _mm512_add_ps(added, added_by(most, to - from));
     _mm512_storeu_ps(job.scales + (block * rows.spans + span) * kBlock, _mm512_mul_ps(most, _mm512_set1_ps(1.0f / 127.0f)));
   }
-  Mean mean;
-  mean.add(added, squares);
-  job.errors[block] = mean.value();
+  job.found[block] = {};
+  job.found[block].add(added, squares);
 }
 
 void find_blocks(void* data, int part, int parts) {
@@ -117,39 +115,44 @@ void find_blocks(void* data, int part, int parts) {
   for (int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) find_block(job, block);
 }
 
-bool is_done(const int32_t& done) { return __atomic_load_n(&done, __ATOMIC_ACQUIRE); }
-void set_done(int32_t& done) { __atomic_store_n(&done, 1, __ATOMIC_RELEASE); }
+// Does what is not done yet, once for all threads.
+template <class Do>
+void once(int32_t& done, Do act) {
+  static std::mutex one_at_a_time;
+  if (__atomic_load_n(&done, __ATOMIC_ACQUIRE)) return;
+  const std::lock_guard<std::mutex> lock(one_at_a_time);
+  if (done) return;
+  act();
+  __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
+}
 
 int64_t scales_of(const OslerWeight& w) { return blocks_of(w) * spans_of(w).spans * kBlock; }
 
 }  // namespace
 
-// After the scales, errors of the blocks, which are only needed until their mean is there.
 int64_t known_bytes(const OslerWeight& w) {
-  return static_cast<int64_t>(sizeof(KnownWeight)) + (scales_of(w) + blocks_of(w)) * 4;
+  return static_cast<int64_t>(sizeof(KnownWeight) + scales_of(w) * sizeof(float) + blocks_of(w) * sizeof(Found));
 }
 
 float plain_error(const OslerWeight& w) {
   if (!w.known) return find_plain(w);
   KnownWeight& known = *known_of(w);
-  if (!is_done(known.plain_done)) {
-    known.plain = find_plain(w);
-    set_done(known.plain_done);
-  }
+  once(known.plain_done, [&] { known.plain = find_plain(w); });
   return known.plain;
 }
 
 float hadamard_error(const OslerWeight& w, int threads) {
   KnownWeight& known = *known_of(w);
-  if (!is_done(known.hadamard_done)) {
-    const int64_t blocks = blocks_of(w);
-    Job job = {w, hadamard_scales(w), hadamard_scales(w) + scales_of(w)};
+  once(known.hadamard_done, [&] {
+    Job job = {w, hadamard_scales(w), reinterpret_cast<Found*>(hadamard_scales(w) + scales_of(w))};
     parallel(threads, find_blocks, &job);
-    float sum = 0.0f;
-    for (int64_t block = 0; block < blocks; ++block) sum += job.errors[block];
-    known.hadamard = blocks ? sum / static_cast<float>(blocks) : 0.0f;
-    set_done(known.hadamard_done);
-  }
+    Found all;
+    for (int64_t block = 0; block < blocks_of(w); ++block) {
+      all.sum += job.found[block].sum;
+      all.count += job.found[block].count;
+    }
+    known.hadamard = all.count ? all.sum / all.count : 0.0f;
+  });
   return known.hadamard;
 }
 

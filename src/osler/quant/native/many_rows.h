@@ -21,6 +21,7 @@ constexpr int64_t kSquare = kSide * kSide;
 constexpr int64_t kMostExtra = 4;    // tiles of a span for parts of large inputs
 constexpr int64_t kMostAgain = kMostExtra * kInputs;
 constexpr int64_t kMostInt8 = 40;    // tiles of a span of int8, without those
+constexpr int64_t kMeasured = 4 * kInputs;  // inputs from which on large ones are looked for: fewer are short enough
 
 struct Square {
   const uint8_t* a;        // [2][steps of the row][16][64], the second tile `a_next` bytes further
@@ -131,7 +132,7 @@ struct Int8Product {
   MultiplyRows hadamard;  // null: rounding may add anything, and only `plain` multiplies
 };
 
-// With `hadamard`, asks first what rounding would add, by 64 rows or more: as they are, then mixed, which finding a weight's
+// With `hadamard`, asks first what rounding would add, by some of the rows (`looked_of`): as they are, then mixed, which finding a weight's
 // scales anew each time would not pay for: so only where they can be kept (`known`). Too coarse, and nothing done, where
 // both are beyond their limits; and unasked where weights have offsets or few inputs.
 Outcome int8_linear(const Int8Product&);

@@ -28,10 +28,11 @@ void measure_rows(const Measure& job, int64_t from, int64_t to) {
       squares = _mm512_fmadd_ps(x, x, squares);
     }
     const int32_t bits = _mm512_reduce_max_epi32(most_bits);
-    job.squares[m] = _mm512_reduce_add_ps(squares);
+    const bool finite = bits < 0x7f800000;
+    job.squares[m] = finite ? _mm512_reduce_add_ps(squares) : 0.0f;
     float most;
     std::memcpy(&most, &bits, sizeof most);
-    job.factors[m] = bits < 0x7f800000 && most > 1e-15f ? 1.0f / most / most : 0.0f;
+    job.factors[m] = finite && most > 1e-15f && most < 1e19f ? 1.0f / most / most : 0.0f;
   }
 }
 
@@ -60,6 +61,7 @@ void measure_errors(const Measure& job, int64_t from, int64_t to) {
   const Rows& layout = job.layout;
   alignas(64) float large[kMostAgain];
   for (int64_t m = looked_from(job.looked, from); m < to; m += job.looked) {
+    job.errors[m] = std::numeric_limits<float>::infinity();
     if (job.factors[m] == 0.0f) continue;
     float added = 0.0f;
     for (int64_t span = 0; span < layout.spans; ++span) {
@@ -70,7 +72,7 @@ void measure_errors(const Measure& job, int64_t from, int64_t to) {
       const int64_t inputs = std::min(job.in.K - k0, layout.span_steps(span) * kInputs);
       added += static_cast<float>(inputs) * (most / 127.0f) * (most / 127.0f) / 12.0f;
     }
-    job.errors[m] = std::isfinite(job.squares[m]) ? added / job.squares[m] : std::numeric_limits<float>::infinity();
+    if (std::isfinite(job.squares[m])) job.errors[m] = added / job.squares[m];
   }
 }
 
@@ -180,7 +182,7 @@ float rows_error(Measure& job, int threads) {
   float sum = 0.0f;
   int64_t count = 0;
   for (int64_t m = looked_from(job.looked, 0); m < job.in.M; m += job.looked) {
-    if (job.factors[m] == 0.0f) continue;
+    if (job.squares[m] == 0.0f) continue;
     sum += job.errors[m];
     ++count;
   }

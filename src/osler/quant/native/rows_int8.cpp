@@ -2,7 +2,6 @@
 // are or mixed (hadamard.h).
 #include "rows_int8.h"
 
-#include <cmath>
 #include <cstdlib>
 #include <limits>
 
@@ -64,48 +63,64 @@ struct Part {
   float* room;          // where they are mixed
 };
 
-// Inputs of 16 rows over a span to tiles: first the scales of all rows, then tile after tile, whose lines lie side by side.
-template <int kType>
-void quantize_part(const Job& job, const Part& part) {
-  const Rows& layout = job.layout;
-  const Places& given = job.places;
-  const int64_t K = job.in.K, span = part.span, steps = layout.span_steps(span), first = span * layout.depth;
-  const int64_t k0 = first * kInputs, places = span * kMostAgain, further = layout.extra * kInputs;
-  const int64_t at = span * layout.pairs * kSide + part.m0;
-  alignas(64) __m512i sum[16] = {};
-  alignas(64) float large[16][kMostAgain];
-  // Input k of a row is x[x_at + row * stride + k].
-  const void* x = job.mixed ? part.room : job.in.x;
-  const int64_t stride = job.mixed ? steps * kInputs : K, x_at = job.mixed ? -k0 : part.m0 * K;
-  float inverse[16] = {};
+// How 16 rows become int8 over a span.
+struct Rounding {
+  const void* x;           // input k of a row is x[at + row * stride + k]
+  int64_t at, stride;
+  float inverse[16] = {};  // codes of a step of one
   uint16_t kept[16] = {};  // no input of rows that are not there, or not finite
+  alignas(64) float large[16][kMostAgain];  // inputs that have further places
+  alignas(64) __m512i sum[16] = {};
+};
+
+// Mixes rows, where they are mixed, and finds their scales.
+template <int kType>
+void find_scales(const Job& job, const Part& part, Rounding& found) {
+  const Rows& layout = job.layout;
+  const int64_t k0 = part.span * layout.depth * kInputs, steps = layout.span_steps(part.span);
+  found.x = job.mixed ? part.room : job.in.x;
+  found.stride = job.mixed ? steps * kInputs : job.in.K;
+  found.at = job.mixed ? -k0 : part.m0 * job.in.K;
+  float* scales = job.x_scale + part.span * layout.pairs * kSide + part.m0;
   for (int64_t row = 0; row < part.count; ++row) {
-    if (job.mixed) mix_row(*job.mixed, part.m0 + row, k0, k0 + stride, part.room + row * stride);
-    const int32_t bits = largest_part<kType>(layout, given, span, x, x_at + row * stride, stride, large[row]);
+    if (job.mixed) mix_row(*job.mixed, part.m0 + row, k0, k0 + found.stride, part.room + row * found.stride);
+    const int64_t at = found.at + row * found.stride;
+    const int32_t bits = largest_part<kType>(layout, job.places, part.span, found.x, at, found.stride, found.large[row]);
     float most;
     std::memcpy(&most, &bits, sizeof most);
     const bool finite = bits < 0x7f800000;
     // Below this the inverse would overflow; such inputs are zero for all that follows.
-    inverse[row] = finite && most > 1e-30f ? 127.0f / most : 0.0f;
-    kept[row] = finite ? 0xffff : 0;
+    found.inverse[row] = finite && most > 1e-30f ? 127.0f / most : 0.0f;
+    found.kept[row] = finite ? 0xffff : 0;
     // What depends on inputs that are not finite becomes NaN, as it would in floating point.
-    job.x_scale[at + row] = finite ? most / 127.0f : std::numeric_limits<float>::quiet_NaN();
+    scales[row] = finite ? most / 127.0f : std::numeric_limits<float>::quiet_NaN();
   }
-  std::fill(job.x_scale + at + part.count, job.x_scale + at + 16, 0.0f);
-  int8_t* to = job.tiles + (part.m0 / 16 * layout.row_tiles() + layout.first_tile(span)) * kTile;
+  std::fill(scales + part.count, scales + 16, 0.0f);
+}
+
+// Inputs of 16 rows over a span to tiles: first the scales of all rows, then tile after tile, whose lines lie side by side.
+template <int kType>
+void quantize_part(const Job& job, const Part& part) {
+  const Rows& layout = job.layout;
+  const int64_t k0 = part.span * layout.depth * kInputs, steps = layout.span_steps(part.span);
+  const int64_t places = part.span * kMostAgain, further = layout.extra * kInputs;
+  Rounding rounding;
+  find_scales<kType>(job, part, rounding);
+  int8_t* to = job.tiles + (part.m0 / 16 * layout.row_tiles() + layout.first_tile(part.span)) * kTile;
   const auto put = [&](int64_t row, __m512i line) {
-    sum[row] = _mm512_dpbusd_epi32(sum[row], _mm512_set1_epi8(1), line);
+    rounding.sum[row] = _mm512_dpbusd_epi32(rounding.sum[row], _mm512_set1_epi8(1), line);
     _mm512_store_si512(to, line);
     to += 64;
   };
   for (int64_t k = k0; k < k0 + steps * kInputs; k += kInputs) {
     __mmask16 there[4];
-    for (int64_t j = 0; j < 4; ++j) there[j] = first_lanes(K - k - j * 16);
+    for (int64_t j = 0; j < 4; ++j) there[j] = first_lanes(job.in.K - k - j * 16);
     for (int64_t row = 0; row < 16; ++row) {
-      const __m512 factor = _mm512_set1_ps(inverse[row]);
+      const __m512 factor = _mm512_set1_ps(rounding.inverse[row]);
+      const int64_t at = rounding.at + row * rounding.stride + k;
       __m512i code[4];
       for (int64_t j = 0; j < 4; ++j) {
-        const __m512 value = load_input<kType>(x, x_at + row * stride + k + j * 16, there[j] & kept[row]);
+        const __m512 value = load_input<kType>(rounding.x, at + j * 16, there[j] & rounding.kept[row]);
         code[j] = _mm512_cvtps_epi32(_mm512_mul_ps(value, factor));
       }
       put(row, _mm512_max_epi8(line_of(code), _mm512_set1_epi8(-127)));
@@ -113,11 +128,11 @@ void quantize_part(const Job& job, const Part& part) {
   }
   for (int64_t i = 0; i < further; i += kInputs) {
     for (int64_t row = 0; row < 16; ++row) {
-      const __m512 factor = _mm512_set1_ps(inverse[row]);
+      const __m512 factor = _mm512_set1_ps(rounding.inverse[row]);
       __m512i code[4];
       for (int64_t j = 0; j < 4; ++j) {
-        const __m512i before = _mm512_loadu_si512(given.before + places + i + j * 16);
-        const __m512 value = _mm512_maskz_loadu_ps(kept[row], large[row] + i + j * 16);
+        const __m512i before = _mm512_loadu_si512(job.places.before + places + i + j * 16);
+        const __m512 value = _mm512_maskz_loadu_ps(rounding.kept[row], rounding.large[row] + i + j * 16);
         const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(value, factor));
         const __m512i with = clamp(whole, _mm512_add_epi32(before, _mm512_set1_epi32(127)));
         code[j] = _mm512_sub_epi32(with, clamp(whole, before));
@@ -125,13 +140,14 @@ void quantize_part(const Job& job, const Part& part) {
       put(row, line_of(code));
     }
   }
-  for (int64_t row = 0; row < 16; ++row) job.x_sum[at + row] = _mm512_reduce_add_epi32(sum[row]);
+  int32_t* sums = job.x_sum + part.span * layout.pairs * kSide + part.m0;
+  for (int64_t row = 0; row < 16; ++row) sums[row] = _mm512_reduce_add_epi32(rounding.sum[row]);
 }
 
 void pack_rows(void* data, int part, int parts) {
   const Job& job = *static_cast<const Job*>(data);
   const int64_t tiles = job.layout.pairs * 2;
-  float* room = job.room + part * room_size(job.layout);
+  float* room = job.mixed ? job.room + part * room_size(job.layout) : nullptr;
   for (int64_t tile = tiles * part / parts; tile < tiles * (part + 1) / parts; ++tile) {
     const int64_t m0 = tile * 16, count = std::max<int64_t>(0, std::min<int64_t>(16, job.in.M - m0));
     for (int64_t span = 0; span < job.layout.spans; ++span) {
@@ -196,13 +212,18 @@ struct Memory {
   }
 };
 
-bool fits(float rows_square, float weights_square, float limit) { return rows_square + weights_square <= limit * limit; }
+// Whether rounding adds little to the rows, which are asked first, and to weights.
+template <class Weights>
+bool fits(Measure& measure, int threads, Weights weights_error, float limit) {
+  const float most = limit * limit, rows = rows_error(measure, threads);
+  return rows <= most && rows + weights_error() <= most;
+}
 
 // Chooses how rows are multiplied, and finds places for it; null where both ways are too coarse.
 MultiplyRows choose(const Int8Product& p, Measure& measure, float* sample) {
   find_places(measure, p.threads);
   if (!p.hadamard) return p.plain;
-  if (fits(rows_error(measure, p.threads), plain_error(p.w), kMostError)) return p.plain;
+  if (fits(measure, p.threads, [&] { return plain_error(p.w); }, kMostError)) return p.plain;
   if (!p.w.known) return nullptr;
   const Inputs all = measure.in;
   const int64_t width = measure.layout.steps * kInputs;
@@ -211,7 +232,8 @@ MultiplyRows choose(const Int8Product& p, Measure& measure, float* sample) {
   measure.in = {sample, kFloat32, looked_rows(all.M), width};
   measure.looked = 1;
   find_places(measure, p.threads);
-  return fits(rows_error(measure, p.threads), hadamard_error(p.w, p.threads), kMostHadamardError) ? p.hadamard : nullptr;
+  const auto weights_error = [&] { return hadamard_error(p.w, p.threads); };
+  return fits(measure, p.threads, weights_error, kMostHadamardError) ? p.hadamard : nullptr;
 }
 
 }  // namespace
@@ -239,7 +261,7 @@ Outcome int8_linear(const Int8Product& p) {
   }
   const bool mixed = multiply == p.hadamard;
   Job job = {in, measure.layout, places, reinterpret_cast<int8_t*>(memory + parts.tiles), floats(parts.x_scale),
-             numbers(parts.x_sum), mixed ? &in : nullptr, floats(parts.room)};
+             numbers(parts.x_sum), mixed ? &in : nullptr, mixed ? floats(parts.room) : nullptr};
   if (mixed) job.in.dtype = kFloat32, job.in.K = steps * kInputs;
   job.layout.tiles = memory + parts.tiles;
   job.layout.scale = job.x_scale;

@@ -11,9 +11,6 @@
 
 namespace osler {
 
-// Inputs from which on large ones are looked for: fewer are a span that is short enough.
-constexpr int64_t kMeasured = 4 * kInputs;
-
 // Rows of inputs, side by side.
 struct Inputs {
   const void* x;
@@ -34,8 +31,8 @@ struct Measure {
   Inputs in;
   Rows layout;          // its `extra` is found, too
   Places places;
-  float* factors;       // (M): 1 / largest input of a row, squared; 0 where it holds what is not finite
-  float *squares, *errors;  // (M): of a row, and what rounding adds to them, relative
+  float* factors;       // (M): 1 / largest input of a row, squared; 0 where it holds what is not finite, or leaves 1e-15 to 1e19
+  float *squares, *errors;  // (M): of a row, 0 where it holds what is not finite; and what rounding adds to them, relative
   float* sizes;         // (K): how large an input is among those of rows
   uint64_t* keys;       // (K)
   int64_t* extra;       // (spans): tiles of further places that each needs
@@ -60,7 +57,8 @@ inline int64_t looked_from(int64_t looked, int64_t from) {
 // Finds the inputs that are large, and gives them places.
 void find_places(Measure&, int threads);
 
-// The mean over rows of what rounding adds to them, relative to each, as a square; after `find_places`.
+// The mean over rows of what rounding adds to them, relative to each, as a square; after `find_places`. Rows of zeros, and
+// those that hold what is not finite, are left out; infinite where squares of others cannot be summed.
 float rows_error(Measure&, int threads);
 
 template <int kType>

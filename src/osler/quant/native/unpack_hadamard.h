@@ -28,7 +28,7 @@ class HadamardUnpacker {
     _mm512_storeu_ps(span.scales, scales);
     // A step of the stored sums is at most one of the new codes, so that as a fraction it fits into 16 bits.
     inverse_ = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(scales, _mm512_set1_ps(1e-30f), _CMP_GT_OQ),
-                                   _mm512_set1_ps(32768.0f * kHadamardScale), scales);
+                                   _mm512_set1_ps(32768.0f), scales);
     scale_ = w_.scale + (span.block * groups_ + span.k0 / w_.group) * kBlock;
     codes_ = w_.codes + span.block * block_bytes(w_) + span.k0 * kBlock;
     ahead_.start(w_, span, 2 * kAhead);
