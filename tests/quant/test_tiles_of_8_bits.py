@@ -1,4 +1,4 @@
-"""Which tiles multiply prompts by weights of 8 bits: of int8 where rounding to them adds little, as inputs are or mixed."""
+"""Which tiles multiply prompts by weights of 8 bits: of int8 where rounding adds little, as inputs are or mixed."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ FUSED = ("-ffp-contract=fast",)
 _BASE = {"api.cpp": (), "parallel.cpp": (), "peak.cpp": (), "portable.cpp": (), "token_portable.cpp": FUSED}
 _VNNI = (*AVX512, "-mavx512vnni")
 _X86 = {
+    "attend_pairs.cpp": (*AVX512, "-mavx512bf16"),
     "attend_vectors.cpp": AVX512,
     "avx2.cpp": AVX2,
     "vnni.cpp": _VNNI,

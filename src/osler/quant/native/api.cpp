@@ -348,6 +348,7 @@ int osler_attend(int path, const OslerAttention* attention, int threads) {
 #ifdef OSLER_AMX
   if (path != kPathVnni) return tile_attend(a, threads) ? 0 : 2;
 #endif
+  if (!a.first && prefers_pairs()) return pair_attend(a, threads) ? 0 : 2;
   return vector_attend(a, threads) ? 0 : 2;
 #else
   return 1;

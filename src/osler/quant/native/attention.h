@@ -1,4 +1,4 @@
-// Attention in one pass, by tiles of bfloat16 or by vectors of float32: of prompts, and of the image tower.
+// Attention in one pass, by tiles of bfloat16 or by vectors: of prompts, and of the image tower.
 #pragma once
 
 #include <cstdint>
@@ -30,5 +30,9 @@ bool tile_attend(const OslerAttention&, int threads);
 
 // The same without tiles.
 bool vector_attend(const OslerAttention&, int threads);
+
+// The same by pairs of bfloat16, where queries see all keys: values beside those that are seen are multiplied by zero.
+bool pair_attend(const OslerAttention&, int threads);
+bool prefers_pairs();  // whether this processor has them, and is faster so
 
 }  // namespace osler
