@@ -221,8 +221,11 @@ def test_losses_gradients_and_the_update_are_those_of_torch(network: Osler, batc
             # The gate's way back to the tokens is not part of this objective.
             assert not ours[name].any(), name
             continue
-        # A bias of keys has no gradient but rounding: softmax does not see it.
-        assert near(ours[name], parameter.grad, within=2e-4, least=1e-3 * largest), name
+        if name.endswith("keys.bias"):
+            # Softmax does not see it: what is there is rounding, other on another processor.
+            assert max(np.abs(ours[name]).max(), parameter.grad.abs().max()) < 1e-5 * largest, name
+        else:
+            assert near(ours[name], parameter.grad, within=2e-4, least=1e-3 * largest), name
         # Of one gradient: AdamW's first move is its sign, so that rounding near zero would move far.
         parameter.grad.copy_(torch.from_numpy(ours[name].copy()))
 

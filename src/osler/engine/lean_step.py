@@ -6,9 +6,10 @@ PyTorch and Python spend around them counts. This path takes the same steps as
 of one row does not need: modules, masks, heads apart from each other. Norms
 take their factor through a dot product: one pass over the stream.
 
-Tokens that go together share the products. Whatever adds numbers up elsewhere,
-or approximates a function, is called for one token at a time, so that a token
-gets what it gets alone: PyTorch cuts a longer input into other parts.
+Tokens that go together share the products that give each what it gets alone
+(`osler.engine.row_products`). Whatever adds numbers up elsewhere, or approximates
+a function, is called for one token at a time: PyTorch cuts a longer input into
+other parts.
 
 Legend: L tokens, D width, J heads of queries, keys and values, N query heads, K key
 heads, G = N / K, H width of a head, F width of the MLP.
@@ -17,23 +18,19 @@ heads, G = N / K, H width of a head, F width of the MLP.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 
 from osler.engine.kv_cache import KVCache
+from osler.engine.row_products import Product, Trial, each_alone, scores_alone
 from osler.model.config import LayerKind
 from osler.model.decoder import Decoder, DecoderLayer
 from osler.model.pack import PackedAttention, PackedMLP, PackedNorm
 from osler.model.rope import rotary_table
-from osler.quant.linear import QuantLinear
-from osler.quant.packed import FEW_ROWS
 from osler.quant.prompt import PromptLayer
-
-Product = Callable[[torch.Tensor], torch.Tensor]
 
 _CHILDREN = {
     "input_layernorm": PackedNorm,
@@ -69,9 +66,11 @@ class LeanStep:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._layers = [_layer(layer) for layer in decoder.layers]
+        trials: dict[torch.Size, Trial] = {}
+        self._layers = [_layer(layer, trials=trials) for layer in decoder.layers]
         self._norm_D = decoder.norm.scale_D
         self._scale = decoder.config.query_scalar**-0.5
+        self.logits = scores_alone(decoder)
 
     @staticmethod
     def fits(decoder: Decoder) -> bool:
@@ -86,25 +85,6 @@ class LeanStep:
                 for layer in decoder.layers
             )
         )
-
-    @cached_property
-    def repeats(self) -> bool:
-        """Whether tokens and their scores are the same together and alone, to the bit.
-
-        So it is where the products are: those of packed weights always, those of
-        PyTorch on some processors, which is tried once.
-        """
-        config, layer = self._decoder.config, self._layers[0]
-        if isinstance(self._decoder.head, QuantLinear):
-            return True
-        products = (
-            (layer.qkv, config.width),
-            (layer.out, layer.heads * config.head_dim),
-            (layer.gate_up, config.width),
-            (layer.down, config.mlp_width),
-            (self._decoder.logits, config.width),
-        )
-        return all(_repeats(product, width=width, dtype=self._decoder.dtype) for product, width in products)
 
     def hidden(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         """Adds tokens to a cache of one row without padding.
@@ -180,20 +160,11 @@ def rotations_from(decoder: Decoder, *, start: int, count: int) -> dict[LayerKin
     }
 
 
-@torch.inference_mode()
-def _repeats(product: Product, *, width: int, dtype: torch.dtype) -> bool:
-    """Whether a product of rows is that of each of them alone."""
-    rows_3K = torch.randn(3, width, generator=torch.Generator().manual_seed(0)).to(dtype)
-    alone_3N = torch.cat([product(row_1K) for row_1K in rows_3K.split(1)])
-    places = torch.arange(FEW_ROWS) % len(rows_3K)
-    return all(torch.equal(product(rows_3K[places[:n]]), alone_3N[places[:n]]) for n in (2, 9, FEW_ROWS))
-
-
 def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
-def _layer(layer: DecoderLayer) -> _Layer:
+def _layer(layer: DecoderLayer, *, trials: dict[torch.Size, Trial]) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     assert isinstance(attention, PackedAttention)
     assert isinstance(mlp, PackedMLP)
@@ -209,10 +180,10 @@ def _layer(layer: DecoderLayer) -> _Layer:
             layer.pre_feedforward_layernorm.scale_D,
             layer.post_feedforward_layernorm.scale_D,
         ),
-        qkv=attention.qkv_proj.forward,
-        out=attention.o_proj.forward,
-        gate_up=mlp.gate_up_proj.forward,
-        down=mlp.down_proj.forward,
+        qkv=each_alone(attention.qkv_proj, trials=trials),
+        out=each_alone(attention.o_proj, trials=trials),
+        gate_up=each_alone(mlp.gate_up_proj, trials=trials),
+        down=each_alone(mlp.down_proj, trials=trials),
     )
 
 

@@ -12,10 +12,10 @@ import torch
 
 from osler.engine.kv_cache import KVCache
 from osler.engine.lean_step import LeanStep, rotations_from
+from osler.engine.row_products import scores_alone
 from osler.model.config import LayerKind
 from osler.model.decoder import Decoder, DecoderLayer
 from osler.model.pack import PackedAttention, PackedMLP
-from osler.quant.linear import QuantLinear
 from osler.quant.token import TokenLayer, TokenRun, native_parts
 
 _KINDS: tuple[LayerKind, LayerKind] = ("sliding", "global")
@@ -32,6 +32,7 @@ class NativeStep:
     def __init__(self, decoder: Decoder) -> None:
         config = decoder.config
         self._decoder = decoder
+        self.logits = scores_alone(decoder)
         self._like_1K1H = torch.empty(1, config.kv_heads, 1, config.head_dim, dtype=decoder.dtype)
         layers = [_layer(layer) for layer in decoder.layers]
         self._run = TokenRun(
@@ -56,11 +57,6 @@ class NativeStep:
             and width <= _WIDEST_HEAD
             and all(native_parts(product) for layer in decoder.layers for product in _products(layer))
         )
-
-    @property
-    def repeats(self) -> bool:
-        """Whether tokens and their scores are the same together and alone: the layers' are."""
-        return isinstance(self._decoder.head, QuantLinear)
 
     def hidden(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         """Adds tokens to a cache of one row without padding.

@@ -157,11 +157,11 @@ class Runner:
 
     def repeats(self, *, memory: AdapterMemory | None) -> bool:
         """Whether `steps` gives to the bit what `step` gives."""
-        return self._single is not None and memory is None and self._single.repeats
+        return self._single is not None and memory is None
 
     def _few(self, token_ids_L: torch.Tensor, *, cache: KVCache) -> torch.Tensor:
         assert self._single is not None
-        return self.model.logits(self._single.hidden(token_ids_L, cache=cache))
+        return self._single.logits(self._single.hidden(token_ids_L, cache=cache))
 
 
 def _single_step(decoder: Decoder) -> NativeStep | LeanStep | None:

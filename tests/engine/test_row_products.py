@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from osler.engine.row_products import Trial, each_alone
+
+Rounding = Callable[[torch.Tensor], torch.Tensor]
+
+
+def _always(found: torch.Tensor) -> torch.Tensor:
+    return found * (1.0 + 2.0**-6 * (len(found) > 4))
+
+
+def _seldom(found: torch.Tensor) -> torch.Tensor:
+    """Of normal numbers one in 6,000 is so large."""
+    return torch.where(found > 3.6, _always(found), found)
+
+
+@pytest.mark.parametrize("rounding", [_always, _seldom])
+def test_rows_that_would_be_rounded_otherwise_are_multiplied_alone(rounding: Rounding) -> None:
+    linear = torch.nn.Linear(64, 48, bias=False)
+    torch.nn.init.normal_(linear.weight, std=1 / 8, generator=torch.Generator().manual_seed(0))
+
+    def unsteady(rows_LK: torch.Tensor) -> torch.Tensor:
+        return rounding(linear(rows_LK))
+
+    trial = Trial(unsteady, inputs=64, outputs=48, dtype=torch.float32)
+    assert not trial.repeats
+    rows_LK = torch.randn(16, 64, generator=torch.Generator().manual_seed(1)) * 3
+    found_LN = trial.multiply(unsteady, rows_LK)
+    assert torch.equal(found_LN, torch.cat([unsteady(row_1K) for row_1K in rows_LK.split(1)]))
+    assert not torch.equal(found_LN, unsteady(rows_LK))
+
+
+def test_rows_that_are_rounded_alike_are_multiplied_together() -> None:
+    calls = []
+
+    def steady(rows_LK: torch.Tensor) -> torch.Tensor:
+        calls.append(len(rows_LK))
+        return rows_LK[:, :48] * 2
+
+    trial = Trial(steady, inputs=64, outputs=48, dtype=torch.float32)
+    assert trial.repeats
+    calls.clear()
+    assert torch.equal(trial.multiply(steady, torch.ones(9, 64)), torch.full((9, 48), 2.0))
+    assert calls == [9]
+
+
+def test_products_of_one_shape_share_a_trial() -> None:
+    trials: dict[torch.Size, Trial] = {}
+    products = [torch.nn.Linear(width, 16, bias=False, dtype=torch.bfloat16) for width in (32, 32, 64)]
+    alone = [each_alone(product, trials=trials) for product in products]
+    assert trials.keys() == {(16, 32), (16, 64)}
+    for linear, product in zip(products, alone, strict=True):
+        rows_LK = torch.randn(5, linear.in_features, dtype=torch.bfloat16)
+        with torch.inference_mode():
+            assert torch.equal(product(rows_LK), torch.cat([linear(row_1K) for row_1K in rows_LK.split(1)]))
