@@ -83,6 +83,22 @@ def main() -> None:
         options.out.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
+READ = 1 << 29
+"""Bytes that `reading` reads."""
+
+
+def reading(threads: int) -> Callable[[], None]:
+    """Returns what reads memory with the kernels' threads."""
+    library = ctypes.CDLL(str(library_path()))
+    library.osler_read.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)
+    buffer = torch.ones(READ, dtype=torch.uint8)
+
+    def read() -> None:
+        library.osler_read(buffer.data_ptr(), READ, threads)
+
+    return read
+
+
 def limits(threads: int) -> dict[str, float]:
     """Measures bytes and operations a second: the best of several tries, as nothing can be faster than the machine.
 
@@ -90,11 +106,9 @@ def limits(threads: int) -> dict[str, float]:
     """
     library = ctypes.CDLL(str(library_path()))
     library.osler_peak.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64)
-    library.osler_read.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)
     path, tile = choose_kernels().kernels.name, 4 * 16 * 16 * 2
-    buffer = torch.ones(1 << 29, dtype=torch.uint8)
-    read = min(timed(lambda: library.osler_read(buffer.data_ptr(), buffer.nbytes, threads)) for _ in range(9))
-    found = {"read": buffer.nbytes / read, "bf16": 0.0, "int8": 0.0}
+    read = min(timed(reading(threads)) for _ in range(9))
+    found = {"read": READ / read, "bf16": 0.0, "int8": 0.0}
     # Elsewhere their instructions may not exist.
     if "amx" in path:
         kinds = {"bf16": (0, tile * 32), "int8": (1, tile * 64)}
