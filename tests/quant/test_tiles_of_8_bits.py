@@ -245,4 +245,4 @@ def test_8_bits_keep_their_limit_whatever_the_activations(
     found = product(choose("amx"), weight, x)
     # Beside the size that a product has where nothing is known of its factors but theirs: rows and outputs count alike.
     sizes = x.norm(dim=1, keepdim=True) * matrix.norm(dim=1) / 32
-    assert float(((found - x @ matrix.T) / sizes).square().mean().sqrt()) < 0.019
+    assert float(((found - x @ matrix.T) / sizes).square().mean().sqrt()) < 0.0175
