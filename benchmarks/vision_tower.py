@@ -161,7 +161,7 @@ def main() -> None:
     with torch.inference_mode():
         peer, plain, fused, tiles = towers(config)
         pixels_1CSS = torch.rand(1, 3, config.image_size, config.image_size).bfloat16() * 2 - 1
-        osler = {FUSED: fused}
+        osler = {FUSED: fused} if tiles or getattr(choose_kernels().kernels, "vectors", False) else {}
         if STORED in options.ways:
             osler[STORED] = stored_tower(plain)
         ways: dict[str, Callable[[], object]] = {PEER: lambda: peer(pixel_values=pixels_1CSS)}

@@ -6,6 +6,11 @@ import pytest
 import torch
 
 from osler.engine.row_products import Trial, each_alone
+from osler.model.pack import PackedLinear
+from osler.quant.formats import parse_format
+from osler.quant.kernels import TorchKernels
+from osler.quant.linear import JoinedLinear, QuantLinear
+from osler.quant.packed import quantize
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 
@@ -19,7 +24,11 @@ def _seldom(found: torch.Tensor) -> torch.Tensor:
     return torch.where(found > 3.6, _always(found), found)
 
 
-@pytest.mark.parametrize("rounding", [_always, _seldom])
+def _of_five(found: torch.Tensor) -> torch.Tensor:
+    return found * (1.0 + 2.0**-6 * (len(found) == 5))
+
+
+@pytest.mark.parametrize("rounding", [_always, _seldom, _of_five])
 def test_rows_that_would_be_rounded_otherwise_are_multiplied_alone(rounding: Rounding) -> None:
     linear = torch.nn.Linear(64, 48, bias=False)
     torch.nn.init.normal_(linear.weight, std=1 / 8, generator=torch.Generator().manual_seed(0))
@@ -32,7 +41,7 @@ def test_rows_that_would_be_rounded_otherwise_are_multiplied_alone(rounding: Rou
     rows_LK = torch.randn(16, 64, generator=torch.Generator().manual_seed(1)) * 3
     found_LN = trial.multiply(unsteady, rows_LK)
     assert torch.equal(found_LN, torch.cat([unsteady(row_1K) for row_1K in rows_LK.split(1)]))
-    assert not torch.equal(found_LN, unsteady(rows_LK))
+    assert not torch.equal(trial.multiply(unsteady, rows_LK[:5]), unsteady(rows_LK[:5]))
 
 
 def test_rows_that_are_rounded_alike_are_multiplied_together() -> None:
@@ -50,11 +59,25 @@ def test_rows_that_are_rounded_alike_are_multiplied_together() -> None:
 
 
 def test_products_of_one_shape_share_a_trial() -> None:
-    trials: dict[torch.Size, Trial] = {}
-    products = [torch.nn.Linear(width, 16, bias=False, dtype=torch.bfloat16) for width in (32, 32, 64)]
+    generator, trials = torch.Generator().manual_seed(0), dict[torch.Size, Trial]()
+    weights = [torch.randn(16, inputs, generator=generator).bfloat16() for inputs in (32, 32, 64)]
+    products = [PackedLinear(weight, layout="plain") for weight in weights]
     alone = [each_alone(product, trials=trials) for product in products]
     assert trials.keys() == {(16, 32), (16, 64)}
-    for linear, product in zip(products, alone, strict=True):
-        rows_LK = torch.randn(5, linear.in_features, dtype=torch.bfloat16)
+    for linear, product, weight in zip(products, alone, weights, strict=True):
+        rows_LK = torch.randn(5, weight.shape[1], generator=generator).bfloat16()
         with torch.inference_mode():
             assert torch.equal(product(rows_LK), torch.cat([linear(row_1K) for row_1K in rows_LK.split(1)]))
+
+
+def test_packed_weights_of_several_formats_need_no_trial() -> None:
+    generator, trials = torch.Generator().manual_seed(0), dict[torch.Size, Trial]()
+    parts = [
+        QuantLinear(quantize(torch.randn(16, 64, generator=generator), form=parse_format(name)), kernels=TorchKernels())
+        for name in ("int4-g32-asym", "int8-g32")
+    ]
+    rows_LK = torch.randn(9, 64, generator=generator)
+    for linear in (parts[0], JoinedLinear(parts)):
+        product = each_alone(linear, trials=trials)
+        assert torch.equal(product(rows_LK), torch.cat([linear(row_1K) for row_1K in rows_LK.split(1)]))
+    assert not trials

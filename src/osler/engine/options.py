@@ -57,9 +57,10 @@ class Decoding:
         sampling: How a token is drawn.
         chunk: Tokens read in one pass of prefill.
         speculation: ``"none"`` writes token by token; ``"lookup"`` checks guesses from the text so far several at
-            once, ``"draft"`` those of the embedded 270M; for a single greedy answer on PyTorch. On a CPU answers stay
-            what they are by construction (`Runner.repeats`). Elsewhere a guess is taken only where the likeliest token
-            leads clearly, a bound that is measured and not proved.
+            once, ``"draft"`` those of the embedded 270M; for a single greedy answer on PyTorch. On a CPU at
+            4 and 8 bits answers stay what they are by construction, and at 16 where weights are packed for it, as far
+            as is tried (`Runner.repeats`). Elsewhere a guess is taken only where the likeliest token leads clearly, a
+            bound that is measured and not proved.
 
     Raises:
         RequestError: If ``max_tokens`` or ``chunk`` is below 1, or ``speculation`` is unknown.

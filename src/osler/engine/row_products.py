@@ -1,9 +1,10 @@
 """Products of several rows that give each row what it gets alone, to the bit.
 
-Products of packed weights do so by themselves (`osler.quant.kernels`), those of
-PyTorch on some processors and for some shapes. Which ones is tried, once for
-each shape; the others multiply row by row. So an answer that is checked several
-tokens at a time is the one that would be written token by token.
+Products of weights of 4 and 8 bits do so by themselves (`osler.quant.kernels`),
+those of PyTorch on some processors and for some shapes. Which ones is tried, once
+for each shape; the others, as most in float32, multiply row by row. So an answer
+that is checked several tokens at a time is the one that would be written token by
+token.
 
 Legend: L rows, K inputs, N outputs.
 """
@@ -16,13 +17,14 @@ from functools import cached_property, partial
 import torch
 
 from osler.model.decoder import Decoder
+from osler.model.pack import PackedLinear
 from osler.quant.linear import QuantLinear
 from osler.quant.packed import FEW_ROWS
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
 _TRIED = 2**17
-"""Outputs that a trial compares: they may differ in one of 10,000."""
+"""Outputs of the rows that a trial compares, several times over: they may differ in one of 10,000."""
 
 
 class Trial:
@@ -46,8 +48,8 @@ class Trial:
         count = max(3, _TRIED // self._outputs)
         rows_RK = torch.randn(count, self._inputs, generator=torch.Generator().manual_seed(0)).to(self._dtype)
         alone_RN = torch.cat([self._product(row_1K) for row_1K in rows_RK.split(1)])
-        for n in (2, 9, FEW_ROWS):
-            for start in range(0, count, n):
+        for n in range(2, FEW_ROWS + 1):
+            for start in range(0, max(n, count // 5), n):
                 places = torch.arange(start, start + n) % count
                 if not torch.equal(self._product(rows_RK[places]), alone_RN[places]):
                     return False
@@ -60,14 +62,14 @@ class Trial:
         return torch.cat([product(row_1K) for row_1K in rows_LK.split(1)])
 
 
-def each_alone(product: torch.nn.Linear | QuantLinear, *, trials: dict[torch.Size, Trial]) -> Product:
+def each_alone(product: torch.nn.Module, *, trials: dict[torch.Size, Trial]) -> Product:
     """Returns a product that gives each row what it gets alone.
 
     Args:
-        product: Whose rows may depend on others.
-        trials: By the shape of the weight, for all products on one device; missing ones are added.
+        product: Of a packed decoder: its rows may depend on others only if it is a `PackedLinear`.
+        trials: By the shape of the weight, for all products of one decoder; missing ones are added.
     """
-    if isinstance(product, QuantLinear):
+    if not isinstance(product, PackedLinear):
         return product.forward
     weight = product.weight
     if weight.shape not in trials:

@@ -1,8 +1,8 @@
 """Which kernels multiply in JAX: the compiled ones, called from jitted code, or XLA.
 
 The choice is automatic and has a reason, which `osler doctor` shows.
-``OSLER_KERNELS`` forces a path by the names of `osler.quant.kernels`; here
-products of 8 bits are never mixed, for want of a place to keep what is known of a weight:
+Products of 8 bits are never mixed here, for want of a place to keep what is known
+of a weight. ``OSLER_KERNELS`` forces a path by the names of `osler.quant.kernels`:
 ``amx``, ``avx512-vnni``, ``avx2``, ``portable``; ``torch`` or ``xla`` for none.
 
 Legend: M rows of activations, N outputs, K inputs.

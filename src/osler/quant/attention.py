@@ -1,8 +1,8 @@
 """Attention of prompts and the image tower in one pass: by tiles of bfloat16 (AMX), or by vectors (AVX-512).
 
 Scores and sums are float32. Tiles take the weights of the values rounded to
-bfloat16, as the values are; so do AMD's vectors where queries see all keys, as in
-the tower. Other vectors multiply in float32.
+bfloat16, as the values are; so do the vectors of AMD's processors with AVX-512
+BF16 where queries see all keys, as in the tower. Other vectors multiply in float32.
 
 Dimensions: B batch, L queries, S keys, N query heads, K key heads, H width of a
 head.

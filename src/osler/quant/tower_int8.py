@@ -1,4 +1,4 @@
-"""The image tower by AVX-512 VNNI without tiles: products of stored weights in int8, attention in float32.
+"""The image tower by AVX-512 VNNI without tiles: products of stored weights in int8, attention by vectors.
 
 Vectors multiply int8 several times as fast as bfloat16, which older processors
 do not have at all, and as float32. So products whose weights are stored in 8 bits

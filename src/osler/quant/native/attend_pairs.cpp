@@ -41,7 +41,8 @@ struct BFloat16 {
 // Intel's do fewer of these products than of float32's.
 bool prefers_pairs() {
   uint32_t a, b, c, d;
-  if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || c != signature_AMD_ecx || d != signature_AMD_edx) return false;
+  if (!__get_cpuid(0, &a, &b, &c, &d)) return false;
+  if (b != signature_AMD_ebx || c != signature_AMD_ecx || d != signature_AMD_edx) return false;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
 }
 

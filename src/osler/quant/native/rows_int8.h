@@ -31,7 +31,7 @@ struct Measure {
   Inputs in;
   Rows layout;          // its `extra` is found, too
   Places places;
-  float* factors;       // (M): 1 / largest input of a row, squared; 0 where it holds what is not finite, or leaves 1e-15 to 1e19
+  float* factors;       // (M): 1 / largest input of a row, squared; 0 where that is not finite, or not 1e-15 to 1e19
   float *squares, *errors;  // (M): of a row, 0 where it holds what is not finite; and what rounding adds to them, relative
   float* sizes;         // (K): how large an input is among those of rows
   uint64_t* keys;       // (K)
@@ -57,8 +57,9 @@ inline int64_t looked_from(int64_t looked, int64_t from) {
 // Finds the inputs that are large, and gives them places.
 void find_places(Measure&, int threads);
 
-// The mean over rows of what rounding adds to them, relative to each, as a square; after `find_places`. Rows of zeros, and
-// those that hold what is not finite, are left out; infinite where squares of others cannot be summed.
+// The mean over rows of what rounding adds to them, relative to each, as a square; after `find_places`. Rows of zeros, or
+// so small that their squares are, and those that hold what is not finite are left out; infinite where others leave 1e-15 to
+// 1e19: tiles of bfloat16 take those.
 float rows_error(Measure&, int threads);
 
 template <int kType>
