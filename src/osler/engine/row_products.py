@@ -23,8 +23,11 @@ from osler.quant.packed import FEW_ROWS
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
+_SIZES = (4, 9, FEW_ROWS)
+"""Numbers of rows that are multiplied together, filled up: those that are tried."""
+
 _TRIED = 2**17
-"""Outputs of the rows that a trial compares, several times over: they may differ in one of 10,000."""
+"""Outputs that a trial compares for each of them: they may differ in one of 10,000."""
 
 
 class Trial:
@@ -48,18 +51,22 @@ class Trial:
         count = max(3, _TRIED // self._outputs)
         rows_RK = torch.randn(count, self._inputs, generator=torch.Generator().manual_seed(0)).to(self._dtype)
         alone_RN = torch.cat([self._product(row_1K) for row_1K in rows_RK.split(1)])
-        for n in range(2, FEW_ROWS + 1):
-            for start in range(0, max(n, count // 5), n):
-                places = torch.arange(start, start + n) % count
+        for size in _SIZES:
+            for start in range(0, count, size):
+                places = torch.arange(start, start + size) % count
                 if not torch.equal(self._product(rows_RK[places]), alone_RN[places]):
                     return False
         return True
 
     def multiply(self, product: Product, rows_LK: torch.Tensor) -> torch.Tensor:
-        """Returns what each row gets alone from a product of this shape, (L, N)."""
-        if len(rows_LK) == 1 or self.repeats:
+        """Returns what each row gets alone from a product of this shape, (L, N); of at most `FEW_ROWS`."""
+        count = len(rows_LK)
+        if count == 1:
             return product(rows_LK)
-        return torch.cat([product(row_1K) for row_1K in rows_LK.split(1)])
+        if not self.repeats:
+            return torch.cat([product(row_1K) for row_1K in rows_LK.split(1)])
+        size = next(size for size in _SIZES if size >= count)
+        return product(torch.cat([rows_LK, rows_LK[:1].expand(size - count, -1)]))[:count]
 
 
 def each_alone(product: torch.nn.Module, *, trials: dict[torch.Size, Trial]) -> Product:
